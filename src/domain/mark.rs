@@ -1,0 +1,150 @@
+//! Marks: the integers that an app hangs on members of a live room.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Distinct marks that one room can hold.
+///
+/// Source: <https://www.tencentcloud.com/document/product/1047/50294>. Whether the special marks
+/// 500 and 600 count is not documented; they are counted, so that no call is refused for it.
+pub const MAX_MARKS_PER_ROOM: usize = 10;
+
+/// One mark: 500, 600, or 1000 to 4294967295.
+///
+/// Marks from 1000 belong to the app. 500 (always online, three days) and 600 (hidden in the
+/// online list) are Chat's own. The upper end is the client SDK's integer type.
+/// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mark(u32);
+
+/// Marks computed from several rules or read back from Chat; may be empty, always sorted.
+pub type MarkSet = BTreeSet<Mark>;
+
+/// The marks of one rule: 1 to 10 distinct marks, sorted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marks(MarkSet);
+
+/// A number that is no mark.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a mark is 500, 600, or from 1000 to 4294967295, not {0}")]
+pub struct InvalidMark(pub i64);
+
+/// Why some marks cannot stand in a rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMarks {
+    /// A rule without marks would do nothing.
+    #[error("a rule has at least one mark")]
+    Empty,
+    /// More than a room can hold.
+    #[error("a rule has at most {MAX_MARKS_PER_ROOM} marks, this one has {0}")]
+    TooMany(usize),
+    /// The same mark twice.
+    #[error("the marks of a rule are distinct; {0} stands twice")]
+    Twice(Mark),
+}
+
+impl Mark {
+    /// Keeps a member online for Chat through disconnections, for at most three days.
+    pub const ALWAYS_ONLINE: Mark = Mark(500);
+
+    /// Parses a number as it stands in JSON or in the database.
+    pub fn parse(number: i64) -> Result<Self, InvalidMark> {
+        match u32::try_from(number) {
+            Ok(value @ (500 | 600 | 1000..)) => Ok(Self(value)),
+            _ => Err(InvalidMark(number)),
+        }
+    }
+
+    /// The number on the wire.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl From<Mark> for i64 {
+    fn from(mark: Mark) -> i64 {
+        i64::from(mark.0)
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Marks {
+    /// Takes the marks of one rule in any order.
+    pub fn new(marks: impl IntoIterator<Item = Mark>) -> Result<Self, InvalidMarks> {
+        let mut set = MarkSet::new();
+        let mut count = 0;
+        for mark in marks {
+            count += 1;
+            if !set.insert(mark) {
+                return Err(InvalidMarks::Twice(mark));
+            }
+        }
+        match count {
+            0 => Err(InvalidMarks::Empty),
+            1..=MAX_MARKS_PER_ROOM => Ok(Self(set)),
+            _ => Err(InvalidMarks::TooMany(count)),
+        }
+    }
+
+    /// The marks in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = Mark> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// The marks as a set.
+    pub fn as_set(&self) -> &MarkSet {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn mark(number: i64) -> Mark {
+        Mark::parse(number).unwrap()
+    }
+
+    #[test]
+    fn only_the_numbers_that_chat_takes_are_marks() {
+        for number in [500, 600, 1000, 1001, 4_294_967_295] {
+            assert_eq!(i64::from(mark(number)), number);
+        }
+        for number in [i64::MIN, -1, 0, 499, 501, 999, 4_294_967_296, i64::MAX] {
+            assert_eq!(Mark::parse(number), Err(InvalidMark(number)));
+        }
+    }
+
+    #[test]
+    fn a_rule_has_one_to_ten_distinct_marks() {
+        assert_eq!(Marks::new([]), Err(InvalidMarks::Empty));
+        assert_eq!(
+            Marks::new([mark(1000), mark(1000)]),
+            Err(InvalidMarks::Twice(mark(1000)))
+        );
+        assert!(Marks::new((1000..1010).map(mark)).is_ok());
+        assert_eq!(
+            Marks::new((1000..1011).map(mark)),
+            Err(InvalidMarks::TooMany(11))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn marks_come_out_sorted_whatever_their_order(
+            numbers in proptest::collection::hash_set(1000i64..1_000_000, 1..=10)
+        ) {
+            let marks = Marks::new(numbers.iter().copied().map(mark)).unwrap();
+            let out: Vec<i64> = marks.iter().map(i64::from).collect();
+            let mut sorted: Vec<i64> = numbers.into_iter().collect();
+            sorted.sort_unstable();
+            prop_assert_eq!(out, sorted);
+        }
+    }
+}

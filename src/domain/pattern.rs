@@ -1,0 +1,272 @@
+//! Patterns: how a rule names rooms and accounts.
+//!
+//! A pattern is a literal, a prefix that ends in `*`, or `*` alone (the empty prefix). A literal
+//! star is written `\*`; every other backslash stands for itself. Patterns of one kind are laminar:
+//! two of them are nested or have nothing in common, which the limit check and the match in the
+//! database both rest on.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::{Account, GroupId, InvalidAccount, InvalidGroupId};
+
+/// What a pattern can be over: group ids and accounts.
+pub trait PatternText: Sized {
+    /// Why a text cannot stand in such a pattern.
+    type Invalid: std::error::Error + Send + Sync + 'static;
+    /// Checks a whole id or the beginning of one.
+    fn check(text: &str) -> Result<(), Self::Invalid>;
+    /// The id as text.
+    fn text(&self) -> &str;
+}
+
+impl PatternText for GroupId {
+    type Invalid = InvalidGroupId;
+    fn check(text: &str) -> Result<(), InvalidGroupId> {
+        GroupId::check_text(text)
+    }
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PatternText for Account {
+    type Invalid = InvalidAccount;
+    fn check(text: &str) -> Result<(), InvalidAccount> {
+        Account::check_text(text)
+    }
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
+
+/// A literal or a prefix over ids of type `T`.
+pub struct Pattern<T> {
+    text: Box<str>,
+    open: bool,
+    over: PhantomData<fn() -> T>,
+}
+
+/// Why a text is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPattern<E: std::error::Error + 'static> {
+    /// Neither an id nor a star.
+    #[error("a pattern must not be empty; write * for all")]
+    Empty,
+    /// A star that is not at the end.
+    #[error("a * may stand only at the end; write \\* for a literal star")]
+    StarInside,
+    /// The text around the star breaks the limits of the id.
+    #[error(transparent)]
+    Text(#[from] E),
+}
+
+impl<T: PatternText> Pattern<T> {
+    /// Parses a pattern as it stands in a rule.
+    pub fn parse(written: &str) -> Result<Self, InvalidPattern<T::Invalid>> {
+        let mut text = String::with_capacity(written.len());
+        let mut open = false;
+        let mut letters = written.chars().peekable();
+        while let Some(letter) = letters.next() {
+            if open {
+                return Err(InvalidPattern::StarInside);
+            }
+            match (letter, letters.peek()) {
+                ('\\', Some('*')) => {
+                    letters.next();
+                    text.push('*');
+                }
+                ('*', _) => open = true,
+                _ => text.push(letter),
+            }
+        }
+        if text.is_empty() && !open {
+            return Err(InvalidPattern::Empty);
+        }
+        T::check(&text)?;
+        Ok(Self::from_parts(text.into(), open))
+    }
+
+    /// The pattern that names exactly this id.
+    pub fn literal(id: &T) -> Self {
+        Self::from_parts(id.text().into(), false)
+    }
+
+    /// Puts together what [`Self::text`] and [`Self::prefix_len`] gave, as read from the database.
+    pub fn from_columns(text: &str, prefix_len: i16) -> Result<Self, InvalidPattern<T::Invalid>> {
+        T::check(text)?;
+        Ok(Self::from_parts(text.into(), prefix_len >= 0))
+    }
+
+    fn from_parts(text: Box<str>, open: bool) -> Self {
+        Self {
+            text,
+            open,
+            over: PhantomData,
+        }
+    }
+
+    /// The literal, or what stands before the star; without escapes.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The number of characters before the star, or −1 for a literal. Together with the text this
+    /// is the key under which the database finds all rules for an id with one probe per length.
+    pub fn prefix_len(&self) -> i16 {
+        if self.open {
+            i16::try_from(self.text.chars().count()).unwrap_or(i16::MAX)
+        } else {
+            -1
+        }
+    }
+
+    /// True for a pattern that names exactly one id.
+    pub fn is_literal(&self) -> bool {
+        !self.open
+    }
+
+    /// Whether the rule speaks of this id.
+    pub fn matches(&self, id: &T) -> bool {
+        if self.open {
+            id.text().starts_with(&*self.text)
+        } else {
+            id.text() == &*self.text
+        }
+    }
+
+    /// Whether every id that `other` names is named by this pattern too.
+    pub fn covers(&self, other: &Self) -> bool {
+        if self.open {
+            other.text.starts_with(&*self.text)
+        } else {
+            !other.open && self.text == other.text
+        }
+    }
+}
+
+impl<T> fmt::Display for Pattern<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text.replace('*', "\\*"))?;
+        if self.open { f.write_str("*") } else { Ok(()) }
+    }
+}
+
+impl<T> fmt::Debug for Pattern<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+impl<T> Clone for Pattern<T> {
+    fn clone(&self) -> Self {
+        Self {
+            text: self.text.clone(),
+            open: self.open,
+            over: PhantomData,
+        }
+    }
+}
+
+impl<T> PartialEq for Pattern<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.open == other.open && self.text == other.text
+    }
+}
+
+impl<T> Eq for Pattern<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pattern(written: &str) -> Pattern<GroupId> {
+        Pattern::parse(written).unwrap()
+    }
+
+    fn id(text: &str) -> GroupId {
+        GroupId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_literal_names_one_id() {
+        assert!(pattern("class-7").matches(&id("class-7")));
+        assert!(!pattern("class-7").matches(&id("class-70")));
+    }
+
+    #[test]
+    fn a_prefix_names_every_id_that_starts_so() {
+        assert!(pattern("class-*").matches(&id("class-")));
+        assert!(pattern("class-*").matches(&id("class-70")));
+        assert!(!pattern("class-*").matches(&id("klass-70")));
+        assert!(pattern("*").matches(&id("anything")));
+    }
+
+    #[test]
+    fn an_escaped_star_is_a_letter() {
+        assert!(pattern("a\\*").is_literal());
+        assert!(pattern("a\\*").matches(&id("a*")));
+        assert!(pattern("a\\**").matches(&id("a*b")));
+        assert!(pattern("a\\b").matches(&id("a\\b")));
+    }
+
+    #[test]
+    fn what_is_no_pattern_says_why() {
+        assert_eq!(Pattern::<GroupId>::parse(""), Err(InvalidPattern::Empty));
+        assert_eq!(
+            Pattern::<GroupId>::parse("a*b"),
+            Err(InvalidPattern::StarInside)
+        );
+        assert_eq!(
+            Pattern::<GroupId>::parse("**"),
+            Err(InvalidPattern::StarInside)
+        );
+        assert_eq!(
+            Pattern::<GroupId>::parse(&"g".repeat(49)),
+            Err(InvalidPattern::Text(InvalidGroupId::TooLong(49)))
+        );
+        assert!(Pattern::<GroupId>::parse(&format!("{}*", "g".repeat(48))).is_ok());
+    }
+
+    #[test]
+    fn covering_is_nesting() {
+        assert!(pattern("*").covers(&pattern("a*")));
+        assert!(pattern("a*").covers(&pattern("a")));
+        assert!(!pattern("a").covers(&pattern("a*")));
+        assert!(!pattern("ab*").covers(&pattern("a*")));
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_reads_as_it_was_written(written in "[ab*\\\\]{0,6}") {
+            if let Ok(parsed) = Pattern::<GroupId>::parse(&written) {
+                prop_assert_eq!(&Pattern::<GroupId>::parse(&parsed.to_string()).unwrap(), &parsed);
+                let stored = Pattern::from_columns(parsed.text(), parsed.prefix_len()).unwrap();
+                prop_assert_eq!(stored, parsed);
+            }
+        }
+
+        #[test]
+        fn a_cover_matches_all_that_the_covered_matches(
+            wide in "[ab]{0,3}\\*?", narrow in "[ab]{0,3}\\*?", text in "[ab]{1,4}"
+        ) {
+            let (Ok(wide), Ok(narrow)) = (Pattern::<GroupId>::parse(&wide), Pattern::parse(&narrow))
+            else { return Ok(()); };
+            if wide.covers(&narrow) && narrow.matches(&id(&text)) {
+                prop_assert!(wide.matches(&id(&text)));
+            }
+        }
+
+        #[test]
+        fn two_patterns_are_nested_or_have_nothing_in_common(
+            one in "[ab]{0,3}\\*?", two in "[ab]{0,3}\\*?", text in "[ab]{1,4}"
+        ) {
+            let (Ok(one), Ok(two)) = (Pattern::<GroupId>::parse(&one), Pattern::parse(&two))
+            else { return Ok(()); };
+            if one.matches(&id(&text)) && two.matches(&id(&text)) {
+                prop_assert!(one.covers(&two) || two.covers(&one));
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A mark rule: which accounts carry which marks in which rooms, and when.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+
+use super::{Account, GroupId, Marks, Pattern};
+
+/// The name of a rule: 1 to 64 of `A–Z a–z 0–9 . _ -`, chosen by the client or made here (UUIDv7).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleId(Box<str>);
+
+/// Why a text is no rule id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a rule id has 1 to 64 characters of A-Z a-z 0-9 . _ -")]
+pub struct InvalidRuleId;
+
+impl RuleId {
+    /// Parses an id chosen by a client.
+    pub fn parse(text: &str) -> Result<Self, InvalidRuleId> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidRuleId)
+        }
+    }
+
+    /// A new id that sorts by the time it was made.
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::now_v7().to_string().into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// When a rule holds: from `starts_at` (included) to `ends_at` (excluded); open where `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Window {
+    /// First moment, or since ever.
+    pub starts_at: Option<DateTime<Utc>>,
+    /// First moment after it, or for ever.
+    pub ends_at: Option<DateTime<Utc>>,
+}
+
+impl Window {
+    /// Whether the window contains the moment.
+    pub fn contains(&self, moment: DateTime<Utc>) -> bool {
+        self.starts_at.is_none_or(|start| start <= moment)
+            && self.ends_at.is_none_or(|end| moment < end)
+    }
+
+    /// The next moment after `moment` at which the window opens or closes.
+    pub fn next_boundary(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        [self.starts_at, self.ends_at]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > moment)
+            .min()
+    }
+}
+
+/// What a client says of a rule; the service adds id, version and times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleDraft {
+    /// The rooms.
+    pub group: Pattern<GroupId>,
+    /// The accounts.
+    pub account: Pattern<Account>,
+    /// The marks they carry there.
+    pub marks: Marks,
+    /// A disabled rule is kept but demands nothing.
+    pub enabled: bool,
+    /// When the rule holds.
+    pub window: Window,
+    /// The set of rules it belongs to, for filters and bulk imports.
+    pub label: String,
+    /// Free text for people.
+    pub note: String,
+}
+
+/// A stored rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name.
+    pub id: RuleId,
+    /// What it says.
+    pub draft: RuleDraft,
+    /// Raised by each change; the ETag.
+    pub version: i64,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn rule_ids_stand_in_a_path_without_escapes() {
+        assert!(RuleId::parse("class-7_teacher.1").is_ok());
+        assert!(RuleId::parse(&"r".repeat(64)).is_ok());
+        for bad in ["", "a b", "a/b", "ä", &"r".repeat(65)] {
+            assert_eq!(RuleId::parse(bad), Err(InvalidRuleId));
+        }
+        assert!(RuleId::parse(RuleId::generate().as_str()).is_ok());
+    }
+
+    #[test]
+    fn a_window_includes_its_start_and_excludes_its_end() {
+        let window = Window {
+            starts_at: Some(at(10)),
+            ends_at: Some(at(20)),
+        };
+        assert!(!window.contains(at(9)));
+        assert!(window.contains(at(10)));
+        assert!(!window.contains(at(20)));
+        assert!(Window::default().contains(at(0)));
+    }
+
+    #[test]
+    fn the_next_boundary_lies_strictly_ahead() {
+        let window = Window {
+            starts_at: Some(at(10)),
+            ends_at: Some(at(20)),
+        };
+        assert_eq!(window.next_boundary(at(0)), Some(at(10)));
+        assert_eq!(window.next_boundary(at(10)), Some(at(20)));
+        assert_eq!(window.next_boundary(at(20)), None);
+    }
+}

@@ -1,0 +1,3 @@
+//! Stickymark keeps member marks of Tencent Cloud Chat live rooms in place.
+
+pub mod domain;

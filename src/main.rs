@@ -1,0 +1,3 @@
+//! The `stickymark` program.
+
+fn main() {}

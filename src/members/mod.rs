@@ -6,13 +6,42 @@
 //! Every change of fact raises `generation`; whoever settles a claim does so only if the generation
 //! is still the one it claimed. All times are those of Postgres, so replicas need no common clock.
 
+mod claim;
+mod inbox;
+mod record;
 mod rule_changes;
+mod settle;
 mod wake;
 
+pub use claim::{Claim, ClaimedMember, MEMBERS_A_CALL, claim, until_next_due};
+pub use inbox::{Inbox, InboxClosed, InboxWriter};
+pub(crate) use record::interval;
+pub use record::{Batch, Settling, record, room_gone};
 pub use rule_changes::{RuleChange, rules_changed};
+pub use settle::{Outcome, Settlement, settle};
 pub use wake::WakeUp;
 
-use crate::domain::Mark;
+use crate::domain::{Mark, MarkSet};
+
+/// Where a member is believed to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum Presence {
+    /// In the room and online.
+    Present,
+    /// He left, dropped, or Chat did not find him in several tries.
+    Absent,
+    /// A rule names him, but nothing was heard of him yet.
+    Unknown,
+}
+
+/// Marks read back from the database; they were checked on their way in.
+fn mark_set(numbers: &[i64]) -> MarkSet {
+    numbers
+        .iter()
+        .filter_map(|number| Mark::parse(*number).ok())
+        .collect()
+}
 
 /// Marks as the text of a Postgres array.
 fn array_text(marks: impl Iterator<Item = Mark>) -> String {

@@ -1,0 +1,316 @@
+//! Writes what callbacks said into the members table.
+//!
+//! Arrivals and leaves are two statements, each of which commits by itself and locks its rows in
+//! the order of the primary key: writers in several replicas cannot block each other in a circle.
+//! A member stands in a batch at most once; see [`Batch::fold`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::types::PgInterval;
+
+use crate::domain::{Account, Change, EventTime, GroupId, MemberEvent};
+
+/// Events about distinct members, in the order of the table's key.
+#[derive(Debug, Default)]
+pub struct Batch {
+    events: BTreeMap<(GroupId, Account), MemberEvent>,
+}
+
+/// How long events of one member may settle before the call.
+#[derive(Debug, Clone, Copy)]
+pub struct Settling {
+    /// Quiet time after the last event.
+    pub settle: Duration,
+    /// Hard limit counted from the first.
+    pub max_wait: Duration,
+}
+
+impl Batch {
+    /// Adds an event; of two about one member the one that counts stays.
+    pub fn fold(&mut self, event: MemberEvent) {
+        use std::collections::btree_map::Entry;
+        match self
+            .events
+            .entry((event.group.clone(), event.account.clone()))
+        {
+            Entry::Vacant(free) => {
+                free.insert(event);
+            }
+            Entry::Occupied(mut held) => {
+                let counts = held.get().clone().settle_with(event);
+                held.insert(counts);
+            }
+        }
+    }
+
+    /// Number of members in it.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// True if it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Takes up to `count` members out, lowest keys first.
+    pub fn split_off_first(&mut self, count: usize) -> Self {
+        match self.events.keys().nth(count).cloned() {
+            Some(rest) => {
+                let later = self.events.split_off(&rest);
+                Self {
+                    events: std::mem::replace(&mut self.events, later),
+                }
+            }
+            None => std::mem::take(self),
+        }
+    }
+
+    /// Puts back what could not be written, as the older side of every pair.
+    pub fn put_back(&mut self, older: Self) {
+        let newer = std::mem::replace(&mut self.events, older.events);
+        newer.into_values().for_each(|event| self.fold(event));
+    }
+
+    fn columns(&self, change: Change) -> Columns {
+        let mut columns = Columns::default();
+        for event in self
+            .events
+            .values()
+            .filter(|event| event.change() == change)
+        {
+            columns.groups.push(event.group.as_str().to_owned());
+            columns.accounts.push(event.account.as_str().to_owned());
+            columns.sources.push(event.source.as_str().to_owned());
+            columns.times.push(event.at.map(EventTime::millis));
+        }
+        columns
+    }
+}
+
+#[derive(Default)]
+struct Columns {
+    groups: Vec<String>,
+    accounts: Vec<String>,
+    sources: Vec<String>,
+    times: Vec<Option<i64>>,
+}
+
+/// Records a batch and returns how many members came due. On an error part of the batch may be
+/// stored; recording it again is harmless.
+pub async fn record(pool: &PgPool, batch: &Batch, settling: Settling) -> Result<u64, sqlx::Error> {
+    let leaves = batch.columns(Change::Left);
+    let mut due = 0;
+    if !leaves.groups.is_empty() {
+        due += record_leaves(pool, &leaves, settling).await?;
+    }
+    let arrivals = batch.columns(Change::Arrived);
+    if !arrivals.groups.is_empty() {
+        due += record_arrivals(pool, &arrivals, settling).await?;
+    }
+    Ok(due)
+}
+
+/// Keeps the arrivals that some rule names. An arrival older than what is known is stale; an equal
+/// or missing time counts as news. A row that already waits for its call waits on, until the events
+/// have settled or `max_wait` is over.
+async fn record_arrivals(
+    pool: &PgPool,
+    events: &Columns,
+    settling: Settling,
+) -> Result<u64, sqlx::Error> {
+    let due = sqlx::query!(
+        r#"
+        with event as (
+            select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
+                as e (group_id, account, source, at)
+        ),
+        named as materialized (
+            select e.* from event e
+            where exists (
+                select from rule_shapes s join rules r
+                    on r.account_prefix_len = s.account_prefix_len
+                   and r.group_prefix_len = s.group_prefix_len
+                   and r.account_text = case when s.account_prefix_len < 0
+                       then e.account else left(e.account, s.account_prefix_len) end
+                   and r.group_text = case when s.group_prefix_len < 0
+                       then e.group_id else left(e.group_id, s.group_prefix_len) end)
+        ),
+        opened as (
+            insert into rooms (group_id, last_event_at)
+            select distinct n.group_id, now() from named n
+            where not exists (
+                select from rooms r where r.group_id = n.group_id and r.gone_at is null
+                    and r.last_event_at > now() - interval '1 minute')
+            order by n.group_id
+            on conflict on constraint rooms_pkey
+                do update set last_event_at = excluded.last_event_at, gone_at = null
+        )
+        insert into members as m
+            (group_id, account, presence, event, event_at, heard_at, due_at, pending_since)
+        select group_id, account, 'present', source, at, now(), now() + $5, now() from named
+        order by group_id, account
+        on conflict on constraint members_pkey do update set
+            presence = 'present', event = excluded.event, event_at = excluded.event_at,
+            heard_at = excluded.heard_at,
+            marks = '{}', generation = m.generation + 1,
+            omissions = 0, attempts = 0, last_error = null, failed_at = null,
+            pending_since = case
+                when not m.in_doubt and m.omissions = 0 and m.attempts = 0
+                then coalesce(m.pending_since, now()) else now() end,
+            due_at = case
+                when not m.in_doubt and m.omissions = 0 and m.attempts = 0
+                then least(now() + $5, coalesce(m.pending_since, now()) + $6)
+                else now() + $5 end
+        where m.event_at is null or excluded.event_at is null or excluded.event_at >= m.event_at
+        "#,
+        &events.groups,
+        &events.accounts,
+        &events.sources,
+        &events.times as &[Option<i64>],
+        interval(settling.settle),
+        interval(settling.max_wait),
+    )
+    .execute(pool)
+    .await?;
+    Ok(due.rows_affected())
+}
+
+/// Notes leaves of members who have a row. With both times known only a later leave counts. With a
+/// time missing nobody knows whether the leave is the older news: a member who waits for his call
+/// goes on waiting, any other is tried once more, since marking one who is gone is harmless.
+async fn record_leaves(
+    pool: &PgPool,
+    events: &Columns,
+    settling: Settling,
+) -> Result<u64, sqlx::Error> {
+    let due = sqlx::query_scalar!(
+        r#"
+        with event as (
+            select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
+                as e (group_id, account, source, at)
+        ),
+        locked as (
+            select m.group_id, m.account, e.source, e.at,
+                   m.event_at is null or e.at is null as doubtful
+            from members m join event e using (group_id, account)
+            where case when m.event_at is null or e.at is null
+                then m.presence <> 'absent' and not (m.presence = 'present' and m.pending_since is not null)
+                else e.at > m.event_at end
+            order by m.group_id, m.account
+            for update of m
+        ),
+        gone as (
+            update members m set
+                presence = 'absent', event = l.source, event_at = l.at, heard_at = now(),
+                marks = '{}', generation = m.generation + 1,
+                omissions = 0, attempts = 0, last_error = null, failed_at = null,
+                due_at = case when l.doubtful then now() + $5 end,
+                pending_since = case when l.doubtful then now() end
+            from locked l where m.group_id = l.group_id and m.account = l.account
+            returning l.doubtful
+        )
+        select count(*) filter (where doubtful) as "due!" from gone
+        "#,
+        &events.groups,
+        &events.accounts,
+        &events.sources,
+        &events.times as &[Option<i64>],
+        interval(settling.settle),
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(due.unsigned_abs())
+}
+
+/// Notes that a room has ended: by `Group.CallbackAfterGroupDestroyed` at the given time, or by
+/// Chat's answer that it is gone. Members who arrived later (in a new room of the same id) stay.
+pub async fn room_gone(
+    pool: &PgPool,
+    group: &GroupId,
+    at: Option<EventTime>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        with locked as (
+            select account from members
+            where group_id = $1 and ($2::bigint is null or event_at is null or event_at <= $2)
+            order by account
+            for update
+        ),
+        emptied as (
+            update members m set
+                presence = 'absent', marks = '{}', revoked = '{}', in_doubt = false,
+                event = 'destroyed', event_at = coalesce($2, m.event_at), heard_at = now(),
+                generation = m.generation + 1, due_at = null, pending_since = null,
+                omissions = 0, attempts = 0, last_error = null, failed_at = null
+            from locked l where m.group_id = $1 and m.account = l.account
+        )
+        update rooms set gone_at = now() where group_id = $1 and gone_at is null
+        "#,
+        group.as_str(),
+        at.map(EventTime::millis),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// A duration as Postgres takes it.
+pub(crate) fn interval(duration: Duration) -> PgInterval {
+    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::EventSource;
+
+    fn event(account: &str, source: EventSource, at: i64) -> MemberEvent {
+        MemberEvent {
+            group: GroupId::parse("room").unwrap(),
+            account: Account::parse(account).unwrap(),
+            source,
+            at: Some(EventTime::from_number(at)),
+        }
+    }
+
+    #[test]
+    fn a_member_stands_in_a_batch_once() {
+        let mut batch = Batch::default();
+        batch.fold(event("alice", EventSource::Join, 1_760_000_000_001));
+        batch.fold(event("alice", EventSource::Online, 1_760_000_000_002));
+        batch.fold(event("bob", EventSource::Join, 1_760_000_000_001));
+        assert_eq!(batch.len(), 2);
+        assert_eq!(batch.columns(Change::Arrived).sources, ["online", "join"]);
+    }
+
+    #[test]
+    fn what_is_put_back_yields_to_what_came_since() {
+        let mut failed = Batch::default();
+        failed.fold(event("alice", EventSource::Join, 1_760_000_000_001));
+        let mut since = Batch::default();
+        since.fold(event("alice", EventSource::Exit, 1_760_000_000_005));
+        since.put_back(failed);
+        assert_eq!(since.columns(Change::Left).accounts, ["alice"]);
+        assert!(since.columns(Change::Arrived).accounts.is_empty());
+    }
+
+    #[test]
+    fn splitting_keeps_every_member() {
+        let mut batch = Batch::default();
+        for name in ["a", "b", "c"] {
+            batch.fold(event(name, EventSource::Join, 1_760_000_000_001));
+        }
+        let first = batch.split_off_first(2);
+        assert_eq!((first.len(), batch.len()), (2, 1));
+        assert_eq!((batch.split_off_first(2).len(), batch.len()), (1, 0));
+    }
+}

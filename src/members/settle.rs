@@ -1,0 +1,204 @@
+//! Writes down what became of a claim, and gives the room back.
+//!
+//! A member is settled only if his generation is still the one claimed: whatever happened to him
+//! meanwhile (an event, a rule change) has set a due time of its own and counts for more. He then
+//! stays in doubt, so that the next plan reckons with marks that nobody confirmed.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::array_text;
+use crate::domain::{Account, GroupId, MarkSet};
+
+/// What to write down for one member.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    /// The member.
+    pub account: Account,
+    /// The generation that was claimed.
+    pub generation: i64,
+    /// What became of him.
+    pub outcome: Outcome,
+}
+
+/// What became of a claimed member.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Chat confirmed that he now carries exactly these marks of ours; look again at `next`.
+    Confirmed {
+        /// The marks.
+        marks: MarkSet,
+        /// When a rule starts or ends for him, or a mark must be renewed.
+        next: Option<DateTime<Utc>>,
+    },
+    /// There was nothing to send; look again at `next`.
+    Idle {
+        /// When a rule starts or ends for him.
+        next: Option<DateTime<Utc>>,
+    },
+    /// No rule names him any more: his row goes.
+    Forgotten,
+    /// Chat left him out of its answer, so he was not online. Try again after the delay, or take
+    /// him for absent until his next event.
+    Omitted {
+        /// Delay of the next try.
+        retry: Option<Duration>,
+    },
+    /// The call failed. Try again after the delay, or give up until an event or a person asks.
+    Failed {
+        /// Why, in words for people.
+        error: String,
+        /// Delay of the next try.
+        retry: Option<Duration>,
+        /// Whether this counts towards giving up.
+        counts: bool,
+        /// Whether Chat may have carried out the call.
+        in_doubt: bool,
+    },
+}
+
+#[derive(Default)]
+struct Columns {
+    accounts: Vec<String>,
+    generations: Vec<i64>,
+    kinds: Vec<&'static str>,
+    marks: Vec<String>,
+    next: Vec<Option<DateTime<Utc>>>,
+    retry_seconds: Vec<Option<f64>>,
+    errors: Vec<Option<String>>,
+    counts: Vec<bool>,
+    in_doubt: Vec<bool>,
+}
+
+impl Columns {
+    fn push(&mut self, settlement: &Settlement) {
+        let (mut marks, mut next, mut retry, mut error) = (String::from("{}"), None, None, None);
+        let (mut counts, mut in_doubt) = (false, false);
+        let kind = match &settlement.outcome {
+            Outcome::Confirmed {
+                marks: confirmed,
+                next: at,
+            } => {
+                marks = array_text(confirmed.iter().copied());
+                next = *at;
+                "confirmed"
+            }
+            Outcome::Idle { next: at } => {
+                next = *at;
+                "idle"
+            }
+            Outcome::Forgotten => "forgotten",
+            Outcome::Omitted { retry: delay } => {
+                retry = *delay;
+                if delay.is_some() { "omitted" } else { "parked" }
+            }
+            Outcome::Failed {
+                error: why,
+                retry: delay,
+                counts: counted,
+                in_doubt: doubt,
+            } => {
+                (error, retry, counts, in_doubt) = (Some(why.clone()), *delay, *counted, *doubt);
+                if delay.is_some() { "retried" } else { "failed" }
+            }
+        };
+        self.accounts.push(settlement.account.as_str().to_owned());
+        self.generations.push(settlement.generation);
+        self.kinds.push(kind);
+        self.marks.push(marks);
+        self.next.push(next);
+        self.retry_seconds
+            .push(retry.map(|delay| delay.as_secs_f64()));
+        self.errors.push(error);
+        self.counts.push(counts);
+        self.in_doubt.push(in_doubt);
+    }
+}
+
+/// Settles the members of one claim and gives the room back. Returns, for each member whose marks
+/// were confirmed, the seconds since he began to wait.
+pub async fn settle(
+    pool: &PgPool,
+    group: &GroupId,
+    lease: Uuid,
+    settlements: &[Settlement],
+) -> Result<Vec<f64>, sqlx::Error> {
+    let mut columns = Columns::default();
+    settlements
+        .iter()
+        .for_each(|settlement| columns.push(settlement));
+    let Columns {
+        accounts,
+        generations,
+        kinds,
+        marks,
+        next,
+        retry_seconds,
+        errors,
+        counts,
+        in_doubt,
+    } = columns;
+    let waited = sqlx::query_scalar!(
+        r#"
+        with outcome as (
+            select * from unnest($3::text[], $4::bigint[], $5::text[], $6::text[],
+                                 $7::timestamptz[], $8::float8[], $9::text[], $10::bool[], $11::bool[])
+                as o (account, generation, kind, marks, next, retry_seconds, error, counts, in_doubt)
+        ),
+        -- Locked in the order that every writer of members keeps.
+        locked as materialized (
+            select o.*, m.pending_since
+            from members m join outcome o on m.account = o.account
+            where m.group_id = $1 and m.generation = o.generation
+            order by m.account
+            for update of m
+        ),
+        forgotten as (
+            delete from members m using locked l
+            where m.group_id = $1 and m.account = l.account and l.kind = 'forgotten'
+        ),
+        settled as (
+            update members m set
+                presence = case l.kind when 'confirmed' then 'present' when 'parked' then 'absent'
+                           else m.presence end,
+                marks = case l.kind when 'confirmed' then l.marks::bigint[]
+                        when 'parked' then '{}' else m.marks end,
+                confirmed_at = case l.kind when 'confirmed' then now() else m.confirmed_at end,
+                in_doubt = l.kind in ('retried', 'failed') and l.in_doubt,
+                revoked = case when l.kind in ('retried', 'failed') then m.revoked else '{}' end,
+                due_at = coalesce(now() + make_interval(secs => l.retry_seconds), l.next),
+                pending_since = case when l.kind in ('omitted', 'retried') then m.pending_since end,
+                omissions = case when l.kind in ('omitted', 'parked') then m.omissions + 1
+                            when l.kind in ('retried', 'failed') then m.omissions else 0 end,
+                attempts = case when l.counts then m.attempts + 1
+                           when l.kind in ('retried', 'failed') then m.attempts else 0 end,
+                last_error = case when l.kind in ('retried', 'failed') then l.error end,
+                failed_at = case when l.kind = 'failed' then now() end
+            from locked l
+            where m.group_id = $1 and m.account = l.account and l.kind <> 'forgotten'
+        ),
+        released as (
+            update rooms set leased_until = null, lease = null where group_id = $1 and lease = $2
+        )
+        select extract(epoch from now() - l.pending_since)::float8 as "seconds!"
+        from locked l where l.kind = 'confirmed' and l.pending_since is not null
+        "#,
+        group.as_str(),
+        lease,
+        &accounts,
+        &generations,
+        &kinds as &[&'static str],
+        &marks,
+        &next as &[Option<DateTime<Utc>>],
+        &retry_seconds as &[Option<f64>],
+        &errors as &[Option<String>],
+        &counts,
+        &in_doubt,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(waited)
+}

@@ -1,0 +1,136 @@
+//! The budget of calls: one row per Chat API in Postgres, shared by all replicas.
+//!
+//! A generic cell rate algorithm without burst: the row holds the earliest moment of the next call,
+//! and whoever calls moves it on by one interval. Slots are granted as delays, so replicas need no
+//! common clock. A grant may be used late but never early; one that is used too late is given up
+//! and another taken, and the interval is a little longer than the rate says, so that neither
+//! lateness nor a pause lets more calls into one second than configured. When Chat says that calls
+//! come too fast the rate is halved for all replicas and recovers by itself within a minute.
+
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+
+use crate::members::interval;
+
+/// Calls per second that the configuration grants, at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallRate(u32);
+
+/// A slot used later than this is given up.
+const LATEST_USE: Duration = Duration::from_millis(40);
+/// Room for that lateness: calls of one second may have been granted over 1.05 s.
+const SPACING: f64 = 1.05;
+/// Smallest share of the rate.
+const LOWEST_SHARE: f64 = 0.02;
+/// Share regained per second.
+const RECOVERY: f64 = 0.02;
+
+impl CallRate {
+    /// A rate; 0 counts as 1.
+    pub fn new(per_second: u32) -> Self {
+        Self(per_second.max(1))
+    }
+
+    fn interval(self) -> Duration {
+        Duration::from_secs_f64(SPACING / f64::from(self.0))
+    }
+}
+
+/// The budget of one Chat API.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    pool: PgPool,
+    api: &'static str,
+    rate: CallRate,
+}
+
+/// State of a budget for people.
+#[derive(Debug, Clone, Copy)]
+pub struct BudgetState {
+    /// Calls per second in force now.
+    pub per_second: f64,
+    /// Share of the configured rate in force now, above 0 to 1.
+    pub share: f64,
+}
+
+impl Budget {
+    /// The budget of an API, named as in its URL.
+    pub fn new(pool: PgPool, api: &'static str, rate: CallRate) -> Self {
+        Self { pool, api, rate }
+    }
+
+    /// Waits for the next free slot. The call belongs right behind it.
+    pub async fn take(&self) -> Result<(), sqlx::Error> {
+        loop {
+            let delay = self.reserve().await?;
+            let slot = Instant::now() + delay;
+            tokio::time::sleep_until(slot.into()).await;
+            if slot.elapsed() <= LATEST_USE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes the next slot and tells how far it is away. Counted from when the answer is here, which
+    /// is later than Postgres counted: never early.
+    async fn reserve(&self) -> Result<Duration, sqlx::Error> {
+        let seconds = sqlx::query_scalar!(
+            r#"
+            insert into chat_budgets as b (api, next_at, share, slowed_at)
+            values ($1, clock_timestamp() + $2, 1, clock_timestamp())
+            on conflict on constraint chat_budgets_pkey do update set
+                next_at = greatest(b.next_at, clock_timestamp())
+                    + $2 / least(1, b.share
+                        + $3 * extract(epoch from clock_timestamp() - b.slowed_at)::float8)
+            returning greatest(0, extract(epoch from
+                next_at - $2 / least(1, share
+                    + $3 * extract(epoch from clock_timestamp() - slowed_at)::float8)
+                - clock_timestamp()))::float8 as "seconds!"
+            "#,
+            self.api,
+            interval(self.rate.interval()),
+            RECOVERY,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Duration::from_secs_f64(seconds))
+    }
+
+    /// Halves the rate: Chat said that calls come too fast. Once a second counts, since calls
+    /// already under way will say the same.
+    pub async fn slow_down(&self) -> Result<(), sqlx::Error> {
+        sqlx::query!(
+            r#"
+            update chat_budgets set
+                share = greatest($2, 0.5 * least(1, share
+                    + $3 * extract(epoch from clock_timestamp() - slowed_at)::float8)),
+                slowed_at = clock_timestamp()
+            where api = $1 and (share = 1 or slowed_at < clock_timestamp() - interval '1 second')
+            "#,
+            self.api,
+            LOWEST_SHARE,
+            RECOVERY,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// What is in force now.
+    pub async fn state(&self) -> Result<BudgetState, sqlx::Error> {
+        let share = sqlx::query_scalar!(
+            r#"
+            select least(1, share + $2 * extract(epoch from clock_timestamp() - slowed_at)::float8)
+                as "share!"
+            from chat_budgets where api = $1
+            "#,
+            self.api,
+            RECOVERY,
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .unwrap_or(1.0);
+        Ok(BudgetState { per_second: share * f64::from(self.rate.0), share })
+    }
+}

@@ -1,0 +1,18 @@
+//! Sets marks again: claims due members, plans from the rules, calls Chat, settles the answers.
+//!
+//! The worker sleeps until somebody is due or a wake-up comes. Each turn takes one call from the
+//! budget that all replicas share, claims one room with up to 500 of its due members, and hands
+//! them to a task of its own: match the rules, plan (a pure function), call, settle. No transaction
+//! is open while Chat is called; what a dead worker held comes due again when its lease ends.
+
+mod budget;
+mod outcome;
+mod pause;
+mod plan;
+mod round;
+mod worker;
+
+pub use budget::{Budget, CallRate};
+pub use pause::Pause;
+pub use plan::{MatchedRule, MemberPlan, plan};
+pub use worker::{Worker, WorkerSettings};

@@ -1,0 +1,190 @@
+//! From what is known of a member and the rules that name him to what must be sent: a pure
+//! function, run at the moment of the call, so that a rule edited in between is never misapplied.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::domain::{Mark, MarkSet, Marks, Window};
+use crate::members::ClaimedMember;
+
+/// Mark 500 ends after three days; it is set again well before.
+/// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
+const RENEW_ALWAYS_ONLINE_AFTER: TimeDelta = TimeDelta::hours(60);
+
+/// A rule whose patterns match the member, whether or not it holds now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MatchedRule {
+    /// Its marks.
+    pub marks: Marks,
+    /// False: kept, but demands nothing.
+    pub enabled: bool,
+    /// When it holds.
+    pub window: Window,
+}
+
+/// What must be done for one member.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MemberPlan {
+    /// Marks that Chat may hold and that no rule demands now.
+    pub delete: MarkSet,
+    /// All marks that rules demand now, if any has to be set. The whole set is sent, since whether
+    /// Chat adds to or replaces a member's marks is not documented.
+    pub set: MarkSet,
+    /// The marks he carries when this is done.
+    pub desired: MarkSet,
+    /// Whether some rule names him at all.
+    pub named: bool,
+    /// When the plan must be looked at again, if nothing happens before: a rule starts or ends, or
+    /// mark 500 has to be renewed.
+    pub next: Option<DateTime<Utc>>,
+}
+
+impl MemberPlan {
+    /// True if nothing has to be sent.
+    pub fn is_idle(&self) -> bool {
+        self.delete.is_empty() && self.set.is_empty()
+    }
+}
+
+/// Plans for one member at the moment `now` (the clock of Postgres).
+pub fn plan(member: &ClaimedMember, rules: &[MatchedRule], now: DateTime<Utc>) -> MemberPlan {
+    let holding = rules.iter().filter(|rule| rule.enabled && rule.window.contains(now));
+    let desired: MarkSet = holding.flat_map(|rule| rule.marks.iter()).collect();
+    let delete = &possibly_held(member, rules) - &desired;
+    let renewal = renewal(member, &desired, now);
+    let unsure = member.in_doubt || !desired.is_subset(&member.marks);
+    let set = if unsure || renewal.is_some_and(|at| at <= now) {
+        desired.clone()
+    } else {
+        MarkSet::new()
+    };
+    let renew_next = if set.contains(&Mark::ALWAYS_ONLINE) {
+        Some(now + RENEW_ALWAYS_ONLINE_AFTER)
+    } else {
+        renewal
+    };
+    let boundary = rules.iter().filter(|rule| rule.enabled);
+    let boundary = boundary.filter_map(|rule| rule.window.next_boundary(now)).min();
+    let next = [boundary, renew_next].into_iter().flatten().min();
+    MemberPlan { delete, set, desired, named: !rules.is_empty(), next }
+}
+
+/// The marks of ours that Chat may hold for the member. Confirmed ones; and in doubt also those
+/// that were taken away by a rule change since, or that a rule no longer demands because it ended
+/// or was disabled. Never a mark that no rule named.
+fn possibly_held(member: &ClaimedMember, rules: &[MatchedRule]) -> MarkSet {
+    let mut held = &member.marks | &member.revoked;
+    if member.in_doubt {
+        held.extend(rules.iter().flat_map(|rule| rule.marks.iter()));
+    }
+    held
+}
+
+fn renewal(
+    member: &ClaimedMember,
+    desired: &MarkSet,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    desired
+        .contains(&Mark::ALWAYS_ONLINE)
+        .then(|| member.confirmed_at.map_or(now, |at| at + RENEW_ALWAYS_ONLINE_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Account;
+    use crate::members::Presence;
+
+    fn marks<const N: usize>(numbers: [i64; N]) -> MarkSet {
+        numbers.into_iter().map(|number| Mark::parse(number).unwrap()).collect()
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_760_000_000, 0).unwrap()
+    }
+
+    fn rule<const N: usize>(numbers: [i64; N]) -> MatchedRule {
+        let marks = Marks::new(marks(numbers)).unwrap();
+        MatchedRule { marks, enabled: true, window: Window::default() }
+    }
+
+    fn arrived() -> ClaimedMember {
+        ClaimedMember {
+            account: Account::parse("alice").unwrap(),
+            presence: Presence::Present,
+            marks: MarkSet::new(),
+            confirmed_at: None,
+            revoked: MarkSet::new(),
+            in_doubt: false,
+            generation: 1,
+            omissions: 0,
+            attempts: 0,
+        }
+    }
+
+    fn marked<const N: usize>(numbers: [i64; N]) -> ClaimedMember {
+        ClaimedMember { marks: marks(numbers), confirmed_at: Some(now()), ..arrived() }
+    }
+
+    #[test]
+    fn an_arrival_gets_the_union_of_all_rules() {
+        let plan = plan(&arrived(), &[rule([1000]), rule([1001, 1000])], now());
+        assert_eq!((plan.set, plan.delete), (marks([1000, 1001]), MarkSet::new()));
+    }
+
+    #[test]
+    fn a_member_with_all_his_marks_needs_no_call() {
+        let plan = plan(&marked([1000]), &[rule([1000])], now());
+        assert!(plan.is_idle() && plan.named && plan.next.is_none());
+    }
+
+    #[test]
+    fn disabled_rules_and_closed_windows_demand_nothing_and_are_taken_away() {
+        let disabled = MatchedRule { enabled: false, ..rule([1000]) };
+        let ended = Window { starts_at: None, ends_at: Some(now()) };
+        let ended = MatchedRule { window: ended, ..rule([1001]) };
+        let plan = plan(&marked([1000, 1001]), &[disabled, ended], now());
+        assert_eq!((plan.set, plan.delete), (MarkSet::new(), marks([1000, 1001])));
+    }
+
+    #[test]
+    fn the_whole_set_is_sent_when_one_mark_is_missing() {
+        let plan = plan(&marked([1000]), &[rule([1000, 1001])], now());
+        assert_eq!(plan.set, marks([1000, 1001]));
+    }
+
+    #[test]
+    fn in_doubt_everything_is_sent_again_and_what_may_be_left_is_taken_away() {
+        let disabled = MatchedRule { enabled: false, ..rule([1002]) };
+        let member = ClaimedMember { in_doubt: true, revoked: marks([1003]), ..marked([1000]) };
+        let plan = plan(&member, &[rule([1000]), disabled], now());
+        assert_eq!((plan.set, plan.delete), (marks([1000]), marks([1002, 1003])));
+    }
+
+    #[test]
+    fn marks_that_no_rule_named_are_never_taken_away() {
+        let plan = plan(&arrived(), &[], now());
+        assert!(plan.is_idle() && !plan.named);
+    }
+
+    #[test]
+    fn the_next_look_is_at_the_nearest_boundary() {
+        let hour = TimeDelta::hours(1);
+        let later = Window { starts_at: Some(now() + hour * 2), ends_at: None };
+        let until = Window { starts_at: None, ends_at: Some(now() + hour) };
+        let rules =
+            [MatchedRule { window: later, ..rule([1001]) }, MatchedRule { window: until, ..rule([1000]) }];
+        let plan = plan(&arrived(), &rules, now());
+        assert_eq!((plan.set, plan.next), (marks([1000]), Some(now() + hour)));
+    }
+
+    #[test]
+    fn mark_500_is_renewed_after_sixty_hours() {
+        let hours = TimeDelta::hours;
+        let fresh = plan(&marked([500]), &[rule([500])], now() + hours(59));
+        assert!(fresh.is_idle());
+        assert_eq!(fresh.next, Some(now() + hours(60)));
+        let old = plan(&marked([500]), &[rule([500])], now() + hours(60));
+        assert_eq!((old.set, old.next), (marks([500]), Some(now() + hours(120))));
+    }
+}

@@ -1,0 +1,406 @@
+//! The client against small servers over real HTTP.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use chrono::DateTime;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use url::Url;
+
+use super::*;
+use crate::domain::{Account, GroupId, Mark};
+
+const SECRET_KEY: &str = "a-key-that-nobody-may-read";
+
+/// A call as it arrived.
+#[derive(Clone)]
+struct Heard {
+    path: String,
+    query: HashMap<String, String>,
+    body: Value,
+}
+
+type Respond = Arc<dyn Fn() -> Response + Send + Sync>;
+
+/// Answers every call in the same way and remembers what it heard.
+#[derive(Clone)]
+struct FakeChat {
+    heard: Arc<Mutex<Vec<Heard>>>,
+    respond: Respond,
+}
+
+impl FakeChat {
+    async fn start(respond: impl Fn() -> Response + Send + Sync + 'static) -> (Self, Url) {
+        let chat = Self {
+            heard: Arc::default(),
+            respond: Arc::new(respond),
+        };
+        let router = Router::new().fallback(hear).with_state(chat.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = url_of(listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (chat, url)
+    }
+
+    async fn answering(answer: Value) -> (Self, Url) {
+        Self::start(move || axum::Json(answer.clone()).into_response()).await
+    }
+
+    fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+async fn hear(
+    State(chat): State<FakeChat>,
+    uri: Uri,
+    Query(query): Query<HashMap<String, String>>,
+    body: Bytes,
+) -> Response {
+    let body = serde_json::from_slice(&body).unwrap();
+    let path = uri.path().to_owned();
+    chat.heard.lock().unwrap().push(Heard { path, query, body });
+    (chat.respond)()
+}
+
+fn url_of(address: SocketAddr) -> Url {
+    Url::parse(&format!("http://{address}")).unwrap()
+}
+
+fn endpoint(base_url: Url) -> ChatEndpoint {
+    ChatEndpoint {
+        base_url,
+        sdk_app_id: 1_400_000_000,
+        admin_account: account("administrator"),
+        secret_key: SECRET_KEY.into(),
+        request_timeout: Duration::from_secs(5),
+    }
+}
+
+fn client(base_url: Url) -> ChatClient {
+    ChatClient::new(endpoint(base_url)).unwrap()
+}
+
+fn account(text: &str) -> Account {
+    Account::parse(text).unwrap()
+}
+
+fn room() -> GroupId {
+    GroupId::parse("@TGS#room").unwrap()
+}
+
+fn members(names: &[&str]) -> Vec<MemberMarks> {
+    let marks = [Mark::parse(1000).unwrap()];
+    let member = |name: &&str| MemberMarks {
+        account: account(name),
+        marks: marks.into(),
+    };
+    names.iter().map(member).collect()
+}
+
+async fn set(client: &ChatClient) -> Result<ModifyAnswer, ChatError> {
+    client
+        .modify_user_info(&room(), CommandType::Set, &members(&["alice", "bob"]))
+        .await
+}
+
+#[tokio::test]
+async fn a_call_carries_what_chat_demands() {
+    let answer = json!({"ActionStatus": "OK", "ErrorCode": 0, "ErrorInfo": "", "CommandType": 1,
+        "MemberList": [{"Member_Account": "alice", "Marks": [1000]}, {"Member_Account": "eve"}]});
+    let (chat, url) = FakeChat::answering(answer).await;
+    let client = client(url.join("/under/here/").unwrap());
+    let done = set(&client).await.unwrap();
+    assert_eq!(done.confirmed, [account("alice")].into());
+    set(&client).await.unwrap();
+
+    let heard = chat.heard();
+    let call = &heard[0];
+    assert_eq!(
+        call.path,
+        "/under/here/v4/group_open_avchatroom_http_svc/modify_user_info"
+    );
+    assert_eq!(call.query["sdkappid"], "1400000000");
+    assert_eq!(call.query["identifier"], "administrator");
+    assert_eq!(call.query["contenttype"], "json");
+    assert!(call.query["usersig"].len() > 100);
+    assert!(call.query["random"].parse::<u32>().is_ok());
+    assert_ne!(call.query["random"], heard[1].query["random"]);
+    assert_eq!(call.query["usersig"], heard[1].query["usersig"]);
+    assert_eq!(call.body["GroupId"], "@TGS#room");
+    assert_eq!(
+        call.body["MemberList"][1],
+        json!({"Member_Account": "bob", "Marks": [1000]})
+    );
+}
+
+#[tokio::test]
+async fn the_reading_calls_go_where_they_belong() {
+    let answer = json!({"ActionStatus": "OK", "ErrorCode": 0, "OnlineMemberNum": 7,
+        "NextTimestamp": 42, "MemberList": [{"Member_Account": "alice"}],
+        "Member_Account": ["bob", "eve"]});
+    let (chat, url) = FakeChat::answering(answer).await;
+    let client = client(url);
+    let page = client
+        .get_members(&room(), 0, Mark::parse(1000).ok())
+        .await
+        .unwrap();
+    assert_eq!(
+        (page.members[0].account.as_str(), page.next),
+        ("alice", Some(42))
+    );
+    client.get_members(&room(), 1, None).await.unwrap();
+    let asked = [account("alice"), account("bob")];
+    let present = client.check_members(&room(), &asked).await.unwrap();
+    assert_eq!(present, [account("bob")]);
+    assert_eq!(client.get_online_member_num(&room()).await.unwrap(), 7);
+
+    let heard = chat.heard();
+    assert_eq!(
+        heard[0].path,
+        "/v4/group_open_avchatroom_http_svc/get_members"
+    );
+    assert_eq!(
+        heard[0].body,
+        json!({"GroupId": "@TGS#room", "Timestamp": 0, "Mark": 1000})
+    );
+    assert_eq!(
+        heard[1].body,
+        json!({"GroupId": "@TGS#room", "Timestamp": 1})
+    );
+    assert_eq!(
+        heard[2].path,
+        "/v4/group_open_avchatroom_http_svc/check_members"
+    );
+    assert_eq!(
+        heard[2].body,
+        json!({"GroupId": "@TGS#room", "Member_Account": ["alice", "bob"]})
+    );
+    assert_eq!(
+        heard[3].path,
+        "/v4/group_open_http_svc/get_online_member_num"
+    );
+}
+
+#[tokio::test]
+async fn a_call_over_a_limit_is_not_sent() {
+    let (chat, url) = FakeChat::answering(json!({"ErrorCode": 0})).await;
+    let client = client(url);
+    let twice = members(&["alice", "bob", "alice"]);
+    let refused = client
+        .modify_user_info(&room(), CommandType::Set, &twice)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused,
+        ChatError::Invalid(InvalidCall::MemberTwice(account("alice")))
+    );
+    let many: Vec<_> = (0..501).map(|n| account(&format!("a{n}"))).collect();
+    assert!(client.check_members(&room(), &many).await.is_err());
+    assert!(chat.heard().is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_keeps_code_and_words_but_no_signature() {
+    let (chat, url) = FakeChat::start(|| StatusCode::IM_A_TEAPOT.into_response()).await;
+    set(&client(url)).await.unwrap_err();
+    let sig = chat.heard()[0].query["usersig"].clone();
+
+    let info = format!("bad\nurl ?usersig={sig}&random=1");
+    let answer = json!({"ActionStatus": "FAIL", "ErrorCode": 10007, "ErrorInfo": info});
+    let (_, url) = FakeChat::answering(answer).await;
+    let error = set(&client(url)).await.unwrap_err();
+    assert_eq!(error.code().map(ErrorCode::get), Some(10007));
+    assert_eq!(error.class(), ErrorClass::Configuration);
+    assert!(error.advice().unwrap().contains("AVChatRoom"));
+    assert!(!error.in_doubt());
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("bad url ?[long text]&random=1"), "{shown}");
+    assert!(!shown.contains(&sig[..100]));
+}
+
+#[tokio::test]
+async fn a_refused_signature_is_not_used_again() {
+    let (chat, url) =
+        FakeChat::answering(json!({"ActionStatus": "FAIL", "ErrorCode": 70001})).await;
+    let seconds = Arc::new(AtomicI64::new(1_700_000_000));
+    let ticking = Arc::clone(&seconds);
+    let clock = move || {
+        let second = ticking.fetch_add(1, Ordering::Relaxed);
+        DateTime::from_timestamp(second, 0).unwrap()
+    };
+    let client = ChatClient::with_clock(endpoint(url), Arc::new(clock)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            set(&client).await.unwrap_err().class(),
+            ErrorClass::NewSignature
+        );
+    }
+    let heard = chat.heard();
+    assert_ne!(heard[0].query["usersig"], heard[1].query["usersig"]);
+}
+
+#[tokio::test]
+async fn an_http_status_is_no_answer_of_chat_and_no_redirect_is_followed() {
+    for (status, class, in_doubt) in [
+        (StatusCode::BAD_GATEWAY, ErrorClass::Retry, true),
+        (StatusCode::TOO_MANY_REQUESTS, ErrorClass::SlowDown, false),
+        (StatusCode::NOT_FOUND, ErrorClass::Configuration, false),
+        (
+            StatusCode::TEMPORARY_REDIRECT,
+            ErrorClass::Configuration,
+            false,
+        ),
+    ] {
+        let (chat, url) =
+            FakeChat::start(move || (status, [(header::LOCATION, "/")], "{}").into_response())
+                .await;
+        let error = set(&client(url)).await.unwrap_err();
+        assert_eq!(error, ChatError::HttpStatus(status.as_u16()));
+        assert_eq!((error.class(), error.in_doubt()), (class, in_doubt));
+        assert_eq!(error.advice().is_some(), class == ErrorClass::Configuration);
+        assert_eq!(chat.heard().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_a_bad_answer() {
+    let endless = vec![b' '; 3 * 1024 * 1024];
+    for body in [
+        b"".to_vec(),
+        b"<html>".to_vec(),
+        b"[]".to_vec(),
+        b"{}".to_vec(),
+        endless,
+    ] {
+        let (_, url) = FakeChat::start(move || body.clone().into_response()).await;
+        let error = set(&client(url)).await.unwrap_err();
+        assert!(matches!(error, ChatError::BadAnswer(_)), "{error:?}");
+        assert!(error.in_doubt());
+    }
+    let (_, url) = FakeChat::answering(json!({"ActionStatus": "FAIL", "ErrorCode": 0})).await;
+    assert!(matches!(
+        set(&client(url)).await.unwrap_err(),
+        ChatError::BadAnswer(_)
+    ));
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_a_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut endpoint = endpoint(url_of(listener.local_addr().unwrap()));
+    endpoint.request_timeout = Duration::from_millis(100);
+    let client = ChatClient::new(endpoint).unwrap();
+    let error = set(&client).await.unwrap_err();
+    assert_eq!(error, ChatError::Timeout);
+    assert!(error.in_doubt());
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_a_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut endpoint = endpoint(url_of(listener.local_addr().unwrap()));
+    endpoint.request_timeout = Duration::from_millis(300);
+    tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0);
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{";
+        connection.write_all(head).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let error = set(&ChatClient::new(endpoint).unwrap()).await.unwrap_err();
+    assert_eq!(error, ChatError::Timeout);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_leaves_the_call_in_doubt() {
+    for answer in [
+        &b""[..],
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = url_of(listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0);
+            connection.write_all(answer).await.unwrap();
+        });
+        let error = set(&client(url)).await.unwrap_err();
+        assert!(error.in_doubt(), "{error:?}");
+        let shown = format!("{error} {error:?}");
+        assert!(
+            !shown.contains("usersig") && !shown.contains("sdkappid"),
+            "{shown}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_chat_that_cannot_be_reached_heard_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = url_of(listener.local_addr().unwrap());
+    drop(listener);
+    let error = set(&client(url)).await.unwrap_err();
+    assert!(matches!(error, ChatError::Unreachable(_)), "{error:?}");
+    assert!(!error.in_doubt());
+    let shown = format!("{error} {error:?}");
+    assert!(
+        !shown.contains("usersig") && !shown.contains("sdkappid"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn neither_endpoint_nor_client_shows_the_key() {
+    let endpoint = endpoint(Region::China.base_url());
+    let client = ChatClient::new(endpoint.clone()).unwrap();
+    assert!(!format!("{endpoint:?} {client:?}").contains(SECRET_KEY));
+}
+
+#[test]
+fn a_base_url_is_scheme_and_host() {
+    for bad in [
+        "ftp://a",
+        "mailto:a",
+        "http://a?b",
+        "http://a#b",
+        "http://u:p@a",
+    ] {
+        assert!(
+            ChatClient::new(endpoint(Url::parse(bad).unwrap())).is_err(),
+            "{bad}"
+        );
+    }
+}
+
+proptest! {
+    // Each case starts a server and a client.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn every_account_and_group_reaches_chat_as_it_is(name in "[^\\pC]{1,8}", group in "[ -~]{1,48}") {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let (chat, url) = FakeChat::answering(json!({"ErrorCode": 0})).await;
+            let endpoint = ChatEndpoint { admin_account: account(&name), ..endpoint(url) };
+            let client = ChatClient::new(endpoint).unwrap();
+            let group = GroupId::parse(&group).unwrap();
+            client.check_members(&group, &[account(&name)]).await.unwrap();
+            let call = &chat.heard()[0];
+            assert_eq!(call.query["identifier"], name);
+            assert_eq!(call.body["GroupId"], group.as_str());
+            assert_eq!(call.body["Member_Account"][0], name.as_str());
+        });
+    }
+}

@@ -2,5 +2,7 @@
 
 pub mod chat;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod members;
+pub mod reapply;

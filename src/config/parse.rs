@@ -14,7 +14,8 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::reader::{Complaint, text};
-use super::settings::{CallbackPath, LogFormat, Region};
+use super::settings::{CallbackPath, LogFormat};
+use crate::chat::Region;
 use crate::domain::Account;
 
 mod admin_token;

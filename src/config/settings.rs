@@ -49,55 +49,6 @@ pub struct ChatSettings {
     pub request_timeout: Duration,
 }
 
-/// Regions of Chat. Source: <https://www.tencentcloud.com/document/product/1047/34620>.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Region {
-    /// Mainland China.
-    China,
-    /// Singapore.
-    Singapore,
-    /// Seoul.
-    Seoul,
-    /// Tokyo.
-    Tokyo,
-    /// Frankfurt.
-    Frankfurt,
-    /// Silicon Valley.
-    SiliconValley,
-    /// Jakarta.
-    Jakarta,
-    /// Mumbai.
-    Mumbai,
-}
-
-impl Region {
-    /// Every region.
-    pub const ALL: [Self; 8] = [
-        Self::China,
-        Self::Singapore,
-        Self::Seoul,
-        Self::Tokyo,
-        Self::Frankfurt,
-        Self::SiliconValley,
-        Self::Jakarta,
-        Self::Mumbai,
-    ];
-
-    /// The name in the settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::China => "china",
-            Self::Singapore => "singapore",
-            Self::Seoul => "seoul",
-            Self::Tokyo => "tokyo",
-            Self::Frankfurt => "frankfurt",
-            Self::SiliconValley => "silicon-valley",
-            Self::Jakarta => "jakarta",
-            Self::Mumbai => "mumbai",
-        }
-    }
-}
-
 /// Section `callback`.
 #[derive(Clone)]
 pub struct CallbackSettings {

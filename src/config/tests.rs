@@ -44,7 +44,7 @@ fn the_defaults_are_those_of_the_contract() {
     let settings = Settings::load(None, NOTHING).unwrap();
     assert!(settings.chat.sdk_app_id.is_none() && settings.chat.secret_key.is_none());
     assert_eq!(settings.chat.admin_account.as_str(), "administrator");
-    assert_eq!(settings.chat.region, Region::China);
+    assert_eq!(settings.chat.region, crate::chat::Region::China);
     assert_eq!(settings.chat.calls_per_second, 160);
     assert_eq!(settings.chat.request_timeout, Duration::from_secs(5));
     assert_eq!(settings.callback.listen.to_string(), "0.0.0.0:8080");
@@ -95,7 +95,7 @@ fn later_layers_win() {
         ("HOME", "/root"),
     ];
     let settings = Settings::load(Some(&path), environment).unwrap();
-    assert_eq!(settings.chat.region, Region::SiliconValley);
+    assert_eq!(settings.chat.region, crate::chat::Region::SiliconValley);
     assert_eq!(settings.chat.calls_per_second, 20);
     assert_eq!(settings.chat.admin_account.as_str(), "administrator");
 }

@@ -130,13 +130,17 @@ async fn record_arrivals(
         named as materialized (
             select e.* from event e
             where exists (
-                select from rule_shapes s join rules r
-                    on r.account_prefix_len = s.account_prefix_len
-                   and r.group_prefix_len = s.group_prefix_len
-                   and r.account_text = case when s.account_prefix_len < 0
-                       then e.account else left(e.account, s.account_prefix_len) end
-                   and r.group_text = case when s.group_prefix_len < 0
-                       then e.group_id else left(e.group_id, s.group_prefix_len) end)
+                select from rule_shapes s
+                -- `offset 0` keeps this one index probe per shape, whatever the planner guesses.
+                cross join lateral (
+                    select from rules r
+                    where r.account_prefix_len = s.account_prefix_len
+                      and r.group_prefix_len = s.group_prefix_len
+                      and r.account_text = case when s.account_prefix_len < 0
+                          then e.account else left(e.account, s.account_prefix_len) end
+                      and r.group_text = case when s.group_prefix_len < 0
+                          then e.group_id else left(e.group_id, s.group_prefix_len) end
+                    offset 0) rule)
         ),
         opened as (
             insert into rooms (group_id, last_event_at)

@@ -14,5 +14,5 @@ mod worker;
 
 pub use budget::{Budget, CallRate};
 pub use pause::Pause;
-pub use plan::{MatchedRule, MemberPlan, plan};
+pub use plan::{MemberPlan, plan};
 pub use worker::{Worker, WorkerSettings};

@@ -3,23 +3,13 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::{Mark, MarkSet, Marks, Window};
+use crate::domain::{Mark, MarkSet};
 use crate::members::ClaimedMember;
+use crate::rules::Matched;
 
 /// Mark 500 ends after three days; it is set again well before.
 /// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
 const RENEW_ALWAYS_ONLINE_AFTER: TimeDelta = TimeDelta::hours(60);
-
-/// A rule whose patterns match the member, whether or not it holds now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MatchedRule {
-    /// Its marks.
-    pub marks: Marks,
-    /// False: kept, but demands nothing.
-    pub enabled: bool,
-    /// When it holds.
-    pub window: Window,
-}
 
 /// What must be done for one member.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,8 +35,9 @@ impl MemberPlan {
     }
 }
 
-/// Plans for one member at the moment `now` (the clock of Postgres).
-pub fn plan(member: &ClaimedMember, rules: &[MatchedRule], now: DateTime<Utc>) -> MemberPlan {
+/// Plans for one member at the moment `now` (the clock of Postgres), from all rules whose patterns
+/// match him, whether or not they hold now.
+pub fn plan(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> MemberPlan {
     let holding = rules.iter().filter(|rule| rule.enabled && rule.window.contains(now));
     let desired: MarkSet = holding.flat_map(|rule| rule.marks.iter()).collect();
     let delete = &possibly_held(member, rules) - &desired;
@@ -71,7 +62,7 @@ pub fn plan(member: &ClaimedMember, rules: &[MatchedRule], now: DateTime<Utc>) -
 /// The marks of ours that Chat may hold for the member. Confirmed ones; and in doubt also those
 /// that were taken away by a rule change since, or that a rule no longer demands because it ended
 /// or was disabled. Never a mark that no rule named.
-fn possibly_held(member: &ClaimedMember, rules: &[MatchedRule]) -> MarkSet {
+fn possibly_held(member: &ClaimedMember, rules: &[Matched]) -> MarkSet {
     let mut held = &member.marks | &member.revoked;
     if member.in_doubt {
         held.extend(rules.iter().flat_map(|rule| rule.marks.iter()));
@@ -92,7 +83,7 @@ fn renewal(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Account;
+    use crate::domain::{Account, Marks, RuleId, Window};
     use crate::members::Presence;
 
     fn marks<const N: usize>(numbers: [i64; N]) -> MarkSet {
@@ -103,9 +94,14 @@ mod tests {
         DateTime::from_timestamp(1_760_000_000, 0).unwrap()
     }
 
-    fn rule<const N: usize>(numbers: [i64; N]) -> MatchedRule {
-        let marks = Marks::new(marks(numbers)).unwrap();
-        MatchedRule { marks, enabled: true, window: Window::default() }
+    fn rule<const N: usize>(numbers: [i64; N]) -> Matched {
+        Matched {
+            account: 0,
+            rule: RuleId::parse("rule").unwrap(),
+            marks: Marks::new(marks(numbers)).unwrap(),
+            enabled: true,
+            window: Window::default(),
+        }
     }
 
     fn arrived() -> ClaimedMember {
@@ -140,9 +136,9 @@ mod tests {
 
     #[test]
     fn disabled_rules_and_closed_windows_demand_nothing_and_are_taken_away() {
-        let disabled = MatchedRule { enabled: false, ..rule([1000]) };
+        let disabled = Matched { enabled: false, ..rule([1000]) };
         let ended = Window { starts_at: None, ends_at: Some(now()) };
-        let ended = MatchedRule { window: ended, ..rule([1001]) };
+        let ended = Matched { window: ended, ..rule([1001]) };
         let plan = plan(&marked([1000, 1001]), &[disabled, ended], now());
         assert_eq!((plan.set, plan.delete), (MarkSet::new(), marks([1000, 1001])));
     }
@@ -155,7 +151,7 @@ mod tests {
 
     #[test]
     fn in_doubt_everything_is_sent_again_and_what_may_be_left_is_taken_away() {
-        let disabled = MatchedRule { enabled: false, ..rule([1002]) };
+        let disabled = Matched { enabled: false, ..rule([1002]) };
         let member = ClaimedMember { in_doubt: true, revoked: marks([1003]), ..marked([1000]) };
         let plan = plan(&member, &[rule([1000]), disabled], now());
         assert_eq!((plan.set, plan.delete), (marks([1000]), marks([1002, 1003])));
@@ -173,7 +169,7 @@ mod tests {
         let later = Window { starts_at: Some(now() + hour * 2), ends_at: None };
         let until = Window { starts_at: None, ends_at: Some(now() + hour) };
         let rules =
-            [MatchedRule { window: later, ..rule([1001]) }, MatchedRule { window: until, ..rule([1000]) }];
+            [Matched { window: later, ..rule([1001]) }, Matched { window: until, ..rule([1000]) }];
         let plan = plan(&arrived(), &rules, now());
         assert_eq!((plan.set, plan.next), (marks([1000]), Some(now() + hour)));
     }

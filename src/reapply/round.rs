@@ -1,6 +1,5 @@
 //! One claim from plan to settlement: at most one call that deletes and one that sets.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use super::worker::Shared;
 use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks};
 use crate::domain::{Account, GroupId, MarkSet};
 use crate::members::{Claim, ClaimedMember, Settlement, room_gone, settle};
-use crate::rules::matching_rules;
+use crate::rules::{Matched, matching_rules};
 
 /// Pause between tries to settle while the database is away.
 const SETTLE_RETRY: Duration = Duration::from_millis(200);
@@ -55,12 +54,11 @@ impl Round {
     async fn plan(&self, members: Vec<ClaimedMember>) -> Result<Planned, sqlx::Error> {
         let accounts: Vec<Account> = members.iter().map(|member| member.account.clone()).collect();
         let matched = matching_rules(&self.shared.pool, &self.claim.group, &accounts).await?;
-        let mut by_account: HashMap<Account, Vec<_>> = HashMap::with_capacity(members.len());
+        let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); members.len()];
         for rule in matched {
-            by_account.entry(rule.account.clone()).or_default().push(rule);
+            rules[rule.account].push(rule);
         }
-        let planned = members.into_iter().map(|member| {
-            let rules = by_account.remove(&member.account).unwrap_or_default();
+        let planned = members.into_iter().zip(rules).map(|(member, rules)| {
             let plan = plan(&member, &rules, self.claim.at);
             (member, plan)
         });

@@ -27,7 +27,7 @@ create index rules_by_account_and_group
     on rules (account_text, group_text, account_prefix_len, group_prefix_len);
 
 -- The check of the ten marks a room can hold walks the rules in the order of their rooms.
-create index rules_by_group on rules (group_text, group_prefix_len);
+create index rules_by_group on rules (group_text, group_prefix_len desc);
 
 create index rules_by_label on rules (label, id);
 

@@ -6,4 +6,5 @@ pub mod config;
 pub mod domain;
 pub mod members;
 pub mod reapply;
+pub mod rules;
 pub mod telemetry;

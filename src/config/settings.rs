@@ -9,6 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::chat::Region;
 use crate::domain::Account;
 
 /// All settings.

@@ -14,7 +14,7 @@ mod settle;
 mod wake;
 
 pub use claim::{Claim, ClaimedMember, MEMBERS_A_CALL, claim, until_next_due};
-pub use inbox::{Inbox, InboxClosed, InboxWriter};
+pub use inbox::{Inbox, InboxWriter, News, NotTaken};
 pub(crate) use record::interval;
 pub use record::{Batch, Settling, record, room_gone};
 pub use rule_changes::{RuleChange, rules_changed};

@@ -12,10 +12,11 @@ use sqlx::postgres::types::PgInterval;
 
 use crate::domain::{Account, Change, EventTime, GroupId, MemberEvent};
 
-/// Events about distinct members, in the order of the table's key.
+/// Events about distinct members, in the order of the table's key, and rooms that have ended.
 #[derive(Debug, Default)]
 pub struct Batch {
     events: BTreeMap<(GroupId, Account), MemberEvent>,
+    destroyed: BTreeMap<GroupId, Option<EventTime>>,
 }
 
 /// How long events of one member may settle before the call.
@@ -45,14 +46,20 @@ impl Batch {
         }
     }
 
-    /// Number of members in it.
+    /// Adds the end of a room. What is known of its members up to then ends with it; arrivals in
+    /// a new room of the same id are written after it.
+    pub fn destroy(&mut self, group: GroupId, at: Option<EventTime>) {
+        self.destroyed.insert(group, at);
+    }
+
+    /// Number of members and rooms in it.
     pub fn len(&self) -> usize {
-        self.events.len()
+        self.events.len() + self.destroyed.len()
     }
 
     /// True if it says nothing.
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.events.is_empty() && self.destroyed.is_empty()
     }
 
     /// Takes up to `count` members out, lowest keys first.
@@ -101,6 +108,9 @@ struct Columns {
 /// Records a batch and returns how many members came due. On an error part of the batch may be
 /// stored; recording it again is harmless.
 pub async fn record(pool: &PgPool, batch: &Batch, settling: Settling) -> Result<u64, sqlx::Error> {
+    for (group, at) in &batch.destroyed {
+        room_gone(pool, group, *at).await?;
+    }
     let leaves = batch.columns(Change::Left);
     let mut due = 0;
     if !leaves.groups.is_empty() {

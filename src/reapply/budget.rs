@@ -131,6 +131,9 @@ impl Budget {
         .fetch_optional(&self.pool)
         .await?
         .unwrap_or(1.0);
-        Ok(BudgetState { per_second: share * f64::from(self.rate.0), share })
+        Ok(BudgetState {
+            per_second: share * f64::from(self.rate.0),
+            share,
+        })
     }
 }

@@ -12,8 +12,11 @@ use crate::members::{ClaimedMember, Outcome, Presence};
 
 /// Delays after which a member whom Chat left out is tried again. Chat's own view lags behind an
 /// arrival; its lists by up to 40 s. Source: <https://cloud.tencent.com/document/product/269/77266>.
-const OMITTED_RETRIES: [Duration; 3] =
-    [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(30)];
+const OMITTED_RETRIES: [Duration; 3] = [
+    Duration::from_secs(2),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+];
 /// Failed calls after which a member is given up until an event or a person asks: about 20 minutes.
 const MOST_ATTEMPTS: i32 = 12;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -47,14 +50,21 @@ pub(super) fn outcome(
     match (replies.is_empty(), omitted, plan.named) {
         (_, _, false) => Outcome::Forgotten,
         (true, _, true) => Outcome::Idle { next: plan.next },
-        (false, true, true) => Outcome::Omitted { retry: omitted_retry(member, rng) },
-        (false, false, true) => Outcome::Confirmed { marks: plan.desired, next: plan.next },
+        (false, true, true) => Outcome::Omitted {
+            retry: omitted_retry(member, rng),
+        },
+        (false, false, true) => Outcome::Confirmed {
+            marks: plan.desired,
+            next: plan.next,
+        },
     }
 }
 
 /// What Chat answers when nobody in a call is online is not documented; these codes may mean it.
 pub(super) fn nobody_online(error: &ChatError) -> bool {
-    error.code().is_some_and(|code| code.may_mean_nobody_online())
+    error
+        .code()
+        .is_some_and(|code| code.may_mean_nobody_online())
 }
 
 /// A member of whom only a doubtful leave is known is not looked for again; all others are, since
@@ -64,20 +74,28 @@ fn omitted_retry(member: &ClaimedMember, rng: &mut impl Rng) -> Option<Duration>
         return None;
     }
     let tries = usize::try_from(member.omissions).unwrap_or(usize::MAX);
-    OMITTED_RETRIES.get(tries).map(|delay| delay.mul_f64(rng.random_range(0.95..1.05)))
+    OMITTED_RETRIES
+        .get(tries)
+        .map(|delay| delay.mul_f64(rng.random_range(0.95..1.05)))
 }
 
 fn failed(member: &ClaimedMember, error: &ChatError, rng: &mut impl Rng) -> Outcome {
     let (retry, counts) = match error.class() {
         // Not the member's doing: the worker itself slows down or pauses.
-        ErrorClass::SlowDown | ErrorClass::Configuration | ErrorClass::NewSignature => {
-            (Some(FIRST_BACKOFF.mul_f64(rng.random_range(0.5..1.5))), false)
-        }
+        ErrorClass::SlowDown | ErrorClass::Configuration | ErrorClass::NewSignature => (
+            Some(FIRST_BACKOFF.mul_f64(rng.random_range(0.5..1.5))),
+            false,
+        ),
         _ if member.attempts + 1 >= MOST_ATTEMPTS => (None, true),
         _ => (Some(backoff(member.attempts, rng)), true),
     };
     let in_doubt = error.in_doubt() || member.in_doubt;
-    Outcome::Failed { error: error.to_string(), retry, counts, in_doubt }
+    Outcome::Failed {
+        error: error.to_string(),
+        retry,
+        counts,
+        in_doubt,
+    }
 }
 
 /// Doubling with each attempt, capped, and spread over the upper half so that many members who
@@ -112,7 +130,12 @@ mod tests {
 
     fn named() -> MemberPlan {
         let desired = MarkSet::from([Mark::parse(1000).unwrap()]);
-        MemberPlan { set: desired.clone(), desired, named: true, ..MemberPlan::default() }
+        MemberPlan {
+            set: desired.clone(),
+            desired,
+            named: true,
+            ..MemberPlan::default()
+        }
     }
 
     fn outcome_of(member: &ClaimedMember, reply: &Reply) -> Outcome {
@@ -120,50 +143,95 @@ mod tests {
     }
 
     fn refused(code: i64) -> Reply {
-        Reply::Failed(ChatError::Refused { code: ErrorCode::new(code), info: String::new() })
+        Reply::Failed(ChatError::Refused {
+            code: ErrorCode::new(code),
+            info: String::new(),
+        })
     }
 
     #[test]
     fn only_a_member_whom_the_answer_names_is_confirmed() {
         let both = Reply::Confirmed(HashSet::from([alice().account]));
-        assert!(matches!(outcome_of(&alice(), &both), Outcome::Confirmed { .. }));
+        assert!(matches!(
+            outcome_of(&alice(), &both),
+            Outcome::Confirmed { .. }
+        ));
         let nobody = Reply::Confirmed(HashSet::new());
-        assert!(matches!(outcome_of(&alice(), &nobody), Outcome::Omitted { retry: Some(_) }));
+        assert!(matches!(
+            outcome_of(&alice(), &nobody),
+            Outcome::Omitted { retry: Some(_) }
+        ));
     }
 
     #[test]
     fn an_omitted_member_is_tried_after_2_10_and_30_seconds_and_then_parked() {
         let nobody = Reply::Confirmed(HashSet::new());
         for (omissions, seconds) in [(0, 2.0), (1, 10.0), (2, 30.0)] {
-            let member = ClaimedMember { omissions, ..alice() };
+            let member = ClaimedMember {
+                omissions,
+                ..alice()
+            };
             let Outcome::Omitted { retry: Some(delay) } = outcome_of(&member, &nobody) else {
                 panic!("no retry after {omissions} omissions");
             };
             assert!((delay.as_secs_f64() / seconds - 1.0).abs() <= 0.05);
         }
-        let tried = ClaimedMember { omissions: 3, ..alice() };
-        assert_eq!(outcome_of(&tried, &nobody), Outcome::Omitted { retry: None });
+        let tried = ClaimedMember {
+            omissions: 3,
+            ..alice()
+        };
+        assert_eq!(
+            outcome_of(&tried, &nobody),
+            Outcome::Omitted { retry: None }
+        );
     }
 
     #[test]
     fn a_call_in_which_nobody_was_online_is_no_failure() {
-        assert!(matches!(outcome_of(&alice(), &refused(10004)), Outcome::Omitted { .. }));
+        assert!(matches!(
+            outcome_of(&alice(), &refused(10004)),
+            Outcome::Omitted { .. }
+        ));
     }
 
     #[test]
     fn failures_back_off_and_end() {
         let timeout = Reply::Failed(ChatError::Timeout);
         let first = outcome_of(&alice(), &timeout);
-        assert!(matches!(first, Outcome::Failed { retry: Some(_), counts: true, in_doubt: true, .. }));
-        let worn = ClaimedMember { attempts: MOST_ATTEMPTS - 1, ..alice() };
-        assert!(matches!(outcome_of(&worn, &timeout), Outcome::Failed { retry: None, .. }));
+        assert!(matches!(
+            first,
+            Outcome::Failed {
+                retry: Some(_),
+                counts: true,
+                in_doubt: true,
+                ..
+            }
+        ));
+        let worn = ClaimedMember {
+            attempts: MOST_ATTEMPTS - 1,
+            ..alice()
+        };
+        assert!(matches!(
+            outcome_of(&worn, &timeout),
+            Outcome::Failed { retry: None, .. }
+        ));
     }
 
     #[test]
     fn what_a_human_must_mend_never_uses_up_a_members_attempts() {
-        let worn = ClaimedMember { attempts: MOST_ATTEMPTS, ..alice() };
+        let worn = ClaimedMember {
+            attempts: MOST_ATTEMPTS,
+            ..alice()
+        };
         let outcome = outcome_of(&worn, &refused(60020));
-        assert!(matches!(outcome, Outcome::Failed { retry: Some(_), counts: false, .. }));
+        assert!(matches!(
+            outcome,
+            Outcome::Failed {
+                retry: Some(_),
+                counts: false,
+                ..
+            }
+        ));
     }
 
     #[test]

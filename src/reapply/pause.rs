@@ -35,9 +35,17 @@ impl Pause {
             None => FIRST,
         };
         if state.as_ref().is_none_or(|paused| paused.reason != reason) {
-            tracing::error!(reason, advice, "calls to Chat are paused until this is mended");
+            tracing::error!(
+                reason,
+                advice,
+                "calls to Chat are paused until this is mended"
+            );
         }
-        *state = Some(Paused { reason: reason.to_owned(), until: now + length, length });
+        *state = Some(Paused {
+            reason: reason.to_owned(),
+            until: now + length,
+            length,
+        });
     }
 
     /// A call succeeded.
@@ -52,7 +60,9 @@ impl Pause {
     pub fn remaining(&self) -> Option<Duration> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let until = state.as_ref()?.until;
-        until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
     }
 
     /// Why calls are paused, for people.

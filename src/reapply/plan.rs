@@ -38,7 +38,9 @@ impl MemberPlan {
 /// Plans for one member at the moment `now` (the clock of Postgres), from all rules whose patterns
 /// match him, whether or not they hold now.
 pub fn plan(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> MemberPlan {
-    let holding = rules.iter().filter(|rule| rule.enabled && rule.window.contains(now));
+    let holding = rules
+        .iter()
+        .filter(|rule| rule.enabled && rule.window.contains(now));
     let desired: MarkSet = holding.flat_map(|rule| rule.marks.iter()).collect();
     let delete = &possibly_held(member, rules) - &desired;
     let renewal = renewal(member, &desired, now);
@@ -54,9 +56,17 @@ pub fn plan(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> Me
         renewal
     };
     let boundary = rules.iter().filter(|rule| rule.enabled);
-    let boundary = boundary.filter_map(|rule| rule.window.next_boundary(now)).min();
+    let boundary = boundary
+        .filter_map(|rule| rule.window.next_boundary(now))
+        .min();
     let next = [boundary, renew_next].into_iter().flatten().min();
-    MemberPlan { delete, set, desired, named: !rules.is_empty(), next }
+    MemberPlan {
+        delete,
+        set,
+        desired,
+        named: !rules.is_empty(),
+        next,
+    }
 }
 
 /// The marks of ours that Chat may hold for the member. Confirmed ones; and in doubt also those
@@ -70,14 +80,12 @@ fn possibly_held(member: &ClaimedMember, rules: &[Matched]) -> MarkSet {
     held
 }
 
-fn renewal(
-    member: &ClaimedMember,
-    desired: &MarkSet,
-    now: DateTime<Utc>,
-) -> Option<DateTime<Utc>> {
-    desired
-        .contains(&Mark::ALWAYS_ONLINE)
-        .then(|| member.confirmed_at.map_or(now, |at| at + RENEW_ALWAYS_ONLINE_AFTER))
+fn renewal(member: &ClaimedMember, desired: &MarkSet, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    desired.contains(&Mark::ALWAYS_ONLINE).then(|| {
+        member
+            .confirmed_at
+            .map_or(now, |at| at + RENEW_ALWAYS_ONLINE_AFTER)
+    })
 }
 
 #[cfg(test)]
@@ -87,7 +95,10 @@ mod tests {
     use crate::members::Presence;
 
     fn marks<const N: usize>(numbers: [i64; N]) -> MarkSet {
-        numbers.into_iter().map(|number| Mark::parse(number).unwrap()).collect()
+        numbers
+            .into_iter()
+            .map(|number| Mark::parse(number).unwrap())
+            .collect()
     }
 
     fn now() -> DateTime<Utc> {
@@ -119,13 +130,20 @@ mod tests {
     }
 
     fn marked<const N: usize>(numbers: [i64; N]) -> ClaimedMember {
-        ClaimedMember { marks: marks(numbers), confirmed_at: Some(now()), ..arrived() }
+        ClaimedMember {
+            marks: marks(numbers),
+            confirmed_at: Some(now()),
+            ..arrived()
+        }
     }
 
     #[test]
     fn an_arrival_gets_the_union_of_all_rules() {
         let plan = plan(&arrived(), &[rule([1000]), rule([1001, 1000])], now());
-        assert_eq!((plan.set, plan.delete), (marks([1000, 1001]), MarkSet::new()));
+        assert_eq!(
+            (plan.set, plan.delete),
+            (marks([1000, 1001]), MarkSet::new())
+        );
     }
 
     #[test]
@@ -136,11 +154,23 @@ mod tests {
 
     #[test]
     fn disabled_rules_and_closed_windows_demand_nothing_and_are_taken_away() {
-        let disabled = Matched { enabled: false, ..rule([1000]) };
-        let ended = Window { starts_at: None, ends_at: Some(now()) };
-        let ended = Matched { window: ended, ..rule([1001]) };
+        let disabled = Matched {
+            enabled: false,
+            ..rule([1000])
+        };
+        let ended = Window {
+            starts_at: None,
+            ends_at: Some(now()),
+        };
+        let ended = Matched {
+            window: ended,
+            ..rule([1001])
+        };
         let plan = plan(&marked([1000, 1001]), &[disabled, ended], now());
-        assert_eq!((plan.set, plan.delete), (MarkSet::new(), marks([1000, 1001])));
+        assert_eq!(
+            (plan.set, plan.delete),
+            (MarkSet::new(), marks([1000, 1001]))
+        );
     }
 
     #[test]
@@ -151,10 +181,20 @@ mod tests {
 
     #[test]
     fn in_doubt_everything_is_sent_again_and_what_may_be_left_is_taken_away() {
-        let disabled = Matched { enabled: false, ..rule([1002]) };
-        let member = ClaimedMember { in_doubt: true, revoked: marks([1003]), ..marked([1000]) };
+        let disabled = Matched {
+            enabled: false,
+            ..rule([1002])
+        };
+        let member = ClaimedMember {
+            in_doubt: true,
+            revoked: marks([1003]),
+            ..marked([1000])
+        };
         let plan = plan(&member, &[rule([1000]), disabled], now());
-        assert_eq!((plan.set, plan.delete), (marks([1000]), marks([1002, 1003])));
+        assert_eq!(
+            (plan.set, plan.delete),
+            (marks([1000]), marks([1002, 1003]))
+        );
     }
 
     #[test]
@@ -166,10 +206,24 @@ mod tests {
     #[test]
     fn the_next_look_is_at_the_nearest_boundary() {
         let hour = TimeDelta::hours(1);
-        let later = Window { starts_at: Some(now() + hour * 2), ends_at: None };
-        let until = Window { starts_at: None, ends_at: Some(now() + hour) };
-        let rules =
-            [Matched { window: later, ..rule([1001]) }, Matched { window: until, ..rule([1000]) }];
+        let later = Window {
+            starts_at: Some(now() + hour * 2),
+            ends_at: None,
+        };
+        let until = Window {
+            starts_at: None,
+            ends_at: Some(now() + hour),
+        };
+        let rules = [
+            Matched {
+                window: later,
+                ..rule([1001])
+            },
+            Matched {
+                window: until,
+                ..rule([1000])
+            },
+        ];
         let plan = plan(&arrived(), &rules, now());
         assert_eq!((plan.set, plan.next), (marks([1000]), Some(now() + hour)));
     }
@@ -181,6 +235,9 @@ mod tests {
         assert!(fresh.is_idle());
         assert_eq!(fresh.next, Some(now() + hours(60)));
         let old = plan(&marked([500]), &[rule([500])], now() + hours(60));
-        assert_eq!((old.set, old.next), (marks([500]), Some(now() + hours(120))));
+        assert_eq!(
+            (old.set, old.next),
+            (marks([500]), Some(now() + hours(120)))
+        );
     }
 }

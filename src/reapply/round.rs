@@ -28,7 +28,11 @@ type Planned = Vec<(ClaimedMember, MemberPlan)>;
 
 impl Round {
     pub(super) fn new(shared: Arc<Shared>, claim: Claim) -> Self {
-        Self { shared, claim, claimed: Instant::now() }
+        Self {
+            shared,
+            claim,
+            claimed: Instant::now(),
+        }
     }
 
     /// Runs to the end. If the database is away for longer than the lease, the claim is left to
@@ -42,9 +46,13 @@ impl Round {
                 return;
             }
         };
-        let deleted = self.call(CommandType::Delete, &planned, |plan| &plan.delete, true).await;
+        let deleted = self
+            .call(CommandType::Delete, &planned, |plan| &plan.delete, true)
+            .await;
         let first = deleted.is_none();
-        let set = self.call(CommandType::Set, &planned, |plan| &plan.set, first).await;
+        let set = self
+            .call(CommandType::Set, &planned, |plan| &plan.set, first)
+            .await;
         self.note_room(deleted.iter().chain(set.iter())).await;
         let settlements = settlements(planned, deleted.as_ref(), set.as_ref());
         self.settle(&settlements).await;
@@ -52,7 +60,10 @@ impl Round {
     }
 
     async fn plan(&self, members: Vec<ClaimedMember>) -> Result<Planned, sqlx::Error> {
-        let accounts: Vec<Account> = members.iter().map(|member| member.account.clone()).collect();
+        let accounts: Vec<Account> = members
+            .iter()
+            .map(|member| member.account.clone())
+            .collect();
         let matched = matching_rules(&self.shared.pool, &self.claim.group, &accounts).await?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); members.len()];
         for rule in matched {
@@ -92,7 +103,11 @@ impl Round {
             )));
         }
         let started = Instant::now();
-        let answer = self.shared.chat.modify_user_info(&self.claim.group, command, &members).await;
+        let answer = self
+            .shared
+            .chat
+            .modify_user_info(&self.claim.group, command, &members)
+            .await;
         let took = started.elapsed();
         Some(match answer {
             Ok(answer) => {
@@ -134,9 +149,9 @@ impl Round {
 
     /// Forgets the room's members if Chat says that the room is gone.
     async fn note_room(&self, mut replies: impl Iterator<Item = &Reply>) {
-        let gone = replies.any(|reply| {
-            matches!(reply, Reply::Failed(error) if error.class() == ErrorClass::RoomGone)
-        });
+        let gone = replies.any(
+            |reply| matches!(reply, Reply::Failed(error) if error.class() == ErrorClass::RoomGone),
+        );
         if gone && let Err(error) = room_gone(&self.shared.pool, &self.claim.group, None).await {
             tracing::warn!(%error, "the end of a room cannot be recorded");
         }

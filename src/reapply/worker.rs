@@ -60,9 +60,13 @@ impl Worker {
     /// claim: a claim that nobody carries out would hold its members until the lease ends.
     pub async fn run(self, cancel: CancellationToken) {
         let mut failures = 0;
-        while let Some(Ok(slot)) = cancel.run_until_cancelled(self.slots.clone().acquire_owned()).await
+        while let Some(Ok(slot)) = cancel
+            .run_until_cancelled(self.slots.clone().acquire_owned())
+            .await
         {
-            let Some(due) = cancel.run_until_cancelled(self.somebody_due()).await else { break };
+            let Some(due) = cancel.run_until_cancelled(self.somebody_due()).await else {
+                break;
+            };
             match self.claim_if(due).await {
                 Ok(None) => {}
                 Ok(Some(claim)) => {

@@ -62,23 +62,25 @@ impl Batch {
         self.events.is_empty() && self.destroyed.is_empty()
     }
 
-    /// Takes up to `count` members out, lowest keys first.
+    /// Takes the ended rooms and up to `count` members out, lowest keys first.
     pub fn split_off_first(&mut self, count: usize) -> Self {
-        match self.events.keys().nth(count).cloned() {
-            Some(rest) => {
-                let later = self.events.split_off(&rest);
-                Self {
-                    events: std::mem::replace(&mut self.events, later),
-                }
-            }
-            None => std::mem::take(self),
-        }
+        let Some(rest) = self.events.keys().nth(count).cloned() else {
+            return std::mem::take(self);
+        };
+        let later = self.events.split_off(&rest);
+        let events = std::mem::replace(&mut self.events, later);
+        let destroyed = std::mem::take(&mut self.destroyed);
+        Self { events, destroyed }
     }
 
     /// Puts back what could not be written, as the older side of every pair.
     pub fn put_back(&mut self, older: Self) {
-        let newer = std::mem::replace(&mut self.events, older.events);
-        newer.into_values().for_each(|event| self.fold(event));
+        let newer = std::mem::replace(self, older);
+        newer
+            .events
+            .into_values()
+            .for_each(|event| self.fold(event));
+        self.destroyed.extend(newer.destroyed);
     }
 
     fn columns(&self, change: Change) -> Columns {

@@ -1,0 +1,205 @@
+//! The service as a whole: builds its parts, binds both listeners, runs until told to stop.
+//!
+//! Stopping is orderly. First readiness falls while both listeners go on answering, so that
+//! whoever routes callbacks here can turn away; then claiming ends and calls in flight finish, the
+//! callback listener closes, the inbox is written out, and last the admin listener closes. Nothing
+//! answered with 200 waits in memory when the process ends.
+
+mod intake;
+
+use std::future::IntoFuture;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, AdminState, Readiness};
+use crate::callback::{self, ANSWER_WITHIN, CallbackState, InvalidPath, Signatures};
+use crate::chat::{ChatClient, ChatEndpoint, InvalidEndpoint};
+use crate::clock;
+use crate::config::{ChatSettings, Settings};
+use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
+use crate::reapply::{Budget, CallRate, Pause, Worker, WorkerSettings};
+use intake::MemberIntake;
+
+/// How long a stopping service may take once it no longer waits for others to turn away.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting that only `serve` needs is missing.
+    #[error("{key} is not set; {mend}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// Where its value comes from.
+        mend: &'static str,
+    },
+    /// The Chat client cannot be built.
+    #[error(transparent)]
+    Endpoint(#[from] InvalidEndpoint),
+    /// The callback path cannot be served.
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+    /// An address is taken or not ours.
+    #[error("{key} = {address} cannot be listened on: {reason}")]
+    Listen {
+        /// The key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        reason: io::Error,
+    },
+}
+
+/// A service that listens but does not answer yet.
+#[derive(Debug)]
+pub struct Service {
+    callback: (TcpListener, axum::Router),
+    admin: (TcpListener, axum::Router),
+    writer: InboxWriter,
+    worker: Worker,
+    readiness: Readiness,
+    addresses: (SocketAddr, SocketAddr),
+}
+
+impl Service {
+    /// Builds every part on a migrated database and binds the addresses.
+    ///
+    /// # Errors
+    /// When a setting that the service needs is missing, or an address cannot be bound.
+    pub async fn build(settings: &Settings, pool: PgPool) -> Result<Self, StartError> {
+        let wake = WakeUp::default();
+        let rate = CallRate::new(settings.chat.calls_per_second);
+        let budget = Budget::new(pool.clone(), "modify_user_info", rate);
+        let settling =
+            Settling { settle: settings.reapply.settle, max_wait: settings.reapply.max_wait };
+        let (inbox, writer) = Inbox::new(pool.clone(), settling, wake.clone());
+        let callbacks = callback_router(settings, MemberIntake::new(inbox, budget.clone()))?;
+        let readiness = Readiness::default();
+        let state = AdminState::new(
+            pool.clone(),
+            wake.clone(),
+            settings.admin.tokens.clone(),
+            readiness.clone(),
+        );
+        let worker = Worker::new(WorkerSettings {
+            pool,
+            chat: ChatClient::new(endpoint(&settings.chat)?)?,
+            budget,
+            wake,
+            pause: Pause::default(),
+            lease: settings.reapply.lease,
+        });
+        let callback = listen("callback.listen", settings.callback.listen).await?;
+        let admin = listen("admin.listen", settings.admin.listen).await?;
+        Ok(Self {
+            addresses: (callback.1, admin.1),
+            callback: (callback.0, callbacks),
+            admin: (admin.0, admin::router(state)),
+            writer,
+            worker,
+            readiness,
+        })
+    }
+
+    /// Where callbacks are taken, with the port that was bound.
+    pub fn callback_address(&self) -> SocketAddr {
+        self.addresses.0
+    }
+
+    /// Where the management API listens, with the port that was bound.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.addresses.1
+    }
+
+    /// Runs until `stop` is cancelled and the service has stopped in order. For `turn_away` after
+    /// that, readiness is down while everything still works.
+    pub async fn run(self, stop: CancellationToken, turn_away: Duration) {
+        let (claiming, answering, managing) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let worker = tokio::spawn(self.worker.run(claiming.clone()));
+        let writer = tokio::spawn(self.writer.run());
+        let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
+        let admin = tokio::spawn(serve(self.admin, managing.clone()));
+        stop.cancelled().await;
+        tracing::info!("stopping");
+        self.readiness.drain();
+        tokio::time::sleep(turn_away).await;
+        claiming.cancel();
+        answering.cancel();
+        let stopped = tokio::time::timeout(STOP_WITHIN, async {
+            ended("the worker", worker).await;
+            ended("the callback listener", callbacks).await;
+            ended("the inbox", writer).await;
+            managing.cancel();
+            ended("the admin listener", admin).await;
+        });
+        match stopped.await {
+            Ok(()) => tracing::info!("stopped"),
+            Err(_) => tracing::warn!("stopped with work unfinished; it comes due again"),
+        }
+    }
+}
+
+fn callback_router(
+    settings: &Settings,
+    intake: MemberIntake,
+) -> Result<axum::Router, StartError> {
+    let callback_settings = callback::CallbackSettings {
+        path: settings.callback.path.as_str().to_owned(),
+        sdk_app_id: sdk_app_id(&settings.chat)?,
+        signatures: Signatures::new(settings.callback.tokens.clone(), settings.callback.max_age),
+        answer_within: ANSWER_WITHIN,
+    };
+    let state = CallbackState::new(callback_settings, intake, clock::system())?;
+    Ok(callback::router(state))
+}
+
+fn sdk_app_id(chat: &ChatSettings) -> Result<u64, StartError> {
+    let mend = "the Chat console shows it as SDKAppID";
+    chat.sdk_app_id.ok_or(StartError::Missing { key: "chat.sdk_app_id", mend })
+}
+
+fn endpoint(chat: &ChatSettings) -> Result<ChatEndpoint, StartError> {
+    let mend = "the Chat console shows it as the key of the application";
+    Ok(ChatEndpoint {
+        base_url: chat.base_url.clone().unwrap_or_else(|| chat.region.base_url()),
+        sdk_app_id: sdk_app_id(chat)?,
+        admin_account: chat.admin_account.clone(),
+        secret_key: chat
+            .secret_key
+            .clone()
+            .ok_or(StartError::Missing { key: "chat.secret_key", mend })?,
+        request_timeout: chat.request_timeout,
+    })
+}
+
+async fn listen(
+    key: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |reason| StartError::Listen { key, address, reason };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+async fn serve((listener, router): (TcpListener, axum::Router), stop: CancellationToken) {
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = server.into_future().await {
+        tracing::error!(%error, "a listener ended");
+    }
+}
+
+async fn ended(part: &'static str, task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(part, %error, "a part of the service ended badly");
+    }
+}

@@ -1,0 +1,54 @@
+//! Where the callback listener meets the members: events go to the inbox, alerts to the budget.
+
+use crate::callback::{Intake, NotStored, RequestOverLimit};
+use crate::domain::{EventTime, GroupId, MemberEvent};
+use crate::members::{Inbox, News, NotTaken};
+use crate::reapply::Budget;
+
+/// Hands news to the inbox of this replica.
+#[derive(Debug)]
+pub(super) struct MemberIntake {
+    inbox: Inbox,
+    budget: Budget,
+}
+
+impl MemberIntake {
+    pub(super) fn new(inbox: Inbox, budget: Budget) -> Self {
+        Self { inbox, budget }
+    }
+
+    async fn store(&self, news: News) -> Result<(), NotStored> {
+        self.inbox.hand_in(news).await.map_err(|error| match error {
+            NotTaken::Full => NotStored::Full,
+            NotTaken::Closed => NotStored::Unavailable,
+        })
+    }
+}
+
+impl Intake for MemberIntake {
+    async fn record(&self, events: Vec<MemberEvent>) -> Result<(), NotStored> {
+        self.store(News::Members(events)).await
+    }
+
+    async fn room_destroyed(
+        &self,
+        group: GroupId,
+        at: Option<EventTime>,
+    ) -> Result<(), NotStored> {
+        self.store(News::RoomDestroyed(group, at)).await
+    }
+
+    /// Chat sends this at 80 % of its own limit, so somebody else calls too: make room.
+    fn over_limit(&self, alert: RequestOverLimit) {
+        if !self.budget.covers(&alert.service, &alert.command) {
+            return;
+        }
+        tracing::warn!(request = alert.request, limit = alert.limit, "Chat warns of too many calls");
+        let budget = self.budget.clone();
+        tokio::spawn(async move {
+            if let Err(error) = budget.slow_down().await {
+                tracing::warn!(%error, "the budget cannot be slowed down");
+            }
+        });
+    }
+}

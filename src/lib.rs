@@ -1,4 +1,5 @@
 //! Stickymark keeps member marks of Tencent Cloud Chat live rooms in place.
 
 pub mod config;
+pub mod database;
 pub mod domain;

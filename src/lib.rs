@@ -3,6 +3,7 @@
 pub mod chat;
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod domain;
 pub mod members;
 pub mod reapply;

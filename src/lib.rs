@@ -1,5 +1,6 @@
 //! Stickymark keeps member marks of Tencent Cloud Chat live rooms in place.
 
+pub mod callback;
 pub mod chat;
 pub mod clock;
 pub mod config;
@@ -8,4 +9,5 @@ pub mod domain;
 pub mod members;
 pub mod reapply;
 pub mod rules;
+pub mod service;
 pub mod telemetry;

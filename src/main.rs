@@ -1,3 +1,7 @@
 //! The `stickymark` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stickymark::cli::main()
+}

@@ -119,16 +119,16 @@ impl Service {
         self.addresses.1
     }
 
-    /// Runs until `stop` is cancelled and the service has stopped in order. For `turn_away` after
-    /// that, readiness is down while everything still works.
-    pub async fn run(self, stop: CancellationToken, turn_away: Duration) {
+    /// Runs until `stop` resolves and the service has stopped in order. For the time that `stop`
+    /// gives, readiness is down while everything still works.
+    pub async fn run(self, stop: impl Future<Output = Duration>) {
         let (claiming, answering, managing) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let worker = tokio::spawn(self.worker.run(claiming.clone()));
         let writer = tokio::spawn(self.writer.run());
         let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
         let admin = tokio::spawn(serve(self.admin, managing.clone()));
-        stop.cancelled().await;
+        let turn_away = stop.await;
         tracing::info!("stopping");
         self.readiness.drain();
         tokio::time::sleep(turn_away).await;

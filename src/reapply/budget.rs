@@ -60,6 +60,11 @@ impl Budget {
         Self { pool, api, rate }
     }
 
+    /// Whether an API as Chat's alerts name it is the one of this budget.
+    pub fn covers(&self, service: &str, command: &str) -> bool {
+        service == "group_open_avchatroom_http_svc" && command == self.api
+    }
+
     /// Waits for the next free slot. The call belongs right behind it.
     pub async fn take(&self) -> Result<(), sqlx::Error> {
         loop {

@@ -1,0 +1,100 @@
+//! The command line. Exit status: 0 done, 2 bad usage or bad configuration, 1 any other failure;
+//! errors go to standard error and say what is wrong and how to mend it.
+
+mod serve;
+mod small;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{ConfigError, Settings};
+use crate::service::StartError;
+use crate::{demo, simulator};
+
+/// Keeps member marks of Tencent Cloud Chat live rooms in place.
+#[derive(Debug, Parser)]
+#[command(name = "stickymark", version, about, propagate_version = true)]
+struct Arguments {
+    /// TOML file with settings; environment variables STICKYMARK__SECTION__KEY win over it.
+    #[arg(long, global = true, env = "STICKYMARK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service: callback listener, admin listener, worker.
+    Serve(serve::Arguments),
+    /// Show the whole product at work on this machine, against a simulated Chat.
+    Demo(demo::Arguments),
+    /// Run only the simulated Chat server.
+    Simulate(simulator::Command),
+    /// Apply pending database migrations and exit.
+    Migrate,
+    /// Print a UserSig for an account.
+    UserSig(small::UserSigArguments),
+    /// Print the OpenAPI document of the management API.
+    Openapi,
+}
+
+/// A mistake of the caller's: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Runs the program with the arguments and environment of the process.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(arguments));
+    // Tasks that block, such as name resolution, must not hold up the end.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            status(&error)
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = arguments.config;
+    match arguments.command {
+        Command::Serve(arguments) => serve::run(settings(config)?, arguments).await,
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Simulate(arguments) => simulator::run(arguments).await,
+        Command::Migrate => small::migrate(&settings(config)?).await,
+        Command::UserSig(arguments) => small::user_sig(&settings(config)?, &arguments),
+        Command::Openapi => small::openapi(),
+    }
+}
+
+fn settings(config: Option<PathBuf>) -> Result<Settings, ConfigError> {
+    let environment = std::env::vars_os().collect::<Vec<(OsString, OsString)>>();
+    Settings::load(config.as_deref(), environment)
+}
+
+/// One line for each thing that is wrong. Causes follow their effect on the same line.
+fn report(error: &anyhow::Error) {
+    for line in format!("{error:#}").lines() {
+        eprintln!("error: {line}");
+    }
+}
+
+fn status(error: &anyhow::Error) -> ExitCode {
+    let callers = error.is::<ConfigError>()
+        || error.is::<Usage>()
+        || matches!(error.downcast_ref(), Some(StartError::Missing { .. } | StartError::Path(_)));
+    if callers { ExitCode::from(2) } else { ExitCode::FAILURE }
+}

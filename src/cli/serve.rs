@@ -1,0 +1,81 @@
+//! `stickymark serve`: configuration, database, service, signals.
+
+use std::process;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::Settings;
+use crate::database::Database;
+use crate::service::Service;
+use crate::telemetry;
+
+/// After SIGTERM the service goes on answering this long, until every router has seen that it is
+/// not ready any more. A person who presses Ctrl-C does not wait for that.
+const TURN_AWAY: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Do not apply pending migrations first.
+    #[arg(long)]
+    no_migrate: bool,
+}
+
+pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<()> {
+    settings.validate_for_serve()?;
+    telemetry::init(&settings.log)?;
+    for (key, value) in settings.describe() {
+        tracing::debug!(key, value, "setting");
+    }
+    for warning in settings.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let signals = Signals::listen()?;
+    let database = Database::connect(&settings.database).await?;
+    if !arguments.no_migrate {
+        database.migrate().await?;
+    }
+    let service = Service::build(&settings, database.pool().clone()).await?;
+    tracing::info!(
+        callbacks = %service.callback_address(),
+        admin = %service.admin_address(),
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
+    service.run(signals.first()).await;
+    database.close().await?;
+    Ok(())
+}
+
+/// SIGTERM and SIGINT. The first stops the service in order, the second ends the process at once.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn first(mut self) -> Duration {
+        let turn_away = self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("second signal: ending at once");
+            process::exit(1);
+        });
+        turn_away
+    }
+
+    async fn next(&mut self) -> Duration {
+        tokio::select! {
+            _ = self.terminate.recv() => TURN_AWAY,
+            _ = self.interrupt.recv() => Duration::ZERO,
+        }
+    }
+}

@@ -13,13 +13,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use url::{Host, Url};
 
+use super::answers::{Answer, MembersPage, ModifyAnswer};
+use super::calls::{
+    CheckMembers, CommandType, GetMembers, GetOnlineMemberNum, MemberMarks, ModifyUserInfo,
+};
 use super::error::{ChatError, InvalidCall};
 use super::error_codes::ErrorClass;
 use super::user_sig::{CurrentUserSig, UserSigKey};
-use super::wire::{
-    Answer, CheckMembers, CommandType, GetMembers, GetOnlineMemberNum, MemberMarks, MembersPage,
-    ModifyAnswer, ModifyUserInfo,
-};
 use crate::clock::{self, Clock};
 use crate::domain::{Account, GroupId, Mark};
 

@@ -1,0 +1,100 @@
+//! The answers to Chat, all of one shape.
+//!
+//! Chat counts everything but 200 with a JSON body as a failure of the callback, and repeats at
+//! most those that it waited for in vain.
+//! Source: <https://www.tencentcloud.com/document/product/1047/34354>.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::intake::NotStored;
+use super::signature::NotSigned;
+use super::wire::Unreadable;
+
+const OK: &str = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The callback is done with.
+pub(super) fn ok() -> Response {
+    let mut response = Response::new(Body::from(OK));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// Why a callback is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("there is nothing here; callbacks go to callback.path")]
+    OtherPath,
+    #[error("callbacks are posted")]
+    OtherMethod,
+    #[error("the body is longer than 1 MiB")]
+    TooLong,
+    #[error("the body did not arrive in time")]
+    TooSlow,
+    #[error("the body broke off")]
+    BrokenOff,
+    #[error("SdkAppid must be the one of this service")]
+    OtherApp,
+    #[error(transparent)]
+    NotSigned(#[from] NotSigned),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error(transparent)]
+    NotStored(#[from] NotStored),
+    #[error("the events are not stored yet; they will be")]
+    NotStoredYet,
+}
+
+impl Refusal {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::OtherPath => StatusCode::NOT_FOUND,
+            Self::OtherMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::OtherApp | Self::NotSigned(_) | Self::Unreadable(Unreadable::CommandsDiffer) => {
+                StatusCode::FORBIDDEN
+            }
+            Self::BrokenOff | Self::Unreadable(_) => StatusCode::BAD_REQUEST,
+            Self::NotStored(_) | Self::NotStoredYet => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Fail {
+    action_status: &'static str,
+    error_code: u8,
+    error_info: Cow<'static, str>,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let error_info = self.to_string().into();
+        let fail = Fail {
+            action_status: "FAIL",
+            error_code: 1,
+            error_info,
+        };
+        let mut response = (self.status(), axum::Json(fail)).into_response();
+        let headers = response.headers_mut();
+        match self {
+            Self::OtherMethod => {
+                headers.insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            // What is left of the body is in the way of the next request.
+            Self::TooLong | Self::TooSlow => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,23 @@
+//! The callback listener: the only part that faces the internet.
+//!
+//! It proves that a request comes from Chat, reads what it says of members and rooms, hands that
+//! to an [`Intake`], and answers only when the intake has stored it. Nothing sent from outside can
+//! panic it, make it hold more than one body of 1 MiB a request, or enter a log unescaped.
+//! Source of the protocol: <https://www.tencentcloud.com/document/product/1047/34354>.
+
+mod answer;
+mod body;
+mod fields;
+mod intake;
+mod listener;
+mod signature;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::MAX_BODY_BYTES;
+pub use intake::{Intake, NotStored};
+pub use listener::{ANSWER_WITHIN, CallbackSettings, CallbackState, InvalidPath, router};
+pub use signature::{NotSigned, Signatures};
+pub use wire::{Callback, RequestOverLimit, Unreadable, parse};

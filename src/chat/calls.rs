@@ -1,0 +1,216 @@
+//! The JSON of the calls.
+//!
+//! A body is built only if it keeps the limits of Chat, so that no call can break them.
+//! Source: <https://www.tencentcloud.com/document/product/1047/50294>.
+
+use std::collections::HashSet;
+
+use serde::{Serialize, Serializer};
+
+use super::error::{InvalidCall, MAX_MEMBERS_PER_CALL};
+use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet};
+
+/// Whether marks are set or taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CommandType {
+    /// 1: the marks are added to those the member has.
+    Set,
+    /// 2: the marks are taken away.
+    Delete,
+}
+
+impl CommandType {
+    /// The number on the wire.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Set => 1,
+            Self::Delete => 2,
+        }
+    }
+}
+
+/// One member of a `modify_user_info` call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberMarks {
+    /// The member.
+    pub account: Account,
+    /// The marks to set or delete; not empty.
+    pub marks: MarkSet,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ModifyUserInfo<'a> {
+    #[serde(serialize_with = "group_text")]
+    group_id: &'a GroupId,
+    command_type: u8,
+    member_list: Vec<MemberEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct MemberEntry<'a> {
+    #[serde(rename = "Member_Account")]
+    account: &'a str,
+    #[serde(rename = "Marks")]
+    marks: Vec<u32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct GetMembers<'a> {
+    #[serde(serialize_with = "group_text")]
+    pub group_id: &'a GroupId,
+    pub timestamp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u32>,
+}
+
+#[derive(Serialize)]
+pub(super) struct CheckMembers<'a> {
+    #[serde(rename = "GroupId", serialize_with = "group_text")]
+    group_id: &'a GroupId,
+    #[serde(rename = "Member_Account")]
+    accounts: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct GetOnlineMemberNum<'a> {
+    #[serde(serialize_with = "group_text")]
+    pub group_id: &'a GroupId,
+}
+
+fn group_text<S: Serializer>(group: &GroupId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(group.as_str())
+}
+
+impl<'a> ModifyUserInfo<'a> {
+    /// Builds the body, or says which limit of Chat it would break.
+    pub fn new(
+        group_id: &'a GroupId,
+        command: CommandType,
+        members: &'a [MemberMarks],
+    ) -> Result<Self, InvalidCall> {
+        check_accounts(members.iter().map(|member| &member.account))?;
+        if let Some(bare) = members.iter().find(|member| member.marks.is_empty()) {
+            return Err(InvalidCall::NoMarks(bare.account.clone()));
+        }
+        let distinct: HashSet<Mark> = members
+            .iter()
+            .flat_map(|m| m.marks.iter().copied())
+            .collect();
+        if command == CommandType::Set && distinct.len() > MAX_MARKS_PER_ROOM {
+            return Err(InvalidCall::TooManyMarks(distinct.len()));
+        }
+        let entry = |member: &'a MemberMarks| MemberEntry {
+            account: member.account.as_str(),
+            marks: member.marks.iter().map(|mark| mark.get()).collect(),
+        };
+        Ok(Self {
+            group_id,
+            command_type: command.number(),
+            member_list: members.iter().map(entry).collect(),
+        })
+    }
+}
+
+impl<'a> CheckMembers<'a> {
+    /// Builds the body, or says which limit it would break.
+    pub fn new(group_id: &'a GroupId, accounts: &'a [Account]) -> Result<Self, InvalidCall> {
+        check_accounts(accounts.iter())?;
+        let accounts = accounts.iter().map(Account::as_str).collect();
+        Ok(Self { group_id, accounts })
+    }
+}
+
+/// At least one, at most 500, none twice.
+fn check_accounts<'a>(
+    accounts: impl ExactSizeIterator<Item = &'a Account>,
+) -> Result<(), InvalidCall> {
+    match accounts.len() {
+        0 => return Err(InvalidCall::NoMembers),
+        1..=MAX_MEMBERS_PER_CALL => {}
+        many => return Err(InvalidCall::TooManyMembers(many)),
+    }
+    let mut seen = HashSet::with_capacity(accounts.len());
+    for account in accounts {
+        if !seen.insert(account) {
+            return Err(InvalidCall::MemberTwice(account.clone()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn account(text: &str) -> Account {
+        Account::parse(text).unwrap()
+    }
+
+    fn member(text: &str, marks: &[i64]) -> MemberMarks {
+        let marks = marks.iter().map(|mark| Mark::parse(*mark).unwrap());
+        MemberMarks {
+            account: account(text),
+            marks: marks.collect(),
+        }
+    }
+
+    #[test]
+    fn a_modify_call_is_written_as_documented() {
+        let group = GroupId::parse("room-7").unwrap();
+        let members = [member("alice", &[1002, 1000]), member("bob", &[1001])];
+        let call = ModifyUserInfo::new(&group, CommandType::Set, &members).unwrap();
+        assert_eq!(
+            serde_json::to_value(call).unwrap(),
+            json!({"GroupId": "room-7", "CommandType": 1, "MemberList": [
+                {"Member_Account": "alice", "Marks": [1000, 1002]},
+                {"Member_Account": "bob", "Marks": [1001]}]})
+        );
+    }
+
+    #[test]
+    fn a_call_that_breaks_a_limit_is_not_built() {
+        let group = GroupId::parse("room-7").unwrap();
+        let modify = |command, members: &[MemberMarks]| {
+            ModifyUserInfo::new(&group, command, members)
+                .map(|_| ())
+                .unwrap_err()
+        };
+        let many: Vec<_> = (0..501)
+            .map(|n| member(&format!("a{n}"), &[1000]))
+            .collect();
+        assert_eq!(modify(CommandType::Set, &[]), InvalidCall::NoMembers);
+        assert_eq!(
+            modify(CommandType::Set, &many),
+            InvalidCall::TooManyMembers(501)
+        );
+        assert!(ModifyUserInfo::new(&group, CommandType::Set, &many[..500]).is_ok());
+        let twice = [
+            member("a", &[1000]),
+            member("b", &[1000]),
+            member("a", &[1001]),
+        ];
+        assert_eq!(
+            modify(CommandType::Delete, &twice),
+            InvalidCall::MemberTwice(account("a"))
+        );
+        let bare = [member("a", &[])];
+        assert_eq!(
+            modify(CommandType::Set, &bare),
+            InvalidCall::NoMarks(account("a"))
+        );
+        let eleven: Vec<_> = (0..11)
+            .map(|n| member(&format!("a{n}"), &[1000 + n]))
+            .collect();
+        assert_eq!(
+            modify(CommandType::Set, &eleven),
+            InvalidCall::TooManyMarks(11)
+        );
+        assert!(ModifyUserInfo::new(&group, CommandType::Delete, &eleven).is_ok());
+        let accounts = vec![account("a"); 2];
+        assert!(CheckMembers::new(&group, &accounts).is_err());
+    }
+}

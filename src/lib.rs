@@ -1,13 +1,17 @@
 //! Stickymark keeps member marks of Tencent Cloud Chat live rooms in place.
 
+pub mod admin;
 pub mod callback;
 pub mod chat;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod database;
+pub mod demo;
 pub mod domain;
 pub mod members;
 pub mod reapply;
 pub mod rules;
 pub mod service;
+pub mod simulator;
 pub mod telemetry;

@@ -78,8 +78,10 @@ impl Service {
         let wake = WakeUp::default();
         let rate = CallRate::new(settings.chat.calls_per_second);
         let budget = Budget::new(pool.clone(), "modify_user_info", rate);
-        let settling =
-            Settling { settle: settings.reapply.settle, max_wait: settings.reapply.max_wait };
+        let settling = Settling {
+            settle: settings.reapply.settle,
+            max_wait: settings.reapply.max_wait,
+        };
         let (inbox, writer) = Inbox::new(pool.clone(), settling, wake.clone());
         let callbacks = callback_router(settings, MemberIntake::new(inbox, budget.clone()))?;
         let readiness = Readiness::default();
@@ -122,8 +124,11 @@ impl Service {
     /// Runs until `stop` resolves and the service has stopped in order. For the time that `stop`
     /// gives, readiness is down while everything still works.
     pub async fn run(self, stop: impl Future<Output = Duration>) {
-        let (claiming, answering, managing) =
-            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let (claiming, answering, managing) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
         let worker = tokio::spawn(self.worker.run(claiming.clone()));
         let writer = tokio::spawn(self.writer.run());
         let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
@@ -148,10 +153,7 @@ impl Service {
     }
 }
 
-fn callback_router(
-    settings: &Settings,
-    intake: MemberIntake,
-) -> Result<axum::Router, StartError> {
+fn callback_router(settings: &Settings, intake: MemberIntake) -> Result<axum::Router, StartError> {
     let callback_settings = callback::CallbackSettings {
         path: settings.callback.path.as_str().to_owned(),
         sdk_app_id: sdk_app_id(&settings.chat)?,
@@ -164,19 +166,25 @@ fn callback_router(
 
 fn sdk_app_id(chat: &ChatSettings) -> Result<u64, StartError> {
     let mend = "the Chat console shows it as SDKAppID";
-    chat.sdk_app_id.ok_or(StartError::Missing { key: "chat.sdk_app_id", mend })
+    chat.sdk_app_id.ok_or(StartError::Missing {
+        key: "chat.sdk_app_id",
+        mend,
+    })
 }
 
 fn endpoint(chat: &ChatSettings) -> Result<ChatEndpoint, StartError> {
     let mend = "the Chat console shows it as the key of the application";
     Ok(ChatEndpoint {
-        base_url: chat.base_url.clone().unwrap_or_else(|| chat.region.base_url()),
+        base_url: chat
+            .base_url
+            .clone()
+            .unwrap_or_else(|| chat.region.base_url()),
         sdk_app_id: sdk_app_id(chat)?,
         admin_account: chat.admin_account.clone(),
-        secret_key: chat
-            .secret_key
-            .clone()
-            .ok_or(StartError::Missing { key: "chat.secret_key", mend })?,
+        secret_key: chat.secret_key.clone().ok_or(StartError::Missing {
+            key: "chat.secret_key",
+            mend,
+        })?,
         request_timeout: chat.request_timeout,
     })
 }
@@ -185,7 +193,11 @@ async fn listen(
     key: &'static str,
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |reason| StartError::Listen { key, address, reason };
+    let failed = |reason| StartError::Listen {
+        key,
+        address,
+        reason,
+    };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))

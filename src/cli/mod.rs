@@ -95,6 +95,13 @@ fn report(error: &anyhow::Error) {
 fn status(error: &anyhow::Error) -> ExitCode {
     let callers = error.is::<ConfigError>()
         || error.is::<Usage>()
-        || matches!(error.downcast_ref(), Some(StartError::Missing { .. } | StartError::Path(_)));
-    if callers { ExitCode::from(2) } else { ExitCode::FAILURE }
+        || matches!(
+            error.downcast_ref(),
+            Some(StartError::Missing { .. } | StartError::Path(_))
+        );
+    if callers {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use secrecy::ExposeSecret;
 
 use super::Usage;
 use crate::chat::UserSigKey;
@@ -34,22 +35,35 @@ pub(super) struct UserSigArguments {
 
 /// `stickymark user-sig`.
 pub(super) fn user_sig(settings: &Settings, arguments: &UserSigArguments) -> anyhow::Result<()> {
-    let missing = |key: &str| Usage(format!("{key} is not set; the Chat console shows its value"));
-    let app = settings.chat.sdk_app_id.ok_or_else(|| missing("chat.sdk_app_id"))?;
-    let key = settings.chat.secret_key.clone().ok_or_else(|| missing("chat.secret_key"))?;
+    let missing = |key: &str| {
+        Usage(format!(
+            "{key} is not set; the Chat console shows its value"
+        ))
+    };
+    let app = settings
+        .chat
+        .sdk_app_id
+        .ok_or_else(|| missing("chat.sdk_app_id"))?;
+    let key = settings
+        .chat
+        .secret_key
+        .clone()
+        .ok_or_else(|| missing("chat.secret_key"))?;
     let account = match &arguments.account {
         Some(text) => Account::parse(text).map_err(|error| Usage(format!("--account: {error}")))?,
         None => settings.chat.admin_account.clone(),
     };
     let now = chrono::Utc::now();
     let sig = UserSigKey::new(app, key).sign(&account, arguments.ttl, now)?;
-    println!("{sig}");
+    println!("{}", sig.expose_secret());
     Ok(())
 }
 
 /// `stickymark openapi`.
 pub(super) fn openapi() -> anyhow::Result<()> {
-    let document = admin::openapi().to_pretty_json().context("the document cannot be printed")?;
+    let document = admin::openapi()
+        .to_pretty_json()
+        .context("the document cannot be printed")?;
     println!("{document}");
     Ok(())
 }

@@ -30,11 +30,7 @@ impl Intake for MemberIntake {
         self.store(News::Members(events)).await
     }
 
-    async fn room_destroyed(
-        &self,
-        group: GroupId,
-        at: Option<EventTime>,
-    ) -> Result<(), NotStored> {
+    async fn room_destroyed(&self, group: GroupId, at: Option<EventTime>) -> Result<(), NotStored> {
         self.store(News::RoomDestroyed(group, at)).await
     }
 
@@ -43,7 +39,11 @@ impl Intake for MemberIntake {
         if !self.budget.covers(&alert.service, &alert.command) {
             return;
         }
-        tracing::warn!(request = alert.request, limit = alert.limit, "Chat warns of too many calls");
+        tracing::warn!(
+            request = alert.request,
+            limit = alert.limit,
+            "Chat warns of too many calls"
+        );
         let budget = self.budget.clone();
         tokio::spawn(async move {
             if let Err(error) = budget.slow_down().await {

@@ -40,7 +40,7 @@ fn problem(variable: &str, value: &str) -> String {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn the_defaults_are_the_documented_ones() {
     let settings = Settings::load(None, NOTHING).unwrap();
     assert!(settings.chat.sdk_app_id.is_none() && settings.chat.secret_key.is_none());
     assert_eq!(settings.chat.admin_account.as_str(), "administrator");

@@ -194,6 +194,24 @@ async fn a_path_too_long_for_a_socket_and_full_of_odd_characters_works() {
     server.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_home_that_is_shut_for_others_is_no_hindrance_even_for_root() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = place();
+    std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let path = home.path().join("clone/stickymark-data");
+    let first = LocalPostgres::start(&path).await.unwrap();
+    let in_force = first.path().to_path_buf();
+    let second = LocalPostgres::start(&path).await;
+    connect(&first).await.close().await.unwrap();
+    first.stop().await.unwrap();
+    if in_force != path {
+        std::fs::remove_dir_all(&in_force).unwrap();
+        assert!(in_force.starts_with("/var/lib/stickymark"), "{in_force:?}");
+    }
+    assert!(matches!(second, Err(LocalError::InUse { .. })));
+}
+
 /// Not a test: the process that is killed in the tests below. It serves the directory named in
 /// the environment until its end; run without that, it does nothing.
 #[tokio::test]

@@ -179,20 +179,27 @@ fn major(version: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+
+    /// A program that writes one line. Another process makes it: were the file open for writing
+    /// here, a test that starts a program at this moment would inherit it and keep it busy.
+    fn program(path: &Path, line: &str) {
+        let script = r#"mkdir -p "${1%/*}" && printf '#!/bin/sh\necho "%s"\n' "$2" >"$1" &&
+            chmod 755 "$1""#;
+        let made = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(path)
+            .arg(line)
+            .status();
+        assert!(made.unwrap().success());
+    }
 
     /// A directory with programs that only tell their version.
     fn install(directory: &Path, version: &str) {
-        fs::create_dir_all(directory).unwrap();
-        for program in ["initdb", "postgres"] {
-            let path = directory.join(program);
-            fs::write(
-                &path,
-                format!("#!/bin/sh\necho '{program} (PostgreSQL) {version}'\n"),
-            )
-            .unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        for name in ["initdb", "postgres"] {
+            program(
+                &directory.join(name),
+                &format!("{name} (PostgreSQL) {version}"),
+            );
         }
     }
 
@@ -288,14 +295,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let home = root.path().join("nix/store/pg/bin");
         install(&home, "15.1");
-        let pg_config = root.path().join("bin/pg_config");
-        fs::create_dir_all(root.path().join("bin")).unwrap();
-        fs::write(
-            &pg_config,
-            format!("#!/bin/sh\necho '{}'\n", home.display()),
-        )
-        .unwrap();
-        fs::set_permissions(&pg_config, fs::Permissions::from_mode(0o755)).unwrap();
+        program(
+            &root.path().join("bin/pg_config"),
+            &home.display().to_string(),
+        );
         assert_eq!(
             search(root.path())
                 .find(Path::new("data"), None)

@@ -8,4 +8,5 @@
 
 mod database;
 mod local_database;
+mod members;
 mod support;

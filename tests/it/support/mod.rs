@@ -2,4 +2,25 @@
 
 pub mod database;
 
-pub use database::{database, empty_database};
+use sqlx::PgPool;
+use stickymark::domain::{Account, GroupId, Pattern};
+
+pub use database::{TestDatabase, database, empty_database};
+
+/// Writes a rule past the API, for tests of what lies below it.
+pub async fn insert_rule(pool: &PgPool, group: &str, account: &str, marks: &[i64]) {
+    let group = Pattern::<GroupId>::parse(group).unwrap();
+    let account = Pattern::<Account>::parse(account).unwrap();
+    sqlx::query(
+        "insert into rules values ($1, $2, $3, $4, $5, $6, true, null, null, '', '', 1, now(), now())",
+    )
+    .bind(uuid::Uuid::new_v4().to_string())
+    .bind(group.text())
+    .bind(group.prefix_len())
+    .bind(account.text())
+    .bind(account.prefix_len())
+    .bind(marks)
+    .execute(pool)
+    .await
+    .unwrap();
+}

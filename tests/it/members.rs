@@ -1,0 +1,390 @@
+//! The members table: what events leave in it, who may claim whom, what a settlement writes.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent};
+use stickymark::members::{
+    Batch, Claim, Outcome, Presence, Settlement, Settling, claim, record, room_gone, settle,
+};
+
+use crate::support::{TestDatabase, database, insert_rule};
+
+const LEASE: Duration = Duration::from_secs(15);
+const AT_ONCE: Settling = Settling {
+    settle: Duration::ZERO,
+    max_wait: Duration::ZERO,
+};
+/// 2026-01-01, the time that events are counted from here.
+const START: i64 = 1_767_225_600_000;
+
+struct Row {
+    presence: String,
+    marks: Vec<i64>,
+    due: bool,
+    due_in_ms: Option<f64>,
+    generation: i64,
+    in_doubt: bool,
+}
+
+async fn room_with_rule() -> TestDatabase {
+    let database = database().await;
+    insert_rule(database.pool(), "class-7", "*", &[1000]).await;
+    database
+}
+
+fn event(account: &str, source: EventSource, at: Option<i64>) -> MemberEvent {
+    MemberEvent {
+        group: GroupId::parse("class-7").unwrap(),
+        account: Account::parse(account).unwrap(),
+        source,
+        at: at.map(|offset| EventTime::from_number(START + offset)),
+    }
+}
+
+async fn hear(pool: &PgPool, settling: Settling, source: EventSource, at: Option<i64>) {
+    let mut batch = Batch::default();
+    batch.fold(event("alice", source, at));
+    record(pool, &batch, settling).await.unwrap();
+}
+
+async fn alice(pool: &PgPool) -> Option<Row> {
+    type Columns = (String, Vec<i64>, Option<f64>, i64, bool);
+    let row: Option<Columns> = sqlx::query_as(
+        "select presence, marks, extract(epoch from due_at - now())::float8 * 1000, generation, in_doubt
+         from members where account = 'alice'",
+    )
+    .fetch_optional(pool)
+    .await
+    .unwrap();
+    row.map(|(presence, marks, due_in_ms, generation, in_doubt)| Row {
+        presence,
+        marks,
+        due: due_in_ms.is_some_and(|ms| ms <= 0.0),
+        due_in_ms,
+        generation,
+        in_doubt,
+    })
+}
+
+fn marks(numbers: &[i64]) -> MarkSet {
+    numbers
+        .iter()
+        .map(|number| Mark::parse(*number).unwrap())
+        .collect()
+}
+
+async fn settle_all(pool: &PgPool, claim: &Claim, outcome: &Outcome) {
+    let settlements: Vec<Settlement> = claim
+        .members
+        .iter()
+        .map(|member| Settlement {
+            account: member.account.clone(),
+            generation: member.generation,
+            outcome: outcome.clone(),
+        })
+        .collect();
+    settle(pool, &claim.group, claim.lease, &settlements)
+        .await
+        .unwrap();
+}
+
+fn confirmed(numbers: &[i64]) -> Outcome {
+    Outcome::Confirmed {
+        marks: marks(numbers),
+        next: None,
+    }
+}
+
+/// Alice in the room with her mark confirmed, as of the event time 100.
+async fn marked(pool: &PgPool) {
+    hear(pool, AT_ONCE, EventSource::Join, Some(100)).await;
+    let claim = claim(pool, LEASE).await.unwrap().unwrap();
+    settle_all(pool, &claim, &confirmed(&[1000])).await;
+}
+
+#[tokio::test]
+async fn only_members_whom_a_rule_names_get_a_row() {
+    let database = database().await;
+    let pool = database.pool();
+    insert_rule(pool, "class-*", "vip*", &[1001]).await;
+    insert_rule(pool, "class-7", "teacher", &[1000]).await;
+    let mut batch = Batch::default();
+    for account in ["teacher", "vip1", "vip", "nobody", "vi"] {
+        batch.fold(event(account, EventSource::Join, Some(1)));
+    }
+    assert_eq!(record(pool, &batch, AT_ONCE).await.unwrap(), 3);
+    let accounts: Vec<String> = sqlx::query_scalar("select account from members order by 1")
+        .fetch_all(pool)
+        .await
+        .unwrap();
+    assert_eq!(accounts, ["teacher", "vip", "vip1"]);
+}
+
+#[tokio::test]
+async fn a_leave_of_a_member_without_a_row_makes_none() {
+    let database = room_with_rule().await;
+    hear(database.pool(), AT_ONCE, EventSource::Exit, Some(1)).await;
+    assert!(alice(database.pool()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_leave_forgets_the_marks_and_an_arrival_makes_due() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    marked(pool).await;
+    hear(pool, AT_ONCE, EventSource::Offline, Some(200)).await;
+    let gone = alice(pool).await.unwrap();
+    assert_eq!(
+        (gone.presence.as_str(), gone.marks, gone.due_in_ms),
+        ("absent", vec![], None)
+    );
+    hear(pool, AT_ONCE, EventSource::Online, Some(300)).await;
+    let back = alice(pool).await.unwrap();
+    assert_eq!((back.presence.as_str(), back.due), ("present", true));
+}
+
+#[tokio::test]
+async fn a_late_offline_cancels_nothing() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    hear(pool, AT_ONCE, EventSource::Online, Some(300)).await;
+    hear(pool, AT_ONCE, EventSource::Offline, Some(200)).await;
+    hear(pool, AT_ONCE, EventSource::Offline, Some(300)).await;
+    let row = alice(pool).await.unwrap();
+    assert_eq!((row.presence.as_str(), row.due), ("present", true));
+}
+
+#[tokio::test]
+async fn a_late_online_does_not_bring_back_who_has_left() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    marked(pool).await;
+    hear(pool, AT_ONCE, EventSource::Exit, Some(200)).await;
+    hear(pool, AT_ONCE, EventSource::Online, Some(150)).await;
+    assert_eq!(alice(pool).await.unwrap().presence, "absent");
+}
+
+#[tokio::test]
+async fn without_a_time_a_leave_leads_to_one_more_try() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    marked(pool).await;
+    hear(pool, AT_ONCE, EventSource::Exit, None).await;
+    let row = alice(pool).await.unwrap();
+    assert_eq!((row.presence.as_str(), row.due), ("absent", true));
+    let claim = claim(pool, LEASE).await.unwrap().unwrap();
+    assert_eq!(claim.members[0].presence, Presence::Absent);
+}
+
+#[tokio::test]
+async fn without_a_time_a_leave_does_not_cancel_a_waiting_arrival() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    hear(pool, AT_ONCE, EventSource::Join, None).await;
+    hear(pool, AT_ONCE, EventSource::Exit, None).await;
+    let row = alice(pool).await.unwrap();
+    assert_eq!((row.presence.as_str(), row.due), ("present", true));
+}
+
+#[tokio::test]
+async fn events_of_one_arrival_settle_but_never_beyond_the_limit() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    let settling = Settling {
+        settle: Duration::from_secs(600),
+        max_wait: Duration::from_secs(900),
+    };
+    hear(pool, settling, EventSource::Join, Some(1)).await;
+    sqlx::query("update members set pending_since = now() - interval '500 s', due_at = now() + interval '100 s'")
+        .execute(pool)
+        .await
+        .unwrap();
+    hear(pool, settling, EventSource::Online, Some(2)).await;
+    let due_in = alice(pool).await.unwrap().due_in_ms.unwrap();
+    assert!(
+        (350_000.0..=400_000.0).contains(&due_in),
+        "due in {due_in} ms"
+    );
+}
+
+#[tokio::test]
+async fn the_end_of_a_room_ends_what_is_known_of_its_members() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    marked(pool).await;
+    let room = GroupId::parse("class-7").unwrap();
+    room_gone(pool, &room, Some(EventTime::from_number(START + 50)))
+        .await
+        .unwrap();
+    assert_eq!(
+        alice(pool).await.unwrap().presence,
+        "present",
+        "she came later"
+    );
+    room_gone(pool, &room, Some(EventTime::from_number(START + 150)))
+        .await
+        .unwrap();
+    assert_eq!(alice(pool).await.unwrap().presence, "absent");
+    hear(pool, AT_ONCE, EventSource::Join, Some(200)).await;
+    let gone: bool = sqlx::query_scalar("select gone_at is not null from rooms")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert!(!gone, "an arrival opens a new room of the same id");
+}
+
+#[tokio::test]
+async fn two_workers_never_hold_members_of_one_room_at_once() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    let mut batch = Batch::default();
+    for number in 0..700 {
+        batch.fold(event(&format!("user{number}"), EventSource::Join, Some(1)));
+    }
+    record(pool, &batch, AT_ONCE).await.unwrap();
+    let claims = futures::future::join_all((0..6).map(|_| claim(pool, LEASE))).await;
+    let mut claims: Vec<Claim> = claims
+        .into_iter()
+        .filter_map(|claim| claim.unwrap())
+        .collect();
+    assert_eq!(claims.len(), 1, "one call per room at a time");
+    let first = claims.remove(0);
+    assert_eq!(first.members.len(), 500, "a call takes 500");
+    settle_all(pool, &first, &confirmed(&[1000])).await;
+    let second = claim(pool, LEASE).await.unwrap().unwrap();
+    assert_eq!(second.members.len(), 200);
+    let named: std::collections::HashSet<_> = first
+        .members
+        .iter()
+        .chain(&second.members)
+        .map(|member| &member.account)
+        .collect();
+    assert_eq!(named.len(), 700, "nobody twice");
+}
+
+#[tokio::test]
+async fn the_room_that_waited_longest_comes_first() {
+    let database = database().await;
+    let pool = database.pool();
+    insert_rule(pool, "*", "alice", &[1000]).await;
+    for (room, age) in [("young", 1), ("old", 3), ("middle", 2)] {
+        let mut batch = Batch::default();
+        let group = GroupId::parse(room).unwrap();
+        batch.fold(MemberEvent {
+            group,
+            ..event("alice", EventSource::Join, Some(1))
+        });
+        record(pool, &batch, AT_ONCE).await.unwrap();
+        sqlx::query(
+            "update members set due_at = now() - make_interval(secs => $2) where group_id = $1",
+        )
+        .bind(room)
+        .bind(f64::from(age))
+        .execute(pool)
+        .await
+        .unwrap();
+    }
+    let mut order = Vec::new();
+    while let Some(claim) = claim(pool, LEASE).await.unwrap() {
+        order.push(claim.group.to_string());
+    }
+    assert_eq!(order, ["old", "middle", "young"]);
+}
+
+#[tokio::test]
+async fn a_claim_whose_worker_died_comes_due_again_in_doubt() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
+    let dead = claim(pool, Duration::from_millis(1))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(!dead.members[0].in_doubt);
+    let again = loop {
+        if let Some(claim) = claim(pool, LEASE).await.unwrap() {
+            break claim;
+        }
+    };
+    assert!(
+        again.members[0].in_doubt,
+        "Chat may have carried out the dead worker's call"
+    );
+    settle_all(pool, &dead, &Outcome::Forgotten).await;
+    assert!(
+        alice(pool).await.is_some(),
+        "a late settlement changes nothing"
+    );
+    settle_all(pool, &again, &confirmed(&[1000])).await;
+    let row = alice(pool).await.unwrap();
+    assert_eq!(
+        (row.marks, row.in_doubt, row.due_in_ms),
+        (vec![1000], false, None)
+    );
+}
+
+#[tokio::test]
+async fn an_event_during_the_call_wins_over_its_settlement() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
+    let claimed = claim(pool, LEASE).await.unwrap().unwrap();
+    hear(pool, AT_ONCE, EventSource::Offline, Some(2)).await;
+    hear(pool, AT_ONCE, EventSource::Online, Some(3)).await;
+    assert!(
+        claim(pool, LEASE).await.unwrap().is_none(),
+        "the room is still held"
+    );
+    settle_all(pool, &claimed, &confirmed(&[1000])).await;
+    let row = alice(pool).await.unwrap();
+    assert_eq!((row.marks, row.due, row.in_doubt), (vec![], true, true));
+    assert!(row.generation > claimed.members[0].generation);
+    assert!(
+        claim(pool, LEASE).await.unwrap().is_some(),
+        "and she is looked at again"
+    );
+}
+
+#[tokio::test]
+async fn an_omitted_member_waits_and_is_then_parked() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
+    let claimed = claim(pool, LEASE).await.unwrap().unwrap();
+    let retry = Some(Duration::from_millis(1));
+    settle_all(pool, &claimed, &Outcome::Omitted { retry }).await;
+    let again = loop {
+        if let Some(claim) = claim(pool, LEASE).await.unwrap() {
+            break claim;
+        }
+    };
+    assert_eq!(again.members[0].omissions, 1);
+    settle_all(pool, &again, &Outcome::Omitted { retry: None }).await;
+    let row = alice(pool).await.unwrap();
+    assert_eq!((row.presence.as_str(), row.due_in_ms), ("absent", None));
+}
+
+#[tokio::test]
+async fn writers_of_the_same_members_in_any_order_do_not_block_each_other() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    let writers = (0..6).map(|writer| async move {
+        for round in 0..15 {
+            let mut batch = Batch::default();
+            for number in 0..60 {
+                let source = if (writer + round + number) % 2 == 0 {
+                    EventSource::Online
+                } else {
+                    EventSource::Offline
+                };
+                batch.fold(event(&format!("user{number}"), source, None));
+            }
+            record(pool, &batch, AT_ONCE).await.expect("no deadlock");
+            if let Some(claimed) = claim(pool, LEASE).await.expect("no deadlock") {
+                settle_all(pool, &claimed, &confirmed(&[1000])).await;
+            }
+        }
+    });
+    futures::future::join_all(writers).await;
+}

@@ -65,6 +65,14 @@ pub(super) struct Marked {
 pub(super) struct TooManyMarks;
 
 impl Room {
+    pub(super) fn new(owner: String, name: String) -> Self {
+        Self {
+            owner,
+            name,
+            ..Self::default()
+        }
+    }
+
     /// The time of a movement of these members, later than their last one, in Unix milliseconds.
     pub(super) fn time_of(&mut self, accounts: &[Account], now_ms: i64) -> i64 {
         if now_ms > self.moved_until {

@@ -81,12 +81,7 @@ impl Rooms {
         if self.destroyed.remove(&group) {
             self.destroyed_order.retain(|other| *other != group);
         }
-        let room = Room {
-            owner,
-            name,
-            ..Room::default()
-        };
-        self.live.insert(group, room);
+        self.live.insert(group, Room::new(owner, name));
         Ok(())
     }
 

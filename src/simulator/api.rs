@@ -49,8 +49,9 @@ impl Api {
         }
     }
 
-    /// The API behind a path, if it is one of ours.
-    pub(super) fn at(service: &str, command: &str) -> Option<Self> {
+    /// The API behind a path below `v4/`, if it is one of ours.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        let (service, command) = path.split_once('/')?;
         Self::ALL
             .into_iter()
             .find(|api| api.service() == service && api.command() == command)

@@ -33,9 +33,7 @@ const LARGEST_BODY: usize = 1024 * 1024;
 
 /// The routes of the REST side.
 pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/v4/{service}/{command}", any(serve))
-        .route("/v4/{*rest}", any(no_such_command))
+    Router::new().route("/v4/{*path}", any(serve))
 }
 
 /// What a call is answered with, and how.
@@ -60,13 +58,14 @@ impl Reply {
 async fn serve(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(cut): ConnectInfo<Cut>,
-    Path((service, command)): Path<(String, String)>,
+    Path(path): Path<String>,
     method: Method,
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Response {
-    let Some(api) = Api::at(&service, &command) else {
-        return no_such_command().await;
+    let Some(api) = Api::at(&path) else {
+        let refusal = Refusal::new(code::NO_SUCH_COMMAND, "no such service or command");
+        return json(200, refusal.body());
     };
     if method != Method::POST {
         let refusal = Refusal::new(code::HTTP_FORMAT, "the method is POST");
@@ -99,11 +98,6 @@ async fn serve(
     }
     drop(call);
     json(reply.http_status, reply.body)
-}
-
-async fn no_such_command() -> Response {
-    let refusal = Refusal::new(code::NO_SUCH_COMMAND, "no such service or command");
-    json(200, refusal.body())
 }
 
 fn json(status: u16, body: Vec<u8>) -> Response {

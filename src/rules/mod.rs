@@ -3,7 +3,9 @@
 //! SQL stands in the store files alone (`store`, `apply`, `history`, `matching`, `limits::stream`).
 //! Writes of rules are serialised, and whatever a write means for members is committed with it.
 
+pub mod limits;
 mod matching;
 mod row;
+pub mod wire;
 
 pub use matching::{Matched, matching_rules};

@@ -6,9 +6,7 @@
 
 use std::cmp::Reverse;
 
-use chrono::{DateTime, Utc};
-
-use super::walk::Demand;
+use super::walk::{Demand, includes};
 use crate::domain::{GroupId, MarkSet, Pattern, Window};
 
 /// Rooms and time to look at.
@@ -66,7 +64,7 @@ pub(in crate::rules) fn areas(mut written: Vec<Demand>) -> Vec<Area> {
     }
     for area in &mut areas {
         let window = area.window;
-        area.floor.retain(|demand| contains(demand.window, window));
+        area.floor.retain(|demand| includes(demand.window, window));
     }
     areas
 }
@@ -81,18 +79,6 @@ fn hull(one: Window, two: Window) -> Window {
         starts_at: one.starts_at.zip(two.starts_at).map(|(a, b)| a.min(b)),
         ends_at: one.ends_at.zip(two.ends_at).map(|(a, b)| a.max(b)),
     }
-}
-
-/// Whether `outer` holds whenever `inner` does.
-pub(in crate::rules) fn contains(outer: Window, inner: Window) -> bool {
-    let no_later = |outer: Option<DateTime<Utc>>, inner: Option<DateTime<Utc>>| match outer {
-        None => true,
-        Some(outer) => inner.is_some_and(|inner| outer <= inner),
-    };
-    no_later(outer.starts_at, inner.starts_at)
-        && outer
-            .ends_at
-            .is_none_or(|outer| inner.ends_at.is_some_and(|inner| inner <= outer))
 }
 
 #[cfg(test)]

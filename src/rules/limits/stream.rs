@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::area::{Area, order};
 use super::walk::{Conflict, Demand, Walk};
 use crate::domain::{Pattern, RuleId, Window};
-use crate::rules::row::{corrupt, marks_of};
+use crate::rules::row::{array_text, corrupt, marks_of};
 
 /// Checks the areas of a write that stands in the transaction already. The outer result is the
 /// database's, the inner one the answer.
@@ -142,11 +142,10 @@ impl<'a> Columns<'a> {
     fn of(areas: &'a [Area]) -> Self {
         let mut columns = Self::default();
         for area in areas {
-            let marks: Vec<String> = area.floor_marks().iter().map(ToString::to_string).collect();
             columns.texts.push(area.group.text());
             columns.prefix_lens.push(area.group.prefix_len());
             columns.ends_of_texts.push(area.end_of_texts());
-            columns.floors.push(format!("{{{}}}", marks.join(",")));
+            columns.floors.push(array_text(&area.floor_marks()));
             columns.starts_at.push(area.window.starts_at);
             columns.ends_at.push(area.window.ends_at);
         }

@@ -50,6 +50,13 @@ impl Demand {
             window: draft.window,
         })
     }
+
+    /// Whether whatever the other demands is demanded by this one too.
+    pub(in crate::rules) fn includes(&self, other: &Self) -> bool {
+        self.group.covers(&other.group)
+            && self.marks.as_set().is_superset(other.marks.as_set())
+            && includes(self.window, other.window)
+    }
 }
 
 /// Checks demands that come in the order of their rooms: by text bytewise, and of equal texts the
@@ -210,6 +217,18 @@ impl Walk {
             rules,
         }
     }
+}
+
+/// Whether `outer` holds whenever `inner` does.
+pub(super) fn includes(outer: Window, inner: Window) -> bool {
+    let no_later = |outer: Option<DateTime<Utc>>, inner: Option<DateTime<Utc>>| match outer {
+        None => true,
+        Some(outer) => inner.is_some_and(|inner| outer <= inner),
+    };
+    no_later(outer.starts_at, inner.starts_at)
+        && outer
+            .ends_at
+            .is_none_or(|outer| inner.ends_at.is_some_and(|inner| inner <= outer))
 }
 
 /// Whether what starts then misses what ends then.

@@ -16,3 +16,4 @@ pub use merge_patch::patched;
 pub use object::JsonObject;
 pub use schema::{MarkNumber, RuleInput, RulePatch};
 pub use view::RuleView;
+pub(super) use view::time;

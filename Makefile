@@ -1,0 +1,25 @@
+# make demo, make test: all that a newcomer needs. On a fresh machine have cargo (https://rustup.rs),
+# make and a C compiler; PostgreSQL's programs are installed if they are missing.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check sqlx tools
+
+help: ## says what there is
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 14
+
+demo: tools ## plays the whole product on this machine
+	cargo run --release -- demo
+
+test: tools ## runs all tests
+	cargo test
+
+check: tools ## runs what must hold before a change is taken: tests, format, lints, docs
+	.ci/run
+
+sqlx: tools ## renews .sqlx after a query or a migration changed
+	.ci/sqlx write
+
+tools:
+	@command -v cargo >/dev/null || { echo "cargo is missing; install Rust from https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "cc is missing. Debian, Ubuntu: sudo apt-get install build-essential; macOS: xcode-select --install; Fedora: sudo dnf install gcc" >&2; exit 1; }
+	@deploy/postgresql-binaries --install >/dev/null

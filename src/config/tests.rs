@@ -1,0 +1,523 @@
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const NOTHING: [(&str, &str); 0] = [];
+
+fn from_environment(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    Settings::load(None, variables.iter().copied())
+}
+
+fn file(text: &str) -> (tempfile::NamedTempFile, PathBuf) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let path = file.path().to_path_buf();
+    (file, path)
+}
+
+fn from_file(text: &str) -> Result<Settings, ConfigError> {
+    let (_file, path) = file(text);
+    Settings::load(Some(&path), NOTHING)
+}
+
+/// The problems of settings that must be refused.
+fn problems(result: Result<Settings, ConfigError>) -> Vec<String> {
+    match result {
+        Err(ConfigError::Invalid(problems)) => problems.sentences().to_vec(),
+        other => panic!("expected problems, got {other:?}"),
+    }
+}
+
+/// The one problem of one variable.
+fn problem(variable: &str, value: &str) -> String {
+    let mut problems = problems(from_environment(&[(variable, value)]));
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    problems.remove(0)
+}
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let settings = Settings::load(None, NOTHING).unwrap();
+    assert!(settings.chat.sdk_app_id.is_none() && settings.chat.secret_key.is_none());
+    assert_eq!(settings.chat.admin_account.as_str(), "administrator");
+    assert_eq!(settings.chat.region, Region::China);
+    assert_eq!(settings.chat.calls_per_second, 160);
+    assert_eq!(settings.chat.request_timeout, Duration::from_secs(5));
+    assert_eq!(settings.callback.listen.to_string(), "0.0.0.0:8080");
+    assert_eq!(settings.callback.path.as_str(), "/callback");
+    assert_eq!(settings.callback.max_age, Duration::from_secs(60));
+    assert!(settings.callback.tokens.is_empty() && settings.callback.forward_url.is_none());
+    assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:8081");
+    assert!(settings.admin.tokens.is_empty());
+    assert!(settings.database.url.is_none());
+    assert_eq!(settings.database.path, PathBuf::from("./stickymark-data"));
+    assert_eq!(settings.database.max_connections, 16);
+    assert_eq!(settings.reapply.settle, Duration::from_millis(30));
+    assert_eq!(settings.reapply.max_wait, Duration::from_millis(250));
+    assert_eq!(settings.reapply.lease, Duration::from_secs(15));
+    assert_eq!(settings.resync.interval, Some(Duration::from_secs(300)));
+    assert_eq!(settings.log.format, LogFormat::Text);
+    assert_eq!(settings.log.filter, "info");
+}
+
+#[test]
+fn the_default_file_documents_every_key() {
+    let settings = Settings::load(None, NOTHING).unwrap();
+    let mut section = "";
+    let mut documented = Vec::new();
+    for line in DEFAULTS.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ")
+            && key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_')
+        {
+            documented.push(format!("{section}.{key}"));
+        }
+    }
+    documented.sort();
+    let known: Vec<&str> = settings
+        .describe()
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn later_layers_win() {
+    let (_file, path) = file("[chat]\nregion = \"tokyo\"\ncalls_per_second = 20\n");
+    let environment = [
+        ("STICKYMARK__CHAT__REGION", "silicon-valley"),
+        ("HOME", "/root"),
+    ];
+    let settings = Settings::load(Some(&path), environment).unwrap();
+    assert_eq!(settings.chat.region, Region::SiliconValley);
+    assert_eq!(settings.chat.calls_per_second, 20);
+    assert_eq!(settings.chat.admin_account.as_str(), "administrator");
+}
+
+#[test]
+fn the_environment_may_name_the_file_but_the_command_line_goes_before() {
+    let (_a, a) = file("[resync]\ninterval = \"1m\"");
+    let (_b, b) = file("[resync]\ninterval = \"2m\"");
+    let named = || [("STICKYMARK_CONFIG", b.to_str().unwrap())];
+    let settings = Settings::load(None, named()).unwrap();
+    assert_eq!(settings.resync.interval, Some(Duration::from_secs(120)));
+    let settings = Settings::load(Some(&a), named()).unwrap();
+    assert_eq!(settings.resync.interval, Some(Duration::from_secs(60)));
+}
+
+#[test]
+fn every_key_can_be_set_in_the_environment() {
+    let settings = from_environment(&[
+        ("STICKYMARK__CHAT__SDK_APP_ID", "1400000000"),
+        ("STICKYMARK__CHAT__SECRET_KEY", "key"),
+        ("STICKYMARK__CHAT__ADMIN_ACCOUNT", "robot"),
+        ("STICKYMARK__CHAT__BASE_URL", "http://127.0.0.1:9100"),
+        ("STICKYMARK__CHAT__CALLS_PER_SECOND", "200"),
+        ("STICKYMARK__CHAT__REQUEST_TIMEOUT", "700ms"),
+        ("STICKYMARK__CALLBACK__LISTEN", "[::]:80"),
+        ("STICKYMARK__CALLBACK__PATH", "/im/x7-Q"),
+        ("STICKYMARK__CALLBACK__TOKENS", "old-token, new-token"),
+        ("STICKYMARK__CALLBACK__MAX_AGE", "2m"),
+        (
+            "STICKYMARK__CALLBACK__FORWARD_URL",
+            "https://backend.example/im",
+        ),
+        ("STICKYMARK__ADMIN__LISTEN", "0.0.0.0:81"),
+        (
+            "STICKYMARK__ADMIN__TOKENS",
+            "ci:editor:a:secret:b,eyes:viewer:password2",
+        ),
+        ("STICKYMARK__DATABASE__URL", "postgres://u:p@db/marks"),
+        ("STICKYMARK__DATABASE__PATH", "/srv/marks"),
+        ("STICKYMARK__DATABASE__MAX_CONNECTIONS", "4"),
+        ("STICKYMARK__REAPPLY__SETTLE", "0s"),
+        ("STICKYMARK__REAPPLY__MAX_WAIT", "1s"),
+        ("STICKYMARK__REAPPLY__LEASE", "1m"),
+        ("STICKYMARK__RESYNC__INTERVAL", "0s"),
+        ("STICKYMARK__LOG__FORMAT", "json"),
+        ("STICKYMARK__LOG__FILTER", "warn,stickymark=debug"),
+    ])
+    .unwrap();
+    assert_eq!(settings.chat.sdk_app_id, Some(1_400_000_000));
+    assert_eq!(settings.chat.base_url.unwrap().port(), Some(9100));
+    let tokens: Vec<&str> = settings
+        .callback
+        .tokens
+        .iter()
+        .map(|t| t.expose_secret())
+        .collect();
+    assert_eq!(tokens, ["old-token", "new-token"]);
+    let [ci, eyes] = &settings.admin.tokens[..] else {
+        panic!("two tokens")
+    };
+    assert_eq!((ci.name.as_str(), ci.role), ("ci", Role::Editor));
+    assert_eq!(ci.secret.expose_secret(), "a:secret:b");
+    assert_eq!((eyes.name.as_str(), eyes.role), ("eyes", Role::Viewer));
+    assert_eq!(settings.resync.interval, None);
+    assert_eq!(settings.log.format, LogFormat::Json);
+    assert_eq!(
+        settings.database.url.unwrap().expose_secret(),
+        "postgres://u:p@db/marks"
+    );
+}
+
+#[test]
+fn lists_in_a_file_are_arrays() {
+    let settings = from_file("[callback]\ntokens = [\"one,comma\"]").unwrap();
+    assert_eq!(settings.callback.tokens[0].expose_secret(), "one,comma");
+    let settings = from_file(
+        "[admin]\ntokens = [{ name = \"ci\", role = \"editor\", secret = \"12345678\" }, \"eyes:viewer:87654321\"]",
+    )
+    .unwrap();
+    assert_eq!(settings.admin.tokens.len(), 2);
+    assert_eq!(settings.admin.tokens[1].role, Role::Viewer);
+}
+
+#[test]
+fn secrets_can_stand_in_files_of_their_own() {
+    let (_key, key) = file("5bd2850f\n");
+    let (_tokens, tokens) = file("old\r\nnew\n");
+    let (_admin, admin) = file("ci:editor:12345678,eyes:viewer:87654321");
+    let (_url, url) = file("postgres://u:p@db/marks");
+    let settings = from_environment(&[
+        ("STICKYMARK__CHAT__SECRET_KEY_FILE", key.to_str().unwrap()),
+        (
+            "STICKYMARK__CALLBACK__TOKENS_FILE",
+            tokens.to_str().unwrap(),
+        ),
+        ("STICKYMARK__ADMIN__TOKENS_FILE", admin.to_str().unwrap()),
+        ("STICKYMARK__DATABASE__URL_FILE", url.to_str().unwrap()),
+    ])
+    .unwrap();
+    assert_eq!(
+        settings.chat.secret_key.unwrap().expose_secret(),
+        "5bd2850f"
+    );
+    let tokens: Vec<&str> = settings
+        .callback
+        .tokens
+        .iter()
+        .map(|t| t.expose_secret())
+        .collect();
+    assert_eq!(tokens, ["old", "new"]);
+    assert_eq!(settings.admin.tokens.len(), 2);
+    assert!(settings.database.url.is_some());
+
+    let settings = from_file(&format!("[chat]\nsecret_key_file = {key:?}")).unwrap();
+    assert_eq!(
+        settings.chat.secret_key.unwrap().expose_secret(),
+        "5bd2850f"
+    );
+}
+
+#[test]
+fn a_secret_given_twice_is_refused_whatever_the_layers() {
+    let (_key, key) = file("5bd2850f");
+    let (_settings, path) = file("[chat]\nsecret_key = \"hidden\"");
+    let environment = [("STICKYMARK__CHAT__SECRET_KEY_FILE", key.to_str().unwrap())];
+    let problems = problems(Settings::load(Some(&path), environment));
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].starts_with("chat.secret_key (in "),
+        "{problems:?}"
+    );
+    assert!(
+        problems[0].contains("STICKYMARK__CHAT__SECRET_KEY_FILE"),
+        "{problems:?}"
+    );
+    assert!(!problems[0].contains("hidden"));
+}
+
+#[test]
+fn a_secret_file_that_cannot_be_used_is_named() {
+    let missing = problem("STICKYMARK__DATABASE__URL_FILE", "/no/such/file");
+    assert!(missing.starts_with("database.url_file (STICKYMARK__DATABASE__URL_FILE): cannot read"));
+    assert!(missing.contains("/no/such/file"));
+    let endless = problem("STICKYMARK__CHAT__SECRET_KEY_FILE", "/dev/zero");
+    assert!(endless.contains("is it the right file?"), "{endless}");
+    let (_empty, empty) = file("\n");
+    let empty = problem("STICKYMARK__CHAT__SECRET_KEY_FILE", empty.to_str().unwrap());
+    assert!(empty.contains("is empty"), "{empty}");
+}
+
+#[test]
+fn unknown_keys_are_named_with_those_that_exist() {
+    let environment = problem("STICKYMARK__CHAT__SECRET_KEE", "x");
+    assert!(
+        environment.starts_with("chat.secret_kee (STICKYMARK__CHAT__SECRET_KEE): unknown key;")
+    );
+    assert!(
+        environment.contains("sdk_app_id, secret_key"),
+        "{environment}"
+    );
+    let section = problem("STICKYMARK__CHATS__REGION", "china");
+    assert!(
+        section.contains("the sections are chat, callback"),
+        "{section}"
+    );
+    for text in [
+        "[chat]\nsecret_kee = 1",
+        "[chats]\nregion = 1",
+        "region = 1",
+        "[chat.x]\ny = 1",
+    ] {
+        let problems = problems(from_file(text));
+        assert!(
+            problems.len() == 1 && problems[0].contains("unknown key"),
+            "{problems:?}"
+        );
+    }
+    // Variables of other programs, or those that Kubernetes sets for a Service, are not ours.
+    assert!(
+        from_environment(&[("STICKYMARK_PORT", "tcp://10.0.0.1"), ("STICKYMARKS", "")]).is_ok()
+    );
+}
+
+#[test]
+fn every_problem_is_reported_on_a_line_of_its_own() {
+    let error = from_environment(&[
+        ("STICKYMARK__CHAT__REGION", "moon\nbase"),
+        ("STICKYMARK__CHAT__CALLS_PER_SECOND", "201"),
+        ("STICKYMARK__LOG__FORMAT", "xml"),
+        ("STICKYMARK__LOG__COLOUR", "red"),
+    ])
+    .unwrap_err()
+    .to_string();
+    assert_eq!(error.lines().count(), 4, "{error}");
+    assert!(error.contains("chat.region (STICKYMARK__CHAT__REGION): \"moon\\nbase\" is no region"));
+    assert!(
+        error.contains("give a whole number from 1 to 200"),
+        "{error}"
+    );
+}
+
+#[test]
+fn values_out_of_their_limits_are_refused() {
+    for (variable, value, complaint) in [
+        ("CHAT__SDK_APP_ID", "0", "no SDKAppID"),
+        ("CHAT__SDK_APP_ID", "app", "no SDKAppID"),
+        ("CHAT__SECRET_KEY", "", "is empty"),
+        ("CHAT__SECRET_KEY", "a b", "a space or a line break"),
+        ("CHAT__ADMIN_ACCOUNT", "", "must not be empty"),
+        ("CHAT__BASE_URL", "ftp://x", "give http or https"),
+        ("CHAT__BASE_URL", "http://x/?a=b", "no query"),
+        ("CHAT__BASE_URL", "http://u:p@x/", "no user"),
+        ("CHAT__BASE_URL", "x", "no URL"),
+        ("CHAT__CALLS_PER_SECOND", "0", "1 to 200"),
+        ("CHAT__REQUEST_TIMEOUT", "5", "no duration"),
+        ("CHAT__REQUEST_TIMEOUT", "1ms", "out of range"),
+        ("CALLBACK__LISTEN", "8080", "IP and port"),
+        ("CALLBACK__PATH", "callback", "must begin with /"),
+        ("CALLBACK__PATH", "/call back", "' ' must not be in it"),
+        ("CALLBACK__PATH", "/a?b", "'?' must not be in it"),
+        ("CALLBACK__PATH", "/{x}", "'{' must not be in it"),
+        ("CALLBACK__PATH", "/a//b", "segment is empty"),
+        ("CALLBACK__PATH", "/a/..", "made of dots"),
+        ("CALLBACK__TOKENS", "a,,b", "entry 2: is empty"),
+        ("CALLBACK__MAX_AGE", "0s", "out of range"),
+        ("CALLBACK__FORWARD_URL", "https://x/?y", "no query"),
+        ("ADMIN__LISTEN", "localhost:1", "IP and port"),
+        ("ADMIN__TOKENS", "ci:editor", "three parts"),
+        ("ADMIN__TOKENS", "c i:editor:12345678", "the name must be"),
+        ("ADMIN__TOKENS", "ci:owner:12345678", "viewer or editor"),
+        ("ADMIN__TOKENS", "ci:editor:1234567", "at least 8"),
+        ("ADMIN__TOKENS", "ci:editor:12345 678", "printable ASCII"),
+        (
+            "ADMIN__TOKENS",
+            "a:editor:12345678,a:viewer:87654321",
+            "stands there twice",
+        ),
+        (
+            "ADMIN__TOKENS",
+            "a:editor:12345678,b:viewer:12345678",
+            "secret of another",
+        ),
+        ("DATABASE__URL", "", "is empty"),
+        (
+            "DATABASE__URL",
+            "mysql://db",
+            "does not begin with postgres://",
+        ),
+        ("DATABASE__URL", "postgres://u:p@:x/y", "no PostgreSQL URL"),
+        ("DATABASE__PATH", "", "must name a directory"),
+        ("DATABASE__MAX_CONNECTIONS", "1", "2 to 1000"),
+        ("REAPPLY__SETTLE", "-1s", "no duration"),
+        ("REAPPLY__SETTLE", "251ms", "longer than reapply.max_wait"),
+        ("REAPPLY__MAX_WAIT", "11s", "out of range"),
+        (
+            "REAPPLY__LEASE",
+            "5s",
+            "not longer than chat.request_timeout",
+        ),
+        ("RESYNC__INTERVAL", "10ms", "or 0s for off"),
+        ("LOG__FILTER", "a=b=c", "no filter"),
+    ] {
+        let problem = problem(&format!("STICKYMARK__{variable}"), value);
+        assert!(problem.contains(complaint), "{variable}={value}: {problem}");
+    }
+}
+
+#[test]
+fn listeners_must_not_share_an_address() {
+    let listen = |callback: &str, admin: &str| {
+        from_environment(&[
+            ("STICKYMARK__CALLBACK__LISTEN", callback),
+            ("STICKYMARK__ADMIN__LISTEN", admin),
+        ])
+    };
+    for (callback, admin) in [
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("0.0.0.0:80", "127.0.0.1:80"),
+        ("127.0.0.1:80", "[::]:80"),
+    ] {
+        assert!(problems(listen(callback, admin))[0].contains("collides"));
+    }
+    assert!(listen("127.0.0.1:0", "127.0.0.1:0").is_ok());
+    assert!(listen("127.0.0.1:80", "127.0.0.2:80").is_ok());
+}
+
+#[test]
+fn an_empty_variable_takes_away_what_a_file_gives() {
+    let (_file, path) = file("[chat]\nbase_url = \"http://x\"\n[callback]\ntokens = [\"one\"]");
+    let environment = [
+        ("STICKYMARK__CHAT__BASE_URL", ""),
+        ("STICKYMARK__CALLBACK__TOKENS", ""),
+    ];
+    let settings = Settings::load(Some(&path), environment).unwrap();
+    assert!(settings.chat.base_url.is_none() && settings.callback.tokens.is_empty());
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_named_without_its_content() {
+    let error = Settings::load(Some("/no/such.toml".as_ref()), NOTHING).unwrap_err();
+    assert!(error.to_string().contains("\"/no/such.toml\""), "{error}");
+    let error = from_file("[chat]\nsecret_key = hidden\n").unwrap_err();
+    assert!(matches!(error, ConfigError::NotToml { .. }));
+    let error = format!("{error} {error:?}");
+    assert!(
+        error.contains("line 2") && !error.contains("hidden"),
+        "{error}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn variables_that_are_no_text_are_named() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let bad = || OsString::from_vec(vec![0xff]);
+    let strange = (bad(), bad());
+    let ours = (OsString::from("STICKYMARK__CHAT__REGION"), bad());
+    assert!(Settings::load(None, [strange.clone()]).is_ok());
+    let problems = problems(Settings::load(None, [strange, ours]));
+    assert_eq!(
+        problems,
+        ["STICKYMARK__CHAT__REGION: the value is not UTF-8 text"]
+    );
+}
+
+#[test]
+fn serve_needs_an_application_and_a_closed_admin_listener() {
+    let open = from_environment(&[("STICKYMARK__ADMIN__LISTEN", "0.0.0.0:8081")]).unwrap();
+    let error = open.validate_for_serve().unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 3, "{error}");
+    for key in ["chat.sdk_app_id:", "chat.secret_key:", "admin.tokens:"] {
+        assert!(error.contains(key), "{error}");
+    }
+    let application = [
+        ("STICKYMARK__CHAT__SDK_APP_ID", "14"),
+        ("STICKYMARK__CHAT__SECRET_KEY", "key"),
+    ];
+    for listener in [
+        vec![],
+        vec![("STICKYMARK__ADMIN__LISTEN", "[::ffff:127.0.0.1]:8081")],
+        vec![
+            ("STICKYMARK__ADMIN__LISTEN", "0.0.0.0:8081"),
+            ("STICKYMARK__ADMIN__TOKENS", "ci:editor:12345678"),
+        ],
+    ] {
+        let settings = from_environment(&[&application[..], &listener].concat()).unwrap();
+        settings.validate_for_serve().unwrap();
+    }
+}
+
+#[test]
+fn risky_settings_are_warned_about_and_safe_ones_are_not() {
+    let risky = from_environment(&[
+        ("STICKYMARK__CHAT__SECRET_KEY", "short"),
+        ("STICKYMARK__CHAT__BASE_URL", "http://chat.example"),
+        ("STICKYMARK__CHAT__CALLS_PER_SECOND", "200"),
+        ("STICKYMARK__CALLBACK__MAX_AGE", "1h"),
+        ("STICKYMARK__ADMIN__TOKENS", "ci:editor:12345678"),
+        ("STICKYMARK__RESYNC__INTERVAL", "0s"),
+    ])
+    .unwrap()
+    .warnings();
+    for key in [
+        "callback.tokens",
+        "callback.max_age",
+        "admin.tokens",
+        "chat.base_url",
+        "chat.secret_key",
+        "chat.calls_per_second",
+        "resync.interval",
+        "database.url",
+    ] {
+        assert!(
+            risky.iter().any(|warning| warning.starts_with(key)),
+            "{key}: {risky:?}"
+        );
+    }
+    let safe = from_environment(&[
+        ("STICKYMARK__CHAT__SECRET_KEY", &"0f".repeat(32)),
+        ("STICKYMARK__CALLBACK__TOKENS", "long-enough-token"),
+        ("STICKYMARK__ADMIN__TOKENS", "ci:editor:1234567890abcdef"),
+        ("STICKYMARK__DATABASE__URL", "postgres://db/marks"),
+    ])
+    .unwrap();
+    assert_eq!(safe.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn secrets_show_up_nowhere() {
+    let settings = from_environment(&[
+        ("STICKYMARK__CHAT__SECRET_KEY", "hidden-key"),
+        ("STICKYMARK__CALLBACK__PATH", "/im/hidden-path"),
+        ("STICKYMARK__CALLBACK__TOKENS", "hidden-token"),
+        (
+            "STICKYMARK__CALLBACK__FORWARD_URL",
+            "https://backend.example/hidden-forward",
+        ),
+        ("STICKYMARK__ADMIN__TOKENS", "ci:editor:hidden-secret"),
+        (
+            "STICKYMARK__DATABASE__URL",
+            "postgres://u:hidden-password@db/marks",
+        ),
+    ])
+    .unwrap();
+    let described = format!("{:?}", settings.describe());
+    for shown in [format!("{settings:?} {settings:#?}"), described.clone()] {
+        assert!(!shown.contains("hidden"), "{shown}");
+    }
+    for shown in ["(1 set)", "ci (editor)", "https://backend.example/…"] {
+        assert!(described.contains(shown), "{described}");
+    }
+    for (variable, value) in [
+        ("CHAT__SECRET_KEY", "hid den"),
+        ("CALLBACK__TOKENS", "fine,hid den"),
+        ("ADMIN__TOKENS", "hidden"),
+        ("ADMIN__TOKENS", "hid den:editor:hidden"),
+        ("ADMIN__TOKENS", "ci:editor:hid den"),
+        ("DATABASE__URL", "postgres://u:hidden@:port/x"),
+        ("DATABASE__URL", "hidden"),
+    ] {
+        let problem = problem(&format!("STICKYMARK__{variable}"), value);
+        assert!(!problem.contains("hid"), "{problem}");
+    }
+}

@@ -1,0 +1,32 @@
+//! Why there is no database. None of the messages holds a password.
+
+use super::OLDEST_MAJOR;
+use super::local::LocalError;
+
+/// Why there is no database to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The private PostgreSQL did not start or stop.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// `database.url` is not understood.
+    #[error("database.url is no PostgreSQL URL; give postgres://user:password@host:5432/database")]
+    InvalidUrl,
+    /// Nobody answers, or one is not let in.
+    #[error("cannot connect to PostgreSQL at {target}: {reason}; check database.url")]
+    Unreachable {
+        /// Address, database and user.
+        target: String,
+        /// What the driver says.
+        reason: sqlx::Error,
+    },
+    /// The server lacks what the statements need.
+    #[error("PostgreSQL {major} is too old; {OLDEST_MAJOR} or later is needed")]
+    TooOld {
+        /// Its major version.
+        major: u32,
+    },
+    /// The schema could not be brought up to date.
+    #[error("cannot migrate the database: {0}")]
+    Migration(sqlx::migrate::MigrateError),
+}

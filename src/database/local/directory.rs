@@ -1,0 +1,221 @@
+//! What lies in `database.path`, and who may touch it.
+//!
+//! - `lock`: locked by the one process that works here; holds its id. The system lifts the lock
+//!   when the process dies, so nothing stale can stay behind.
+//! - `postgres.log`: what the server writes. It inherits the open file, which is locked too, so
+//!   the lock lasts exactly as long as any process of that server, whoever started it.
+//! - `password`: of the superuser `stickymark`, for us alone.
+//! - `data/`: PostgreSQL's own. It appears by a rename, so it is whole or absent.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::LocalError;
+use super::account::Account;
+
+/// How long the server of a killed process may take to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much of the log goes into an error.
+const LAST_WORDS: u64 = 2000;
+
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) path: PathBuf,
+    pub(super) account: Option<Account>,
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl Directory {
+    /// Takes the directory for this process; makes it if there is none.
+    pub(super) async fn take(path: &Path) -> Result<Self, LocalError> {
+        let path = std::path::absolute(path).map_err(LocalError::io("find", path))?;
+        let path = resolved(&path);
+        let mut account = Account::to_step_down_to(&path.join("data")).await?;
+        let reachable = account.map_or(path.clone(), |account| account.reachable(&path));
+        if reachable != path {
+            tracing::warn!(
+                database.path = ?path, instead = ?reachable,
+                "PostgreSQL does not run as root, and no other account can reach database.path"
+            );
+            account = Account::to_step_down_to(&reachable.join("data")).await?;
+        }
+        let path = reachable;
+        make(&path)?;
+        let lock = lock(&path)?;
+        Ok(Self {
+            path,
+            account,
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.path.join("data")
+    }
+
+    /// Major version that made the database; `None` when there is none yet.
+    pub(super) fn made_by(&self) -> Option<String> {
+        let version = fs::read_to_string(self.data().join("PG_VERSION")).ok()?;
+        Some(version.trim().to_owned())
+    }
+
+    /// The log of the server that is about to start, once no earlier server is left.
+    pub(super) async fn log(&self) -> Result<File, LocalError> {
+        let path = self.path.join("postgres.log");
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path);
+        let log = log.map_err(LocalError::io("open", &path))?;
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while let Err(error) = log.try_lock() {
+                match error {
+                    TryLockError::Error(reason) => return Err(reason),
+                    TryLockError::WouldBlock => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            }
+            log.set_len(0)
+        });
+        match waited.await {
+            Err(_) => Err(LocalError::LeftOver {
+                path: self.path.clone(),
+            }),
+            Ok(locked) => locked.map(|()| log).map_err(LocalError::io("lock", &path)),
+        }
+    }
+
+    /// The end of the log, for an error.
+    pub(super) fn last_words(&self) -> String {
+        let mut words = Vec::new();
+        if let Ok(mut log) = File::open(self.path.join("postgres.log")) {
+            let length = log.metadata().map_or(0, |log| log.len());
+            let from = SeekFrom::Start(length.saturating_sub(LAST_WORDS));
+            // What cannot be read cannot be quoted; the error itself matters more.
+            let _ = log
+                .seek(from)
+                .and_then(|_| log.take(LAST_WORDS).read_to_end(&mut words));
+        }
+        String::from_utf8_lossy(&words).trim().to_owned()
+    }
+
+    /// Removes the server's own note of its process. Call it only while the log is locked by
+    /// us: then that process is dead, even if it is a zombie or its number belongs to another.
+    pub(super) fn forget_dead_server(&self) -> Result<(), LocalError> {
+        let path = self.data().join("postmaster.pid");
+        match fs::remove_file(&path) {
+            Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => {
+                Err(LocalError::io("remove", &path)(reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An empty directory for `initdb`, owned by the account that will run it.
+    pub(super) fn fresh_data(&self) -> Result<PathBuf, LocalError> {
+        let path = self.path.join("data.new");
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(LocalError::io("remove", &path))?;
+        }
+        fs::create_dir(&path).map_err(LocalError::io("create", &path))?;
+        self.hand_over(&path, 0o700)?;
+        Ok(path)
+    }
+
+    pub(super) fn adopt(&self, fresh: &Path) -> Result<(), LocalError> {
+        fs::rename(fresh, self.data()).map_err(LocalError::io("rename", fresh))
+    }
+
+    pub(super) fn hand_over(&self, path: &Path, mode: u32) -> Result<(), LocalError> {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(LocalError::io("protect", path))?;
+        match self.account {
+            Some(to) => {
+                chown(path, Some(to.uid), Some(to.gid)).map_err(LocalError::io("hand over", path))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The superuser's password: any local user can reach the port, so there must be one.
+    pub(super) fn password(&self) -> Result<String, LocalError> {
+        let path = self.path.join("password");
+        fs::read_to_string(&path).map_err(LocalError::io("read", &path))
+    }
+
+    pub(super) fn new_password(&self) -> Result<PathBuf, LocalError> {
+        let path = self.path.join("password");
+        let random: [u8; 24] = rand::random();
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(LocalError::io("create", &path))?;
+        file.write_all(hex::encode(random).as_bytes())
+            .map_err(LocalError::io("write", &path))?;
+        // initdb reads it under its own account.
+        self.hand_over(&path, 0o600)?;
+        Ok(path)
+    }
+}
+
+/// Without symbolic links, as far as the path exists, so that one directory has one name.
+fn resolved(path: &Path) -> PathBuf {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(path), ..) => path,
+        (_, Some(parent), Some(name)) => resolved(parent).join(name),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// Makes the directory with permission to pass through, whatever the umask is.
+fn make(path: &Path) -> Result<(), LocalError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make(parent)?;
+    }
+    fs::create_dir(path)
+        .or_else(|reason| if path.is_dir() { Ok(()) } else { Err(reason) })
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+        .map_err(LocalError::io("create", path))
+}
+
+fn lock(path: &Path) -> Result<File, LocalError> {
+    let file = path.join("lock");
+    let mut lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&file)
+        .map_err(LocalError::io("open", &file))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::Error(reason)) => return Err(LocalError::io("lock", &file)(reason)),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let known = (&lock).take(20).read_to_string(&mut holder).is_ok();
+            let number = known.then(|| holder.trim().parse::<u32>().ok()).flatten();
+            let holder = number.map_or("?".to_owned(), |pid| pid.to_string());
+            return Err(LocalError::InUse {
+                path: path.to_path_buf(),
+                holder,
+            });
+        }
+    }
+    lock.set_len(0)
+        .and_then(|()| write!(lock, "{}", std::process::id()))
+        .map_err(LocalError::io("write", &file))?;
+    Ok(lock)
+}

@@ -1,0 +1,90 @@
+//! The pool and the migrations against a real PostgreSQL.
+
+use secrecy::SecretString;
+use stickymark::database::{Database, DatabaseError, MIGRATIONS};
+
+use crate::support;
+
+async fn applied(database: &Database) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success")
+        .fetch_one(database.pool())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn migrations_are_applied_once_even_when_replicas_start_together() {
+    let test = support::empty_database().await;
+    let settings = test.settings();
+    let (a, b) = tokio::join!(Database::connect(&settings), Database::connect(&settings));
+    let (a, b) = (a.unwrap(), b.unwrap());
+    let (first, second) = tokio::join!(a.migrate(), b.migrate());
+    first.unwrap();
+    second.unwrap();
+    a.migrate().await.unwrap();
+    assert_eq!(applied(&a).await, MIGRATIONS.iter().count() as i64);
+    a.close().await.unwrap();
+    b.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_version_is_refused() {
+    let test = support::database().await;
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99991231000000, 'from the future', true, '', 0)",
+    )
+    .execute(test.pool())
+    .await
+    .unwrap();
+    let database = Database::connect(&test.settings()).await.unwrap();
+    let error = database.migrate().await.unwrap_err();
+    assert!(matches!(error, DatabaseError::Migration(_)));
+    assert!(error.to_string().contains("99991231000000"), "{error}");
+}
+
+#[tokio::test]
+async fn each_test_has_a_migrated_database_of_its_own() {
+    let (a, b) = tokio::join!(support::database(), support::database());
+    sqlx::query("CREATE TABLE mine (x int)")
+        .execute(a.pool())
+        .await
+        .unwrap();
+    let elsewhere: Option<String> = sqlx::query_scalar("SELECT to_regclass('mine')::text")
+        .fetch_one(b.pool())
+        .await
+        .unwrap();
+    assert_eq!(elsewhere, None);
+    let database = Database::connect(&b.settings()).await.unwrap();
+    assert_eq!(applied(&database).await, MIGRATIONS.iter().count() as i64);
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_is_named_without_its_password() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut settings = support::empty_database().await.settings();
+    settings.url = Some(SecretString::from(format!(
+        "postgres://me:hidden@{closed}/marks"
+    )));
+    let error = Database::connect(&settings).await.unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains(&closed.to_string()) && message.contains("\"marks\""),
+        "{message}"
+    );
+    assert!(!format!("{message} {error:?}").contains("hidden"));
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_exist_is_told_apart_from_one_that_is_silent() {
+    let mut settings = support::empty_database().await.settings();
+    let url = settings.url.take().unwrap();
+    let mut url = url::Url::parse(secrecy::ExposeSecret::expose_secret(&url)).unwrap();
+    url.set_path("no_such_database");
+    settings.url = Some(SecretString::from(url.as_str()));
+    let error = Database::connect(&settings).await.unwrap_err().to_string();
+    assert!(error.contains("does not exist"), "{error}");
+}

@@ -1,0 +1,11 @@
+//! The integration tests: real parts only, each test with a database of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics has failed"
+)]
+
+mod database;
+mod local_database;
+mod support;

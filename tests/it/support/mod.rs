@@ -1,0 +1,5 @@
+//! What the tests share.
+
+pub mod database;
+
+pub use database::{database, empty_database};

@@ -1,5 +1,6 @@
 //! Stickymark keeps member marks of Tencent Cloud Chat live rooms in place.
 
+pub mod admin;
 pub mod config;
 pub mod database;
 pub mod domain;

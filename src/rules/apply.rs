@@ -12,7 +12,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use super::history;
 use super::limits::{self, Demand};
-use super::store::{Author, WriteError, in_time};
+use super::store::{Author, WriteError};
 use super::table;
 use crate::domain::{Rule, RuleDraft, RuleId};
 use crate::members::{RuleChange, rules_changed};
@@ -43,7 +43,9 @@ pub(super) struct Applied {
 pub(super) async fn begin_write(
     pool: &PgPool,
 ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let mut transaction = in_time(pool.begin_with("begin isolation level read committed")).await?;
+    let mut transaction = pool
+        .begin_with("begin isolation level read committed")
+        .await?;
     sqlx::query!("set local lock_timeout = '5s'")
         .execute(&mut *transaction)
         .await?;
@@ -93,7 +95,8 @@ async fn last_versions(
     changes: &[Change],
 ) -> Result<HashMap<RuleId, i64>, sqlx::Error> {
     let made = changes.iter().filter(|change| change.before.is_none());
-    history::last_versions(transaction, made.map(|change| &change.id)).await
+    let ids: Vec<&str> = made.map(|change| change.id.as_str()).collect();
+    history::last_versions(transaction, &ids).await
 }
 
 async fn write(transaction: &mut PgConnection, changed: &[&Applied]) -> Result<(), sqlx::Error> {

@@ -147,9 +147,8 @@ pub(super) async fn entries(
 /// The versions at which rules of these ids were deleted last.
 pub(super) async fn last_versions(
     transaction: &mut PgConnection,
-    ids: impl Iterator<Item = &RuleId>,
+    ids: &[&str],
 ) -> Result<HashMap<RuleId, i64>, sqlx::Error> {
-    let ids: Vec<&str> = ids.map(RuleId::as_str).collect();
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -163,7 +162,7 @@ pub(super) async fn last_versions(
         ) last
         where last.before is not null
         "#,
-        &ids as &[&str],
+        ids as &[&str],
     )
     .fetch_all(transaction)
     .await?;

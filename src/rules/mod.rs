@@ -3,6 +3,7 @@
 //! SQL stands in `table`, `list`, `history`, `matching` and `limits::stream` alone. Writes of rules
 //! take their turn, and whatever a write means for the history and for members is committed with it.
 
+pub mod api;
 mod apply;
 mod etag;
 mod history;

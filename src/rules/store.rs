@@ -1,7 +1,5 @@
 //! Rules as the rest of the service sees them: read, listed, and written one at a time.
 
-use std::time::Duration;
-
 use sqlx::PgPool;
 
 use super::apply::{Applied, Change, apply, begin_write};
@@ -13,9 +11,6 @@ use super::table;
 use super::wire::InvalidField;
 use crate::domain::{Rule, RuleDraft, RuleId};
 use crate::members::WakeUp;
-
-/// Longest wait for a connection of the pool.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The rules. Clones share the pool.
 #[derive(Debug, Clone)]
@@ -79,8 +74,7 @@ impl Rules {
     /// # Errors
     /// Those of the database.
     pub async fn get(&self, id: &RuleId) -> Result<Option<Rule>, sqlx::Error> {
-        let mut connection = in_time(self.pool.acquire()).await?;
-        table::fetch(&mut *connection, id).await
+        table::fetch(&self.pool, id).await
     }
 
     /// Rules that the filter lets through, in the order of their ids, behind the id `after`.
@@ -93,7 +87,7 @@ impl Rules {
         after: Option<&RuleId>,
         limit: u16,
     ) -> Result<Vec<Rule>, sqlx::Error> {
-        let mut transaction = in_time(self.pool.begin()).await?;
+        let mut transaction = self.pool.begin().await?;
         list::list(&mut transaction, filter, after, i64::from(limit)).await
     }
 
@@ -107,8 +101,7 @@ impl Rules {
         after: i64,
         limit: u16,
     ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-        let mut connection = in_time(self.pool.acquire()).await?;
-        history::entries(&mut *connection, id, after, i64::from(limit)).await
+        history::entries(&self.pool, id, after, i64::from(limit)).await
     }
 
     /// Makes a new rule.
@@ -219,13 +212,4 @@ fn existing<'a>(
 ) -> Result<&'a Rule, WriteError> {
     let rule = current.ok_or(WriteError::NotFound)?;
     permit(precondition, current).map(|()| rule)
-}
-
-/// Waits for a connection no longer than people wait for an answer.
-pub(super) async fn in_time<T>(
-    connection: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(ACQUIRE_TIMEOUT, connection)
-        .await
-        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

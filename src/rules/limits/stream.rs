@@ -1,5 +1,7 @@
 //! Reads from the database the demands that an area needs, and walks over them.
 
+use std::collections::VecDeque;
+
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use sqlx::PgConnection;
@@ -85,12 +87,11 @@ pub(in crate::rules) async fn check(
     .fetch(transaction);
 
     let mut walk = Walk::default();
-    let mut floors = areas.iter().flat_map(|area| &area.floor).peekable();
+    let mut floors: VecDeque<Demand> = all_floors(areas);
     while let Some(row) = rows.try_next().await? {
         let demand = Demand::try_from(row)?;
-        while let Some(floor) = floors.next_if(|floor| order(&floor.group) <= order(&demand.group))
-        {
-            if let Err(conflict) = walk.step(floor.clone()) {
+        while let Some(floor) = floors.pop_front_if(|floor| precedes(floor, &demand)) {
+            if let Err(conflict) = walk.step(floor) {
                 return Ok(Err(conflict));
             }
         }
@@ -98,9 +99,16 @@ pub(in crate::rules) async fn check(
             return Ok(Err(conflict));
         }
     }
-    Ok(floors
-        .try_for_each(|floor| walk.step(floor.clone()))
-        .and_then(|()| walk.finish()))
+    let rest = floors.into_iter().try_for_each(|floor| walk.step(floor));
+    Ok(rest.and_then(|()| walk.finish()))
+}
+
+fn all_floors(areas: &[Area]) -> VecDeque<Demand> {
+    areas.iter().flat_map(|area| area.floor.clone()).collect()
+}
+
+fn precedes(one: &Demand, other: &Demand) -> bool {
+    order(&one.group) <= order(&other.group)
 }
 
 struct DemandRow {

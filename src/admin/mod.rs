@@ -91,7 +91,7 @@ pub fn router(state: AdminState) -> Router {
     .layer(middleware::from_fn(request::deadline))
     .layer(SetResponseHeaderLayer::if_not_present(
         header::CACHE_CONTROL,
-        HeaderValue::from_static("no-store"),
+        HeaderValue::from_static("private, no-cache"),
     ))
     .layer(SetResponseHeaderLayer::overriding(
         header::X_CONTENT_TYPE_OPTIONS,

@@ -1,4 +1,6 @@
-//! Rules as the rest of the service sees them: read, listed, and written one at a time.
+//! Rules as the rest of the service sees them: read, listed, written.
+
+use std::collections::BTreeMap;
 
 use sqlx::PgPool;
 
@@ -176,6 +178,33 @@ impl Rules {
     ) -> Result<(), WriteError> {
         let decide = |current: Option<&Rule>| existing(precondition, current).map(|_| None);
         self.write(id, author, decide).await.map(|_| ())
+    }
+
+    /// Brings a set of rules into the states given here (`None`: there shall be no such rule), all
+    /// or none. Answers how many of them were changed.
+    ///
+    /// # Errors
+    /// [`WriteError::MarkLimit`], and those of the database.
+    pub async fn write_all(
+        &self,
+        wanted: BTreeMap<RuleId, Option<RuleDraft>>,
+        author: &Author,
+    ) -> Result<usize, WriteError> {
+        let mut transaction = begin_write(&self.pool).await?;
+        let ids: Vec<&RuleId> = wanted.keys().collect();
+        let mut standing = table::fetch_all(&mut *transaction, &ids).await?;
+        let changes = wanted
+            .into_iter()
+            .map(|(id, after)| Change {
+                before: standing.remove(&id),
+                id,
+                after,
+            })
+            .collect();
+        let applied = apply(&mut transaction, changes, author).await?;
+        transaction.commit().await?;
+        self.wake.now();
+        Ok(applied.iter().filter(|one| one.before != one.after).count())
     }
 
     /// Reads one rule, lets `decide` say what is to become of it, and carries that out.

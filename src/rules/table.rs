@@ -1,6 +1,8 @@
 //! The SQL of the table `rules`: whole sets of rows in one statement each. Only
 //! [`super::apply`] writes, under its lock.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
@@ -17,6 +19,24 @@ pub(super) async fn fetch(
         .await?
         .map(Rule::try_from)
         .transpose()
+}
+
+/// Those of the rules that exist.
+pub(super) async fn fetch_all(
+    executor: impl PgExecutor<'_>,
+    ids: &[&RuleId],
+) -> Result<HashMap<RuleId, Rule>, sqlx::Error> {
+    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let rows = sqlx::query_as!(
+        RuleRow,
+        "select * from rules where id = any($1::text[])",
+        &ids as &[&str]
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter()
+        .map(|row| Rule::try_from(row).map(|rule| (rule.id.clone(), rule)))
+        .collect()
 }
 
 /// Adds rules.

@@ -8,4 +8,6 @@
 
 mod database;
 mod local_database;
+mod rules_api;
+mod rules_limits;
 mod support;

@@ -9,4 +9,6 @@
 mod database;
 mod local_database;
 mod members;
+mod rules_api;
+mod rules_limits;
 mod support;

@@ -6,6 +6,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod chaos;
 mod database;
 mod local_database;
 mod members;

@@ -1,6 +1,10 @@
 //! What the tests share.
 
+pub mod balancer;
 pub mod database;
+pub mod process;
+pub mod show;
+pub mod wire;
 
 use sqlx::PgPool;
 use stickymark::domain::{Account, GroupId, Pattern};

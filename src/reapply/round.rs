@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::budget::LATEST_USE;
 use super::outcome::{Reply, nobody_online, outcome};
 use super::plan::{MemberPlan, plan};
 use super::worker::Shared;
@@ -21,17 +22,18 @@ const SETTLE_RETRY: Duration = Duration::from_millis(200);
 pub(super) struct Round {
     shared: Arc<Shared>,
     claim: Claim,
+    /// Before the claim was asked for, which is when the slot for its first call came.
     claimed: Instant,
 }
 
 type Planned = Vec<(ClaimedMember, MemberPlan)>;
 
 impl Round {
-    pub(super) fn new(shared: Arc<Shared>, claim: Claim) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, claim: Claim, claimed: Instant) -> Self {
         Self {
             shared,
             claim,
-            claimed: Instant::now(),
+            claimed,
         }
     }
 
@@ -77,7 +79,7 @@ impl Round {
     }
 
     /// One call for all members who need it; `None` if nobody does. The first call of a round goes
-    /// out in the slot that was taken before the claim.
+    /// out in the slot that was taken before the claim, unless a slow database has let it pass.
     async fn call(
         &self,
         command: CommandType,
@@ -96,7 +98,8 @@ impl Round {
         if members.is_empty() {
             return None;
         }
-        if !in_claimed_slot && let Err(error) = self.shared.budget.take().await {
+        let slot_is_fresh = in_claimed_slot && self.claimed.elapsed() <= LATEST_USE;
+        if !slot_is_fresh && let Err(error) = self.shared.budget.take().await {
             tracing::warn!(%error, "no slot for a call");
             return Some(Reply::Failed(ChatError::Unreachable(
                 "the budget of calls cannot be read".to_owned(),

@@ -1,7 +1,7 @@
 //! The loop that finds work: waits for somebody to be due, takes a slot, claims a room.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -12,12 +12,15 @@ use super::budget::Budget;
 use super::pause::Pause;
 use super::round::Round;
 use crate::chat::ChatClient;
+use crate::database::in_time;
 use crate::members::{Claim, WakeUp, claim, until_next_due};
 
 /// Rooms in flight at once in one replica.
 const ROOMS_IN_FLIGHT: usize = 32;
 /// Without a wake-up the database is asked this often: other replicas may have died.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// A statement that takes longer is given up: its connection may be dead without a sign.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 
 /// What the worker works with.
 #[derive(Debug, Clone)]
@@ -67,13 +70,15 @@ impl Worker {
             let Some(due) = cancel.run_until_cancelled(self.somebody_due()).await else {
                 break;
             };
+            let began = Instant::now();
             match self.claim_if(due).await {
                 Ok(None) => {}
                 Ok(Some(claim)) => {
                     failures = 0;
-                    let round = Round::new(self.shared.clone(), claim);
+                    let round = Round::new(self.shared.clone(), claim, began);
+                    let lease_ends = began + self.shared.lease;
                     self.rounds.spawn(async move {
-                        round.run().await;
+                        within_lease(round, lease_ends).await;
                         drop(slot);
                     });
                 }
@@ -92,10 +97,11 @@ impl Worker {
     /// Does one round if somebody is due now, and waits for its end. For tests.
     pub async fn step(&self) -> Result<bool, sqlx::Error> {
         self.shared.budget.take().await?;
+        let began = Instant::now();
         let Some(claim) = claim(&self.shared.pool, self.shared.lease).await? else {
             return Ok(false);
         };
-        Round::new(self.shared.clone(), claim).run().await;
+        Round::new(self.shared.clone(), claim, began).run().await;
         Ok(true)
     }
 
@@ -107,7 +113,8 @@ impl Worker {
             if let Some(pause) = shared.pause.remaining() {
                 tokio::time::sleep(pause).await;
             }
-            let wait = until_next_due(&shared.pool).await?.unwrap_or(LONGEST_SLEEP);
+            let wait = in_time(LONGEST_STATEMENT, until_next_due(&shared.pool)).await?;
+            let wait = wait.unwrap_or(LONGEST_SLEEP);
             if wait.is_zero() {
                 return shared.budget.take().await;
             }
@@ -117,6 +124,23 @@ impl Worker {
 
     async fn claim_if(&self, due: Result<(), sqlx::Error>) -> Result<Option<Claim>, sqlx::Error> {
         due?;
-        claim(&self.shared.pool, self.shared.lease).await
+        in_time(
+            LONGEST_STATEMENT,
+            claim(&self.shared.pool, self.shared.lease),
+        )
+        .await
+    }
+}
+
+/// A round that outlives its lease is broken off, whatever it waits for: from then on another
+/// replica may call for the same room. The lease is counted from before it was asked for, and the
+/// process may have been frozen meanwhile, so the time is looked at before each step.
+async fn within_lease(round: Round, lease_ends: Instant) {
+    tokio::select! {
+        biased;
+        () = tokio::time::sleep_until(lease_ends.into()) => {
+            tracing::warn!("a round took longer than its lease and is left to others");
+        }
+        () = round.run() => {}
     }
 }

@@ -47,6 +47,8 @@ pub struct Ledger {
     pub statuses: BTreeMap<u16, usize>,
     /// The slowest answer of a replica.
     pub slowest: Duration,
+    /// How the arrivals of each account were answered.
+    arrivals: BTreeMap<String, Vec<u16>>,
     /// The latest arrival of each member (by `EventTime`) that was answered 200.
     answered: BTreeMap<(String, String), i64>,
     /// The same for those that were answered 200 or 503: a replica holds them.
@@ -78,6 +80,11 @@ impl Ledger {
         self.statuses.get(&status).copied().unwrap_or(0)
     }
 
+    /// How the arrivals of an account, in whichever room, were answered.
+    pub fn arrivals_of(&self, account: &str) -> &[u16] {
+        self.arrivals.get(account).map_or(&[], Vec::as_slice)
+    }
+
     /// How many callbacks there were.
     pub fn all(&self) -> usize {
         self.statuses.values().sum()
@@ -99,6 +106,8 @@ impl Ledger {
             if !arrival {
                 continue;
             }
+            let accounts = self.arrivals.entry(account.to_owned());
+            accounts.or_default().push(status);
             let key = (group.to_owned(), account.to_owned());
             let later = |known: &mut i64| *known = (*known).max(at);
             if status == 200 {

@@ -10,4 +10,6 @@ mod database;
 mod demo;
 mod local_database;
 mod members;
+mod rules_api;
+mod rules_limits;
 mod support;

@@ -84,12 +84,12 @@ impl Service {
         };
         let (inbox, writer) = Inbox::new(pool.clone(), settling, wake.clone());
         let callbacks = callback_router(settings, MemberIntake::new(inbox, budget.clone()))?;
-        let readiness = Readiness::default();
+        let readiness = Readiness::new(pool.clone());
         let state = AdminState::new(
             pool.clone(),
             wake.clone(),
-            settings.admin.tokens.clone(),
             readiness.clone(),
+            &settings.admin.tokens,
         );
         let worker = Worker::new(WorkerSettings {
             pool,

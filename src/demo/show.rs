@@ -14,7 +14,7 @@ use super::house::House;
 use super::ledger::{Cause, Ledger, Look};
 use super::script::{self, Act, MomentAct, Movement};
 use super::stage::Stage;
-use super::summary::Summary;
+use super::summary::{Spent, Summary};
 use super::timeline::{Colour, Timeline};
 use super::watch::{self, Watcher};
 use crate::simulator::{Api, Fault};
@@ -65,10 +65,10 @@ impl<'a> Show<'a> {
         }
         self.settle().await?;
         let last = watch::look(&self.stage.chat).await?;
-        let calls = self.stage.chat.stats().await?.calls;
-        let calls = calls.get(&Api::ModifyUserInfo).copied().unwrap_or_default();
+        let mut calls = self.stage.chat.calls().await?;
+        calls.retain(|call| call.api == Api::ModifyUserInfo);
         let faults = self.ledger.house().faults(&last.rooms);
-        Ok(Summary::new(&self.ledger, calls, faults))
+        Ok(Summary::new(&self.ledger, Spent::of(&calls), faults))
     }
 
     /// Goes on telling what happens, by whatever hand.

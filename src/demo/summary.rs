@@ -1,11 +1,16 @@
 //! The figures at the end, and the verdict.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::house::{Faults, Marks, Seat};
 use super::ledger::{Ledger, Restored};
 use super::timeline::list;
-use crate::simulator::ApiCount;
+use crate::simulator::CallRecord;
+
+/// What the simulated Chat answers when nobody in a call is online: an exact rule is tried at once,
+/// also before its member joined.
+const NOBODY_ONLINE: i64 = 10004;
 
 /// What the show came to.
 #[derive(Debug)]
@@ -19,15 +24,42 @@ pub(super) struct Summary {
     to_take: usize,
     median: Option<i64>,
     slowest: Option<Restored>,
-    calls: ApiCount,
+    spent: Spent,
     faults: Faults,
 }
 
+/// What Chat was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Spent {
+    calls: usize,
+    members: usize,
+    most_members: usize,
+    /// How often each error was the answer.
+    errors: BTreeMap<i64, usize>,
+}
+
+impl Spent {
+    /// From the calls that Chat remembers.
+    pub(super) fn of(records: &[CallRecord]) -> Self {
+        let mut spent = Self {
+            calls: records.len(),
+            ..Self::default()
+        };
+        for record in records {
+            spent.members += record.members.len();
+            spent.most_members = spent.most_members.max(record.members.len());
+            if record.error_code != 0 {
+                *spent.errors.entry(record.error_code).or_default() += 1;
+            }
+        }
+        spent
+    }
+}
+
 impl Summary {
-    /// From the books, the calls that Chat counted, and a last comparison of rooms and rules.
-    pub(super) fn new(ledger: &Ledger, calls: ApiCount, faults: Faults) -> Self {
-        let rooms: std::collections::BTreeSet<&str> =
-            ledger.seen.iter().map(|seat| seat.group.as_str()).collect();
+    /// From the books, the calls of `modify_user_info`, and a last comparison of rooms and rules.
+    pub(super) fn new(ledger: &Ledger, spent: Spent, faults: Faults) -> Self {
+        let rooms: BTreeSet<&str> = ledger.seen.iter().map(|seat| seat.group.as_str()).collect();
         let slowest = ledger.restored.iter().max_by_key(|one| one.delay);
         Self {
             members: ledger.seen.len(),
@@ -39,7 +71,7 @@ impl Summary {
             to_take: ledger.taken + ledger.revoked(),
             median: median(ledger.restored.iter().map(|one| one.delay).collect()),
             slowest: slowest.cloned(),
-            calls,
+            spent,
             faults,
         }
     }
@@ -96,16 +128,17 @@ impl fmt::Display for Summary {
             let what = format!("{account} in {group}, after {}", slowest.after);
             row("slowest delay", format!("{} ms ({what})", slowest.delay))?;
         }
-        let calls = &self.calls;
-        let failed = match calls.errors {
-            0 => String::new(),
-            errors => format!(", of which {errors} failed"),
-        };
-        row("calls spent", format!("{}{failed}", calls.calls))?;
-        let mean = calls.members as f64 / calls.calls.max(1) as f64;
+        let spent = &self.spent;
+        let errors = spent.errors.iter().map(|(code, count)| match *code {
+            NOBODY_ONLINE => format!(", {count} answered {code} (nobody there yet)"),
+            _ => format!(", {count} answered {code}"),
+        });
+        let errors: String = errors.collect();
+        row("calls spent", format!("{}{errors}", spent.calls))?;
+        let mean = spent.members as f64 / spent.calls.max(1) as f64;
         row(
             "members per call",
-            format!("{mean:.1}, at most {}", calls.most_members),
+            format!("{mean:.1}, at most {}", spent.most_members),
         )
     }
 }
@@ -138,14 +171,13 @@ mod tests {
         let faults = house().faults(&rooms);
         let (began, at) = (150, 150);
         ledger.take_in(&Look { began, at, rooms });
-        let calls = ApiCount {
+        let spent = Spent {
             calls: 2,
-            errors: 1,
             members: 3,
             most_members: 2,
-            ..ApiCount::default()
+            errors: [(60008, 1)].into(),
         };
-        Summary::new(&ledger, calls, faults)
+        Summary::new(&ledger, spent, faults)
     }
 
     #[test]
@@ -160,7 +192,7 @@ mod tests {
             "marks restored     2",
             "median delay       40 ms",
             "slowest delay      50 ms (vip-1 in gala, after joining)",
-            "calls spent        2, of which 1 failed",
+            "calls spent        2, 1 answered 60008",
             "members per call   1.5, at most 2",
         ] {
             assert!(text.contains(row), "no {row:?} in\n{text}");
@@ -189,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_show_in_which_nothing_was_demanded_proves_nothing() {
-        let empty = Summary::new(&Ledger::default(), ApiCount::default(), Faults::default());
+        let empty = Summary::new(&Ledger::default(), Spent::default(), Faults::default());
         assert!(!empty.is_good());
         assert_eq!(empty.complaints(), ["0 of 0 demanded marks were seen set"]);
         assert!(!empty.to_string().contains("median"));

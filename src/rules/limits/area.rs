@@ -83,6 +83,8 @@ fn hull(one: Window, two: Window) -> Window {
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+
     use super::*;
     use crate::domain::{Mark, Marks, RuleId};
 

@@ -9,6 +9,7 @@
 mod database;
 mod demo;
 mod local_database;
+mod marks;
 mod members;
 mod rules_api;
 mod rules_limits;

@@ -97,7 +97,9 @@ fn status(error: &anyhow::Error) -> ExitCode {
         || error.is::<Usage>()
         || matches!(
             error.downcast_ref(),
-            Some(StartError::Missing { .. } | StartError::Path(_))
+            Some(
+                StartError::Missing { .. } | StartError::Path(_) | StartError::ForwardsToItself(_)
+            )
         );
     if callers {
         ExitCode::from(2)

@@ -8,6 +8,8 @@ use humantime::format_duration;
 use secrecy::ExposeSecret;
 use url::{Host, Url};
 
+use crate::callback::ForwardFailure;
+
 use super::{ConfigError, Problems, Settings};
 
 impl Settings {
@@ -152,6 +154,10 @@ impl Settings {
             "callback.max_age is above 5m: a callback that somebody overheard can be repeated \
              that long"
                 .into(),
+        );
+        warn(
+            callback.forward_url.is_none() && callback.forward_failure != ForwardFailure::Ok,
+            "callback.forward_failure has no effect without callback.forward_url".into(),
         );
         for token in &self.admin.tokens {
             warn(

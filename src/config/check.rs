@@ -11,6 +11,8 @@ use url::{Host, Url};
 use crate::callback::ForwardFailure;
 
 use super::{ConfigError, Problems, Settings};
+#[cfg(not(feature = "local"))]
+use crate::database::local::LocalError;
 
 impl Settings {
     /// Checks what `serve` needs beyond settings that are right: an application to serve, and no
@@ -33,6 +35,10 @@ impl Settings {
                 (STICKYMARK__CHAT__SECRET_KEY, or …_FILE for a file that holds it)"
                     .to_owned(),
             );
+        }
+        #[cfg(not(feature = "local"))]
+        if self.database.url.is_none() {
+            problems.push(LocalError::NotInThisBuild.to_string());
         }
         if !self.admin.is_loopback() && self.admin.tokens.is_empty() {
             problems.push(format!(

@@ -7,6 +7,7 @@
 )]
 
 mod database;
+mod filter;
 mod local_database;
 mod members;
 mod support;

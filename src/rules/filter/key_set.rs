@@ -1,7 +1,9 @@
-//! A set of 64-bit keys in one flat table: 12 bytes a key, one or two cache lines a look.
+//! A set of 64-bit keys in one flat table: 14 bytes a key.
 //!
 //! Open addressing with linear probing. The keys are hashes already, so the high bits of a key say
-//! where its search begins. Nothing is ever taken out.
+//! where its search begins. Nearly every search is for a key that is not in: sixteen bits a key
+//! beside the table, of which each key sets one by its low half, end most of these in memory small
+//! enough for a cache; with a million keys that halves the time. Nothing is ever taken out.
 
 /// The mark of a free slot; the key 0 is kept as 1, which costs one needless "yes" in 2⁶⁴.
 const FREE: u64 = 0;
@@ -15,6 +17,7 @@ fn slots_for(keys: usize) -> usize {
 #[derive(Debug, Clone)]
 pub(super) struct KeySet {
     slots: Box<[u64]>,
+    bits: Box<[u64]>,
     len: usize,
 }
 
@@ -27,8 +30,11 @@ impl Default for KeySet {
 impl KeySet {
     /// An empty set that takes this many keys without growing.
     pub fn with_room_for(keys: usize) -> Self {
-        let slots = vec![FREE; slots_for(keys)].into_boxed_slice();
-        Self { slots, len: 0 }
+        Self {
+            slots: vec![FREE; slots_for(keys)].into_boxed_slice(),
+            bits: vec![0; keys / 4 + 1].into_boxed_slice(),
+            len: 0,
+        }
     }
 
     /// Number of keys.
@@ -41,14 +47,16 @@ impl KeySet {
         self.len == 0
     }
 
-    /// Memory of the table.
+    /// Memory of the table and the bits.
     pub fn bytes(&self) -> usize {
-        std::mem::size_of_val(&*self.slots)
+        size_of_val(&*self.slots) + size_of_val(&*self.bits)
     }
 
     /// Whether the key is in.
     pub fn contains(&self, key: u64) -> bool {
-        self.search(key.max(1)).is_ok()
+        let (word, bit) = self.bit(key);
+        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
+            && self.search(key.max(1)).is_ok()
     }
 
     /// Puts a key in. False if it is in already.
@@ -62,6 +70,10 @@ impl KeySet {
         if let Some(free) = self.slots.get_mut(slot) {
             *free = key.max(1);
             self.len += 1;
+        }
+        let (word, bit) = self.bit(key);
+        if let Some(bits) = self.bits.get_mut(word) {
+            *bits |= bit;
         }
         true
     }
@@ -87,6 +99,13 @@ impl KeySet {
     /// All keys, in no order that means anything.
     pub fn keys(&self) -> impl Iterator<Item = u64> + '_ {
         self.slots.iter().copied().filter(|key| *key != FREE)
+    }
+
+    /// The word and the bit in it that the key sets. The kept form of a key alone decides.
+    fn bit(&self, key: u64) -> (usize, u64) {
+        let low = key.max(1) & u64::from(u32::MAX);
+        let bit = (u128::from(low) * (self.bits.len() as u128 * 64)) >> 32;
+        (usize::try_from(bit >> 6).unwrap_or(0), 1 << (bit & 63))
     }
 
     /// The key's slot, or else the free one where it belongs.
@@ -116,14 +135,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_million_keys_cost_twelve_bytes_each() {
+    fn a_million_keys_cost_fourteen_bytes_each() {
         let mut set = KeySet::with_room_for(1_000_000);
         // Multiples of an odd number are all different and spread over the whole range.
         (1..=1_000_000_u64).for_each(|n| {
             set.insert(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         });
         assert_eq!(set.len(), 1_000_000);
-        assert_eq!(set.bytes(), 12_000_064);
+        assert_eq!(set.bytes(), 14_000_072);
     }
 
     #[test]
@@ -136,7 +155,7 @@ mod tests {
         }
         for set in [large.trimmed(), small.trimmed()] {
             assert_eq!(set.len(), 10_000);
-            assert!(set.bytes() <= 14 * 10_000, "{}", set.bytes());
+            assert!(set.bytes() <= 16 * 10_000, "{}", set.bytes());
             assert!((1..=10_000_u64).all(|n| set.contains(n << 50 | n)));
         }
     }

@@ -192,7 +192,7 @@ mod tests {
             keys(&hashing, &rules)
         };
         let mut set = read(&literals(0, 50_000));
-        assert!(set.bytes() <= 13 * 50_000, "{}", set.bytes());
+        assert!(set.bytes() <= 15 * 50_000, "{}", set.bytes());
         for (step, from) in (50_000..100_000).step_by(500).enumerate() {
             set = set.with(&literals(from, from + 500), step as i64);
         }

@@ -2,7 +2,8 @@
 //!
 //! Stopping is orderly. First readiness falls while both listeners go on answering, so that
 //! whoever routes callbacks here can turn away; then claiming ends and calls in flight finish, the
-//! callback listener closes, the inbox is written out, and last the admin listener closes. Nothing
+//! callback listener closes, the rule filter has its last look at what it held back, the inbox is
+//! written out, and last the admin listener closes. Nothing
 //! answered with 200 waits in memory when the process ends.
 
 mod intake;
@@ -30,7 +31,8 @@ use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
 use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
 use crate::reapply::{Budget, CallRate, Pause, Worker, WorkerSettings};
-use intake::MemberIntake;
+use crate::rules::filter::{FilterSettings, Follower, RuleFilter};
+pub use intake::MemberIntake;
 
 /// How long a stopping service may take once it no longer waits for others to turn away.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -75,6 +77,8 @@ pub enum StartError {
 pub struct Service {
     callback: (TcpListener, axum::Router),
     admin: (TcpListener, axum::Router),
+    filter: RuleFilter,
+    follower: Follower,
     writer: InboxWriter,
     worker: Worker,
     readiness: Readiness,
@@ -96,8 +100,9 @@ impl Service {
             max_wait: settings.reapply.max_wait,
         };
         let (inbox, writer) = Inbox::new(pool.clone(), settling, wake.clone());
+        let (filter, follower) = RuleFilter::new(&pool, inbox.clone(), FilterSettings::default());
         let forward = forward(&settings.callback).await?;
-        let intake = MemberIntake::new(inbox, budget.clone());
+        let intake = MemberIntake::new(inbox, filter.clone(), budget.clone());
         let callbacks = callback_router(settings, intake, forward.clone())?;
         let readiness = Readiness::new(pool.clone());
         let state = AdminState::new(
@@ -120,6 +125,8 @@ impl Service {
             addresses: (callback.1, admin.1),
             callback: (callback.0, callbacks),
             admin: (admin.0, admin::router(state)),
+            filter,
+            follower,
             writer,
             worker,
             readiness,
@@ -142,16 +149,23 @@ impl Service {
         self.addresses.1
     }
 
+    /// The filter that spares the database callbacks about nobody's rule.
+    pub fn rule_filter(&self) -> &RuleFilter {
+        &self.filter
+    }
+
     /// Runs until `stop` resolves and the service has stopped in order. For the time that `stop`
     /// gives, readiness is down while everything still works.
     pub async fn run(self, stop: impl Future<Output = Duration>) {
-        let (claiming, answering, managing) = (
+        let (claiming, answering, following, managing) = (
+            CancellationToken::new(),
             CancellationToken::new(),
             CancellationToken::new(),
             CancellationToken::new(),
         );
         let worker = tokio::spawn(self.worker.run(claiming.clone()));
         let writer = tokio::spawn(self.writer.run());
+        let follower = tokio::spawn(self.follower.run(following.clone()));
         let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
         let admin = tokio::spawn(serve(self.admin, managing.clone()));
         let turn_away = stop.await;
@@ -163,6 +177,8 @@ impl Service {
         let stopped = tokio::time::timeout(STOP_WITHIN, async {
             ended("the worker", worker).await;
             ended("the callback listener", callbacks).await;
+            following.cancel();
+            ended("the rule filter", follower).await;
             ended("the inbox", writer).await;
             managing.cancel();
             ended("the admin listener", admin).await;

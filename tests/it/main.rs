@@ -8,6 +8,7 @@
 
 mod database;
 mod demo;
+mod filter;
 mod local_database;
 mod marks;
 mod members;

@@ -7,6 +7,7 @@
 
 mod error;
 mod limit;
+#[cfg_attr(not(feature = "local"), path = "no_local.rs")]
 pub mod local;
 
 use std::str::FromStr;

@@ -8,7 +8,12 @@
 
 mod chaos;
 mod database;
+mod demo;
+mod filter;
+mod fuzz;
+mod inbox;
 mod local_database;
+mod marks;
 mod members;
 mod rules_api;
 mod rules_limits;

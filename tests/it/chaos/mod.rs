@@ -9,3 +9,4 @@ mod chat;
 mod drain;
 mod postgres;
 mod replicas;
+mod soak;

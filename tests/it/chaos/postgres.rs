@@ -1,79 +1,13 @@
 //! The database away, in every way it can be.
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use stickymark::database::local::LocalPostgres;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::support::balancer::Promise;
 use crate::support::process::{pause, signal, until};
+use crate::support::server::Server;
 use crate::support::show::Show;
-
-/// A PostgreSQL of a test's own in a directory that every account can reach.
-struct Server {
-    place: tempfile::TempDir,
-    running: Option<LocalPostgres>,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let place = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let mut server = Self {
-            place,
-            running: None,
-        };
-        server.start_again().await;
-        server
-    }
-
-    async fn start_again(&mut self) {
-        self.running = Some(
-            LocalPostgres::start(&self.place.path().join("data"))
-                .await
-                .unwrap(),
-        );
-    }
-
-    fn running(&self) -> &LocalPostgres {
-        self.running.as_ref().unwrap()
-    }
-
-    async fn stop(&mut self) {
-        self.running.take().unwrap().stop().await.unwrap();
-    }
-
-    /// The server and the processes that serve its sessions.
-    fn processes(&self) -> Vec<u32> {
-        let note = self.running().path().join("data/postmaster.pid");
-        let note = std::fs::read_to_string(note).unwrap();
-        let server: u32 = note.lines().next().unwrap().trim().parse().unwrap();
-        let mut processes = vec![server];
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(process) = entry.file_name().to_string_lossy().parse::<u32>() else {
-                continue;
-            };
-            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            let parent = stat
-                .rsplit(')')
-                .next()
-                .and_then(|rest| rest.split_whitespace().nth(1));
-            if parent.and_then(|parent| parent.parse().ok()) == Some(server) {
-                processes.push(process);
-            }
-        }
-        processes
-    }
-
-    /// A session of its own, which no fault of the wire touches.
-    async fn session(&self) -> PgConnection {
-        PgConnection::connect(self.running().url().expose_secret())
-            .await
-            .unwrap()
-    }
-}
 
 /// What is told while the database is away is answered 503, kept, and stored when it is back.
 async fn told_while_away(show: &Show) {
@@ -99,7 +33,7 @@ async fn a_database_that_is_stopped_and_one_that_is_killed_are_waited_for() {
             server.stop().await;
         } else {
             signal(server.processes()[0], "KILL");
-            drop(server.running.take());
+            server.forget();
         }
         if round == 0 {
             told_while_away(&show).await;

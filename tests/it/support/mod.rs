@@ -3,7 +3,9 @@
 pub mod balancer;
 pub mod database;
 pub mod process;
+pub mod server;
 pub mod show;
+pub mod stage;
 pub mod wire;
 
 use sqlx::PgPool;

@@ -110,11 +110,6 @@ impl Replica {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends a signal, named without `SIG`.
     pub fn signal(&self, name: &str) {
         signal(self.child.id(), name);

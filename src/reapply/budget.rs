@@ -115,7 +115,7 @@ impl Budget {
     /// Halves the rate: Chat said that calls come too fast. Once a second counts, since calls
     /// already under way will say the same.
     pub async fn slow_down(&self) -> Result<(), sqlx::Error> {
-        sqlx::query!(
+        let slower = sqlx::query!(
             r#"
             update chat_budgets set
                 share = greatest($2, 0.5 * least(1, share
@@ -127,8 +127,8 @@ impl Budget {
             LOWEST_SHARE,
             RECOVERY,
         )
-        .execute(&self.pool)
-        .await?;
+        .execute(&self.pool);
+        in_time(LONGEST_STATEMENT, slower).await?;
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use stickymark::callback::{
     Signatures, router,
 };
 use stickymark::clock;
+use stickymark::config::{AdminToken, Role};
 use stickymark::domain::{EventTime, GroupId, MemberEvent};
 use stickymark::members::{Batch, Settling, WakeUp, record};
 use tower::ServiceExt;
@@ -363,18 +364,23 @@ struct Order {
 }
 
 fn orders() -> impl Strategy<Value = Order> {
-    let good = Just(
-        json!({"id": "class-7-teacher", "group": "class-7", "account": "teacher*",
-        "marks": [1000, 1001], "enabled": true, "starts_at": null,
-        "ends_at": "2030-01-01T00:00:00Z", "label": "school", "note": "x"}),
-    );
+    let names = || proptest::sample::select(vec!["class-1", "class-2", "class-3", "class-4"]);
+    let good = (names(), any::<bool>()).prop_map(|(name, named)| {
+        let mut rule = json!({"group": name, "account": "teacher*", "marks": [1000, 1001],
+            "enabled": true, "starts_at": null, "ends_at": "2030-01-01T00:00:00Z",
+            "label": "school", "note": "x"});
+        if named {
+            rule["id"] = json!(name);
+        }
+        rule
+    });
     let body = (good, changes()).prop_map(|(body, changes)| changed(body, changes).to_string());
     let body = body.boxed();
     let lines = proptest::collection::vec(body.clone(), 0..5).prop_map(|lines| lines.join("\n"));
     let bodies =
         prop_oneof![4 => body, 1 => lines, 1 => any_json().prop_map(|json| json.to_string())]
             .prop_flat_map(damaged);
-    let id = prop_oneof![Just("class-7-teacher".to_owned()), "[!-\"$->@-~]{1,70}"];
+    let id = prop_oneof![3 => names().prop_map(str::to_owned), 1 => "[!-\"$->@-~]{1,70}"];
     let paths = prop_oneof![
         3 => Just("/v1/rules".to_owned()),
         3 => id.clone().prop_map(|id| format!("/v1/rules/{id}")),
@@ -395,6 +401,7 @@ fn orders() -> impl Strategy<Value = Order> {
     );
     let methods = vec!["GET", "POST", "PUT", "PATCH", "DELETE"];
     let types = vec![
+        "application/json",
         "application/json",
         "application/merge-patch+json",
         "application/x-ndjson",
@@ -436,15 +443,26 @@ fn no_request_to_the_management_api_is_answered_with_5xx() {
         let database = database().await;
         let pool = database.pool().clone();
         let readiness = Readiness::new(pool.clone());
+        let token = AdminToken {
+            name: "fuzz".to_owned(),
+            role: Role::Editor,
+            secret: SecretString::from("secret"),
+        };
         (
             database,
-            admin::router(AdminState::new(pool, WakeUp::default(), readiness, &[])),
+            admin::router(AdminState::new(
+                pool,
+                WakeUp::default(),
+                readiness,
+                &[token],
+            )),
         )
     });
     let outcome = runner(1500).run(&orders(), |order| {
         let mut request = Request::builder()
             .method(order.method)
             .uri(&order.path)
+            .header("authorization", "Bearer secret")
             .header("content-type", order.content_type);
         for (name, value) in &order.headers {
             request = request.header(*name, value);

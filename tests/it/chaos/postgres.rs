@@ -125,7 +125,7 @@ async fn terminated_connections_are_made_anew() {
         load.more(25).await;
         sqlx::query(
             "select pg_terminate_backend(pid) from pg_stat_activity
-             where datname = current_database() and application_name = 'stickymark'",
+             where datname = current_database() and application_name like 'stickymark%'",
         )
         .execute(&show.pool)
         .await
@@ -152,7 +152,7 @@ async fn a_database_that_was_read_only_for_a_while_is_written_to_again() {
     let read_only = "alter database postgres set default_transaction_read_only = on";
     run(&mut session, read_only).await;
     let end = "select pg_terminate_backend(pid) from pg_stat_activity
-               where datname = current_database() and application_name = 'stickymark'";
+               where datname = current_database() and application_name like 'stickymark%'";
     run(&mut session, end).await;
     until("not ready", || async { show.balancer.ready() == 0 }).await;
     told_while_away(&show).await;

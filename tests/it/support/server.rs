@@ -1,6 +1,7 @@
 //! A private PostgreSQL that a test can stop, kill, freeze and start again.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
@@ -49,21 +50,12 @@ impl Server {
         let note = self.running().path().join("data/postmaster.pid");
         let note = std::fs::read_to_string(note).unwrap();
         let server: u32 = note.lines().next().unwrap().trim().parse().unwrap();
-        let mut processes = vec![server];
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(process) = entry.file_name().to_string_lossy().parse::<u32>() else {
-                continue;
-            };
-            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            let parent = stat
-                .rsplit(')')
-                .next()
-                .and_then(|rest| rest.split_whitespace().nth(1));
-            if parent.and_then(|parent| parent.parse().ok()) == Some(server) {
-                processes.push(process);
-            }
-        }
-        processes
+        let sessions = processes()
+            .into_iter()
+            .filter(|(_, parent)| *parent == server);
+        std::iter::once(server)
+            .chain(sessions.map(|(process, _)| process))
+            .collect()
     }
 
     /// A session of its own, which no fault of the wire touches.
@@ -77,4 +69,29 @@ impl Server {
     pub fn forget(&mut self) {
         drop(self.running.take());
     }
+}
+
+/// Every process of the machine, with its parent: from /proc, or from ps where there is none.
+fn processes() -> Vec<(u32, u32)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        let output = Command::new("ps")
+            .args(["-axo", "pid=,ppid="])
+            .output()
+            .unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        return lines.lines().filter_map(pair).collect();
+    };
+    let statuses = entries.flatten().filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // "17 (name) S 4 …"; the name may hold anything.
+        let (process, _) = stat.split_once(' ')?;
+        let (_, rest) = stat.rsplit_once(')')?;
+        pair(&format!("{process} {}", rest.split_whitespace().nth(1)?))
+    });
+    statuses.collect()
+}
+
+fn pair(line: &str) -> Option<(u32, u32)> {
+    let mut numbers = line.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }

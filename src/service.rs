@@ -24,6 +24,7 @@ use crate::clock;
 use crate::config::{ChatSettings, Settings};
 use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
 use crate::reapply::{Budget, CallRate, Pause, Worker, WorkerSettings};
+use crate::resync::{SweepTotals, Sweeper, SweeperSettings};
 use intake::MemberIntake;
 
 /// How long a stopping service may take once it no longer waits for others to turn away.
@@ -65,6 +66,7 @@ pub struct Service {
     admin: (TcpListener, axum::Router),
     writer: InboxWriter,
     worker: Worker,
+    sweeper: Sweeper,
     readiness: Readiness,
     addresses: (SocketAddr, SocketAddr),
 }
@@ -91,12 +93,28 @@ impl Service {
             settings.admin.tokens.clone(),
             readiness.clone(),
         );
+        let chat = ChatClient::new(endpoint(&settings.chat)?)?;
+        let checks = Budget::new(pool.clone(), "check_members", rate);
+        let pause = Pause::default();
+        let sweeper = Sweeper::new(SweeperSettings {
+            pool: pool.clone(),
+            chat: chat.clone(),
+            checks: checks.clone(),
+            rate,
+            wake_worker: wake.clone(),
+            wake: WakeUp::default(),
+            worker_pause: pause.clone(),
+            pause: Pause::default(),
+            interval: settings.resync.interval,
+            totals: SweepTotals::default(),
+        });
         let worker = Worker::new(WorkerSettings {
             pool,
-            chat: ChatClient::new(endpoint(&settings.chat)?)?,
+            chat,
             budget,
+            checks,
             wake,
-            pause: Pause::default(),
+            pause,
             lease: settings.reapply.lease,
         });
         let callback = listen("callback.listen", settings.callback.listen).await?;
@@ -107,6 +125,7 @@ impl Service {
             admin: (admin.0, admin::router(state)),
             writer,
             worker,
+            sweeper,
             readiness,
         })
     }
@@ -130,6 +149,7 @@ impl Service {
             CancellationToken::new(),
         );
         let worker = tokio::spawn(self.worker.run(claiming.clone()));
+        let sweeper = tokio::spawn(self.sweeper.run(claiming.clone()));
         let writer = tokio::spawn(self.writer.run());
         let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
         let admin = tokio::spawn(serve(self.admin, managing.clone()));
@@ -140,6 +160,7 @@ impl Service {
         claiming.cancel();
         answering.cancel();
         let stopped = tokio::time::timeout(STOP_WITHIN, async {
+            ended("the sweeper", sweeper).await;
             ended("the worker", worker).await;
             ended("the callback listener", callbacks).await;
             ended("the inbox", writer).await;

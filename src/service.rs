@@ -80,12 +80,15 @@ impl Service {
         let wake = WakeUp::default();
         let rate = CallRate::new(settings.chat.calls_per_second);
         let budget = Budget::new(pool.clone(), "modify_user_info", rate);
+        let checks = Budget::new(pool.clone(), "check_members", rate);
+        let lists = Budget::new(pool.clone(), "get_members", rate);
+        let budgets = vec![budget.clone(), checks.clone(), lists.clone()];
         let settling = Settling {
             settle: settings.reapply.settle,
             max_wait: settings.reapply.max_wait,
         };
         let (inbox, writer) = Inbox::new(pool.clone(), settling, wake.clone());
-        let callbacks = callback_router(settings, MemberIntake::new(inbox, budget.clone()))?;
+        let callbacks = callback_router(settings, MemberIntake::new(inbox, budgets))?;
         let readiness = Readiness::default();
         let state = AdminState::new(
             pool.clone(),
@@ -94,13 +97,12 @@ impl Service {
             readiness.clone(),
         );
         let chat = ChatClient::new(endpoint(&settings.chat)?)?;
-        let checks = Budget::new(pool.clone(), "check_members", rate);
         let pause = Pause::default();
         let sweeper = Sweeper::new(SweeperSettings {
             pool: pool.clone(),
             chat: chat.clone(),
             checks: checks.clone(),
-            rate,
+            lists,
             wake_worker: wake.clone(),
             wake: WakeUp::default(),
             worker_pause: pause.clone(),

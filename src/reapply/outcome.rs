@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rand::Rng;
-
 use super::call::Verdict;
 use super::places::no_place;
 use super::plan::MemberPlan;
@@ -25,6 +23,22 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// A member who waits for a place is looked at again after this, though nobody told that one is free.
 const WAITING_RETRY: Duration = Duration::from_secs(60);
 
+/// Where in its range every delay of a round lies: one draw for all its members, so that those who
+/// shared a call share the next one too, while rooms that failed together come back apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spread(f64);
+
+impl Spread {
+    /// From a number of 0 to 1.
+    pub(super) fn new(drawn: f64) -> Self {
+        Self(drawn.clamp(0.0, 1.0))
+    }
+
+    fn between(self, least: f64, most: f64) -> f64 {
+        least + (most - least) * self.0
+    }
+}
+
 /// What is written down for a member with these verdicts (first of the delete, then of the set; a
 /// command that did not concern him is missing) who has to wait for some marks.
 pub(super) fn outcome(
@@ -32,7 +46,7 @@ pub(super) fn outcome(
     plan: MemberPlan,
     waits_for: MarkSet,
     verdicts: &[&Verdict],
-    rng: &mut impl Rng,
+    spread: Spread,
 ) -> Outcome {
     let (mut omitted, mut in_room) = (false, false);
     for verdict in verdicts {
@@ -42,18 +56,18 @@ pub(super) fn outcome(
                 (omitted, in_room) = (true, in_room || *seen == Some(true));
             }
             Verdict::Culprit(error) => return given_up(member, error),
-            Verdict::Failed { error, counts } => return failed(member, error, *counts, rng),
+            Verdict::Failed { error, counts } => return failed(member, error, *counts, spread),
         }
     }
     if !plan.named {
         return Outcome::Forgotten;
     }
     if omitted {
-        return left_out(member, waits_for, in_room, rng);
+        return left_out(member, waits_for, in_room, spread);
     }
     if !waits_for.is_empty() {
         let asked = !verdicts.is_empty();
-        return waiting(asked.then_some(plan.desired), waits_for, None, rng);
+        return waiting(asked.then_some(plan.desired), waits_for, None, spread);
     }
     match verdicts {
         [] => Outcome::Idle { next: plan.next },
@@ -72,19 +86,14 @@ pub(super) fn is_last_try(member: &ClaimedMember) -> bool {
 
 /// Tried again a few times. After that he is taken for absent, unless Chat says that he is in the
 /// room: then something keeps him from the mark, most likely members whom we do not know.
-fn left_out(
-    member: &ClaimedMember,
-    waits_for: MarkSet,
-    in_room: bool,
-    rng: &mut impl Rng,
-) -> Outcome {
+fn left_out(member: &ClaimedMember, waits_for: MarkSet, in_room: bool, spread: Spread) -> Outcome {
     if in_room && is_last_try(member) {
         let reason = "Chat leaves him out though he is in the room; perhaps 1000 members carry the \
                       mark already";
-        return waiting(None, waits_for, Some(reason), rng);
+        return waiting(None, waits_for, Some(reason), spread);
     }
     Outcome::Omitted {
-        retry: omitted_retry(member, rng),
+        retry: omitted_retry(member, spread),
     }
 }
 
@@ -92,13 +101,13 @@ fn waiting(
     marks: Option<MarkSet>,
     waits_for: MarkSet,
     reason: Option<&str>,
-    rng: &mut impl Rng,
+    spread: Spread,
 ) -> Outcome {
     Outcome::Waiting {
         marks,
         reason: reason.map_or_else(|| no_place(&waits_for), str::to_owned),
         waits_for,
-        retry: WAITING_RETRY.mul_f64(rng.random_range(0.9..1.1)),
+        retry: WAITING_RETRY.mul_f64(spread.between(0.9, 1.1)),
     }
 }
 
@@ -113,26 +122,26 @@ fn given_up(member: &ClaimedMember, error: &ChatError) -> Outcome {
 
 /// A member of whom only a doubtful leave is known is not looked for again; all others are, since
 /// Chat may simply not know yet that they came.
-fn omitted_retry(member: &ClaimedMember, rng: &mut impl Rng) -> Option<Duration> {
+fn omitted_retry(member: &ClaimedMember, spread: Spread) -> Option<Duration> {
     if member.presence == Presence::Absent {
         return None;
     }
     let tries = usize::try_from(member.omissions).unwrap_or(usize::MAX);
     OMITTED_RETRIES
         .get(tries)
-        .map(|delay| delay.mul_f64(rng.random_range(0.95..1.05)))
+        .map(|delay| delay.mul_f64(spread.between(0.95, 1.05)))
 }
 
-fn failed(member: &ClaimedMember, error: &ChatError, counts: bool, rng: &mut impl Rng) -> Outcome {
+fn failed(member: &ClaimedMember, error: &ChatError, counts: bool, spread: Spread) -> Outcome {
     let (retry, counts) = match error.class() {
         // Not the member's doing: the worker itself slows down or pauses.
-        ErrorClass::SlowDown | ErrorClass::NewSignature => (Some(soon(rng)), false),
-        _ if !counts => (Some(soon(rng)), false),
+        ErrorClass::SlowDown | ErrorClass::NewSignature => (Some(soon(spread)), false),
+        _ if !counts => (Some(soon(spread)), false),
         ErrorClass::Configuration if error.code().is_none_or(|c| !c.may_mean_nobody_online()) => {
-            (Some(soon(rng)), false)
+            (Some(soon(spread)), false)
         }
         _ if member.attempts + 1 >= MOST_ATTEMPTS => (None, true),
-        _ => (Some(backoff(member.attempts, rng)), true),
+        _ => (Some(backoff(member.attempts, spread)), true),
     };
     let in_doubt = error.in_doubt() || member.in_doubt;
     Outcome::Failed {
@@ -143,16 +152,15 @@ fn failed(member: &ClaimedMember, error: &ChatError, counts: bool, rng: &mut imp
     }
 }
 
-fn soon(rng: &mut impl Rng) -> Duration {
-    FIRST_BACKOFF.mul_f64(rng.random_range(0.5..1.5))
+fn soon(spread: Spread) -> Duration {
+    FIRST_BACKOFF.mul_f64(spread.between(0.5, 1.5))
 }
 
-/// Doubling with each attempt, capped, and spread over the upper half so that many members who
-/// failed together do not come back together.
-fn backoff(attempts: i32, rng: &mut impl Rng) -> Duration {
+/// Doubling with each attempt, capped, and spread over the upper half.
+fn backoff(attempts: i32, spread: Spread) -> Duration {
     let doublings = attempts.clamp(0, 16).unsigned_abs();
     let full = (FIRST_BACKOFF * 2u32.pow(doublings)).min(LONGEST_BACKOFF);
-    full.mul_f64(rng.random_range(0.5..1.0))
+    full.mul_f64(spread.between(0.5, 1.0))
 }
 
 #[cfg(test)]
@@ -161,9 +169,7 @@ mod tests {
     use std::sync::Arc;
 
     use crate::chat::ErrorCode;
-    use crate::domain::{Mark, MarkSet};
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
+    use crate::domain::{Account, Mark, MarkSet};
 
     fn alice() -> ClaimedMember {
         ClaimedMember {
@@ -190,8 +196,13 @@ mod tests {
     }
 
     fn outcome_of(member: &ClaimedMember, verdict: &Verdict) -> Outcome {
-        let mut rng = StdRng::seed_from_u64(1);
-        outcome(member, named(), MarkSet::new(), &[verdict], &mut rng)
+        outcome(
+            member,
+            named(),
+            MarkSet::new(),
+            &[verdict],
+            Spread::new(0.3),
+        )
     }
 
     fn refused(code: i64, counts: bool) -> Verdict {
@@ -267,9 +278,9 @@ mod tests {
     #[test]
     fn who_waits_for_one_mark_keeps_the_others() {
         let waits_for = MarkSet::from([Mark::parse(1001).unwrap()]);
-        let mut rng = StdRng::seed_from_u64(1);
+        let spread = Spread::new(0.3);
         let confirmed = [&Verdict::Confirmed];
-        let outcome = outcome(&alice(), named(), waits_for.clone(), &confirmed, &mut rng);
+        let outcome = outcome(&alice(), named(), waits_for.clone(), &confirmed, spread);
         let Outcome::Waiting {
             marks: Some(marks),
             waits_for: waits,
@@ -328,11 +339,10 @@ mod tests {
 
     #[test]
     fn backoff_grows_to_its_cap() {
-        let mut rng = StdRng::seed_from_u64(7);
-        for attempts in 0..40 {
-            let delay = backoff(attempts, &mut rng);
+        for (attempts, drawn) in (0..40).flat_map(|n| [(n, 0.0), (n, 1.0)]) {
+            let delay = backoff(attempts, Spread::new(drawn));
             assert!(delay >= FIRST_BACKOFF / 2 && delay <= LONGEST_BACKOFF);
         }
-        assert!(backoff(0, &mut rng) <= FIRST_BACKOFF);
+        assert!(backoff(0, Spread::new(1.0)) <= FIRST_BACKOFF);
     }
 }

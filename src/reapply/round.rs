@@ -3,11 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-
 use super::call::{Caller, Verdict, Verdicts};
-use super::outcome::{is_last_try, outcome};
+use super::outcome::{Spread, is_last_try, outcome};
 use super::places::take_places;
 use super::plan::{MemberPlan, plan};
 use super::worker::Shared;
@@ -174,7 +171,7 @@ fn left_out(planned: &[Planned], set: &Verdicts) -> Vec<Account> {
 }
 
 fn settlements(planned: Vec<Planned>, deleted: &Verdicts, set: &Verdicts) -> Vec<Settlement> {
-    let mut rng = StdRng::from_os_rng();
+    let spread = Spread::new(rand::random());
     let settle = |Planned {
                       member,
                       plan,
@@ -184,7 +181,7 @@ fn settlements(planned: Vec<Planned>, deleted: &Verdicts, set: &Verdicts) -> Vec
         let verdicts: Vec<&Verdict> = verdicts.into_iter().flatten().collect();
         Settlement {
             generation: member.generation,
-            outcome: outcome(&member, plan, waits_for, &verdicts, &mut rng),
+            outcome: outcome(&member, plan, waits_for, &verdicts, spread),
             account: member.account,
         }
     };

@@ -1,11 +1,9 @@
 //! The sweep's calls to Chat: each takes a slot of its API's own budget. A call whose signature was
 //! not taken is made once more at once.
 
-use sqlx::PgPool;
-
 use crate::chat::{ChatClient, ChatError, ErrorClass, MembersPage};
 use crate::domain::{Account, GroupId, Mark};
-use crate::reapply::{Budget, CallRate};
+use crate::reapply::Budget;
 
 /// Why a sweep could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -23,20 +21,12 @@ pub(super) enum SweepError {
 /// Client and budgets.
 #[derive(Debug, Clone)]
 pub(super) struct Calls {
-    chat: ChatClient,
-    lists: Budget,
-    checks: Budget,
+    pub chat: ChatClient,
+    pub lists: Budget,
+    pub checks: Budget,
 }
 
 impl Calls {
-    pub(super) fn new(pool: &PgPool, chat: ChatClient, checks: Budget, rate: CallRate) -> Self {
-        Self {
-            chat,
-            lists: Budget::new(pool.clone(), "get_members", rate),
-            checks,
-        }
-    }
-
     pub(super) async fn page(
         &self,
         group: &GroupId,

@@ -18,7 +18,7 @@ use super::room::{QUIET, RoomSweep};
 use super::schedule::{SweepClaim, claim, fail, finish, schedule_new};
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::members::{WakeUp, room_gone};
-use crate::reapply::{Budget, CallRate, Pause};
+use crate::reapply::{Budget, Pause};
 
 /// Rooms that one replica sweeps at once: few, since nobody waits for a sweep.
 const ROOMS_AT_ONCE: usize = 4;
@@ -40,8 +40,8 @@ pub struct SweeperSettings {
     pub chat: ChatClient,
     /// The budget of `check_members`, shared with the worker.
     pub checks: Budget,
-    /// Calls of `get_members` a second, all replicas together.
-    pub rate: CallRate,
+    /// The budget of `get_members`.
+    pub lists: Budget,
     /// The worker's alarm clock, rung when members come due.
     pub wake_worker: WakeUp,
     /// The sweeper's own alarm clock, rung by [`super::request`].
@@ -74,13 +74,16 @@ impl Sweeper {
     /// A sweeper; [`Self::run`] starts it.
     pub fn new(settings: SweeperSettings) -> Self {
         let SweeperSettings {
-            pool,
             chat,
             checks,
-            rate,
+            lists,
             ..
         } = &settings;
-        let calls = Calls::new(pool, chat.clone(), checks.clone(), *rate);
+        let calls = Calls {
+            chat: chat.clone(),
+            lists: lists.clone(),
+            checks: checks.clone(),
+        };
         Self {
             shared: Arc::new(Shared { settings, calls }),
             slots: Arc::new(Semaphore::new(ROOMS_AT_ONCE)),

@@ -9,12 +9,12 @@ use crate::reapply::Budget;
 #[derive(Debug)]
 pub(super) struct MemberIntake {
     inbox: Inbox,
-    budget: Budget,
+    budgets: Vec<Budget>,
 }
 
 impl MemberIntake {
-    pub(super) fn new(inbox: Inbox, budget: Budget) -> Self {
-        Self { inbox, budget }
+    pub(super) fn new(inbox: Inbox, budgets: Vec<Budget>) -> Self {
+        Self { inbox, budgets }
     }
 
     async fn store(&self, news: News) -> Result<(), NotStored> {
@@ -36,15 +36,16 @@ impl Intake for MemberIntake {
 
     /// Chat sends this at 80 % of its own limit, so somebody else calls too: make room.
     fn over_limit(&self, alert: RequestOverLimit) {
-        if !self.budget.covers(&alert.service, &alert.command) {
+        let covers = |budget: &&Budget| budget.covers(&alert.service, &alert.command);
+        let Some(budget) = self.budgets.iter().find(covers).cloned() else {
             return;
-        }
+        };
         tracing::warn!(
+            api = ?alert.command,
             request = alert.request,
             limit = alert.limit,
             "Chat warns of too many calls"
         );
-        let budget = self.budget.clone();
         tokio::spawn(async move {
             if let Err(error) = budget.slow_down().await {
                 tracing::warn!(%error, "the budget cannot be slowed down");

@@ -7,6 +7,8 @@
 )]
 
 mod database;
+mod errors;
 mod local_database;
 mod members;
+mod resync;
 mod support;

@@ -35,10 +35,13 @@ insert into sweep_beat (beat_at) values (now());
 -- The accounts that rules name outright in a room, page by page.
 create index rules_naming_accounts on rules (group_text, group_prefix_len, account_text)
     where account_prefix_len < 0 and enabled;
+-- Whether some rule names accounts there by prefix, and the marks of rules that demand nothing now.
+create index rules_naming_prefixes on rules (group_text, group_prefix_len)
+    where account_prefix_len >= 0 and enabled;
+create index rules_disabled on rules (group_text, group_prefix_len) where not enabled;
 
 -- Marks that a member should carry and for which the room has no place. He waits until a place is free.
 alter table members add column waits_for bigint[] not null default '{}';
 
 create index members_marked on members (group_id) where marks <> '{}';
 create index members_waiting on members (group_id, pending_since) where waits_for <> '{}';
-create index members_failed on members (group_id, account) where failed_at is not null;

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod database;
+#[cfg(feature = "local")]
 pub mod demo;
 pub mod domain;
 pub mod members;
@@ -14,5 +15,7 @@ pub mod reapply;
 pub mod resync;
 pub mod rules;
 pub mod service;
+#[cfg(feature = "local")]
 pub mod simulator;
 pub mod telemetry;
+pub mod version;

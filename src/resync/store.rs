@@ -46,32 +46,37 @@ pub(super) struct Demand {
 /// What rules demand in a room: every mark that a rule for it names, enabled or not, and every mark
 /// that was set there because a rule, gone since, had named it.
 pub(super) async fn demand(pool: &PgPool, group: &GroupId) -> Result<Demand, sqlx::Error> {
-    let rows = sqlx::query!(
+    let row = sqlx::query!(
         r#"
-        with lengths as (select distinct group_prefix_len as length from rule_shapes),
+        with shape as (
+            select distinct group_prefix_len as length,
+                   case when group_prefix_len < 0 then $1 else left($1, group_prefix_len) end as text
+            from rule_shapes
+        ),
         here as (
-            select r.marks, r.account_prefix_len >= 0 and r.enabled as by_prefix
-            from lengths l cross join lateral (
-                select * from rules
-                where group_prefix_len = l.length
-                  and group_text = case when l.length < 0 then $1 else left($1, l.length) end
-                offset 0
-            ) r
+            select d.marks from shape s
+            join room_demands d on d.group_text = s.text and d.group_prefix_len = s.length
             union all
-            select m.marks, false from members m where m.group_id = $1 and m.marks <> '{}'
+            select r.marks from shape s
+            join rules r on r.group_text = s.text and r.group_prefix_len = s.length
+            where not r.enabled
+            union all
+            select m.marks from members m where m.group_id = $1 and m.marks <> '{}'
         )
-        select mark as "mark!", bool_or(by_prefix) as "by_prefix!"
-        from here cross join unnest(marks) as mark
-        group by mark
+        select array(select distinct mark from here cross join unnest(marks) as mark) as "marks!",
+            exists (
+                select from shape s
+                join rules r on r.group_text = s.text and r.group_prefix_len = s.length
+                where r.account_prefix_len >= 0 and r.enabled
+            ) as "by_prefix!"
         "#,
         group.as_str(),
     )
-    .fetch_all(pool)
+    .fetch_one(pool)
     .await?;
-    let numbers: Vec<i64> = rows.iter().map(|row| row.mark).collect();
     Ok(Demand {
-        marks: mark_set(&numbers),
-        by_prefix: rows.iter().any(|row| row.by_prefix),
+        marks: mark_set(&row.marks),
+        by_prefix: row.by_prefix,
     })
 }
 

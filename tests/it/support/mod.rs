@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod scene;
+pub mod stage;
 
 use sqlx::PgPool;
 use stickymark::domain::{Account, GroupId, Pattern};

@@ -8,10 +8,12 @@
 
 mod database;
 mod demo;
+mod errors;
 mod filter;
 mod local_database;
 mod marks;
 mod members;
+mod resync;
 mod rules_api;
 mod rules_limits;
 mod support;

@@ -87,7 +87,6 @@ mod tests {
 
     use super::*;
     use crate::domain::{Mark, Marks};
-    use chrono::DateTime;
 
     fn demand(group: &str, from: Option<i64>, to: Option<i64>) -> Demand {
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();

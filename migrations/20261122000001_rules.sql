@@ -26,8 +26,13 @@ create table rules (
 create index rules_by_account_and_group
     on rules (account_text, group_text, account_prefix_len, group_prefix_len);
 
--- The check of the ten marks a room can hold walks the rules in the order of their rooms.
-create index rules_by_group on rules (group_text, group_prefix_len desc);
+-- The check of the ten marks a room can hold: the enabled rules of one pattern, those that end
+-- last behind, equal demands side by side, so that it can leap from one demand to the next however
+-- many accounts share it, and never sees what has ended.
+create index rules_by_group on rules (
+    group_text, group_prefix_len, enabled,
+    coalesce(ends_at, 'infinity'), coalesce(starts_at, '-infinity'), marks
+);
 
 create index rules_by_label on rules (label, id);
 

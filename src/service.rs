@@ -90,12 +90,12 @@ impl Service {
         let (filter, follower) = RuleFilter::new(&pool, inbox.clone(), FilterSettings::default());
         let intake = MemberIntake::new(inbox, filter.clone(), budget.clone());
         let callbacks = callback_router(settings, intake)?;
-        let readiness = Readiness::default();
+        let readiness = Readiness::new(pool.clone());
         let state = AdminState::new(
             pool.clone(),
             wake.clone(),
-            settings.admin.tokens.clone(),
             readiness.clone(),
+            &settings.admin.tokens,
         );
         let worker = Worker::new(WorkerSettings {
             pool,

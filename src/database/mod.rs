@@ -13,7 +13,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, pool::PoolConnection};
+use sqlx::{Connection, PgPool, pool::PoolConnection};
 
 pub use error::DatabaseError;
 use local::LocalPostgres;
@@ -29,6 +29,10 @@ pub const OLDEST_MAJOR: u32 = 14;
 /// How long a caller waits for a connection of the pool. Above any pause of a healthy database,
 /// below the patience of a person who waits for an answer.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that was used more recently than this is not tested before it is used again: a test
+/// costs a round trip, and whoever meets a broken connection tries again anyway.
+const TRUSTED_IDLE: Duration = Duration::from_millis(500);
 
 /// Statements that one connection keeps prepared; more than the program has.
 const PREPARED_STATEMENTS: usize = 256;
@@ -119,6 +123,15 @@ fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, used| {
+            Box::pin(async move {
+                if used.idle_for >= TRUSTED_IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options)
 }
 

@@ -8,6 +8,7 @@
 
 mod claim;
 mod inbox;
+mod list;
 mod record;
 mod rule_changes;
 mod settle;
@@ -15,6 +16,7 @@ mod wake;
 
 pub use claim::{Claim, ClaimedMember, MEMBERS_A_CALL, claim, until_next_due};
 pub use inbox::{Inbox, InboxWriter, News, NotTaken};
+pub use list::{MemberFilter, MemberRow, MemberState, QueueDepth, list_members, queue_depth};
 pub(crate) use record::interval;
 pub use record::{Batch, Settling, record, room_gone};
 pub use rule_changes::{RuleChange, rules_changed};

@@ -189,3 +189,35 @@ fn callback_url(text: &str) -> Result<Url, String> {
     check_callback_url(&url)?;
     Ok(url)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Command {
+        let command = Command::augment_args(clap::Command::new("simulate"));
+        let matches = command.try_get_matches_from(arguments).unwrap();
+        Command::from_arg_matches(&matches).unwrap()
+    }
+
+    #[test]
+    fn the_greeting_gives_lines_for_the_real_address_and_no_secret() {
+        let command = parse(&[
+            "simulate",
+            "--callback-token",
+            "hush-hush",
+            "--latency-ms",
+            "7",
+        ]);
+        let text = greeting(&command, SocketAddr::from(([127, 0, 0, 1], 4321)));
+        assert!(text.contains("\n  curl http://127.0.0.1:4321/control/join -d '{\"group\""));
+        assert!(!text.contains("hush-hush") && !text.contains(SAMPLE_SECRET_KEY));
+        assert!(!text.contains("Warning"));
+        println!("{text}");
+        let open = greeting(&command, SocketAddr::from(([0, 0, 0, 0], 4321)));
+        assert!(open.contains("Warning"));
+        assert_eq!(command.options().settings.latency_ms, 7);
+    }
+}

@@ -7,7 +7,10 @@
 )]
 
 mod database;
+mod demo;
 mod filter;
 mod local_database;
 mod members;
+mod rules_api;
+mod rules_limits;
 mod support;

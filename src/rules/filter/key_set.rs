@@ -55,8 +55,7 @@ impl KeySet {
     /// Whether the key is in.
     pub fn contains(&self, key: u64) -> bool {
         let (word, bit) = self.bit(key);
-        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
-            && self.search(key.max(1)).is_ok()
+        self.bits.get(word).is_some_and(|bits| bits & bit != 0) && self.search(key.max(1)).is_ok()
     }
 
     /// Puts a key in. False if it is in already.

@@ -7,10 +7,12 @@ mod counters;
 mod event;
 mod outbox;
 mod routing;
+mod target;
 
 pub use counters::{AnswerTimes, KindCount};
 pub use event::Kind;
 pub(super) use event::{Cause, Event, What};
-pub(super) use outbox::{Delivery, Outbox, Target};
+pub(super) use outbox::{Delivery, Outbox};
 pub(super) use routing::Routing;
 pub use routing::{CallbackEffect, CallbackFault};
+pub(super) use target::Target;

@@ -88,7 +88,7 @@ async fn three_days_end_mark_500_by_themselves() {
     let all = [alice.clone()];
     rooms.apply(Movement::Join, &group, &all, 1, 0).unwrap();
     let wanted = [(alice.clone(), vec![Mark::ALWAYS_ONLINE])];
-    let mut set = |rooms: &mut Rooms, now| {
+    let set = |rooms: &mut Rooms, now| {
         let room = rooms.find(&group).unwrap();
         room.mark(&wanted, Marking::Add, now, |_| true).unwrap();
     };

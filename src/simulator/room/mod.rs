@@ -5,16 +5,16 @@
 //! Sources: <https://www.tencentcloud.com/document/product/1047/50294> (marks),
 //! <https://www.tencentcloud.com/document/product/1047/50293> (online list).
 
+mod marking;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::domain::{Account, MAX_MARKS_PER_ROOM, Mark};
+use crate::domain::{Account, Mark};
+use marking::forget;
+pub(super) use marking::{Marking, TooManyMarks};
 
-/// Members that one mark can be on.
-pub(super) const MAX_MEMBERS_PER_MARK: usize = 1000;
 /// Members that the unfiltered online list shows.
 const NEWEST_LISTED: usize = 1000;
-/// How long mark 500 keeps a member online, in milliseconds.
-const ALWAYS_ONLINE_MS: i64 = 3 * 24 * 60 * 60 * 1000;
 const HIDDEN: u32 = 600;
 
 /// A live room.
@@ -42,27 +42,6 @@ pub(super) struct Member {
     pub marks: BTreeSet<Mark>,
     always_online_until: i64,
 }
-
-/// What a set call does to the marks a member has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Marking {
-    Add,
-    Replace,
-    Delete,
-}
-
-/// What a marking did.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Marked {
-    /// Positions in the request of the members it served.
-    pub served: Vec<usize>,
-    /// Members whom only mark 500 kept online, and who lost it.
-    pub fallen: Vec<Account>,
-}
-
-/// The call would give the room more distinct marks than it can hold.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooManyMarks;
 
 impl Room {
     pub(super) fn new(owner: String, name: String) -> Self {
@@ -139,7 +118,7 @@ impl Room {
             return None;
         }
         let connected = member.connected;
-        self.forget_holder(Mark::ALWAYS_ONLINE, account);
+        forget(&mut self.holders, Mark::ALWAYS_ONLINE, account);
         Some(!connected && self.go_offline(account))
     }
 
@@ -155,80 +134,6 @@ impl Room {
             })
             .cloned()
             .collect()
-    }
-
-    /// Sets or deletes marks of the members who are online and for whom `visible` holds. A member
-    /// who would be one too many on a mark is left as he is.
-    pub(super) fn mark(
-        &mut self,
-        wanted: &[(Account, Vec<Mark>)],
-        marking: Marking,
-        now_ms: i64,
-        visible: impl Fn(&Account) -> bool,
-    ) -> Result<Marked, TooManyMarks> {
-        if marking != Marking::Delete && self.distinct_with(wanted) > MAX_MARKS_PER_ROOM {
-            return Err(TooManyMarks);
-        }
-        let mut done = Marked::default();
-        for (position, (account, marks)) in wanted.iter().enumerate() {
-            if !visible(account) || !self.mark_member(account, marks, marking, now_ms) {
-                continue;
-            }
-            done.served.push(position);
-            let held_up = self.members.get(account).is_some_and(|member| {
-                member.connected || member.marks.contains(&Mark::ALWAYS_ONLINE)
-            });
-            if !held_up && self.go_offline(account) {
-                done.fallen.push(account.clone());
-            }
-        }
-        Ok(done)
-    }
-
-    fn mark_member(
-        &mut self,
-        account: &Account,
-        marks: &[Mark],
-        marking: Marking,
-        now_ms: i64,
-    ) -> bool {
-        let Some(member) = self.members.get_mut(account).filter(|m| m.online) else {
-            return false;
-        };
-        if marking == Marking::Delete {
-            for mark in marks {
-                member.marks.remove(mark);
-                forget(&mut self.holders, *mark, account);
-            }
-            return true;
-        }
-        let full = |mark: &Mark| {
-            let holders = self.holders.get(mark);
-            holders.is_some_and(|h| h.len() >= MAX_MEMBERS_PER_MARK && !h.contains(account))
-        };
-        if marks.iter().any(full) {
-            return false;
-        }
-        if marking == Marking::Replace {
-            for mark in std::mem::take(&mut member.marks) {
-                forget(&mut self.holders, mark, account);
-            }
-        }
-        for mark in marks {
-            member.marks.insert(*mark);
-            let holders = self.holders.entry(*mark).or_default();
-            holders.insert(account.clone());
-        }
-        if marks.contains(&Mark::ALWAYS_ONLINE) {
-            member.always_online_until = now_ms + ALWAYS_ONLINE_MS;
-        }
-        true
-    }
-
-    fn distinct_with(&self, wanted: &[(Account, Vec<Mark>)]) -> usize {
-        let mut distinct: BTreeSet<Mark> = self.holders.keys().copied().collect();
-        distinct.extend(wanted.iter().flat_map(|(_, marks)| marks));
-        distinct.len()
     }
 
     /// The online list, newest first, as `(arrival, account)` with an arrival before `before`.
@@ -306,19 +211,5 @@ impl Room {
             forget(&mut self.holders, mark, account);
         }
         true
-    }
-
-    fn forget_holder(&mut self, mark: Mark, account: &Account) {
-        forget(&mut self.holders, mark, account);
-    }
-}
-
-/// A mark that nobody holds any more makes room for another.
-fn forget(holders: &mut BTreeMap<Mark, HashSet<Account>>, mark: Mark, account: &Account) {
-    if let Some(held) = holders.get_mut(&mark) {
-        held.remove(account);
-        if held.is_empty() {
-            holders.remove(&mark);
-        }
     }
 }

@@ -7,10 +7,13 @@
 //! answered with 200 waits in memory when the process ends.
 
 mod intake;
+#[cfg(test)]
+mod tests;
 
 use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -19,10 +22,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState, Readiness};
-use crate::callback::{self, ANSWER_WITHIN, CallbackState, InvalidPath, Signatures};
+use crate::callback::{
+    self, ANSWER_WITHIN, CallbackState, Forward, ForwardCounts, ForwardSettings, InvalidForward,
+    InvalidPath, Signatures,
+};
 use crate::chat::{ChatClient, ChatEndpoint, InvalidEndpoint};
 use crate::clock;
-use crate::config::{ChatSettings, Settings};
+use crate::config::{CallbackSettings, ChatSettings, Settings};
 use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
 use crate::reapply::{Budget, CallRate, Pause, Worker, WorkerSettings};
 use crate::rules::filter::{FilterSettings, Follower, RuleFilter};
@@ -48,6 +54,12 @@ pub enum StartError {
     /// The callback path cannot be served.
     #[error(transparent)]
     Path(#[from] InvalidPath),
+    /// Callbacks cannot be forwarded.
+    #[error(transparent)]
+    Forward(#[from] InvalidForward),
+    /// Callbacks would come back for ever.
+    #[error("callback.forward_url leads back to callback.listen, {0}; give the backend's own URL")]
+    ForwardsToItself(SocketAddr),
     /// An address is taken or not ours.
     #[error("{key} = {address} cannot be listened on: {reason}")]
     Listen {
@@ -70,6 +82,7 @@ pub struct Service {
     writer: InboxWriter,
     worker: Worker,
     readiness: Readiness,
+    forward: Option<Forward>,
     addresses: (SocketAddr, SocketAddr),
 }
 
@@ -88,8 +101,9 @@ impl Service {
         };
         let (inbox, writer) = Inbox::new(pool.clone(), settling, wake.clone());
         let (filter, follower) = RuleFilter::new(&pool, inbox.clone(), FilterSettings::default());
+        let forward = forward(&settings.callback).await?;
         let intake = MemberIntake::new(inbox, filter.clone(), budget.clone());
-        let callbacks = callback_router(settings, intake)?;
+        let callbacks = callback_router(settings, intake, forward.clone())?;
         let readiness = Readiness::new(pool.clone());
         let state = AdminState::new(
             pool.clone(),
@@ -116,7 +130,13 @@ impl Service {
             writer,
             worker,
             readiness,
+            forward,
         })
+    }
+
+    /// How forwarding goes; `None` without a backend to forward to.
+    pub fn forward_counts(&self) -> Option<Arc<ForwardCounts>> {
+        self.forward.as_ref().map(Forward::counts)
     }
 
     /// Where callbacks are taken, with the port that was bound.
@@ -170,12 +190,28 @@ impl Service {
     }
 }
 
-fn callback_router(settings: &Settings, intake: MemberIntake) -> Result<axum::Router, StartError> {
+async fn forward(callback: &CallbackSettings) -> Result<Option<Forward>, StartError> {
+    let Some(url) = callback.forward_url.clone() else {
+        return Ok(None);
+    };
+    if callback::leads_to(&url, callback.listen).await {
+        return Err(StartError::ForwardsToItself(callback.listen));
+    }
+    let settings = ForwardSettings::new(url, callback.forward_failure);
+    Ok(Some(Forward::new(settings)?))
+}
+
+fn callback_router(
+    settings: &Settings,
+    intake: MemberIntake,
+    forward: Option<Forward>,
+) -> Result<axum::Router, StartError> {
     let callback_settings = callback::CallbackSettings {
         path: settings.callback.path.as_str().to_owned(),
         sdk_app_id: sdk_app_id(&settings.chat)?,
         signatures: Signatures::new(settings.callback.tokens.clone(), settings.callback.max_age),
         answer_within: ANSWER_WITHIN,
+        forward,
     };
     let state = CallbackState::new(callback_settings, intake, clock::system())?;
     Ok(callback::router(state))
@@ -221,6 +257,8 @@ async fn listen(
 }
 
 async fn serve((listener, router): (TcpListener, axum::Router), stop: CancellationToken) {
+    // Forwarded callbacks tell their backend whom they came from.
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = server.into_future().await {
         tracing::error!(%error, "a listener ended");

@@ -1,6 +1,6 @@
 //! The listener for operators: the management API below `/v1`, probes, and the API's document.
 //!
-//! Every answer that is no success is a [`Problem`]. What stands below `/v1` passes [`auth`] first,
+//! Every answer that is no success is a [`Problem`]. What stands below `/v1` passes `auth` first,
 //! unknown paths too. Nothing from outside gets past here unread: bodies have a limit, requests a
 //! deadline, and a panic becomes a 500 that tells nothing.
 
@@ -28,7 +28,7 @@ pub use body::JsonBody;
 pub use openapi::{BodyProblems, CommonProblems};
 pub use parameters::{PageRequest, Parameters};
 pub use probes::{DatabaseState, Readiness, Ready};
-pub use problem::{FieldError, Problem, ProblemType};
+pub use problem::{FieldError, Problem, ProblemDetails, ProblemType};
 pub use request::RequestId;
 
 use crate::config::AdminToken;

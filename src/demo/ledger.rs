@@ -97,6 +97,11 @@ impl Ledger {
         self.revoked.len()
     }
 
+    /// Whether every demand is met and nothing is to be taken away any more.
+    pub(super) fn is_settled(&self) -> bool {
+        self.open.is_empty() && self.revoked.is_empty()
+    }
+
     /// The rules become `house`.
     pub(super) fn change_rules(&mut self, house: House, cause: &Cause) {
         for (seat, presence) in &self.online {

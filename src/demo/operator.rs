@@ -24,10 +24,10 @@ impl Operator {
         Ok(Self { http, api, token })
     }
 
-    /// Writes a rule whose window counts from `zero`, Unix milliseconds.
-    pub(super) async fn write(&self, rule: &RuleText, zero: i64) -> anyhow::Result<()> {
+    /// Writes a rule whose window counts from `now`, Unix milliseconds.
+    pub(super) async fn write(&self, rule: &RuleText, now: i64) -> anyhow::Result<()> {
         let time = |offset: u64| {
-            let moment = DateTime::from_timestamp_millis(zero.saturating_add_unsigned(offset));
+            let moment = DateTime::from_timestamp_millis(now.saturating_add_unsigned(offset));
             moment.map(|moment| moment.to_rfc3339_opts(SecondsFormat::Millis, true))
         };
         let body = json!({

@@ -1,6 +1,6 @@
 //! The screenplay: who is there, which rules hold, and what happens when.
 //!
-//! Times are milliseconds since the curtain. Nothing here says what the service should do about it;
+//! Times are milliseconds since the curtain; a show that runs late moves the rest on. Nothing here says what the service should do about it;
 //! that follows from the rules alone (see `house`).
 
 use crate::simulator::Effect;
@@ -44,7 +44,7 @@ pub(super) struct RuleText {
     pub group: &'static str,
     pub account: &'static str,
     pub marks: &'static [u32],
-    /// From when to when it holds; `None` = always.
+    /// From when to when it holds, counted from its writing; `None` = always.
     pub window: Option<(u64, u64)>,
     pub note: &'static str,
 }
@@ -76,14 +76,6 @@ pub(super) const RULES: &[RuleText] = &[
         note: "all VIPs of one evening",
     },
     RuleText {
-        id: "gala-finale",
-        group: GALA,
-        account: "singer-*",
-        marks: &[3001],
-        window: Some((6_400, 9_600)),
-        note: "the singers, only during the finale",
-    },
-    RuleText {
         id: "moderators",
         group: "*",
         account: "mod-*",
@@ -93,19 +85,25 @@ pub(super) const RULES: &[RuleText] = &[
     },
 ];
 
+/// A rule that the operator writes during the show.
+const FINALE: RuleText = RuleText {
+    id: "gala-finale",
+    group: GALA,
+    account: "singer-*",
+    marks: &[3001],
+    window: Some((500, 3_600)),
+    note: "the singers, only during the finale",
+};
+
 /// Something that happens.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Act {
-    /// The operator writes a rule of [`RULES`].
+    /// The operator writes a rule.
     Write(RuleText),
     /// The operator edits the marks of a rule.
     Edit(&'static str, &'static [u32]),
     /// The operator deletes a rule.
     Delete(&'static str),
-    /// The window of a rule opens. Nobody does anything.
-    Opens(&'static str),
-    /// The window of a rule closes.
-    Closes(&'static str),
     /// Members of a room move, all at once.
     Move(Movement, &'static str, &'static [&'static str]),
     /// Chat lets so many calls for a room go wrong.
@@ -140,7 +138,7 @@ const fn scene(at: u64, says: &'static str, acts: &'static [Act]) -> Scene {
     }
 }
 
-use Act::{Delete, Edit, Move, Trouble};
+use Act::{Delete, Edit, Move, Trouble, Write};
 use Movement::{Back, Drop, Join, Leave};
 
 const SCENES: &[Scene] = &[
@@ -181,7 +179,11 @@ const SCENES: &[Scene] = &[
         "The operator edits the rule gala-vips: VIPs carry 2002 as well",
         &[Edit("gala-vips", &[2001, 2002])],
     ),
-    scene(6_400, "The finale: the timed rule gala-finale begins", &[]),
+    scene(
+        6_000,
+        "The operator writes gala-finale: singers carry 3001, from half a second on, for 3.1 s",
+        &[Write(FINALE)],
+    ),
     scene(
         7_000,
         "mod-ben leaves the gala",
@@ -205,13 +207,12 @@ const SCENES: &[Scene] = &[
         "The VIP comes back into the hiccup",
         &[Move(Back, GALA, &["vip-3"])],
     ),
-    scene(9_600, "The finale is over: gala-finale ends", &[]),
     scene(
-        10_300,
+        10_200,
         "The operator deletes the rule math-7-helpers",
         &[Delete("math-7-helpers")],
     ),
-    scene(11_000, "A VIP goes home", &[Move(Leave, GALA, &["vip-8"])]),
+    scene(10_900, "A VIP goes home", &[Move(Leave, GALA, &["vip-8"])]),
 ];
 
 /// One thing that happens at one time, with the line that introduces it.
@@ -230,17 +231,14 @@ pub(super) struct MomentAct {
     pub only: Option<usize>,
 }
 
-/// The whole screenplay in order: the rules are written, the scenes play, windows open and close.
+/// The whole screenplay in order: the rules are written, then the scenes play.
 pub(super) fn moments() -> Vec<Moment> {
     let moment = |at, act| Moment {
         at,
         says: None,
         act: Some(MomentAct { act, only: None }),
     };
-    let mut moments: Vec<Moment> = RULES
-        .iter()
-        .map(|rule| moment(0, Act::Write(*rule)))
-        .collect();
+    let mut moments: Vec<Moment> = RULES.iter().map(|rule| moment(0, Write(*rule))).collect();
     for scene in SCENES {
         moments.push(Moment {
             at: scene.at,
@@ -249,12 +247,6 @@ pub(super) fn moments() -> Vec<Moment> {
         });
         for act in scene.acts {
             moments.extend(acts_of(scene, *act));
-        }
-    }
-    for rule in RULES {
-        if let Some((from, to)) = rule.window {
-            moments.push(moment(from, Act::Opens(rule.id)));
-            moments.push(moment(to, Act::Closes(rule.id)));
         }
     }
     // Stable: what happens at one time keeps its order.
@@ -315,7 +307,7 @@ mod tests {
 
     #[test]
     fn the_rules_are_such_as_the_service_takes() {
-        for rule in RULES {
+        for rule in RULES.iter().chain([&FINALE]) {
             RuleId::parse(rule.id).unwrap();
             Pattern::<GroupId>::parse(rule.group).unwrap();
             Pattern::<Account>::parse(rule.account).unwrap();

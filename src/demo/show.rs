@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::house::House;
 use super::ledger::{Cause, Ledger, Look};
-use super::script::{self, Act, MomentAct, Movement};
+use super::script::{self, Act, MomentAct, Movement, RuleText};
 use super::stage::Stage;
 use super::summary::{Spent, Summary};
 use super::timeline::{Colour, Timeline};
 use super::watch::{self, Watcher};
 use crate::simulator::{Api, Fault};
 
-/// How long after the last scene what is still open may take.
+/// How long what is still open may take before the show goes on without it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A show under way.
@@ -29,6 +29,19 @@ pub(super) struct Show<'a> {
     ledger: Ledger,
     timeline: &'a mut Timeline<Stdout>,
     began: Instant,
+    /// Windows of rules that will open or close.
+    boundaries: Vec<Boundary>,
+    /// When the latest look was begun, Unix milliseconds.
+    last_look: i64,
+}
+
+/// A window of a rule opens or closes, by itself.
+#[derive(Debug, Clone, Copy)]
+struct Boundary {
+    /// Unix milliseconds.
+    at: i64,
+    rule: &'static str,
+    opens: bool,
 }
 
 impl<'a> Show<'a> {
@@ -45,6 +58,8 @@ impl<'a> Show<'a> {
             ledger: Ledger::default(),
             timeline,
             began: Instant::now(),
+            boundaries: Vec::new(),
+            last_look: 0,
         })
     }
 
@@ -52,16 +67,24 @@ impl<'a> Show<'a> {
     pub(super) async fn play(&mut self) -> anyhow::Result<Summary> {
         self.timeline.begin(Utc::now().timestamp_millis());
         self.began = Instant::now();
+        let mut late = Duration::ZERO;
         for moment in script::moments() {
-            self.watch_until(self.began + Duration::from_millis(moment.at))
-                .await?;
+            let planned = self.began + Duration::from_millis(moment.at) + late;
+            self.watch_until(planned).await?;
             if let Some(title) = moment.says {
-                self.timeline.scene(offset(moment.at), title)?;
+                // On a slow machine scenes wait for each other, or a loss would be missed.
+                self.settle().await?;
+                let now = Utc::now().timestamp_millis();
+                self.timeline.scene(now, title)?;
             }
+            late += Instant::now().saturating_duration_since(planned);
             if let Some(act) = moment.act {
-                self.perform(&act, moment.at).await?;
+                self.perform(&act).await?;
                 self.watcher.nudge();
             }
+        }
+        while !self.boundaries.is_empty() {
+            self.step(Instant::now() + PATIENCE).await?;
         }
         self.settle().await?;
         let last = watch::look(&self.stage.chat).await?;
@@ -97,13 +120,14 @@ impl<'a> Show<'a> {
         self.say(&format!("\n{title}\n{summary}\n{verdict}\n"))
     }
 
-    async fn perform(&mut self, act: &MomentAct, at: u64) -> anyhow::Result<()> {
+    async fn perform(&mut self, act: &MomentAct) -> anyhow::Result<()> {
         let (chat, operator) = (&self.stage.chat, &self.stage.operator);
-        let (now, zero) = (Utc::now().timestamp_millis(), self.timeline.zero());
+        let now = Utc::now().timestamp_millis();
         match act.act {
             Act::Write(rule) => {
-                operator.write(&rule, zero).await?;
+                operator.write(&rule, now).await?;
                 self.change_rules(now, "the start", |house| house.write(&rule));
+                self.expect_window(&rule, now);
             }
             Act::Edit(id, marks) => {
                 operator.edit(id, marks).await?;
@@ -112,14 +136,6 @@ impl<'a> Show<'a> {
             Act::Delete(id) => {
                 operator.delete(id).await?;
                 self.change_rules(now, "the deletion", |house| house.delete(id));
-            }
-            Act::Opens(id) => {
-                let opened = zero + offset(at);
-                self.change_rules(opened, "the rule began", |house| house.hold(id, true));
-            }
-            Act::Closes(id) => {
-                let closed = zero + offset(at);
-                self.change_rules(closed, "the rule ended", |house| house.hold(id, false));
             }
             Act::Move(movement, group, _) => self.move_members(movement, group, act.who()).await?,
             Act::Trouble(group, times, effect) => {
@@ -159,44 +175,74 @@ impl<'a> Show<'a> {
         self.ledger.change_rules(house, &Cause { at, what });
     }
 
-    /// Takes in looks until a time; those that are there already in any case.
-    async fn watch_until(&mut self, time: Instant) -> anyhow::Result<()> {
-        while let Some(look) = self.watcher.waiting()? {
-            self.take_in(&look)?;
-        }
-        loop {
-            tokio::select! {
-                biased;
-                () = sleep_until(time) => return Ok(()),
-                look = self.watcher.next() => self.take_in(&look?)?,
+    fn expect_window(&mut self, rule: &RuleText, written: i64) {
+        let Some((from, to)) = rule.window else {
+            return;
+        };
+        let boundary = |after: u64, opens| Boundary {
+            at: written.saturating_add_unsigned(after),
+            rule: rule.id,
+            opens,
+        };
+        self.boundaries
+            .extend([boundary(from, true), boundary(to, false)]);
+    }
+
+    fn cross(&mut self, boundary: Boundary) -> anyhow::Result<()> {
+        let Boundary { at, rule, opens } = boundary;
+        self.boundaries.retain(|other| other.at > at);
+        let (title, cause) = match opens {
+            true => (format!("{rule} begins to hold"), "the rule began"),
+            false => (format!("{rule} holds no longer"), "the rule ended"),
+        };
+        self.timeline.scene(at, &title)?;
+        self.change_rules(at, cause, |house| house.hold(rule, opens));
+        Ok(())
+    }
+
+    /// Waits for the next look, boundary or the given time. True when the time has come.
+    async fn step(&mut self, until: Instant) -> anyhow::Result<bool> {
+        let boundary = self.boundaries.first().copied();
+        let crossing = boundary.map(|boundary| {
+            let after = boundary.at.saturating_sub(self.timeline.zero());
+            self.began + Duration::from_millis(u64::try_from(after).unwrap_or_default())
+        });
+        tokio::select! {
+            biased;
+            () = sleep_until(crossing.unwrap_or(until)), if crossing.is_some() => {
+                boundary.map_or(Ok(()), |boundary| self.cross(boundary))?;
+                Ok(false)
             }
+            look = self.watcher.next() => {
+                self.take_in(&look?)?;
+                Ok(false)
+            }
+            () = sleep_until(until) => Ok(true),
         }
     }
 
-    /// Takes in looks until nothing is open in one that was begun after the last scene.
+    async fn watch_until(&mut self, time: Instant) -> anyhow::Result<()> {
+        while !self.step(time).await? {}
+        Ok(())
+    }
+
+    /// Waits until nothing is open in a look that was begun after this call.
     async fn settle(&mut self) -> anyhow::Result<()> {
-        let (last, limit) = (Utc::now().timestamp_millis(), Instant::now() + PATIENCE);
-        loop {
-            let look = tokio::select! {
-                () = sleep_until(limit) => return Ok(()),
-                look = self.watcher.next() => look?,
-            };
-            self.take_in(&look)?;
-            let settled = self.ledger.open() == 0 && self.ledger.revoked() == 0;
-            if settled && look.began > last {
-                return Ok(());
+        let (now, limit) = (Utc::now().timestamp_millis(), Instant::now() + PATIENCE);
+        self.watcher.nudge();
+        while !(self.ledger.is_settled() && self.last_look > now) {
+            if self.step(limit).await? {
+                break;
             }
         }
+        Ok(())
     }
 
     fn take_in(&mut self, look: &Look) -> anyhow::Result<()> {
+        self.last_look = look.began;
         for change in self.ledger.take_in(look) {
             self.timeline.change(look.at, &change)?;
         }
         Ok(())
     }
-}
-
-fn offset(milliseconds: u64) -> i64 {
-    i64::try_from(milliseconds).unwrap_or(i64::MAX)
 }

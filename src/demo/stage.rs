@@ -14,7 +14,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::operator::Operator;
 use crate::config::Settings;
-use crate::database::Database;
+use crate::database::local::LocalError;
+use crate::database::{Database, DatabaseError};
 use crate::service::{Service, StartError};
 use crate::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
 
@@ -57,9 +58,7 @@ impl Stage {
         let (token, callback_token) = (secret(), secret());
         let settings = settings(&running, &token, &callback_token)?;
         let database = Database::connect(&settings.database).await;
-        let database = database.with_context(|| {
-            format!("the demo has its database in {DATABASE_PATH} of the working directory")
-        })?;
+        let database = database.map_err(with_place)?;
         empty(&database).await?;
         let service = build(settings, &database, &mut taken).await?;
         let (callback, admin) = (service.callback_address(), service.admin_address());
@@ -99,6 +98,16 @@ impl Stage {
         self.database.close().await?;
         service.context("the service ended badly")?;
         chat.context("the simulated Chat ended badly")
+    }
+}
+
+/// Says where the database would be, unless that is not the trouble.
+fn with_place(error: DatabaseError) -> anyhow::Error {
+    match error {
+        DatabaseError::Local(LocalError::NotInstalled { .. }) => error.into(),
+        _ => anyhow::Error::new(error).context(format!(
+            "the demo has its database in {DATABASE_PATH} of the working directory"
+        )),
     }
 }
 

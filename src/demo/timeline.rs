@@ -56,7 +56,7 @@ impl<W: Write> Timeline<W> {
     /// The title of a scene.
     pub(super) fn scene(&mut self, at: i64, title: &str) -> io::Result<()> {
         let title = self.paint(Colour::Heading, title);
-        let text = format!("\n{:>8} s  {title}", seconds(at));
+        let text = format!("\n{:>8} s  {title}", seconds(at - self.zero));
         self.say(&text)
     }
 

@@ -43,11 +43,6 @@ impl Watcher {
         let look = self.looks.recv().await;
         Ok(look.ok_or_else(|| anyhow::anyhow!("nobody watches the simulated Chat any more"))??)
     }
-
-    /// A look that is there already.
-    pub(super) fn waiting(&mut self) -> anyhow::Result<Option<Look>> {
-        Ok(self.looks.try_recv().ok().transpose()?)
-    }
 }
 
 async fn watch(chat: Simulated, nudge: Arc<Notify>, looks: mpsc::Sender<Result<Look>>) {

@@ -17,7 +17,8 @@ use super::wire::{
 };
 use super::{Author, ETag, Filter, HistoryEntry, Precondition, Rules, WriteError};
 use crate::admin::{
-    BodyProblems, Caller, CommonProblems, JsonBody, Parameters, Problem, ProblemType, RequestId,
+    BodyProblems, Caller, CommonProblems, JsonBody, Parameters, Problem, ProblemDetails,
+    ProblemType, RequestId,
 };
 use crate::domain::{InvalidMark, Mark, Pattern, Rule, RuleId};
 
@@ -120,7 +121,7 @@ async fn list(
             ("Location" = String, description = "The path of the rule."),
             ("ETag" = String, description = "Its version."),
         )),
-        (status = 409, description = "`rule-exists` or `mark-limit-exceeded`.", body = Problem,
+        (status = 409, description = "`rule-exists` or `mark-limit-exceeded`.", body = ProblemDetails,
          content_type = "application/problem+json"),
         CommonProblems, BodyProblems,
     )
@@ -145,7 +146,7 @@ async fn create(
         (status = 200, description = "The rule.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
         (status = 304, description = "The client has this version."),
-        (status = 404, description = "No such rule.", body = Problem,
+        (status = 404, description = "No such rule.", body = ProblemDetails,
          content_type = "application/problem+json"),
         CommonProblems,
     )
@@ -175,9 +176,9 @@ async fn get(
             ("Location" = String, description = "The path of the rule."),
             ("ETag" = String, description = "Its version."),
         )),
-        (status = 409, description = "`mark-limit-exceeded`.", body = Problem,
+        (status = 409, description = "`mark-limit-exceeded`.", body = ProblemDetails,
          content_type = "application/problem+json"),
-        (status = 412, description = "The rule is in another state.", body = Problem,
+        (status = 412, description = "The rule is in another state.", body = ProblemDetails,
          content_type = "application/problem+json"),
         CommonProblems, BodyProblems,
     )
@@ -207,11 +208,11 @@ async fn put(
     responses(
         (status = 200, description = "Changed, or as it was.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
-        (status = 404, description = "No such rule.", body = Problem,
+        (status = 404, description = "No such rule.", body = ProblemDetails,
          content_type = "application/problem+json"),
-        (status = 409, description = "`mark-limit-exceeded`.", body = Problem,
+        (status = 409, description = "`mark-limit-exceeded`.", body = ProblemDetails,
          content_type = "application/problem+json"),
-        (status = 412, description = "The rule is in another state.", body = Problem,
+        (status = 412, description = "The rule is in another state.", body = ProblemDetails,
          content_type = "application/problem+json"),
         CommonProblems, BodyProblems,
     )
@@ -235,9 +236,9 @@ async fn patch(
            ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be removed.")),
     responses(
         (status = 204, description = "Removed."),
-        (status = 404, description = "No such rule.", body = Problem,
+        (status = 404, description = "No such rule.", body = ProblemDetails,
          content_type = "application/problem+json"),
-        (status = 412, description = "The rule is in another state.", body = Problem,
+        (status = 412, description = "The rule is in another state.", body = ProblemDetails,
          content_type = "application/problem+json"),
         CommonProblems,
     )
@@ -258,7 +259,7 @@ async fn delete(
     params(("id" = String, Path, description = "The rule."), HistoryQuery),
     responses(
         (status = 200, description = "A page of changes.", body = HistoryPage),
-        (status = 404, description = "There never was such a rule.", body = Problem,
+        (status = 404, description = "There never was such a rule.", body = ProblemDetails,
          content_type = "application/problem+json"),
         CommonProblems,
     )
@@ -390,15 +391,15 @@ impl From<WriteError> for Problem {
                     .into_iter()
                     .map(|field| (field.pointer, field.detail)),
             ),
-            WriteError::MarkLimit(conflict) => clash(&conflict),
+            WriteError::MarkLimit { conflict, rules } => clash(&conflict, &rules),
             WriteError::Database(error) => error.into(),
         }
     }
 }
 
-fn clash(conflict: &Conflict) -> Problem {
+fn clash(conflict: &Conflict, rules: &[RuleId]) -> Problem {
     let marks: Vec<u32> = conflict.marks.iter().map(|mark| mark.get()).collect();
-    let rules: Vec<String> = conflict.rules.iter().map(ToString::to_string).collect();
+    let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
     let listed: Vec<String> = marks.iter().map(ToString::to_string).collect();
     let from = conflict.from.map_or(String::new(), |from| {
         format!(
@@ -414,10 +415,5 @@ fn clash(conflict: &Conflict) -> Problem {
         listed.join(", "),
         rules.join(", "),
     );
-    Problem {
-        group: Some(conflict.group.to_string()),
-        marks: Some(marks),
-        rules: Some(rules),
-        ..Problem::new(ProblemType::MarkLimitExceeded, detail)
-    }
+    Problem::clash(detail, conflict.group.to_string(), marks, rules)
 }

@@ -10,6 +10,7 @@ mod database;
 mod demo;
 mod filter;
 mod local_database;
+mod marks;
 mod members;
 mod rules_api;
 mod rules_limits;

@@ -45,3 +45,4 @@ alter table members add column waits_for bigint[] not null default '{}';
 
 create index members_marked on members (group_id) where marks <> '{}';
 create index members_waiting on members (group_id, pending_since) where waits_for <> '{}';
+create index members_failed on members (group_id, account) where failed_at is not null;

@@ -58,10 +58,11 @@ pub(super) fn lines(places: &Places) -> String {
   curl http://{chat}/control/back -d {member}
   curl -s 'http://{chat}/control/room?group={LESSON}' | grep -o '"teacher-li":{{[^}}]*}}'
 
-  # a rule for all pupils: 13 members are marked at once; and without it again
-  curl -X PUT http://{admin}/v1/rules/pupils -H 'Authorization: Bearer {token}' \
-    -H 'Content-Type: application/json' -d '{{"group":"{LESSON}","account":"pupil-*","marks":[1003]}}'
-  curl -X DELETE http://{admin}/v1/rules/pupils -H 'Authorization: Bearer {token}'
+  # a rule for one pupil acts at once; and without it again. (A new rule for a prefix such as pupil-*
+  # acts at once on members whom some rule named before; on others when they next join or come back.)
+  curl -X PUT http://{admin}/v1/rules/pupil -H 'Authorization: Bearer {token}' \
+    -H 'Content-Type: application/json' -d '{{"group":"{LESSON}","account":"pupil-01","marks":[1003]}}'
+  curl -X DELETE http://{admin}/v1/rules/pupil -H 'Authorization: Bearer {token}'
 
   # all rules; the service's health; the calls that Chat got
   curl -s http://{admin}/v1/rules -H 'Authorization: Bearer {token}'
@@ -96,7 +97,7 @@ mod tests {
         let text = lines(&some(vec![]));
         assert!(text.contains("curl http://127.0.0.1:1/control/drop -d '{\"group\":\"math-7\""));
         assert!(
-            text.contains("http://127.0.0.1:3/v1/rules/pupils -H 'Authorization: Bearer s3cret'")
+            text.contains("http://127.0.0.1:3/v1/rules/pupil -H 'Authorization: Bearer s3cret'")
         );
     }
 

@@ -16,7 +16,8 @@ pub struct MemberIntake {
 }
 
 impl MemberIntake {
-    /// An intake; the filter may look at events late and hands those to the same inbox.
+    /// The filter may look at events late and hands those to the same inbox; `budgets` slow down
+    /// when Chat warns of their API.
     pub fn new(inbox: Inbox, filter: RuleFilter, budgets: Vec<Budget>) -> Self {
         Self {
             inbox,

@@ -6,6 +6,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod admin_api;
 mod database;
 mod demo;
 mod errors;

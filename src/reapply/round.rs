@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::budget::Slot;
 use super::call::{Caller, Verdict, Verdicts};
 use super::outcome::{Spread, is_last_try, outcome};
 use super::places::take_places;
@@ -40,9 +41,10 @@ impl Round {
         }
     }
 
-    /// Runs to the end. If the database is away for longer than the lease, the claim is left to
+    /// Runs to the end; the first call goes out in the slot that was taken before the claim. If the
+    /// database is away for longer than the lease, the claim is left to
     /// come due again by itself.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, slot: Slot) {
         let members = std::mem::take(&mut self.claim.members);
         let mut planned = match self.plan(members).await {
             Ok(planned) => planned,
@@ -51,7 +53,7 @@ impl Round {
                 return;
             }
         };
-        let mut caller = Caller::new(&self.shared, &self.claim.group);
+        let mut caller = Caller::new(&self.shared, &self.claim.group, slot);
         let deletes = call_members(&planned, |plan| &plan.delete, &Verdicts::new());
         let deleted = caller.modify(CommandType::Delete, deletes).await;
         if let Err(error) = self.give_places(&mut planned, &deleted).await {

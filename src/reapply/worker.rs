@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::budget::Budget;
+use super::budget::{Budget, Slot};
 use super::pause::Pause;
 use super::round::Round;
 use crate::chat::ChatClient;
@@ -46,7 +46,7 @@ pub(super) type Shared = WorkerSettings;
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
-    slots: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     rounds: TaskTracker,
 }
 
@@ -55,7 +55,7 @@ impl Worker {
     pub fn new(settings: WorkerSettings) -> Self {
         Self {
             shared: Arc::new(settings),
-            slots: Arc::new(Semaphore::new(ROOMS_IN_FLIGHT)),
+            places: Arc::new(Semaphore::new(ROOMS_IN_FLIGHT)),
             rounds: TaskTracker::new(),
         }
     }
@@ -64,8 +64,8 @@ impl Worker {
     /// claim: a claim that nobody carries out would hold its members until the lease ends.
     pub async fn run(self, cancel: CancellationToken) {
         let mut failures = 0;
-        while let Some(Ok(slot)) = cancel
-            .run_until_cancelled(self.slots.clone().acquire_owned())
+        while let Some(Ok(place)) = cancel
+            .run_until_cancelled(self.places.clone().acquire_owned())
             .await
         {
             let Some(due) = cancel.run_until_cancelled(self.somebody_due()).await else {
@@ -73,13 +73,13 @@ impl Worker {
             };
             match self.claim_if(due).await {
                 Ok(None) => {}
-                Ok(Some(claim)) => {
+                Ok(Some((claim, slot))) => {
                     failures = 0;
                     let probe = self.shared.pause.probe();
                     let round = Round::new(self.shared.clone(), claim);
                     self.rounds.spawn(async move {
-                        round.run().await;
-                        drop((slot, probe));
+                        round.run(slot).await;
+                        drop((place, probe));
                     });
                 }
                 Err(error) => {
@@ -96,26 +96,26 @@ impl Worker {
 
     /// Does one round if somebody is due now, and waits for its end. For tests.
     pub async fn step(&self) -> Result<bool, sqlx::Error> {
-        self.shared.budget.take().await?;
+        let slot = self.shared.budget.take().await?;
         let Some(claim) = claim(&self.shared.pool, self.shared.lease).await? else {
             return Ok(false);
         };
-        Round::new(self.shared.clone(), claim).run().await;
+        Round::new(self.shared.clone(), claim).run(slot).await;
         Ok(true)
     }
 
     /// Waits until somebody is due and a slot for a call has come. A hint given while the database is
     /// asked ends the wait that follows, so none is lost.
-    async fn somebody_due(&self) -> Result<(), sqlx::Error> {
+    async fn somebody_due(&self) -> Result<Slot, sqlx::Error> {
         let shared = &self.shared;
         loop {
             shared.pause.passed().await;
             let wait = until_next_due(&shared.pool).await?.unwrap_or(LONGEST_SLEEP);
             if wait.is_zero() {
-                shared.budget.take().await?;
+                let slot = shared.budget.take().await?;
                 // A pause may have begun while the slot was waited for; the slot is lost then.
                 if shared.pause.passed().now_or_never().is_some() {
-                    return Ok(());
+                    return Ok(slot);
                 }
                 continue;
             }
@@ -123,8 +123,12 @@ impl Worker {
         }
     }
 
-    async fn claim_if(&self, due: Result<(), sqlx::Error>) -> Result<Option<Claim>, sqlx::Error> {
-        due?;
-        claim(&self.shared.pool, self.shared.lease).await
+    async fn claim_if(
+        &self,
+        due: Result<Slot, sqlx::Error>,
+    ) -> Result<Option<(Claim, Slot)>, sqlx::Error> {
+        let slot = due?;
+        let claim = claim(&self.shared.pool, self.shared.lease).await?;
+        Ok(claim.map(|claim| (claim, slot)))
     }
 }

@@ -193,7 +193,7 @@ mod tests {
         tokens
             .identify(&headers, &Uri::from_static("/v1/rules"))
             .map(|caller| caller.name.to_string())
-            .map_err(|problem| problem.status)
+            .map_err(|problem| problem.details().status)
     }
 
     #[test]

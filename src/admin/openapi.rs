@@ -9,12 +9,15 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
-use super::problem::Problem;
+use super::problem::ProblemDetails;
 
 /// The document without paths.
 pub(super) fn frame() -> OpenApi {
-    let mut schemas = vec![(Problem::name().into_owned(), Problem::schema())];
-    Problem::schemas(&mut schemas);
+    let mut schemas = vec![(
+        ProblemDetails::name().into_owned(),
+        ProblemDetails::schema(),
+    )];
+    ProblemDetails::schemas(&mut schemas);
     let mut components = Components::new();
     components.schemas.extend(schemas);
     components.add_security_scheme(
@@ -84,7 +87,7 @@ impl IntoResponses for BodyProblems {
 fn problems<const N: usize>(descriptions: [(u16, &str); N]) -> BTreeMap<String, RefOr<Response>> {
     let response = |description: &str| {
         let content = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name(Problem::name())))
+            .schema(Some(Ref::from_schema_name(ProblemDetails::name())))
             .build();
         ResponseBuilder::new()
             .description(description)

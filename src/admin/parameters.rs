@@ -169,7 +169,7 @@ mod tests {
             None
         );
         assert_eq!((page.limit, page.after), (100, None));
-        let wrong: Vec<_> = given.finish().unwrap_err().errors;
+        let wrong: Vec<_> = given.finish().unwrap_err().details().errors.clone();
         let names: Vec<_> = wrong
             .iter()
             .filter_map(|error| error.parameter.as_deref())

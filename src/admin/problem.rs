@@ -110,9 +110,14 @@ impl ProblemType {
     }
 }
 
+/// A problem, as handlers return it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem(Box<ProblemDetails>);
+
 /// Problem details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Problem {
+#[schema(as = Problem)]
+pub struct ProblemDetails {
     /// The kind.
     #[serde(rename = "type")]
     pub kind: ProblemType,
@@ -132,7 +137,7 @@ pub struct Problem {
     pub group: Option<String>,
     /// With `mark-limit-exceeded`: all marks that would be needed there at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Vec<i64>>)]
     pub marks: Option<Vec<u32>>,
     /// With `mark-limit-exceeded`: rules that together demand them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,7 +163,7 @@ pub struct FieldError {
 impl Problem {
     /// A problem of this kind.
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(ProblemDetails {
             kind,
             title: kind.title(),
             status: kind.status().as_u16(),
@@ -167,7 +172,21 @@ impl Problem {
             group: None,
             marks: None,
             rules: None,
-        }
+        }))
+    }
+
+    /// Rules that clash: the rooms concerned, the marks they would need, the rules that demand them.
+    pub fn clash(detail: String, group: String, marks: Vec<u32>, rules: Vec<String>) -> Self {
+        let mut problem = Self::new(ProblemType::MarkLimitExceeded, detail);
+        problem.0.group = Some(group);
+        problem.0.marks = Some(marks);
+        problem.0.rules = Some(rules);
+        problem
+    }
+
+    /// What the client is told.
+    pub fn details(&self) -> &ProblemDetails {
+        &self.0
     }
 
     /// Parameters that are wrong, each with what is wrong and what would be right.
@@ -201,10 +220,9 @@ impl Problem {
                 }
             })
             .collect();
-        Self {
-            errors,
-            ..Self::new(kind, places.join("; "))
-        }
+        let mut problem = Self::new(kind, places.join("; "));
+        problem.0.errors = errors;
+        problem
     }
 
     /// A fault of ours. The cause goes to the log, never to the client.
@@ -257,8 +275,8 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let header = self.kind.header();
-        let mut response = (self.kind.status(), axum::Json(self)).into_response();
+        let header = self.0.kind.header();
+        let mut response = (self.0.kind.status(), axum::Json(self.0)).into_response();
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
@@ -277,7 +295,10 @@ mod tests {
         assert!(is_unavailable(&sqlx::Error::PoolTimedOut));
         assert!(!is_unavailable(&sqlx::Error::RowNotFound));
         let gone = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-        assert_eq!(Problem::from(sqlx::Error::Io(gone)).status, 503);
-        assert_eq!(Problem::from(sqlx::Error::RowNotFound).status, 500);
+        assert_eq!(Problem::from(sqlx::Error::Io(gone)).details().status, 503);
+        assert_eq!(
+            Problem::from(sqlx::Error::RowNotFound).details().status,
+            500
+        );
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -16,8 +17,9 @@ use crate::members::{Claim, WakeUp, claim, until_next_due};
 
 /// Rooms in flight at once in one replica.
 const ROOMS_IN_FLIGHT: usize = 32;
-/// Without a wake-up the database is asked this often: other replicas may have died.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Without a wake-up the database is asked this often: other replicas may have died. With the rule
+/// filter, which asks as often, an idle replica costs the database one cheap query a second.
+const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 
 /// What the worker works with.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub struct WorkerSettings {
     pub chat: ChatClient,
     /// The budget of `modify_user_info`.
     pub budget: Budget,
+    /// The budget of `check_members`, which tells who is in a room when a call is refused.
+    pub checks: Budget,
     /// The alarm clock that recorders and rule changes ring.
     pub wake: WakeUp,
     /// The pause shared with whoever reports on it.
@@ -71,10 +75,11 @@ impl Worker {
                 Ok(None) => {}
                 Ok(Some(claim)) => {
                     failures = 0;
+                    let probe = self.shared.pause.probe();
                     let round = Round::new(self.shared.clone(), claim);
                     self.rounds.spawn(async move {
                         round.run().await;
-                        drop(slot);
+                        drop((slot, probe));
                     });
                 }
                 Err(error) => {
@@ -104,12 +109,15 @@ impl Worker {
     async fn somebody_due(&self) -> Result<(), sqlx::Error> {
         let shared = &self.shared;
         loop {
-            if let Some(pause) = shared.pause.remaining() {
-                tokio::time::sleep(pause).await;
-            }
+            shared.pause.passed().await;
             let wait = until_next_due(&shared.pool).await?.unwrap_or(LONGEST_SLEEP);
             if wait.is_zero() {
-                return shared.budget.take().await;
+                shared.budget.take().await?;
+                // A pause may have begun while the slot was waited for; the slot is lost then.
+                if shared.pause.passed().now_or_never().is_some() {
+                    return Ok(());
+                }
+                continue;
             }
             shared.wake.wait(wait.min(LONGEST_SLEEP)).await;
         }

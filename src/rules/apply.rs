@@ -79,9 +79,10 @@ pub(super) async fn apply(
 
     write(transaction, &changed).await?;
     let areas = limits::areas(new_demands(&changed, now));
-    limits::check(transaction, &areas, now)
-        .await?
-        .map_err(WriteError::MarkLimit)?;
+    if let Err(conflict) = limits::check(transaction, &areas, now).await? {
+        let rules = limits::rules_of(transaction, &conflict).await?;
+        return Err(WriteError::MarkLimit { conflict, rules });
+    }
     history::record(transaction, &changed, author, now).await?;
     let concerning: Vec<RuleChange<'_>> = changed.iter().map(|one| one.for_members()).collect();
     rules_changed(transaction, &concerning).await?;
@@ -120,9 +121,9 @@ fn new_demands(changed: &[&Applied], now: DateTime<Utc>) -> Vec<Demand> {
         .iter()
         .filter_map(|one| {
             let after = one.after.as_ref()?;
-            let demand = Demand::of(&after.id, &after.draft, now)?;
+            let demand = Demand::of(&after.draft, now)?;
             let before = one.before.as_ref();
-            let demanded = before.and_then(|rule| Demand::of(&rule.id, &rule.draft, now));
+            let demanded = before.and_then(|rule| Demand::of(&rule.draft, now));
             (!demanded.is_some_and(|demanded| demanded.includes(&demand))).then_some(demand)
         })
         .collect()

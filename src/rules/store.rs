@@ -50,7 +50,12 @@ pub enum WriteError {
     Invalid(Vec<InvalidField>),
     /// Some room would need more marks than Chat allows.
     #[error("rooms would need more marks than Chat allows")]
-    MarkLimit(Conflict),
+    MarkLimit {
+        /// The rooms, the marks, and the time.
+        conflict: Conflict,
+        /// Rules that together demand the marks, the widest pattern of rooms first.
+        rules: Vec<RuleId>,
+    },
     /// The database's answer.
     #[error(transparent)]
     Database(#[from] sqlx::Error),

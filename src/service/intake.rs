@@ -1,20 +1,29 @@
-//! Where the callback listener meets the members: events go to the inbox, alerts to the budget.
+//! Where the callback listener meets the members: events that some rule may concern go to the
+//! inbox, alerts to the budget.
 
 use crate::callback::{Intake, NotStored, RequestOverLimit};
 use crate::domain::{EventTime, GroupId, MemberEvent};
 use crate::members::{Inbox, News, NotTaken};
 use crate::reapply::Budget;
+use crate::rules::filter::RuleFilter;
 
-/// Hands news to the inbox of this replica.
+/// Hands news to the inbox of this replica, except that of members whom no rule names.
 #[derive(Debug)]
-pub(super) struct MemberIntake {
+pub struct MemberIntake {
     inbox: Inbox,
-    budget: Budget,
+    filter: RuleFilter,
+    budgets: Vec<Budget>,
 }
 
 impl MemberIntake {
-    pub(super) fn new(inbox: Inbox, budget: Budget) -> Self {
-        Self { inbox, budget }
+    /// The filter may look at events late and hands those to the same inbox; `budgets` slow down
+    /// when Chat warns of their API.
+    pub fn new(inbox: Inbox, filter: RuleFilter, budgets: Vec<Budget>) -> Self {
+        Self {
+            inbox,
+            filter,
+            budgets,
+        }
     }
 
     async fn store(&self, news: News) -> Result<(), NotStored> {
@@ -27,24 +36,30 @@ impl MemberIntake {
 
 impl Intake for MemberIntake {
     async fn record(&self, events: Vec<MemberEvent>) -> Result<(), NotStored> {
+        let events = self.filter.named(events);
+        if events.is_empty() {
+            return Ok(());
+        }
         self.store(News::Members(events)).await
     }
 
+    /// Always written: it happens once a room, and rows may outlive their rules.
     async fn room_destroyed(&self, group: GroupId, at: Option<EventTime>) -> Result<(), NotStored> {
         self.store(News::RoomDestroyed(group, at)).await
     }
 
     /// Chat sends this at 80 % of its own limit, so somebody else calls too: make room.
     fn over_limit(&self, alert: RequestOverLimit) {
-        if !self.budget.covers(&alert.service, &alert.command) {
+        let covers = |budget: &&Budget| budget.covers(&alert.service, &alert.command);
+        let Some(budget) = self.budgets.iter().find(covers).cloned() else {
             return;
-        }
+        };
         tracing::warn!(
+            api = ?alert.command,
             request = alert.request,
             limit = alert.limit,
             "Chat warns of too many calls"
         );
-        let budget = self.budget.clone();
         tokio::spawn(async move {
             if let Err(error) = budget.slow_down().await {
                 tracing::warn!(%error, "the budget cannot be slowed down");

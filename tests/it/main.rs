@@ -6,10 +6,15 @@
     reason = "a test that panics has failed"
 )]
 
+mod admin_api;
 mod database;
 mod demo;
+mod errors;
+mod filter;
 mod local_database;
+mod marks;
 mod members;
+mod resync;
 mod rules_api;
 mod rules_limits;
 mod support;

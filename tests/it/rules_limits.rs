@@ -99,6 +99,24 @@ async fn assert_shapes_are_counted(pool: &PgPool) {
     assert_eq!(counted, actual);
 }
 
+async fn assert_demands_are_counted(pool: &PgPool) {
+    let differing: i64 = sqlx::query_scalar(
+        "with actual as (
+             select group_text, group_prefix_len, coalesce(ends_at, 'infinity') as ends_at,
+                    coalesce(starts_at, '-infinity') as starts_at, marks, count(*) as rules
+             from rules where enabled group by 1, 2, 3, 4, 5
+         )
+         select count(*) from (
+             (table actual except table room_demands) union all
+             (table room_demands except table actual)
+         ) as differing",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap();
+    assert_eq!(differing, 0);
+}
+
 async fn assert_matches_are_found(pool: &PgPool, standing: &Standing) {
     let accounts: Vec<Account> = ["老", "老师", "老师1", "老师12", "t", "t1", "x", "*"]
         .iter()
@@ -165,10 +183,15 @@ async fn random_writes(seed: u64, longest_set: usize) {
                 standing = next;
                 accepted += 1;
             }
-            Err(WriteError::MarkLimit(conflict)) => {
+            Err(WriteError::MarkLimit { conflict, rules }) => {
                 assert!(!fits, "refused without need; seed {seed}: {conflict:?}");
                 assert!(conflict.marks.len() > MAX_MARKS_PER_ROOM);
-                assert!(conflict.rules.iter().all(|rule| next.contains_key(rule)));
+                assert_eq!(rules.len(), conflict.demands.len());
+                let named: BTreeSet<Mark> = rules
+                    .iter()
+                    .flat_map(|rule| next[rule].marks.iter())
+                    .collect();
+                assert!(named.is_superset(&conflict.marks));
                 refused += 1;
             }
             Err(other) => panic!("{other:?}"),
@@ -179,6 +202,7 @@ async fn random_writes(seed: u64, longest_set: usize) {
         "{accepted} accepted, {refused} refused"
     );
     assert_shapes_are_counted(database.pool()).await;
+    assert_demands_are_counted(database.pool()).await;
     assert_matches_are_found(database.pool(), &standing).await;
 }
 

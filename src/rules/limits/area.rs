@@ -86,12 +86,11 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::domain::{Mark, Marks, RuleId};
+    use crate::domain::{Mark, Marks};
 
     fn demand(group: &str, from: Option<i64>, to: Option<i64>) -> Demand {
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();
         Demand {
-            rule: RuleId::parse("r").unwrap(),
             group: Pattern::parse(group).unwrap(),
             marks: Marks::new([Mark::parse(1000).unwrap()]).unwrap(),
             window: Window {

@@ -14,9 +14,8 @@ use crate::rules::row::{array_text, corrupt, marks_of};
 /// Checks the areas of a write that stands in the transaction already. The outer result is the
 /// database's, the inner one the answer.
 ///
-/// One statement for all areas. The patterns above their rooms and the rooms named outright
-/// (`level`) are read by leaps from one distinct demand to the next, since a million accounts may
-/// share one. What lies below a prefix is read in full, without what the write brings anyway.
+/// One statement for all areas. `level`: the patterns above their rooms, and the rooms named
+/// outright. What lies below a prefix comes without what the write brings anyway.
 pub(in crate::rules) async fn check(
     transaction: &mut PgConnection,
     areas: &[Area],
@@ -42,39 +41,23 @@ pub(in crate::rules) async fn check(
                 on case when s.len < 0 then a.prefix_len < 0
                         when a.prefix_len < 0 then s.len <= char_length(a.text)
                         else s.len < char_length(a.text) end
+        ),
+        demand as (
+            select d.* from level l join room_demands d
+                on d.group_text = l.text and d.group_prefix_len = l.len
+            where d.ends_at > $7
+            union all
+            select d.* from area a join room_demands d
+                on d.group_text >= a.text and d.group_text < a.end_of_texts
+            where a.prefix_len >= 0 and d.ends_at > $7
+              and not d.marks <@ a.floor_marks
+              and (a.starts_at is null or d.ends_at > a.starts_at)
+              and (a.ends_at is null or d.starts_at < a.ends_at)
         )
-        select d.id as "id!", l.text as "group_text!", l.len as "group_prefix_len!",
-               d.marks as "marks!", d.starts_at, d.ends_at
-        from level l cross join lateral (
-            with recursive leap as (
-                (select id, marks, starts_at, ends_at from rules
-                 where group_text = l.text and group_prefix_len = l.len and enabled
-                   and coalesce(ends_at, 'infinity') > $7
-                 order by coalesce(ends_at, 'infinity'), coalesce(starts_at, '-infinity'), marks
-                 limit 1)
-                union all
-                select next.* from leap cross join lateral (
-                    select id, marks, starts_at, ends_at from rules
-                    where group_text = l.text and group_prefix_len = l.len and enabled
-                      and (coalesce(ends_at, 'infinity'),
-                           coalesce(starts_at, '-infinity'), marks)
-                        > (coalesce(leap.ends_at, 'infinity'),
-                           coalesce(leap.starts_at, '-infinity'), leap.marks)
-                    order by coalesce(ends_at, 'infinity'), coalesce(starts_at, '-infinity'), marks
-                    limit 1
-                ) next
-            )
-            select * from leap
-        ) d
-        union all
-        select min(r.id), r.group_text, r.group_prefix_len, r.marks, r.starts_at, r.ends_at
-        from area a join rules r on r.group_text >= a.text and r.group_text < a.end_of_texts
-        where a.prefix_len >= 0 and r.enabled and coalesce(r.ends_at, 'infinity') > $7
-          and not r.marks <@ a.floor_marks
-          and (r.ends_at is null or a.starts_at is null or r.ends_at > a.starts_at)
-          and (r.starts_at is null or a.ends_at is null or r.starts_at < a.ends_at)
-        group by 2, 3, 4, 5, 6
-        order by 2, 3 desc
+        select group_text as "group_text!", group_prefix_len as "group_prefix_len!",
+               marks as "marks!", nullif(starts_at, '-infinity') as starts_at,
+               nullif(ends_at, 'infinity') as ends_at
+        from demand order by group_text, group_prefix_len desc
         "#,
         &columns.texts as &[&str],
         &columns.prefix_lens,
@@ -103,6 +86,36 @@ pub(in crate::rules) async fn check(
     Ok(rest.and_then(|()| walk.finish()))
 }
 
+/// One rule for each demand of a conflict, in their order.
+pub(in crate::rules) async fn rules_of(
+    transaction: &mut PgConnection,
+    conflict: &Conflict,
+) -> Result<Vec<RuleId>, sqlx::Error> {
+    let mut rules = Vec::with_capacity(conflict.demands.len());
+    for demand in &conflict.demands {
+        let marks: Vec<i64> = demand.marks.iter().map(i64::from).collect();
+        let rule = sqlx::query_scalar!(
+            r#"
+            select id from rules
+            where group_text = $1 and group_prefix_len = $2 and marks = $3 and enabled
+              and starts_at is not distinct from $4 and ends_at is not distinct from $5
+            order by updated_at desc, id limit 1
+            "#,
+            demand.group.text(),
+            demand.group.prefix_len(),
+            &marks,
+            demand.window.starts_at,
+            demand.window.ends_at,
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        if let Some(rule) = rule {
+            rules.push(RuleId::parse(&rule).map_err(corrupt)?);
+        }
+    }
+    Ok(rules)
+}
+
 fn all_floors(areas: &[Area]) -> VecDeque<Demand> {
     areas.iter().flat_map(|area| area.floor.clone()).collect()
 }
@@ -112,7 +125,6 @@ fn precedes(one: &Demand, other: &Demand) -> bool {
 }
 
 struct DemandRow {
-    id: String,
     group_text: String,
     group_prefix_len: i16,
     marks: Vec<i64>,
@@ -125,7 +137,6 @@ impl TryFrom<DemandRow> for Demand {
 
     fn try_from(row: DemandRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            rule: RuleId::parse(&row.id).map_err(corrupt)?,
             group: Pattern::from_columns(&row.group_text, row.group_prefix_len).map_err(corrupt)?,
             marks: marks_of(&row.marks)?,
             window: Window {

@@ -5,19 +5,18 @@
 //! widest pattern to the present one: exactly the demands that some room shares. Memory grows with
 //! the distinct demands of one path, not with the number of rules.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
 use crate::domain::{
-    GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet, Marks, Pattern, RuleDraft, RuleId, Window,
+    GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet, Marks, Pattern, RuleDraft, Window,
 };
 
-/// What one rule asks of rooms.
+/// What rules ask of rooms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demand {
-    /// The rule.
-    pub rule: RuleId,
     /// The rooms.
     pub group: Pattern<GroupId>,
     /// The marks.
@@ -35,16 +34,15 @@ pub struct Conflict {
     pub from: Option<DateTime<Utc>>,
     /// All marks needed then.
     pub marks: MarkSet,
-    /// Rules that together demand them, the widest pattern first.
-    pub rules: Vec<RuleId>,
+    /// Demands that together are these marks, the widest pattern first.
+    pub demands: Vec<Demand>,
 }
 
 impl Demand {
     /// What a rule demands from `now` on; `None` if nothing.
-    pub fn of(rule: &RuleId, draft: &RuleDraft, now: DateTime<Utc>) -> Option<Self> {
+    pub fn of(draft: &RuleDraft, now: DateTime<Utc>) -> Option<Self> {
         let ended = draft.window.ends_at.is_some_and(|end| end <= now);
         (draft.enabled && !ended).then(|| Self {
-            rule: rule.clone(),
             group: draft.group.clone(),
             marks: draft.marks.clone(),
             window: draft.window,
@@ -78,8 +76,7 @@ pub(super) struct Walk {
 /// The demands of one pattern.
 struct Level {
     group: Pattern<GroupId>,
-    /// Equal demands of many rules (other accounts, same marks) are kept once.
-    shares: HashMap<Share, RuleId>,
+    shares: HashSet<Share>,
     /// Distinct marks at any time, of this level, that no wider level has.
     own: MarkSet,
     /// Distinct marks at any time on the path down to here.
@@ -88,9 +85,8 @@ struct Level {
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Share {
-    starts_at: Option<DateTime<Utc>>,
-    ends_at: Option<DateTime<Utc>>,
-    marks: MarkSet,
+    window: Window,
+    marks: Marks,
 }
 
 impl Walk {
@@ -112,19 +108,10 @@ impl Walk {
             let total = self.path.last().map_or(0, |level| level.total);
             self.path.push(Level::new(demand.group, total));
         }
-        let Window { starts_at, ends_at } = demand.window;
-        if starts_after(starts_at, ends_at) {
-            return Ok(()); // holds never
-        }
-        let marks = demand.marks.as_set().clone();
-        self.add(
-            Share {
-                starts_at,
-                ends_at,
-                marks,
-            },
-            demand.rule,
-        );
+        let Demand { window, marks, .. } = demand;
+        if !starts_after(window.starts_at, window.ends_at) {
+            self.add(Share { window, marks });
+        } // else it holds never
         Ok(())
     }
 
@@ -133,19 +120,19 @@ impl Walk {
         self.check_last()
     }
 
-    fn add(&mut self, share: Share, rule: RuleId) {
+    fn add(&mut self, share: Share) {
         let Some((last, wider)) = self.path.split_last_mut() else {
             return;
         };
-        if last.shares.contains_key(&share) || wider.iter().any(|l| l.shares.contains_key(&share)) {
+        if last.shares.contains(&share) || wider.iter().any(|l| l.shares.contains(&share)) {
             return;
         }
-        for mark in &share.marks {
-            if !wider.iter().any(|level| level.own.contains(mark)) && last.own.insert(*mark) {
+        for mark in share.marks.iter() {
+            if !wider.iter().any(|level| level.own.contains(&mark)) && last.own.insert(mark) {
                 last.total += 1;
             }
         }
-        last.shares.insert(share, rule);
+        last.shares.insert(share);
     }
 
     /// Wider levels were checked when they were the last; so only moments at which a demand of the
@@ -160,22 +147,22 @@ impl Walk {
     /// Goes through the moments at which demands begin and end.
     fn sweep(&self, last: &Level) -> Result<(), Conflict> {
         let mut starts = self.shares_within(last.hull());
-        starts.sort_unstable_by_key(|share| share.starts_at);
+        starts.sort_unstable_by_key(|share| share.window.starts_at);
         let mut ends = starts.clone();
-        ends.retain(|share| share.ends_at.is_some());
-        ends.sort_unstable_by_key(|share| share.ends_at);
+        ends.retain(|share| share.window.ends_at.is_some());
+        ends.sort_unstable_by_key(|share| share.window.ends_at);
 
         let mut held = Tally::default();
         let mut starts = starts.into_iter().peekable();
         let mut ends = ends.into_iter().peekable();
         while let Some(first) = starts.next() {
-            let moment = first.starts_at;
+            let moment = first.window.starts_at;
             // A window excludes its end: what ends now makes room for what begins now.
-            while let Some(ended) = ends.next_if(|share| share.ends_at <= moment) {
+            while let Some(ended) = ends.next_if(|share| share.window.ends_at <= moment) {
                 held.remove(ended);
             }
             held.add(first);
-            while let Some(begun) = starts.next_if(|share| share.starts_at == moment) {
+            while let Some(begun) = starts.next_if(|share| share.window.starts_at == moment) {
                 held.add(begun);
             }
             if held.0.len() > MAX_MARKS_PER_ROOM {
@@ -187,26 +174,43 @@ impl Walk {
 
     /// All demands of the path that hold at some moment of the window.
     fn shares_within(&self, hull: Window) -> Vec<&Share> {
-        let shares = self.path.iter().flat_map(|level| level.shares.keys());
+        let shares = self.path.iter().flat_map(|level| level.shares.iter());
         shares
             .filter(|share| {
-                !starts_after(share.starts_at, hull.ends_at)
-                    && !starts_after(hull.starts_at, share.ends_at)
+                !starts_after(share.window.starts_at, hull.ends_at)
+                    && !starts_after(hull.starts_at, share.window.ends_at)
             })
             .collect()
     }
 
     fn conflict(&self, last: &Level, from: Option<DateTime<Utc>>, marks: MarkSet) -> Conflict {
         let mut unnamed = marks.clone();
-        let mut rules = Vec::new();
+        let mut demands = Vec::new();
         for level in &self.path {
-            let mut holding: Vec<_> = level.shares.iter().filter(|(s, _)| s.holds(from)).collect();
-            holding.sort_unstable_by_key(|(_, rule)| *rule);
-            for (share, rule) in holding {
+            let mut holding: Vec<&Share> = level
+                .shares
+                .iter()
+                .filter(|share| share.holds(from))
+                .collect();
+            // Those that explain most come first; the rest only makes the order certain.
+            holding.sort_unstable_by_key(|share| {
+                let Window { starts_at, ends_at } = share.window;
+                (
+                    Reverse(share.marks.as_set().len()),
+                    share.marks.as_set(),
+                    starts_at,
+                    ends_at,
+                )
+            });
+            for share in holding {
                 let before = unnamed.len();
-                unnamed.retain(|mark| !share.marks.contains(mark));
+                unnamed.retain(|mark| !share.marks.as_set().contains(mark));
                 if unnamed.len() < before {
-                    rules.push(rule.clone());
+                    demands.push(Demand {
+                        group: level.group.clone(),
+                        marks: share.marks.clone(),
+                        window: share.window,
+                    });
                 }
             }
         }
@@ -214,7 +218,7 @@ impl Walk {
             group: last.group.clone(),
             from,
             marks,
-            rules,
+            demands,
         }
     }
 }
@@ -239,12 +243,9 @@ fn starts_after(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> boo
 impl Share {
     /// Whether the demand holds at the moment; `None` is the moment before all others.
     fn holds(&self, moment: Option<DateTime<Utc>>) -> bool {
-        let Self {
-            starts_at, ends_at, ..
-        } = *self;
         match moment {
-            None => starts_at.is_none(),
-            Some(moment) => Window { starts_at, ends_at }.contains(moment),
+            None => self.window.starts_at.is_none(),
+            Some(moment) => self.window.contains(moment),
         }
     }
 }
@@ -253,7 +254,7 @@ impl Level {
     fn new(group: Pattern<GroupId>, total: usize) -> Self {
         Self {
             group,
-            shares: HashMap::new(),
+            shares: HashSet::new(),
             own: MarkSet::new(),
             total,
         }
@@ -261,8 +262,8 @@ impl Level {
 
     /// The shortest window that contains those of all demands here.
     fn hull(&self) -> Window {
-        let starts = self.shares.keys().map(|share| share.starts_at);
-        let ends = self.shares.keys().map(|share| share.ends_at);
+        let starts = self.shares.iter().map(|share| share.window.starts_at);
+        let ends = self.shares.iter().map(|share| share.window.ends_at);
         Window {
             // `None` is less than any moment, as it should be for a start.
             starts_at: starts.min().flatten(),
@@ -279,17 +280,17 @@ struct Tally(BTreeMap<Mark, usize>);
 
 impl Tally {
     fn add(&mut self, share: &Share) {
-        for mark in &share.marks {
-            *self.0.entry(*mark).or_default() += 1;
+        for mark in share.marks.iter() {
+            *self.0.entry(mark).or_default() += 1;
         }
     }
 
     fn remove(&mut self, share: &Share) {
-        for mark in &share.marks {
-            if let Some(count) = self.0.get_mut(mark) {
+        for mark in share.marks.iter() {
+            if let Some(count) = self.0.get_mut(&mark) {
                 *count -= 1;
                 if *count == 0 {
-                    self.0.remove(mark);
+                    self.0.remove(&mark);
                 }
             }
         }

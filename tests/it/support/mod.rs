@@ -1,6 +1,9 @@
 //! What the tests share.
 
+pub mod api;
 pub mod database;
+pub mod scene;
+pub mod stage;
 
 use sqlx::PgPool;
 use stickymark::domain::{Account, GroupId, Pattern};

@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 
 use super::script::{LESSON, RULES};
-use super::stage::{DATABASE_PATH, Places};
+use super::stage::Places;
 
 /// Where everything is.
 pub(super) fn places(places: &Places) -> String {
@@ -20,10 +20,11 @@ pub(super) fn places(places: &Places) -> String {
          \x20 simulated Chat   http://{chat}\n\
          \x20 callbacks        http://{callback}/callback\n\
          \x20 management API   http://{admin}\n\
-         \x20 database         PostgreSQL in {DATABASE_PATH}{taken}",
+         \x20 database         PostgreSQL in {database}{taken}",
         chat = places.chat,
         callback = places.callback,
         admin = places.admin,
+        database = places.database.display(),
     )
 }
 
@@ -88,6 +89,7 @@ mod tests {
             callback: at(2),
             admin: at(3),
             token: SecretString::from("s3cret"),
+            database: "/var/lib/stickymark/x".into(),
             taken,
         }
     }
@@ -105,5 +107,10 @@ mod tests {
     fn ports_that_others_have_are_told() {
         assert!(places(&some(vec![8080])).contains("port 8080 taken"));
         assert!(!places(&some(vec![])).contains("taken"));
+    }
+
+    #[test]
+    fn the_database_is_told_where_it_really_is() {
+        assert!(places(&some(vec![])).contains("PostgreSQL in /var/lib/stickymark/x"));
     }
 }

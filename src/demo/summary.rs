@@ -130,7 +130,7 @@ impl fmt::Display for Summary {
         }
         let spent = &self.spent;
         let errors = spent.errors.iter().map(|(code, count)| match *code {
-            NOBODY_ONLINE => format!(", {count} answered {code} (nobody there yet)"),
+            NOBODY_ONLINE => format!(", {count} answered {code} (nobody online)"),
             _ => format!(", {count} answered {code}"),
         });
         let errors: String = errors.collect();

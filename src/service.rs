@@ -1,10 +1,11 @@
 //! The service as a whole: builds its parts, binds both listeners, runs until told to stop.
 //!
 //! Stopping is orderly. First readiness falls while both listeners go on answering, so that
-//! whoever routes callbacks here can turn away; then claiming ends and calls in flight finish, the
-//! callback listener closes, the rule filter has its last look at what it held back, the inbox is
-//! written out, and last the admin listener closes. Nothing
-//! answered with 200 waits in memory when the process ends.
+//! whoever routes callbacks here can turn away, and kept-alive connections end with their next
+//! answer; then claiming ends and calls in flight finish, the callback listener closes, the rule
+//! filter has its last look at what it held back, the inbox is written out, and last the admin
+//! listener closes. Nothing answered with 200 waits in memory when the process ends, and nobody
+//! outside can hold up the end.
 
 mod intake;
 #[cfg(test)]
@@ -16,6 +17,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::middleware;
+use axum::response::Response;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -37,6 +43,10 @@ pub use intake::MemberIntake;
 
 /// How long a stopping service may take once it no longer waits for others to turn away.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
+
+/// Requests under way may take so long to end. The answers to all that were read whole are given by
+/// then; who has not sent his whole request may be anybody.
+const ANSWER_LAST_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +95,7 @@ pub struct Service {
     sweeper: Sweeper,
     readiness: Readiness,
     forward: Option<Forward>,
+    leaving: CancellationToken,
     addresses: (SocketAddr, SocketAddr),
 }
 
@@ -109,6 +120,9 @@ impl Service {
         let forward = forward(&settings.callback).await?;
         let intake = MemberIntake::new(inbox, filter.clone(), budgets);
         let callbacks = callback_router(settings, intake, forward.clone())?;
+        let leaving = CancellationToken::new();
+        let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
+        let callbacks = callbacks.layer(last_answers);
         let readiness = Readiness::new(pool.clone());
         let state = AdminState::new(
             pool.clone(),
@@ -152,6 +166,7 @@ impl Service {
             sweeper,
             readiness,
             forward,
+            leaving,
         })
     }
 
@@ -178,7 +193,8 @@ impl Service {
     /// Runs until `stop` resolves and the service has stopped in order. For the time that `stop`
     /// gives, readiness is down while everything still works.
     pub async fn run(self, stop: impl Future<Output = Duration>) {
-        let (claiming, answering, following, managing) = (
+        let (claiming, answering, following, writing, managing) = (
+            CancellationToken::new(),
             CancellationToken::new(),
             CancellationToken::new(),
             CancellationToken::new(),
@@ -186,25 +202,32 @@ impl Service {
         );
         let worker = tokio::spawn(self.worker.run(claiming.clone()));
         let sweeper = tokio::spawn(self.sweeper.run(claiming.clone()));
-        let writer = tokio::spawn(self.writer.run());
+        let writer = tokio::spawn(self.writer.closed_by(writing.clone()).run());
         let follower = tokio::spawn(self.follower.run(following.clone()));
         let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
         let admin = tokio::spawn(serve(self.admin, managing.clone()));
         let turn_away = stop.await;
         tracing::info!("stopping");
         self.readiness.drain();
+        self.leaving.cancel();
         tokio::time::sleep(turn_away).await;
         claiming.cancel();
         answering.cancel();
         let stopped = tokio::time::timeout(STOP_WITHIN, async {
-            ended("the sweeper", sweeper).await;
-            ended("the worker", worker).await;
-            ended("the callback listener", callbacks).await;
-            following.cancel();
-            ended("the rule filter", follower).await;
-            ended("the inbox", writer).await;
+            let last_events = async {
+                answered("the callback listener", callbacks).await;
+                following.cancel();
+                ended("the rule filter", follower).await;
+                writing.cancel();
+                ended("the inbox", writer).await;
+            };
+            tokio::join!(
+                ended("the sweeper", sweeper),
+                ended("the worker", worker),
+                last_events
+            );
             managing.cancel();
-            ended("the admin listener", admin).await;
+            answered("the admin listener", admin).await;
         });
         match stopped.await {
             Ok(()) => tracing::info!("stopped"),
@@ -285,6 +308,27 @@ async fn serve((listener, router): (TcpListener, axum::Router), stop: Cancellati
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = server.into_future().await {
         tracing::error!(%error, "a listener ended");
+    }
+}
+
+/// Asks the sender to come back on another connection, and so to another replica.
+async fn say_goodbye(State(leaving): State<CancellationToken>, mut response: Response) -> Response {
+    if leaving.is_cancelled() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
+}
+
+async fn answered(listener: &'static str, task: JoinHandle<()>) {
+    if tokio::time::timeout(ANSWER_LAST_WITHIN, ended(listener, task))
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            listener,
+            "somebody has not sent his whole request; not waited for"
+        );
     }
 }
 

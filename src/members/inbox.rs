@@ -4,25 +4,30 @@
 //! all further callers gather and become the next one, so the batch grows with the load and a lone
 //! event waits for nobody. Once handed in, an event no longer depends on its caller: if the database
 //! is away it is kept, newest per member, until it can be written or the process ends. The memory
-//! for that is bounded; when it is full, callers are told so.
+//! for that is bounded; when it is full, callers are told so. An event that the database refuses for
+//! what it says is dropped alone and never holds up its neighbours.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::WakeUp;
 use super::record::{Batch, Settling, record};
+use crate::database::in_time;
 use crate::domain::{EventTime, GroupId, MemberEvent};
 
-/// Callers whose events the writer has not looked at yet.
+/// Callers whose events the writer has not looked at yet, and members they name in all.
 const WAITING_CALLERS: usize = 16_384;
+const WAITING_MEMBERS: usize = 100_000;
 /// Members in one statement. Larger statements gain nothing and delay those who wait.
 const MEMBERS_A_STATEMENT: usize = 2_000;
 /// Members kept while the database is away; about 200 bytes each.
 const MEMBERS_KEPT: usize = 200_000;
 /// A statement that takes longer is given up: its connection may be dead without a sign.
-const LONGEST_STATEMENT: Duration = Duration::from_secs(10);
+const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 /// First and longest pause between tries while the database is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -32,8 +37,8 @@ pub enum NotTaken {
     /// As many wait as memory may hold.
     #[error("too many events are waiting to be stored")]
     Full,
-    /// The service is shutting down.
-    #[error("the service is shutting down")]
+    /// The service is shutting down, or the database refuses what the events say.
+    #[error("the service is shutting down, or the database refuses the events")]
     Closed,
 }
 
@@ -46,16 +51,29 @@ pub enum News {
     RoomDestroyed(GroupId, Option<EventTime>),
 }
 
+impl News {
+    /// How much memory it takes, in members.
+    fn weight(&self) -> u32 {
+        match self {
+            Self::Members(events) => u32::try_from(events.len()).unwrap_or(u32::MAX),
+            Self::RoomDestroyed(..) => 1,
+        }
+    }
+}
+
 /// Handle for callers; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Inbox {
     sender: mpsc::Sender<Delivery>,
+    room: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Delivery {
     news: News,
     committed: oneshot::Sender<()>,
+    /// Its place among those who wait, given back when it is gathered.
+    _place: OwnedSemaphorePermit,
 }
 
 /// The other end: gathers, writes, answers.
@@ -66,6 +84,7 @@ pub struct InboxWriter {
     settling: Settling,
     wake: WakeUp,
     gathered: Gathered,
+    stop: CancellationToken,
 }
 
 /// What waits for the next statement, and who waits for its commit.
@@ -81,13 +100,17 @@ impl Inbox {
         let (sender, receiver) = mpsc::channel(WAITING_CALLERS);
         let gathered = Gathered::default();
         (
-            Self { sender },
+            Self {
+                sender,
+                room: Arc::new(Semaphore::new(WAITING_MEMBERS)),
+            },
             InboxWriter {
                 receiver,
                 pool,
                 settling,
                 wake,
                 gathered,
+                stop: CancellationToken::new(),
             },
         )
     }
@@ -96,11 +119,19 @@ impl Inbox {
     /// inbox's: dropping the future only means that nobody waits for the commit.
     ///
     /// # Errors
-    /// When the inbox is full, or closed before the news could be committed.
+    /// When the inbox is full, or closed before the news could be committed, or when the database
+    /// refuses it or news committed together with it.
     pub async fn hand_in(&self, news: News) -> Result<(), NotTaken> {
         let (committed, commit) = oneshot::channel();
+        let place = Arc::clone(&self.room)
+            .try_acquire_many_owned(news.weight())
+            .map_err(|_| NotTaken::Full)?;
         self.sender
-            .try_send(Delivery { news, committed })
+            .try_send(Delivery {
+                news,
+                committed,
+                _place: place,
+            })
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => NotTaken::Full,
                 mpsc::error::TrySendError::Closed(_) => NotTaken::Closed,
@@ -110,7 +141,13 @@ impl Inbox {
 }
 
 impl InboxWriter {
-    /// Writes until every [`Inbox`] is gone and nothing is left to write.
+    /// Takes nothing more once `stop` is cancelled; what was handed in before is still written.
+    #[must_use]
+    pub fn closed_by(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// Writes until the inbox is closed, or every [`Inbox`] is gone, and nothing is left to write.
     pub async fn run(mut self) {
         let mut pause = RETRY.0;
         while self.gather().await {
@@ -130,7 +167,14 @@ impl InboxWriter {
     /// Takes what has been handed in, waiting only if there is nothing to write. False at the end.
     async fn gather(&mut self) -> bool {
         if self.gathered.is_empty() {
-            match self.receiver.recv().await {
+            let first = match self.stop.run_until_cancelled(self.receiver.recv()).await {
+                Some(first) => first,
+                None => {
+                    self.receiver.close();
+                    self.receiver.recv().await
+                }
+            };
+            match first {
                 Some(delivery) => self.gathered.take(delivery),
                 None => return false,
             }
@@ -144,13 +188,27 @@ impl InboxWriter {
     }
 
     /// Writes a batch, in parts if it is large, and gathers meanwhile. What could not be written is
-    /// put back as the older news.
+    /// put back as the older news. A part that the database refuses for what it says is halved until
+    /// the culprit stands alone, and that one is dropped.
     async fn write(&mut self, mut writing: Gathered) -> Result<(), sqlx::Error> {
         let mut due = 0;
+        let mut part_size = MEMBERS_A_STATEMENT;
         while !writing.batch.is_empty() {
-            let part = writing.batch.split_off_first(MEMBERS_A_STATEMENT);
+            let part = writing.batch.split_off_first(part_size);
             match self.write_part(&part).await {
-                Ok(members) => due += members,
+                Ok(members) => {
+                    due += members;
+                    part_size = (part_size * 2).clamp(1, MEMBERS_A_STATEMENT);
+                }
+                Err(error) if refuses_content(&error) && part.is_indivisible() => {
+                    tracing::error!(%error, dropped = ?part, "the database refuses an event");
+                    // Nobody knows any more whose it was: none of them is told that all is well.
+                    writing.callers.clear();
+                }
+                Err(error) if refuses_content(&error) => {
+                    part_size = part.half();
+                    writing.batch.put_back(part);
+                }
                 Err(error) => {
                     writing.batch.put_back(part);
                     self.gathered.put_back(writing);
@@ -170,20 +228,33 @@ impl InboxWriter {
 
     async fn write_part(&mut self, part: &Batch) -> Result<u64, sqlx::Error> {
         let statement = record(&self.pool, part, self.settling);
-        let mut statement = std::pin::pin!(tokio::time::timeout(LONGEST_STATEMENT, statement));
+        let mut statement = std::pin::pin!(in_time(LONGEST_STATEMENT, statement));
         loop {
             tokio::select! {
                 biased;
-                written = &mut statement => return match written {
-                    Ok(result) => result,
-                    Err(_) => Err(sqlx::Error::PoolTimedOut),
-                },
+                written = &mut statement => return written,
                 Some(delivery) = self.receiver.recv(), if self.gathered.has_room() => {
                     self.gathered.take(delivery);
                 }
             }
         }
     }
+}
+
+/// Whether an error comes from what the events say: it would come again with every try. Class 22
+/// are data that a type does not take, 23 broken constraints, 54 limits of a row or an index.
+/// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn refuses_content(error: &sqlx::Error) -> bool {
+    let code = match error {
+        sqlx::Error::Database(error) => error.code(),
+        sqlx::Error::Encode(_) => return true,
+        _ => None,
+    };
+    code.is_some_and(|code| {
+        ["22", "23", "54"]
+            .iter()
+            .any(|class| code.starts_with(class))
+    })
 }
 
 impl Gathered {

@@ -62,6 +62,20 @@ impl Batch {
         self.events.is_empty() && self.destroyed.is_empty()
     }
 
+    /// True if no part of it can be written without the rest.
+    pub fn is_indivisible(&self) -> bool {
+        self.events.is_empty() || (self.events.len() == 1 && self.destroyed.is_empty())
+    }
+
+    /// Half of its members; 0 while there are ended rooms to be written first.
+    pub fn half(&self) -> usize {
+        if self.destroyed.is_empty() {
+            self.events.len().div_ceil(2)
+        } else {
+            0
+        }
+    }
+
     /// Takes the ended rooms and up to `count` members out, lowest keys first.
     pub fn split_off_first(&mut self, count: usize) -> Self {
         let Some(rest) = self.events.keys().nth(count).cloned() else {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 
+use crate::database::in_time;
 use crate::members::interval;
 
 /// Calls per second that the configuration grants, at least 1.
@@ -19,9 +20,14 @@ pub struct CallRate(u32);
 
 /// A slot used later than this is given up.
 const LATEST_USE: Duration = Duration::from_millis(40);
+/// A grant that took longer to arrive is given up: database or process stood still, and all who
+/// waited would call at once. It counts against slots of a time long gone.
+const LATEST_GRANT: Duration = Duration::from_secs(1);
 /// Room for that lateness and as much again on the way to Chat: the calls of one second are granted
 /// over 1.1 s.
 const SPACING: f64 = 1.1;
+/// A statement that takes longer is given up: its connection may be dead without a sign.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 /// Smallest share of the rate.
 const LOWEST_SHARE: f64 = 0.02;
 /// Share regained per second.
@@ -79,7 +85,11 @@ impl Budget {
     /// Waits for the next free slot. The call belongs right behind it.
     pub async fn take(&self) -> Result<Slot, sqlx::Error> {
         loop {
-            let delay = self.reserve().await?;
+            let asked = Instant::now();
+            let delay = in_time(LONGEST_STATEMENT, self.reserve()).await?;
+            if asked.elapsed() > LATEST_GRANT {
+                continue;
+            }
             let slot = Slot(Instant::now() + delay);
             tokio::time::sleep_until(slot.0.into()).await;
             if slot.is_fresh() {

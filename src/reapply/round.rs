@@ -21,6 +21,7 @@ const SETTLE_RETRY: Duration = Duration::from_millis(200);
 pub(super) struct Round {
     shared: Arc<Shared>,
     claim: Claim,
+    /// Before the claim was asked for: the lease ends no earlier than counted from here.
     claimed: Instant,
 }
 
@@ -33,11 +34,11 @@ struct Planned {
 }
 
 impl Round {
-    pub(super) fn new(shared: Arc<Shared>, claim: Claim) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, claim: Claim, claimed: Instant) -> Self {
         Self {
             shared,
             claim,
-            claimed: Instant::now(),
+            claimed,
         }
     }
 

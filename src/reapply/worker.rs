@@ -1,7 +1,7 @@
 //! The loop that finds work: waits for somebody to be due, takes a slot, claims a room.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use sqlx::PgPool;
@@ -13,6 +13,7 @@ use super::budget::{Budget, Slot};
 use super::pause::Pause;
 use super::round::Round;
 use crate::chat::ChatClient;
+use crate::database::in_time;
 use crate::members::{Claim, WakeUp, claim, until_next_due};
 
 /// Rooms in flight at once in one replica.
@@ -20,6 +21,8 @@ const ROOMS_IN_FLIGHT: usize = 32;
 /// Without a wake-up the database is asked this often: other replicas may have died. With the rule
 /// filter, which asks as often, an idle replica costs the database one cheap query a second.
 const LONGEST_SLEEP: Duration = Duration::from_secs(2);
+/// A statement that takes longer is given up: its connection may be dead without a sign.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 
 /// What the worker works with.
 #[derive(Debug, Clone)]
@@ -71,14 +74,16 @@ impl Worker {
             let Some(due) = cancel.run_until_cancelled(self.somebody_due()).await else {
                 break;
             };
+            let began = Instant::now();
             match self.claim_if(due).await {
                 Ok(None) => {}
                 Ok(Some((claim, slot))) => {
                     failures = 0;
                     let probe = self.shared.pause.probe();
-                    let round = Round::new(self.shared.clone(), claim);
+                    let round = Round::new(self.shared.clone(), claim, began);
+                    let lease_ends = began + self.shared.lease;
                     self.rounds.spawn(async move {
-                        round.run(slot).await;
+                        within_lease(round, slot, lease_ends).await;
                         drop((place, probe));
                     });
                 }
@@ -97,10 +102,13 @@ impl Worker {
     /// Does one round if somebody is due now, and waits for its end. For tests.
     pub async fn step(&self) -> Result<bool, sqlx::Error> {
         let slot = self.shared.budget.take().await?;
+        let began = Instant::now();
         let Some(claim) = claim(&self.shared.pool, self.shared.lease).await? else {
             return Ok(false);
         };
-        Round::new(self.shared.clone(), claim).run(slot).await;
+        Round::new(self.shared.clone(), claim, began)
+            .run(slot)
+            .await;
         Ok(true)
     }
 
@@ -110,7 +118,8 @@ impl Worker {
         let shared = &self.shared;
         loop {
             shared.pause.passed().await;
-            let wait = until_next_due(&shared.pool).await?.unwrap_or(LONGEST_SLEEP);
+            let wait = in_time(LONGEST_STATEMENT, until_next_due(&shared.pool)).await?;
+            let wait = wait.unwrap_or(LONGEST_SLEEP);
             if wait.is_zero() {
                 let slot = shared.budget.take().await?;
                 // A pause may have begun while the slot was waited for; the slot is lost then.
@@ -128,7 +137,21 @@ impl Worker {
         due: Result<Slot, sqlx::Error>,
     ) -> Result<Option<(Claim, Slot)>, sqlx::Error> {
         let slot = due?;
-        let claim = claim(&self.shared.pool, self.shared.lease).await?;
+        let claim = claim(&self.shared.pool, self.shared.lease);
+        let claim = in_time(LONGEST_STATEMENT, claim).await?;
         Ok(claim.map(|claim| (claim, slot)))
+    }
+}
+
+/// A round that outlives its lease is broken off, whatever it waits for: from then on another
+/// replica may call for the same room. The lease is counted from before it was asked for, and the
+/// process may have been frozen meanwhile, so the time is looked at before each step.
+async fn within_lease(round: Round, slot: Slot, lease_ends: Instant) {
+    tokio::select! {
+        biased;
+        () = tokio::time::sleep_until(lease_ends.into()) => {
+            tracing::warn!("a round took longer than its lease and is left to others");
+        }
+        () = round.run(slot) => {}
     }
 }

@@ -413,7 +413,10 @@ async fn a_rule_that_starts_and_ends_acts_on_time_by_itself() {
 
 async fn set_window(scene: &Scene, starts_at: &str, ends_at: &str) {
     let sql = format!("update rules set starts_at = {starts_at}, ends_at = {ends_at}");
-    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(scene.pool()).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .execute(scene.pool())
+        .await
+        .unwrap();
 }
 
 /// Moves every time that is written down an hour back: for the service, an hour has passed.

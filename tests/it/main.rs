@@ -7,10 +7,13 @@
 )]
 
 mod admin_api;
+mod chaos;
 mod database;
 mod demo;
 mod errors;
 mod filter;
+mod fuzz;
+mod inbox;
 mod local_database;
 mod marks;
 mod members;

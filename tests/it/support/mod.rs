@@ -1,9 +1,14 @@
 //! What the tests share.
 
 pub mod api;
+pub mod balancer;
 pub mod database;
+pub mod process;
 pub mod scene;
+pub mod server;
+pub mod show;
 pub mod stage;
+pub mod wire;
 
 use sqlx::PgPool;
 use stickymark::domain::{Account, GroupId, Pattern};

@@ -1,0 +1,23 @@
+//! Limits for statements. The driver has none: a server that is frozen, or a machine that is gone
+//! without a word, would be waited for until TCP gives up, which it need not do.
+
+use std::io;
+use std::time::Duration;
+
+/// The result of a statement, or an I/O error if there is none in time. What became of the statement
+/// is then unknown.
+///
+/// # Errors
+/// Those of the statement, and [`io::ErrorKind::TimedOut`].
+pub async fn in_time<T>(
+    limit: Duration,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(limit, statement).await {
+        Ok(result) => result,
+        Err(_) => Err(sqlx::Error::Io(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the database does not answer",
+        ))),
+    }
+}

@@ -1,0 +1,39 @@
+//! Callbacks that come twice, late and in the wrong order.
+
+use stickymark::simulator::{CallbackEffect, CallbackFault};
+
+use crate::support::balancer::Promise;
+use crate::support::show::Show;
+
+#[tokio::test]
+async fn callbacks_that_come_again_late_and_out_of_order_change_nothing() {
+    let show = Show::open(2).await;
+    let mut faults = Vec::new();
+    for (seed, effect, fraction) in [
+        (1, CallbackEffect::Duplicate(3), 0.3),
+        (2, CallbackEffect::DelayMs(400), 0.3),
+        (3, CallbackEffect::Hold, 0.2),
+        (4, CallbackEffect::Shuffle, 0.5),
+    ] {
+        let fault = CallbackFault {
+            seed,
+            fraction: Some(fraction),
+            ..CallbackFault::new(effect)
+        };
+        faults.push(show.control.inject_callback(&fault).await.unwrap());
+    }
+    let load = show.load(4);
+    load.more(600).await;
+    load.stop().await;
+    for fault in faults {
+        show.control.clear(fault).await.unwrap();
+    }
+    let kept = show
+        .reckon(
+            "callbacks repeated, delayed, shuffled",
+            1,
+            Promise::Answered,
+        )
+        .await;
+    assert_eq!(kept.unbound, 0, "every callback was answered");
+}

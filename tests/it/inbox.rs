@@ -1,0 +1,127 @@
+//! The inbox, when the database refuses or is away.
+
+use std::time::Duration;
+
+use stickymark::domain::{Account, EventSource, GroupId, MemberEvent};
+use stickymark::members::{Inbox, InboxWriter, News, NotTaken, Settling, WakeUp};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{TestDatabase, database, insert_rule};
+
+const AT_ONCE: Settling = Settling {
+    settle: Duration::ZERO,
+    max_wait: Duration::ZERO,
+};
+
+async fn inbox() -> (TestDatabase, Inbox, InboxWriter) {
+    let database = database().await;
+    insert_rule(database.pool(), "room", "*", &[1000]).await;
+    let (inbox, writer) = Inbox::new(database.pool().clone(), AT_ONCE, WakeUp::default());
+    (database, inbox, writer)
+}
+
+fn joined(account: &str) -> News {
+    News::Members(vec![MemberEvent {
+        group: GroupId::parse("room").unwrap(),
+        account: Account::parse(account).unwrap(),
+        source: EventSource::Join,
+        at: None,
+    }])
+}
+
+async fn rows(database: &TestDatabase) -> i64 {
+    sqlx::query_scalar("select count(*) from members")
+        .fetch_one(database.pool())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_event_that_the_database_refuses_is_dropped_alone() {
+    let (database, inbox, writer) = inbox().await;
+    sqlx::query("alter table members add constraint no_poison check (account <> 'poison')")
+        .execute(database.pool())
+        .await
+        .unwrap();
+    // All in one batch: the writer starts when all have been handed in.
+    let callers: Vec<_> = (0..300)
+        .map(|number| match number {
+            137 => "poison".to_owned(),
+            _ => format!("user{number}"),
+        })
+        .map(|account| {
+            let inbox = inbox.clone();
+            tokio::spawn(async move { (account.clone(), inbox.hand_in(joined(&account)).await) })
+        })
+        .collect();
+    let destroyed = News::RoomDestroyed(GroupId::parse("another").unwrap(), None);
+    let gone = tokio::spawn({
+        let inbox = inbox.clone();
+        async move { inbox.hand_in(destroyed).await }
+    });
+    // One thread: every caller has had its first turn when this one comes back.
+    tokio::task::yield_now().await;
+    let writing = tokio::spawn(writer.run());
+    for caller in callers {
+        let (account, answer) = caller.await.unwrap();
+        if account == "poison" {
+            assert_eq!(
+                answer,
+                Err(NotTaken::Closed),
+                "nobody promises what is dropped"
+            );
+        }
+    }
+    let _ = gone.await.unwrap();
+    assert_eq!(rows(&database).await, 299);
+    assert_eq!(
+        inbox.hand_in(joined("later")).await,
+        Ok(()),
+        "the writer goes on"
+    );
+    drop(inbox);
+    writing.await.unwrap();
+    assert_eq!(rows(&database).await, 300);
+}
+
+#[tokio::test]
+async fn what_was_handed_in_before_the_close_is_written() {
+    let (database, inbox, writer) = inbox().await;
+    let stop = CancellationToken::new();
+    let first = inbox.hand_in(joined("alice"));
+    let second = inbox.hand_in(joined("bob"));
+    stop.cancel();
+    let closed = async {
+        writer.closed_by(stop).run().await;
+        inbox.hand_in(joined("carol")).await
+    };
+    let (first, second, late) = tokio::join!(first, second, closed);
+    assert_eq!(
+        (first, second, late),
+        (Ok(()), Ok(()), Err(NotTaken::Closed))
+    );
+    assert_eq!(rows(&database).await, 2);
+}
+
+/// Long lists weigh as much as they name members, so that memory stays bounded whatever comes.
+#[tokio::test]
+async fn an_inbox_that_nobody_empties_is_full_at_some_time() {
+    let (_database, inbox, writer) = inbox().await;
+    let many: Vec<MemberEvent> = (0..30_000)
+        .map(|number| match joined(&format!("user{number}")) {
+            News::Members(mut events) => events.remove(0),
+            News::RoomDestroyed(..) => unreachable!(),
+        })
+        .collect();
+    let mut waiting = Vec::new();
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        let mut caller = Box::pin(inbox.hand_in(News::Members(many.clone())));
+        match futures::poll!(&mut caller) {
+            std::task::Poll::Ready(answer) => answers.push(answer),
+            std::task::Poll::Pending => waiting.push(caller),
+        }
+    }
+    assert_eq!((waiting.len(), answers), (3, vec![Err(NotTaken::Full); 2]));
+    drop(writer);
+}

@@ -45,6 +45,17 @@ pub struct Budget {
     rate: CallRate,
 }
 
+/// The right to one call about now.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot(Instant);
+
+impl Slot {
+    /// False when so much time has gone by that a call might fall among those of later slots.
+    pub fn is_fresh(self) -> bool {
+        self.0.elapsed() <= LATEST_USE
+    }
+}
+
 /// State of a budget for people.
 #[derive(Debug, Clone, Copy)]
 pub struct BudgetState {
@@ -65,14 +76,16 @@ impl Budget {
         service == "group_open_avchatroom_http_svc" && command == self.api
     }
 
-    /// Waits for the next free slot. The call belongs right behind it.
-    pub async fn take(&self) -> Result<(), sqlx::Error> {
+    /// Waits for the next free slot. The call belongs right behind it; whoever does something else
+    /// first looks at [`Slot::is_fresh`] and takes another if it is not.
+    pub async fn take(&self) -> Result<Slot, sqlx::Error> {
         loop {
             let delay = self.reserve().await?;
             let slot = Instant::now() + delay;
             tokio::time::sleep_until(slot.into()).await;
-            if slot.elapsed() <= LATEST_USE {
-                return Ok(());
+            let slot = Slot(slot);
+            if slot.is_fresh() {
+                return Ok(slot);
             }
         }
     }

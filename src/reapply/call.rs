@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::budget::Slot;
 use super::worker::Shared;
 use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks};
 use crate::domain::{Account, GroupId};
@@ -44,8 +45,8 @@ pub(super) type Verdicts = HashMap<Account, Verdict>;
 pub(super) struct Caller<'a> {
     shared: &'a Shared,
     group: &'a GroupId,
-    /// The slot that was taken before the claim is still free.
-    in_slot: bool,
+    /// The slot that was taken before the claim, until it is used.
+    slot: Option<Slot>,
     signed_anew: bool,
     /// No more halving after this.
     until: Instant,
@@ -55,11 +56,11 @@ pub(super) struct Caller<'a> {
 
 impl<'a> Caller<'a> {
     /// For a round that has just claimed the room, in a slot of the budget.
-    pub(super) fn new(shared: &'a Shared, group: &'a GroupId) -> Self {
+    pub(super) fn new(shared: &'a Shared, group: &'a GroupId, slot: Slot) -> Self {
         Self {
             shared,
             group,
-            in_slot: true,
+            slot: Some(slot),
             signed_anew: false,
             // What a lease leaves after this is for the last calls and the settlement.
             until: Instant::now() + shared.lease / 3,
@@ -241,9 +242,9 @@ impl<'a> Caller<'a> {
         command: CommandType,
         members: &[MemberMarks],
     ) -> Result<HashSet<Account>, ChatError> {
-        if !std::mem::take(&mut self.in_slot)
-            && let Err(error) = self.shared.budget.take().await
-        {
+        // Claim and plan took time; a slot that has grown old meanwhile is given up.
+        let fresh = self.slot.take().is_some_and(Slot::is_fresh);
+        if !fresh && let Err(error) = self.shared.budget.take().await {
             tracing::warn!(%error, "no slot for a call");
             let reason = "the budget of calls cannot be read".to_owned();
             return Err(ChatError::Unreachable(reason));

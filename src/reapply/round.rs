@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::budget::Slot;
 use super::call::{Caller, Verdict, Verdicts};
 use super::outcome::{Spread, is_last_try, outcome};
 use super::places::take_places;
@@ -20,6 +21,7 @@ const SETTLE_RETRY: Duration = Duration::from_millis(200);
 pub(super) struct Round {
     shared: Arc<Shared>,
     claim: Claim,
+    slot: Slot,
     claimed: Instant,
 }
 
@@ -32,10 +34,11 @@ struct Planned {
 }
 
 impl Round {
-    pub(super) fn new(shared: Arc<Shared>, claim: Claim) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, claim: Claim, slot: Slot) -> Self {
         Self {
             shared,
             claim,
+            slot,
             claimed: Instant::now(),
         }
     }
@@ -51,7 +54,7 @@ impl Round {
                 return;
             }
         };
-        let mut caller = Caller::new(&self.shared, &self.claim.group);
+        let mut caller = Caller::new(&self.shared, &self.claim.group, self.slot);
         let deletes = call_members(&planned, |plan| &plan.delete, &Verdicts::new());
         let deleted = caller.modify(CommandType::Delete, deletes).await;
         if let Err(error) = self.give_places(&mut planned, &deleted).await {

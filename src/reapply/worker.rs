@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::budget::Budget;
+use super::budget::{Budget, Slot};
 use super::pause::Pause;
 use super::round::Round;
 use crate::chat::ChatClient;
@@ -73,10 +73,10 @@ impl Worker {
             };
             match self.claim_if(due).await {
                 Ok(None) => {}
-                Ok(Some(claim)) => {
+                Ok(Some((claim, call_slot))) => {
                     failures = 0;
                     let probe = self.shared.pause.probe();
-                    let round = Round::new(self.shared.clone(), claim);
+                    let round = Round::new(self.shared.clone(), claim, call_slot);
                     self.rounds.spawn(async move {
                         round.run().await;
                         drop((slot, probe));
@@ -96,26 +96,26 @@ impl Worker {
 
     /// Does one round if somebody is due now, and waits for its end. For tests.
     pub async fn step(&self) -> Result<bool, sqlx::Error> {
-        self.shared.budget.take().await?;
+        let slot = self.shared.budget.take().await?;
         let Some(claim) = claim(&self.shared.pool, self.shared.lease).await? else {
             return Ok(false);
         };
-        Round::new(self.shared.clone(), claim).run().await;
+        Round::new(self.shared.clone(), claim, slot).run().await;
         Ok(true)
     }
 
     /// Waits until somebody is due and a slot for a call has come. A hint given while the database is
     /// asked ends the wait that follows, so none is lost.
-    async fn somebody_due(&self) -> Result<(), sqlx::Error> {
+    async fn somebody_due(&self) -> Result<Slot, sqlx::Error> {
         let shared = &self.shared;
         loop {
             shared.pause.passed().await;
             let wait = until_next_due(&shared.pool).await?.unwrap_or(LONGEST_SLEEP);
             if wait.is_zero() {
-                shared.budget.take().await?;
+                let slot = shared.budget.take().await?;
                 // A pause may have begun while the slot was waited for; the slot is lost then.
                 if shared.pause.passed().now_or_never().is_some() {
-                    return Ok(());
+                    return Ok(slot);
                 }
                 continue;
             }
@@ -123,8 +123,12 @@ impl Worker {
         }
     }
 
-    async fn claim_if(&self, due: Result<(), sqlx::Error>) -> Result<Option<Claim>, sqlx::Error> {
-        due?;
-        claim(&self.shared.pool, self.shared.lease).await
+    async fn claim_if(
+        &self,
+        due: Result<Slot, sqlx::Error>,
+    ) -> Result<Option<(Claim, Slot)>, sqlx::Error> {
+        let slot = due?;
+        let claim = claim(&self.shared.pool, self.shared.lease).await?;
+        Ok(claim.map(|claim| (claim, slot)))
     }
 }

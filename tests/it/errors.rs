@@ -393,25 +393,36 @@ async fn who_is_left_out_again_and_again_though_in_the_room_is_shown_as_waiting(
 async fn a_rule_that_starts_and_ends_acts_on_time_by_itself() {
     let scene = Scene::with(|_| {}).await;
     scene.rule(ROOM, "teacher", &[1000]).await;
-    sqlx::query(
-        "update rules set starts_at = now() + interval '2 s', ends_at = now() + interval '4 s'",
-    )
-    .execute(scene.pool())
-    .await
-    .unwrap();
+    let run = async |statement: &'static str| {
+        sqlx::query(statement).execute(scene.pool()).await.unwrap();
+    };
+    run("update rules set starts_at = now() + interval '1 h', ends_at = now() + interval '2 h'")
+        .await;
     scene.chat().join(ROOM, &["teacher"]).await.unwrap();
     scene
         .wait_for_row("select due_at = (select starts_at from rules) from members")
         .await;
     assert_eq!(modify_calls(&scene).await, []);
+    // The hour passes, but for a second.
+    run(
+        "with begun as (update rules set starts_at = now() + interval '1 s')
+         update members set due_at = now() + interval '1 s'",
+    )
+    .await;
     scene.wait_for_marks(ROOM, "teacher", &[1000]).await;
     scene
         .wait_for_row("select due_at = (select ends_at from rules) from members")
         .await;
+    run(
+        "with ended as (update rules set ends_at = now() + interval '1 s')
+         update members set due_at = now() + interval '1 s'",
+    )
+    .await;
     scene.wait_for_marks(ROOM, "teacher", &[]).await;
     scene
-        .wait_for_row("select now() >= (select ends_at from rules) and due_at is null from members")
+        .wait_for_row("select due_at is null and now() >= (select ends_at from rules) from members")
         .await;
+    assert_eq!(modify_calls(&scene).await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -184,8 +184,8 @@ def service(where, deployment, pod):
     """The Deployment of Stickymark."""
     spec = deployment["spec"]
     expect(where, spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0, "a rollout takes one away")
-    expect(where, pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS, "is killed while it drains")
-    expect(where, pod["enableServiceLinks"] is False, "gets variables that look like settings")
+    expect(where, pod.get("terminationGracePeriodSeconds", 30) > 2 * DRAIN_SECONDS, "is killed while it drains")
+    expect(where, pod.get("enableServiceLinks") is False, "gets variables that look like settings")
     main = pod["containers"][0]
     for probe, path in [("startupProbe", "/livez"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")]:
         expect(where, main[probe]["httpGet"] == {"path": path, "port": "admin"}, f"{probe} is not {path}")

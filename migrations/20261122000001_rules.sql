@@ -26,8 +26,8 @@ create table rules (
 create index rules_by_account_and_group
     on rules (account_text, group_text, account_prefix_len, group_prefix_len);
 
--- The check of the ten marks a room can hold walks the rules in the order of their rooms.
-create index rules_by_group on rules (group_text, group_prefix_len desc);
+-- The rules over one pattern of rooms, and those of them that demand certain marks.
+create index rules_by_group on rules (group_text, group_prefix_len, marks);
 
 create index rules_by_label on rules (label, id);
 
@@ -40,12 +40,34 @@ create table rule_shapes (
     constraint rule_shapes_pkey primary key (group_prefix_len, account_prefix_len)
 );
 
-create function count_rule_shapes() returns trigger language plpgsql as $$
+-- What the enabled rules demand of rooms, whoever the accounts are: a million rules for a million
+-- accounts are one row if they agree on rooms, marks and time. The check of the ten marks a room
+-- can hold reads these instead of the rules.
+create table room_demands (
+    group_text       text collate "C" not null,
+    group_prefix_len smallint not null,
+    -- Never null, so that rows have a key: infinity and -infinity stand for open ends.
+    ends_at          timestamptz not null,
+    starts_at        timestamptz not null,
+    marks            bigint[] not null,
+    rules            bigint not null,
+    constraint room_demands_pkey
+        primary key (group_text, group_prefix_len, ends_at, starts_at, marks)
+);
+
+create function count_rules() returns trigger language plpgsql as $$
 begin
     if tg_op in ('INSERT', 'UPDATE') then
         insert into rule_shapes as s (group_prefix_len, account_prefix_len, rules)
         select group_prefix_len, account_prefix_len, count(*) from added group by 1, 2
         on conflict on constraint rule_shapes_pkey do update set rules = s.rules + excluded.rules;
+
+        insert into room_demands as d
+            (group_text, group_prefix_len, ends_at, starts_at, marks, rules)
+        select group_text, group_prefix_len, coalesce(ends_at, 'infinity'),
+               coalesce(starts_at, '-infinity'), marks, count(*)
+        from added where enabled group by 1, 2, 3, 4, 5
+        on conflict on constraint room_demands_pkey do update set rules = d.rules + excluded.rules;
     end if;
     if tg_op in ('DELETE', 'UPDATE') then
         update rule_shapes s set rules = s.rules - gone.rules
@@ -54,19 +76,31 @@ begin
         where s.group_prefix_len = gone.group_prefix_len
           and s.account_prefix_len = gone.account_prefix_len;
         delete from rule_shapes where rules = 0;
+
+        update room_demands d set rules = d.rules - gone.rules
+        from (select group_text, group_prefix_len, coalesce(ends_at, 'infinity') as ends_at,
+                     coalesce(starts_at, '-infinity') as starts_at, marks, count(*) as rules
+              from removed where enabled group by 1, 2, 3, 4, 5) gone
+        where (d.group_text, d.group_prefix_len, d.ends_at, d.starts_at, d.marks)
+            = (gone.group_text, gone.group_prefix_len, gone.ends_at, gone.starts_at, gone.marks);
+        delete from room_demands d using removed r
+        where (d.group_text, d.group_prefix_len, d.ends_at, d.starts_at, d.marks)
+            = (r.group_text, r.group_prefix_len, coalesce(r.ends_at, 'infinity'),
+               coalesce(r.starts_at, '-infinity'), r.marks)
+          and d.rules = 0;
     end if;
     return null;
 end $$;
 
 create trigger rules_inserted after insert on rules
     referencing new table as added
-    for each statement execute function count_rule_shapes();
+    for each statement execute function count_rules();
 create trigger rules_updated after update on rules
     referencing old table as removed new table as added
-    for each statement execute function count_rule_shapes();
+    for each statement execute function count_rules();
 create trigger rules_deleted after delete on rules
     referencing old table as removed
-    for each statement execute function count_rule_shapes();
+    for each statement execute function count_rules();
 
 -- Who changed what, when. Kept when the rule itself is deleted. Rule writes are serialised, so
 -- the sequence is the order of the changes.

@@ -7,11 +7,14 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod database;
+#[cfg(feature = "local")]
 pub mod demo;
 pub mod domain;
 pub mod members;
 pub mod reapply;
 pub mod rules;
 pub mod service;
+#[cfg(feature = "local")]
 pub mod simulator;
 pub mod telemetry;
+pub mod version;

@@ -2,14 +2,18 @@
 //!
 //! Stopping is orderly. First readiness falls while both listeners go on answering, so that
 //! whoever routes callbacks here can turn away; then claiming ends and calls in flight finish, the
-//! callback listener closes, the inbox is written out, and last the admin listener closes. Nothing
+//! callback listener closes, the rule filter has its last look at what it held back, the inbox is
+//! written out, and last the admin listener closes. Nothing
 //! answered with 200 waits in memory when the process ends.
 
 mod intake;
+#[cfg(test)]
+mod tests;
 
 use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -18,13 +22,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState, Readiness};
-use crate::callback::{self, ANSWER_WITHIN, CallbackState, InvalidPath, Signatures};
+use crate::callback::{
+    self, ANSWER_WITHIN, CallbackState, Forward, ForwardCounts, ForwardSettings, InvalidForward,
+    InvalidPath, Signatures,
+};
 use crate::chat::{ChatClient, ChatEndpoint, InvalidEndpoint};
 use crate::clock;
-use crate::config::{ChatSettings, Settings};
+use crate::config::{CallbackSettings, ChatSettings, Settings};
 use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
 use crate::reapply::{Budget, CallRate, Pause, Worker, WorkerSettings};
-use intake::MemberIntake;
+use crate::rules::filter::{FilterSettings, Follower, RuleFilter};
+pub use intake::MemberIntake;
 
 /// How long a stopping service may take once it no longer waits for others to turn away.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -46,6 +54,12 @@ pub enum StartError {
     /// The callback path cannot be served.
     #[error(transparent)]
     Path(#[from] InvalidPath),
+    /// Callbacks cannot be forwarded.
+    #[error(transparent)]
+    Forward(#[from] InvalidForward),
+    /// Callbacks would come back for ever.
+    #[error("callback.forward_url leads back to callback.listen, {0}; give the backend's own URL")]
+    ForwardsToItself(SocketAddr),
     /// An address is taken or not ours.
     #[error("{key} = {address} cannot be listened on: {reason}")]
     Listen {
@@ -63,9 +77,12 @@ pub enum StartError {
 pub struct Service {
     callback: (TcpListener, axum::Router),
     admin: (TcpListener, axum::Router),
+    filter: RuleFilter,
+    follower: Follower,
     writer: InboxWriter,
     worker: Worker,
     readiness: Readiness,
+    forward: Option<Forward>,
     addresses: (SocketAddr, SocketAddr),
 }
 
@@ -83,13 +100,16 @@ impl Service {
             max_wait: settings.reapply.max_wait,
         };
         let (inbox, writer) = Inbox::new(pool.clone(), settling, wake.clone());
-        let callbacks = callback_router(settings, MemberIntake::new(inbox, budget.clone()))?;
-        let readiness = Readiness::default();
+        let (filter, follower) = RuleFilter::new(&pool, inbox.clone(), FilterSettings::default());
+        let forward = forward(&settings.callback).await?;
+        let intake = MemberIntake::new(inbox, filter.clone(), budget.clone());
+        let callbacks = callback_router(settings, intake, forward.clone())?;
+        let readiness = Readiness::new(pool.clone());
         let state = AdminState::new(
             pool.clone(),
             wake.clone(),
-            settings.admin.tokens.clone(),
             readiness.clone(),
+            &settings.admin.tokens,
         );
         let worker = Worker::new(WorkerSettings {
             pool,
@@ -105,10 +125,18 @@ impl Service {
             addresses: (callback.1, admin.1),
             callback: (callback.0, callbacks),
             admin: (admin.0, admin::router(state)),
+            filter,
+            follower,
             writer,
             worker,
             readiness,
+            forward,
         })
+    }
+
+    /// How forwarding goes; `None` without a backend to forward to.
+    pub fn forward_counts(&self) -> Option<Arc<ForwardCounts>> {
+        self.forward.as_ref().map(Forward::counts)
     }
 
     /// Where callbacks are taken, with the port that was bound.
@@ -121,16 +149,23 @@ impl Service {
         self.addresses.1
     }
 
+    /// The filter that spares the database callbacks about nobody's rule.
+    pub fn rule_filter(&self) -> &RuleFilter {
+        &self.filter
+    }
+
     /// Runs until `stop` resolves and the service has stopped in order. For the time that `stop`
     /// gives, readiness is down while everything still works.
     pub async fn run(self, stop: impl Future<Output = Duration>) {
-        let (claiming, answering, managing) = (
+        let (claiming, answering, following, managing) = (
+            CancellationToken::new(),
             CancellationToken::new(),
             CancellationToken::new(),
             CancellationToken::new(),
         );
         let worker = tokio::spawn(self.worker.run(claiming.clone()));
         let writer = tokio::spawn(self.writer.run());
+        let follower = tokio::spawn(self.follower.run(following.clone()));
         let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
         let admin = tokio::spawn(serve(self.admin, managing.clone()));
         let turn_away = stop.await;
@@ -142,6 +177,8 @@ impl Service {
         let stopped = tokio::time::timeout(STOP_WITHIN, async {
             ended("the worker", worker).await;
             ended("the callback listener", callbacks).await;
+            following.cancel();
+            ended("the rule filter", follower).await;
             ended("the inbox", writer).await;
             managing.cancel();
             ended("the admin listener", admin).await;
@@ -153,12 +190,28 @@ impl Service {
     }
 }
 
-fn callback_router(settings: &Settings, intake: MemberIntake) -> Result<axum::Router, StartError> {
+async fn forward(callback: &CallbackSettings) -> Result<Option<Forward>, StartError> {
+    let Some(url) = callback.forward_url.clone() else {
+        return Ok(None);
+    };
+    if callback::leads_to(&url, callback.listen).await {
+        return Err(StartError::ForwardsToItself(callback.listen));
+    }
+    let settings = ForwardSettings::new(url, callback.forward_failure);
+    Ok(Some(Forward::new(settings)?))
+}
+
+fn callback_router(
+    settings: &Settings,
+    intake: MemberIntake,
+    forward: Option<Forward>,
+) -> Result<axum::Router, StartError> {
     let callback_settings = callback::CallbackSettings {
         path: settings.callback.path.as_str().to_owned(),
         sdk_app_id: sdk_app_id(&settings.chat)?,
         signatures: Signatures::new(settings.callback.tokens.clone(), settings.callback.max_age),
         answer_within: ANSWER_WITHIN,
+        forward,
     };
     let state = CallbackState::new(callback_settings, intake, clock::system())?;
     Ok(callback::router(state))
@@ -204,6 +257,8 @@ async fn listen(
 }
 
 async fn serve((listener, router): (TcpListener, axum::Router), stop: CancellationToken) {
+    // Forwarded callbacks tell their backend whom they came from.
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = server.into_future().await {
         tracing::error!(%error, "a listener ended");

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use stickymark::simulator::{Effect, Fault};
 
+use crate::Plan;
 use crate::live::{self, BUDGET, Live};
 use crate::load::{self, Load};
 use crate::population::{self, Member};
-use crate::process::{self, Server};
+use crate::process::{self, Server, processor_time};
 use crate::report::{Goal, Report, Values};
 use crate::requests::{Order, Requests};
-use crate::{Plan, server};
+use crate::server::{self, Database};
 
 /// Distinct members of each variant.
 const MEMBERS: usize = 20_000;
@@ -28,13 +29,23 @@ struct Variant {
     key: &'static str,
     size: &'static str,
     what: String,
-    address: SocketAddr,
     members: Vec<Member>,
+    to: Target,
     per_second: Values,
     medians: Values,
     tails: Values,
+    /// Microseconds of processor time for a callback.
+    own_time: Values,
+    database_time: Values,
     /// By round, for ratios.
     rounds: Vec<f64>,
+}
+
+/// Who takes the callbacks.
+struct Target {
+    address: SocketAddr,
+    pid: u32,
+    database: Option<Database>,
 }
 
 /// Everything that runs at once.
@@ -57,7 +68,6 @@ pub async fn run(
         for variant in &mut field.variants {
             let load = variant.measure(plan).await?;
             eprintln!("    {}: {:.0}/s", variant.what, load.per_second);
-            variant.note(&load);
         }
     }
     field.write(report);
@@ -80,7 +90,13 @@ impl Field {
         if plan.has("a") {
             let bare = process::rival(None).await?;
             let what = "(a) bare handler: verifies, parses, answers".to_owned();
-            field.add("a", "", what, bare.address, population::viewers(MEMBERS));
+            field.add(
+                "a",
+                "",
+                what,
+                Target::new(&bare, None),
+                population::viewers(MEMBERS),
+            );
             field.servers.push(bare);
         }
         let chat = process::simulator().await?;
@@ -90,14 +106,14 @@ impl Field {
             let database = server.with_rules(rules).await?;
             if plan.has("b") || plan.has("c") {
                 let service = process::service(&database, &chat, BUDGET).await?;
-                let at = service.address;
+                let at = || Target::new(&service, Some(&database));
                 if plan.has("b") {
                     let what = format!("(b) no rule names him, {size} rules");
-                    field.add("b", size, what, at, population::viewers(MEMBERS));
+                    field.add("b", size, what, at(), population::viewers(MEMBERS));
                 }
                 if plan.has("c") {
                     let what = format!("(c) a rule names him, durable, {size} rules");
-                    field.add("c", size, what, at, population::named(MEMBERS, rules));
+                    field.add("c", size, what, at(), population::named(MEMBERS, rules));
                 }
                 field.servers.push(service);
             }
@@ -108,7 +124,7 @@ impl Field {
                     "d",
                     size,
                     what,
-                    plain.address,
+                    Target::new(&plain, Some(&database)),
                     population::named(MEMBERS, rules),
                 );
                 field.servers.push(plain);
@@ -120,7 +136,8 @@ impl Field {
             let members = population::named(MEMBERS, live::RULES + 1);
             live.seat(&members).await?;
             let what = "(c) durable, 100,000 rules, while marks are set again".to_owned();
-            field.add("c+", "100,000", what, live.services[0].address, members);
+            let target = Target::new(&live.services[0], Some(&live.database));
+            field.add("c+", "100,000", what, target, members);
             field.live = Some(live);
         }
         // Let what starts come to rest.
@@ -133,18 +150,20 @@ impl Field {
         key: &'static str,
         size: &'static str,
         what: String,
-        address: SocketAddr,
+        to: Target,
         members: Vec<Member>,
     ) {
         self.variants.push(Variant {
             key,
             size,
             what,
-            address,
             members,
+            to,
             per_second: Values::default(),
             medians: Values::default(),
             tails: Values::default(),
+            own_time: Values::default(),
+            database_time: Values::default(),
             rounds: Vec::new(),
         });
     }
@@ -158,6 +177,10 @@ impl Field {
             report.figure(what, "ms", variant.medians.clone(), Goal::None);
             let what = format!("{}: 99th percentile", variant.what);
             report.figure(what, "ms", variant.tails.clone(), Goal::None);
+            let what = format!("{}: processor time of the server", variant.what);
+            report.figure(what, "µs", variant.own_time.clone(), Goal::None);
+            let what = format!("{}: processor time of its database sessions", variant.what);
+            report.figure(what, "µs", variant.database_time.clone(), Goal::None);
         }
         for (_, size) in SIZES {
             for (of, to, goal) in [("b", "a", 0.9), ("c", "a", 0.4), ("c", "d", 8.0)] {
@@ -189,17 +212,43 @@ impl Field {
     }
 }
 
-impl Variant {
-    async fn measure(&self, plan: &Plan) -> anyhow::Result<Load> {
-        let requests = Requests::arrivals(&self.members, Order::Apart);
-        let warm = Duration::from_millis(500);
-        load::closed(self.address, requests, warm, plan.window).await
+impl Target {
+    fn new(server: &Server, database: Option<&Database>) -> Self {
+        Self {
+            address: server.address,
+            pid: server.pid(),
+            database: database.cloned(),
+        }
     }
 
-    fn note(&mut self, load: &Load) {
+    /// Processor time used so far by the server and by those who serve its database.
+    async fn used(&self) -> anyhow::Result<(Option<Duration>, Option<Duration>)> {
+        let backends = match &self.database {
+            Some(database) => database.backends().await?,
+            None => Vec::new(),
+        };
+        let times = backends.into_iter().map(processor_time);
+        Ok((processor_time(self.pid), times.sum()))
+    }
+}
+
+impl Variant {
+    async fn measure(&mut self, plan: &Plan) -> anyhow::Result<Load> {
+        let requests = Requests::arrivals(&self.members, Order::Apart);
+        let warm = Duration::from_millis(500);
+        let before = self.to.used().await?;
+        let load = load::closed(self.to.address, requests, warm, plan.window).await?;
+        let after = self.to.used().await?;
+        let each = |before: Option<Duration>, after: Option<Duration>| {
+            let used = after?.saturating_sub(before?);
+            Some(used.as_secs_f64() * 1e6 / load.answers as f64)
+        };
+        self.own_time.extend(each(before.0, after.0));
+        self.database_time.extend(each(before.1, after.1));
         self.per_second.push(load.per_second);
         self.medians.push(load.quantile(0.5).as_secs_f64() * 1e3);
         self.tails.push(load.quantile(0.99).as_secs_f64() * 1e3);
         self.rounds.push(load.per_second);
+        Ok(load)
     }
 }

@@ -73,7 +73,7 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
     eprintln!("\nplans of the hot statements");
     let plans = Plans::default();
     let notices =
-        filter::Targets::new().with_target("sqlx::postgres::notice", tracing::Level::INFO);
+        filter::Targets::new().with_target("sqlx::postgres::notice", tracing::Level::TRACE);
     tracing_subscriber::registry()
         .with(plans.clone().with_filter(notices))
         .try_init()?;

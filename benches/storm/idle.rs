@@ -23,7 +23,8 @@ pub async fn memory(
         (RULES, "100,000 rules", Goal::None),
         (1_000_000, "1,000,000 rules", Goal::AtMost(64.0)),
     ] {
-        let (mut idle, mut loaded) = (Values::default(), Values::default());
+        let (mut idle, mut loaded, mut took) =
+            (Values::default(), Values::default(), Values::default());
         for _ in 0..plan.rounds.min(3) {
             let live = Live::start(server, rules, 1).await?;
             sleep(Duration::from_secs(3)).await;
@@ -33,6 +34,7 @@ pub async fn memory(
                 return live.stop().await;
             };
             idle.push(memory.now);
+            took.push(service.took.as_secs_f64() * 1e3);
             press(service, rules, &live, plan).await?;
             loaded.extend(service.memory().map(|memory| memory.peak));
             live.stop().await?;

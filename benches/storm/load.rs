@@ -23,6 +23,8 @@ const OK: &[u8] = br#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#;
 pub struct Load {
     /// Answers per second in the measured time.
     pub per_second: f64,
+    /// Answers in all.
+    pub answers: usize,
     /// From the send time (in the open loop: the intended one) to the answer, sorted.
     pub latencies: Vec<Duration>,
 }
@@ -35,9 +37,10 @@ impl Load {
         self.latencies.get(place).copied().unwrap_or_default()
     }
 
-    fn new(mut latencies: Vec<Duration>, measured: Duration) -> Self {
+    fn new(mut latencies: Vec<Duration>, measured: Duration, answers: usize) -> Self {
         latencies.sort_unstable();
         Self {
+            answers,
             per_second: latencies.len() as f64 / measured.as_secs_f64(),
             latencies,
         }
@@ -112,7 +115,9 @@ pub async fn closed(
             }
         });
     }
-    Ok(Load::new(joined(tasks).await?, measured))
+    let latencies = joined(tasks).await?;
+    let answers = next.load(Ordering::Relaxed);
+    Ok(Load::new(latencies, measured, answers))
 }
 
 /// Sends each request once, over connections to all addresses in turn, as fast as answers come.
@@ -139,7 +144,8 @@ pub async fn once(addresses: &[SocketAddr], requests: Requests) -> anyhow::Resul
         });
     }
     let latencies = joined(tasks).await?;
-    Ok(Load::new(latencies, began.elapsed()))
+    let answers = latencies.len();
+    Ok(Load::new(latencies, began.elapsed(), answers))
 }
 
 /// Sends at a fixed rate, whatever the answers do. A request whose connection is still busy is late,
@@ -175,7 +181,9 @@ pub async fn open(
             anyhow::Ok(latencies)
         });
     }
-    Ok(Load::new(joined(tasks).await?, measured))
+    let latencies = joined(tasks).await?;
+    let answers = latencies.len();
+    Ok(Load::new(latencies, measured, answers))
 }
 
 async fn joined(

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use stickymark::simulator::{SAMPLE_SECRET_KEY, Simulated};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::requests::{APP, PATH, TOKEN};
 use crate::server::Database;
@@ -15,11 +18,17 @@ use crate::server::Database;
 /// The program as `cargo bench` built it.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stickymark");
 
+/// What the service says when its rule filter is in force.
+const RULES_READ: &str = "the rule filter has read the rules";
+const START_WITHIN: Duration = Duration::from_secs(60);
+
 /// A process that listens.
 pub struct Server {
     child: Child,
     /// Where it takes requests; the service: callbacks.
     pub address: SocketAddr,
+    /// From its start until it was in full order; the service: until it knew all rules.
+    pub took: Duration,
 }
 
 /// Resident memory in MB of 1,000,000 bytes.
@@ -29,7 +38,7 @@ pub struct Memory {
     pub peak: f64,
 }
 
-/// `stickymark serve` on a database, with its default settings.
+/// `stickymark serve` on a database, with its default settings, when it has read the rules.
 pub async fn service(
     database: &Database,
     chat: &Server,
@@ -55,11 +64,35 @@ pub async fn service(
         ("CALLBACK__TOKENS", TOKEN),
         ("ADMIN__LISTEN", &free()?.to_string()),
         ("RESYNC__INTERVAL", "0s"),
-        ("LOG__FILTER", "error"),
+        ("LOG__FILTER", "error,stickymark::rules::filter=info"),
     ] {
         command.env(format!("STICKYMARK__{key}"), value);
     }
-    Server::spawn(command, address).await
+    command.stderr(Stdio::piped());
+    let mut server = Server::spawn(command, address).await?;
+    let lines = server.child.stderr.take().context("its standard error")?;
+    let (said, rules_read) = oneshot::channel();
+    let began = Instant::now();
+    tokio::spawn(pass_on(lines, said));
+    timeout(START_WITHIN, rules_read)
+        .await
+        .context("the service does not read its rules")??;
+    server.took += began.elapsed();
+    Ok(server)
+}
+
+/// Passes the log on, and says when the rules are read.
+async fn pass_on(stderr: ChildStderr, said: oneshot::Sender<()>) {
+    let mut lines = BufReader::new(stderr).lines();
+    let mut said = Some(said);
+    while let Ok(Some(line)) = lines.next_line().await {
+        if !line.contains(RULES_READ) {
+            eprintln!("{line}");
+        } else if let Some(said) = said.take() {
+            // Whoever waited may have given up.
+            let _ = said.send(());
+        }
+    }
 }
 
 /// `stickymark simulate`, answering after 5 ms.
@@ -89,17 +122,22 @@ impl Server {
             .kill_on_drop(true)
             .spawn()
             .context("starting a server")?;
-        let mut server = Self { child, address };
         let began = Instant::now();
+        let mut server = Self {
+            child,
+            address,
+            took: Duration::ZERO,
+        };
         while TcpStream::connect(address).await.is_err() {
             if let Some(status) = server.child.try_wait()? {
                 bail!("a server ended at its start with {status}");
             }
-            if began.elapsed() > Duration::from_secs(60) {
+            if began.elapsed() > START_WITHIN {
                 bail!("a server does not listen");
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        server.took = began.elapsed();
         Ok(server)
     }
 
@@ -128,11 +166,26 @@ impl Server {
         })
     }
 
+    /// Its number in the system.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_default()
+    }
+
     /// Ends it and waits for that.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.child.kill().await?;
         Ok(())
     }
+}
+
+/// Processor time that a process has used; none where the system does not tell.
+pub fn processor_time(pid: u32) -> Option<Duration> {
+    /// Linux counts in hundredths of a second, whatever its clock does.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u32>().ok();
+    Some(TICK * (ticks()? + ticks()?))
 }
 
 fn free() -> anyhow::Result<SocketAddr> {

@@ -160,7 +160,7 @@ impl Row {
         let Values(values) = &self.values;
         let number = |value: f64| match self.unit {
             "" => format!("{value:.2}"),
-            "ms" | "MB" => format!("{value:.1} {}", self.unit),
+            "ms" | "MB" | "µs" => format!("{value:.1} {}", self.unit),
             unit => format!("{} {unit}", thousands(value)),
         };
         let judged = |worst: f64| match self.judged {

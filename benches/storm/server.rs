@@ -164,6 +164,16 @@ impl Database {
         Ok(())
     }
 
+    /// The processes that serve the connections to it.
+    pub async fn backends(&self) -> anyhow::Result<Vec<u32>> {
+        let pids: Vec<i32> = sqlx::query_scalar(
+            "select pid from pg_stat_activity where datname = current_database()",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(pids.into_iter().map(i32::unsigned_abs).collect())
+    }
+
     /// Whether some member waits for a call.
     pub async fn somebody_waits(&self) -> anyhow::Result<bool> {
         let query = "select exists (select from members where pending_since is not null)";

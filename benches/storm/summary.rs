@@ -53,8 +53,15 @@ fn machine() -> String {
             format!(", {:.0} GB", kilobytes / 1e6)
         });
     let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let load = load
+        .split_whitespace()
+        .next()
+        .map_or_else(String::new, |load| {
+            format!("; before it began, {load} processes wanted a core (load average)")
+        });
     format!(
-        "{cores} cores ({model}){memory}, {} {}",
+        "{cores} cores ({model}){memory}, {} {}{load}",
         std::env::consts::OS,
         kernel.trim()
     )

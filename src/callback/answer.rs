@@ -4,8 +4,6 @@
 //! most those that it waited for in vain.
 //! Source: <https://www.tencentcloud.com/document/product/1047/34354>.
 
-use std::borrow::Cow;
-
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
@@ -49,6 +47,8 @@ pub(super) enum Refusal {
     NotStored(#[from] NotStored),
     #[error("the events are not stored yet; they will be")]
     NotStoredYet,
+    #[error("this callback was forwarded before; callback.forward_url leads back here")]
+    Loop,
 }
 
 impl Refusal {
@@ -63,6 +63,7 @@ impl Refusal {
             }
             Self::BrokenOff | Self::Unreadable(_) => StatusCode::BAD_REQUEST,
             Self::NotStored(_) | Self::NotStoredYet => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Loop => StatusCode::LOOP_DETECTED,
         }
     }
 }
@@ -72,18 +73,22 @@ impl Refusal {
 struct Fail {
     action_status: &'static str,
     error_code: u8,
-    error_info: Cow<'static, str>,
+    error_info: String,
+}
+
+/// The callback failed.
+pub(super) fn fail(status: StatusCode, error_info: String) -> Response {
+    let fail = Fail {
+        action_status: "FAIL",
+        error_code: 1,
+        error_info,
+    };
+    (status, axum::Json(fail)).into_response()
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let error_info = self.to_string().into();
-        let fail = Fail {
-            action_status: "FAIL",
-            error_code: 1,
-            error_info,
-        };
-        let mut response = (self.status(), axum::Json(fail)).into_response();
+        let mut response = fail(self.status(), self.to_string());
         let headers = response.headers_mut();
         match self {
             Self::OtherMethod => {

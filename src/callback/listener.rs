@@ -2,7 +2,12 @@
 //!
 //! Chat waits 2 s. What is not stored 1.8 s after the request came is answered with 503, while the
 //! intake goes on storing it. This is the hot path: the query is read without building a map and
-//! the body in place, and nothing is spawned.
+//! the body in place, and without forwarding nothing is spawned.
+//!
+//! With forwarding, the backend gets every callback that proved its origin and is JSON, while we
+//! store what it says. Chat is answered when both are done: with the backend's answer, unless we
+//! must refuse, for a 503 of ours says that an event is not safe, while the backend's answer to a
+//! member event moves nothing in Chat.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -20,9 +25,10 @@ use url::form_urlencoded;
 
 use super::answer::{self, Refusal};
 use super::body;
+use super::forward::{self, Forward};
 use super::intake::{Intake, NotStored};
 use super::signature::Signatures;
-use super::wire::{self, Callback};
+use super::wire::{self, Callback, Unreadable};
 use crate::clock::Clock;
 
 /// When a callback is answered at the latest. Chat waits 2 s:
@@ -40,6 +46,8 @@ pub struct CallbackSettings {
     pub signatures: Signatures,
     /// When a callback is answered at the latest; [`ANSWER_WITHIN`] outside tests.
     pub answer_within: Duration,
+    /// Passes callbacks on to an existing backend.
+    pub forward: Option<Forward>,
 }
 
 /// A path that no request can have.
@@ -60,6 +68,7 @@ struct Shared<I> {
     sdk_app_id: String,
     signatures: Signatures,
     answer_within: Duration,
+    forward: Option<Forward>,
     intake: I,
     clock: Clock,
     last_warning: AtomicI64,
@@ -88,6 +97,7 @@ impl<I: Intake> CallbackState<I> {
             sdk_app_id: settings.sdk_app_id.to_string(),
             signatures: settings.signatures,
             answer_within: settings.answer_within,
+            forward: settings.forward,
             intake,
             clock,
             last_warning: AtomicI64::new(i64::MIN),
@@ -106,7 +116,7 @@ pub fn router<I: Intake>(state: CallbackState<I>) -> Router {
 
 async fn handle<I: Intake>(State(state): State<CallbackState<I>>, request: Request) -> Response {
     match state.shared.take(request).await {
-        Ok(()) => answer::ok(),
+        Ok(answer) => answer,
         Err(refusal) => {
             state.shared.log(&refusal);
             refusal.into_response()
@@ -115,14 +125,18 @@ async fn handle<I: Intake>(State(state): State<CallbackState<I>>, request: Reque
 }
 
 impl<I: Intake> Shared<I> {
-    async fn take(&self, request: Request) -> Result<(), Refusal> {
-        let deadline = Instant::now() + self.answer_within;
+    async fn take(&self, request: Request) -> Result<Response, Refusal> {
+        let arrived = Instant::now();
+        let deadline = arrived + self.answer_within;
         let (head, body) = request.into_parts();
         if !bool::from(head.uri.path().as_bytes().ct_eq(self.path.as_bytes())) {
             return Err(Refusal::OtherPath);
         }
         if head.method != Method::POST {
             return Err(Refusal::OtherMethod);
+        }
+        if self.forward.is_some() && forward::has_been_forwarded(&head.headers) {
+            return Err(Refusal::Loop);
         }
         let body = timeout_at(deadline, body::read(body))
             .await
@@ -134,9 +148,19 @@ impl<I: Intake> Shared<I> {
         let now = (self.clock)();
         self.signatures
             .check(query.sign.as_deref(), query.request_time.as_deref(), now)?;
-        let callback = wire::parse(&body, query.command.as_deref().unwrap_or_default(), now)?;
-        drop(body);
-        self.hand_over(callback, deadline).await
+        let callback = wire::parse(&body, query.command.as_deref().unwrap_or_default(), now);
+        if let Err(unreadable @ (Unreadable::NotJson(_) | Unreadable::CommandsDiffer)) = callback {
+            return Err(unreadable.into());
+        }
+        // A field that we cannot read may well mean something to the backend.
+        let Some(forward) = &self.forward else {
+            drop(body);
+            self.hand_over(callback?, deadline).await?;
+            return Ok(answer::ok());
+        };
+        let taking = async { self.hand_over(callback?, deadline).await };
+        let (taken, answer) = tokio::join!(taking, forward.answer(head, body, arrived));
+        taken.map(|()| answer)
     }
 
     async fn hand_over(&self, callback: Callback, deadline: Instant) -> Result<(), Refusal> {

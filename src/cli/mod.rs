@@ -11,12 +11,15 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigError, Settings};
+use crate::database::DatabaseError;
 use crate::service::StartError;
+use crate::version;
+#[cfg(feature = "local")]
 use crate::{demo, simulator};
 
 /// Keeps member marks of Tencent Cloud Chat live rooms in place.
 #[derive(Debug, Parser)]
-#[command(name = "stickymark", version, about, propagate_version = true)]
+#[command(name = "stickymark", version = version::FULL, about, propagate_version = true)]
 struct Arguments {
     /// TOML file with settings; environment variables STICKYMARK__SECTION__KEY win over it.
     #[arg(long, global = true, env = "STICKYMARK_CONFIG", value_name = "FILE")]
@@ -30,8 +33,10 @@ enum Command {
     /// Run the service: callback listener, admin listener, worker.
     Serve(serve::Arguments),
     /// Show the whole product at work on this machine, against a simulated Chat.
+    #[cfg(feature = "local")]
     Demo(demo::Arguments),
     /// Run only the simulated Chat server.
+    #[cfg(feature = "local")]
     Simulate(simulator::Command),
     /// Apply pending database migrations and exit.
     Migrate,
@@ -72,7 +77,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = arguments.config;
     match arguments.command {
         Command::Serve(arguments) => serve::run(settings(config)?, arguments).await,
+        #[cfg(feature = "local")]
         Command::Demo(arguments) => demo::run(arguments).await,
+        #[cfg(feature = "local")]
         Command::Simulate(arguments) => simulator::run(arguments).await,
         Command::Migrate => small::migrate(&settings(config)?).await,
         Command::UserSig(arguments) => small::user_sig(&settings(config)?, &arguments),
@@ -95,13 +102,21 @@ fn report(error: &anyhow::Error) {
 fn status(error: &anyhow::Error) -> ExitCode {
     let callers = error.is::<ConfigError>()
         || error.is::<Usage>()
+        || is_without_url(error)
         || matches!(
             error.downcast_ref(),
-            Some(StartError::Missing { .. } | StartError::Path(_))
+            Some(
+                StartError::Missing { .. } | StartError::Path(_) | StartError::ForwardsToItself(_)
+            )
         );
     if callers {
         ExitCode::from(2)
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Whether `database.url` is missing in a build that cannot do without.
+fn is_without_url(error: &anyhow::Error) -> bool {
+    cfg!(not(feature = "local")) && matches!(error.downcast_ref(), Some(DatabaseError::Local(_)))
 }

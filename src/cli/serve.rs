@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::config::Settings;
 use crate::database::Database;
 use crate::service::Service;
-use crate::telemetry;
+use crate::{telemetry, version};
 
 /// After SIGTERM the service goes on answering this long, until every router has seen that it is
 /// not ready any more. A person who presses Ctrl-C does not wait for that.
@@ -40,7 +40,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     tracing::info!(
         callbacks = %service.callback_address(),
         admin = %service.admin_address(),
-        version = env!("CARGO_PKG_VERSION"),
+        version = version::FULL,
         "listening"
     );
     service.run(signals.first()).await;

@@ -8,7 +8,11 @@ use humantime::format_duration;
 use secrecy::ExposeSecret;
 use url::{Host, Url};
 
+use crate::callback::ForwardFailure;
+
 use super::{ConfigError, Problems, Settings};
+#[cfg(not(feature = "local"))]
+use crate::database::local::LocalError;
 
 impl Settings {
     /// Checks what `serve` needs beyond settings that are right: an application to serve, and no
@@ -31,6 +35,10 @@ impl Settings {
                 (STICKYMARK__CHAT__SECRET_KEY, or …_FILE for a file that holds it)"
                     .to_owned(),
             );
+        }
+        #[cfg(not(feature = "local"))]
+        if self.database.url.is_none() {
+            problems.push(LocalError::NotInThisBuild.to_string());
         }
         if !self.admin.is_loopback() && self.admin.tokens.is_empty() {
             problems.push(format!(
@@ -152,6 +160,10 @@ impl Settings {
             "callback.max_age is above 5m: a callback that somebody overheard can be repeated \
              that long"
                 .into(),
+        );
+        warn(
+            callback.forward_url.is_none() && callback.forward_failure != ForwardFailure::Ok,
+            "callback.forward_failure has no effect without callback.forward_url".into(),
         );
         for token in &self.admin.tokens {
             warn(

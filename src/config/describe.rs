@@ -84,6 +84,10 @@ impl Settings {
                 format_duration(callback.max_age).to_string(),
             ),
             ("callback.forward_url", forward_url),
+            (
+                "callback.forward_failure",
+                callback.forward_failure.name().to_owned(),
+            ),
             ("admin.listen", admin.listen.to_string()),
             ("admin.tokens", format!("[{}]", tokens.join(", "))),
         ]

@@ -15,6 +15,7 @@ use url::Url;
 
 use super::reader::{Complaint, text};
 use super::settings::{CallbackPath, LogFormat};
+use crate::callback::ForwardFailure;
 use crate::chat::Region;
 use crate::domain::Account;
 
@@ -138,6 +139,16 @@ pub(super) fn callback_path(text: &str) -> Result<CallbackPath, Complaint> {
         return Err(format!("has {} bytes; give at most 255", text.len()));
     }
     Ok(CallbackPath(text.to_owned()))
+}
+
+pub(super) fn forward_failure(text: &str) -> Result<ForwardFailure, Complaint> {
+    ForwardFailure::ALL
+        .into_iter()
+        .find(|answer| answer.name() == text)
+        .ok_or_else(|| {
+            let names = ForwardFailure::ALL.map(ForwardFailure::name).join(" or ");
+            format!("{text:?} is no answer; give {names}")
+        })
 }
 
 pub(super) fn secret(text: &str) -> Result<SecretString, Complaint> {

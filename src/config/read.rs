@@ -84,12 +84,14 @@ fn callback(reader: &mut Reader) -> Option<CallbackSettings> {
         parse::duration(t, Duration::from_secs(1), DAY)
     });
     let forward_url = reader.optional("callback.forward_url", parse::http_url);
+    let forward_failure = reader.value("callback.forward_failure", parse::forward_failure);
     Some(CallbackSettings {
         listen: listen?,
         path: path?,
         tokens,
         max_age: max_age?,
         forward_url,
+        forward_failure: forward_failure?,
     })
 }
 

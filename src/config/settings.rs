@@ -9,6 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::callback::ForwardFailure;
 use crate::chat::Region;
 use crate::domain::Account;
 
@@ -63,6 +64,8 @@ pub struct CallbackSettings {
     pub max_age: Duration,
     /// A backend that goes on receiving every callback: http or https, no query.
     pub forward_url: Option<Url>,
+    /// What Chat is answered when that backend gives no proper answer.
+    pub forward_failure: ForwardFailure,
 }
 
 /// Path of the callback URL: begins with `/`, made of unreserved characters, so that it needs no
@@ -185,6 +188,7 @@ impl fmt::Debug for CallbackSettings {
             .field("tokens", &self.tokens)
             .field("max_age", &self.max_age)
             .field("forward_url", &forward_url)
+            .field("forward_failure", &self.forward_failure)
             .finish()
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::callback::ForwardFailure;
 
 const NOTHING: [(&str, &str); 0] = [];
 
@@ -51,6 +52,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.callback.path.as_str(), "/callback");
     assert_eq!(settings.callback.max_age, Duration::from_secs(60));
     assert!(settings.callback.tokens.is_empty() && settings.callback.forward_url.is_none());
+    assert_eq!(settings.callback.forward_failure, ForwardFailure::Ok);
     assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:8081");
     assert!(settings.admin.tokens.is_empty());
     assert!(settings.database.url.is_none());
@@ -128,6 +130,7 @@ fn every_key_can_be_set_in_the_environment() {
             "STICKYMARK__CALLBACK__FORWARD_URL",
             "https://backend.example/im",
         ),
+        ("STICKYMARK__CALLBACK__FORWARD_FAILURE", "fail"),
         ("STICKYMARK__ADMIN__LISTEN", "0.0.0.0:81"),
         (
             "STICKYMARK__ADMIN__TOKENS",
@@ -153,6 +156,7 @@ fn every_key_can_be_set_in_the_environment() {
         .map(|t| t.expose_secret())
         .collect();
     assert_eq!(tokens, ["old-token", "new-token"]);
+    assert_eq!(settings.callback.forward_failure, ForwardFailure::Fail);
     let [ci, eyes] = &settings.admin.tokens[..] else {
         panic!("two tokens")
     };
@@ -322,6 +326,9 @@ fn values_out_of_their_limits_are_refused() {
         ("CALLBACK__TOKENS", "a,,b", "entry 2: is empty"),
         ("CALLBACK__MAX_AGE", "0s", "out of range"),
         ("CALLBACK__FORWARD_URL", "https://x/?y", "no query"),
+        ("CALLBACK__FORWARD_URL", "https://u:p@x/", "no user"),
+        ("CALLBACK__FORWARD_FAILURE", "retry", "give ok or fail"),
+        ("CALLBACK__FORWARD_FAILURE", "", "give ok or fail"),
         ("ADMIN__LISTEN", "localhost:1", "IP and port"),
         ("ADMIN__TOKENS", "ci:editor", "three parts"),
         ("ADMIN__TOKENS", "c i:editor:12345678", "the name must be"),
@@ -454,6 +461,7 @@ fn risky_settings_are_warned_about_and_safe_ones_are_not() {
         ("STICKYMARK__CHAT__BASE_URL", "http://chat.example"),
         ("STICKYMARK__CHAT__CALLS_PER_SECOND", "200"),
         ("STICKYMARK__CALLBACK__MAX_AGE", "1h"),
+        ("STICKYMARK__CALLBACK__FORWARD_FAILURE", "fail"),
         ("STICKYMARK__ADMIN__TOKENS", "ci:editor:12345678"),
         ("STICKYMARK__RESYNC__INTERVAL", "0s"),
     ])
@@ -462,6 +470,7 @@ fn risky_settings_are_warned_about_and_safe_ones_are_not() {
     for key in [
         "callback.tokens",
         "callback.max_age",
+        "callback.forward_failure",
         "admin.tokens",
         "chat.base_url",
         "chat.secret_key",
@@ -516,6 +525,8 @@ fn secrets_show_up_nowhere() {
         ("ADMIN__TOKENS", "ci:editor:hid den"),
         ("DATABASE__URL", "postgres://u:hidden@:port/x"),
         ("DATABASE__URL", "hidden"),
+        ("CALLBACK__FORWARD_URL", "https://u:hidden@x/hidden"),
+        ("CALLBACK__FORWARD_URL", "https://x/hidden?hidden"),
     ] {
         let problem = problem(&format!("STICKYMARK__{variable}"), value);
         assert!(!problem.contains("hid"), "{problem}");

@@ -5,6 +5,7 @@
 //! PostgreSQL's own `synchronous_commit`, because an answered callback must be on disk.
 
 mod error;
+#[cfg_attr(not(feature = "local"), path = "no_local.rs")]
 pub mod local;
 
 use std::str::FromStr;

@@ -1,10 +1,124 @@
-//! The demo.
+//! The demo: the whole product on one machine, in a show of some twelve seconds.
+//!
+//! Database, simulated Chat and service are the real ones and talk over real sockets. A screenplay
+//! moves the members; what they lose and get back is read from the simulated Chat alone, and the
+//! verdict is worked out from the screenplay's rules without the service's help.
+
+mod house;
+mod invitation;
+mod ledger;
+mod operator;
+mod script;
+mod show;
+mod stage;
+mod summary;
+mod timeline;
+mod watch;
+
+use std::io::Stdout;
+use std::process;
+
+use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{LogFormat, LogSettings};
+use crate::telemetry;
+use show::Show;
+use stage::Stage;
+use timeline::Timeline;
+
+/// Plain by default: what the hiccup makes the worker say, and where root's database went, are told
+/// by the show itself.
+const QUIET: &str = "warn,stickymark::reapply=error,stickymark::database=error";
+const VERBOSE: &str = "info";
 
 /// Arguments of the demo.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Play the show, print the summary and exit: 0 only if every mark that a rule demands was
+    /// restored.
+    #[arg(long)]
+    once: bool,
+    /// Write the service's logs to standard error.
+    #[arg(long, short)]
+    verbose: bool,
+}
 
-/// Runs it.
-pub async fn run(_: Arguments) -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
+/// Runs it. Ctrl-C and SIGTERM end it in order.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    telemetry::init(&LogSettings {
+        format: LogFormat::Text,
+        filter: if arguments.verbose { VERBOSE } else { QUIET }.to_owned(),
+    })?;
+    let stop = stop_on_signal()?;
+    let mut timeline = Timeline::new();
+    timeline.say("Setting the stage …")?;
+    let Some(stage) = stop.run_until_cancelled(Stage::set()).await else {
+        return interrupted(arguments.once);
+    };
+    let stage = stage?;
+    let shown = stop.run_until_cancelled(perform(&stage, &mut timeline, arguments.once));
+    let shown = shown.await;
+    let struck = stage.strike().await;
+    match shown {
+        Some(shown) => shown?,
+        None => {
+            timeline.say("\nStopped.")?;
+            struck?;
+            return interrupted(arguments.once);
+        }
+    }
+    struck
+}
+
+async fn perform(stage: &Stage, timeline: &mut Timeline<Stdout>, once: bool) -> anyhow::Result<()> {
+    timeline.say(&invitation::places(&stage.places))?;
+    timeline.say(&format!("\n{}", invitation::rules()))?;
+    let mut show = Show::open(stage, timeline).await?;
+    let summary = show.play().await?;
+    show.close(&summary)?;
+    let complaints = summary.complaints();
+    if once && !complaints.is_empty() {
+        bail!(
+            "{}\nnot every mark is as the rules demand; --verbose shows the logs",
+            complaints.join("\n")
+        );
+    }
+    if once {
+        return Ok(());
+    }
+    show.say(&invitation::lines(&stage.places))?;
+    show.go_on().await
+}
+
+/// Cancelled by the first signal; the second ends the process at once.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    let cannot = "signals cannot be listened for";
+    let mut interrupt = signal(SignalKind::interrupt()).context(cannot)?;
+    let mut terminate = signal(SignalKind::terminate()).context(cannot)?;
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if first {
+                told.cancel();
+            } else {
+                process::exit(1);
+            }
+        }
+    });
+    Ok(stop)
+}
+
+/// To be stopped is the end that the demo waits for, but `--once` promised a verdict.
+fn interrupted(once: bool) -> anyhow::Result<()> {
+    if once {
+        bail!("stopped before the end of the show");
+    }
+    Ok(())
 }

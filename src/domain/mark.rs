@@ -21,7 +21,7 @@ pub struct Mark(u32);
 pub type MarkSet = BTreeSet<Mark>;
 
 /// The marks of one rule: 1 to 10 distinct marks, sorted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Marks(MarkSet);
 
 /// A number that is no mark.

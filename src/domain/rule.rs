@@ -44,7 +44,7 @@ impl fmt::Display for RuleId {
 }
 
 /// When a rule holds: from `starts_at` (included) to `ends_at` (excluded); open where `None`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Window {
     /// First moment, or since ever.
     pub starts_at: Option<DateTime<Utc>>,

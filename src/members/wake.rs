@@ -1,7 +1,7 @@
 //! Tells the worker of this replica that a member is due, without a round through Postgres.
 //!
 //! A hint only: what is due stands in the database, and a worker that heard nothing looks there
-//! once a second. The earliest moment said since the last look is kept, so a hint given while the
+//! every two seconds. The earliest moment said since the last look is kept, so a hint given while the
 //! worker is busy is not lost.
 
 use std::sync::{Arc, Mutex, PoisonError};

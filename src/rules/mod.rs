@@ -1,9 +1,24 @@
 //! Mark rules: kept in Postgres, changed over REST, matched against members.
 //!
-//! SQL stands in the store files alone (`store`, `apply`, `history`, `matching`, `limits::stream`).
-//! Writes of rules are serialised, and whatever a write means for members is committed with it.
+//! SQL stands in `table`, `list`, `history`, `matching`, `filter::store` and
+//! `limits::stream` alone. Writes of rules
+//! take their turn, and whatever a write means for the history and for members is committed with it.
 
+pub mod api;
+mod apply;
+mod etag;
+pub mod filter;
+mod history;
+pub mod limits;
+mod list;
 mod matching;
 mod row;
+mod store;
+mod table;
+pub mod wire;
 
+pub use etag::{ETag, InvalidTags, Precondition};
+pub use history::{Action, HistoryEntry};
+pub use list::Filter;
 pub use matching::{Matched, matching_rules};
+pub use store::{Author, Rules, WriteError, Written};

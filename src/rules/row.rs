@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::{Mark, Marks, Pattern, Rule, RuleDraft, RuleId, Window};
+use crate::domain::{Mark, MarkSet, Marks, Pattern, Rule, RuleDraft, RuleId, Window};
 
 /// All columns of `rules`.
 pub(super) struct RuleRow {
@@ -54,6 +54,12 @@ impl TryFrom<RuleRow> for Rule {
 pub(super) fn marks_of(numbers: &[i64]) -> Result<Marks, sqlx::Error> {
     let marks: Result<Vec<Mark>, _> = numbers.iter().copied().map(Mark::parse).collect();
     Marks::new(marks.map_err(corrupt)?).map_err(corrupt)
+}
+
+/// Marks as the text of a Postgres array.
+pub(super) fn array_text(marks: &MarkSet) -> String {
+    let numbers: Vec<String> = marks.iter().map(ToString::to_string).collect();
+    format!("{{{}}}", numbers.join(","))
 }
 
 /// A value in the database that is none of the domain's.

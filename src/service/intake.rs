@@ -1,20 +1,28 @@
-//! Where the callback listener meets the members: events go to the inbox, alerts to the budget.
+//! Where the callback listener meets the members: events that some rule may concern go to the
+//! inbox, alerts to the budget.
 
 use crate::callback::{Intake, NotStored, RequestOverLimit};
 use crate::domain::{EventTime, GroupId, MemberEvent};
 use crate::members::{Inbox, News, NotTaken};
 use crate::reapply::Budget;
+use crate::rules::filter::RuleFilter;
 
-/// Hands news to the inbox of this replica.
+/// Hands news to the inbox of this replica, except that of members whom no rule names.
 #[derive(Debug)]
-pub(super) struct MemberIntake {
+pub struct MemberIntake {
     inbox: Inbox,
+    filter: RuleFilter,
     budget: Budget,
 }
 
 impl MemberIntake {
-    pub(super) fn new(inbox: Inbox, budget: Budget) -> Self {
-        Self { inbox, budget }
+    /// An intake; the filter may look at events late and hands those to the same inbox.
+    pub fn new(inbox: Inbox, filter: RuleFilter, budget: Budget) -> Self {
+        Self {
+            inbox,
+            filter,
+            budget,
+        }
     }
 
     async fn store(&self, news: News) -> Result<(), NotStored> {
@@ -27,9 +35,14 @@ impl MemberIntake {
 
 impl Intake for MemberIntake {
     async fn record(&self, events: Vec<MemberEvent>) -> Result<(), NotStored> {
+        let events = self.filter.named(events);
+        if events.is_empty() {
+            return Ok(());
+        }
         self.store(News::Members(events)).await
     }
 
+    /// Always written: it happens once a room, and rows may outlive their rules.
     async fn room_destroyed(&self, group: GroupId, at: Option<EventTime>) -> Result<(), NotStored> {
         self.store(News::RoomDestroyed(group, at)).await
     }

@@ -7,6 +7,11 @@
 )]
 
 mod database;
+mod demo;
+mod filter;
 mod local_database;
+mod marks;
 mod members;
+mod rules_api;
+mod rules_limits;
 mod support;

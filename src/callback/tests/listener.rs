@@ -18,28 +18,28 @@ use crate::callback::{
 };
 use crate::domain::{EventTime, GroupId, MemberEvent};
 
-const NOW: i64 = 1_760_000_000;
-const JOIN: &str = "Group.CallbackAfterNewMemberJoin";
-const PATH: &str = "/callback/s3cret";
+pub(super) const NOW: i64 = 1_760_000_000;
+pub(super) const JOIN: &str = "Group.CallbackAfterNewMemberJoin";
+pub(super) const PATH: &str = "/callback/s3cret";
 
 /// Everything that was stored.
 #[derive(Debug, Default, Clone, PartialEq)]
-struct Stored {
-    events: Vec<MemberEvent>,
+pub(super) struct Stored {
+    pub(super) events: Vec<MemberEvent>,
     destroyed: Vec<(GroupId, Option<EventTime>)>,
     alerts: Vec<RequestOverLimit>,
 }
 
 /// Takes events at once and stores them in tasks of its own as soon as its gate is open.
-struct Recorder {
+pub(super) struct Recorder {
     taken: watch::Sender<usize>,
-    open: watch::Sender<bool>,
-    stored: Arc<watch::Sender<Stored>>,
-    refusal: Mutex<Option<NotStored>>,
+    pub(super) open: watch::Sender<bool>,
+    pub(super) stored: Arc<watch::Sender<Stored>>,
+    pub(super) refusal: Mutex<Option<NotStored>>,
 }
 
 impl Recorder {
-    fn new(open: bool) -> Arc<Self> {
+    pub(super) fn new(open: bool) -> Arc<Self> {
         Arc::new(Self {
             taken: watch::Sender::new(0),
             open: watch::Sender::new(open),
@@ -48,7 +48,7 @@ impl Recorder {
         })
     }
 
-    fn stored(&self) -> Stored {
+    pub(super) fn stored(&self) -> Stored {
         self.stored.borrow().clone()
     }
 
@@ -127,17 +127,18 @@ impl Listener {
     }
 }
 
-fn settings(path: &str, tokens: &[&str], answer_within: Duration) -> CallbackSettings {
+pub(super) fn settings(path: &str, tokens: &[&str], answer_within: Duration) -> CallbackSettings {
     let tokens = tokens.iter().map(|token| (*token).into()).collect();
     CallbackSettings {
         path: path.to_owned(),
         sdk_app_id: 1_400_000_000,
         signatures: Signatures::new(tokens, Duration::from_secs(60)),
         answer_within,
+        forward: None,
     }
 }
 
-fn query_with(app: &str, command: &str, token: &str, time: i64) -> String {
+pub(super) fn query_with(app: &str, command: &str, token: &str, time: i64) -> String {
     let sign = hex::encode(Sha256::digest(format!("{token}{time}")));
     format!(
         "SdkAppid={app}&CallbackCommand={command}&contenttype=json&ClientIP=203.0.113.7\
@@ -145,17 +146,17 @@ fn query_with(app: &str, command: &str, token: &str, time: i64) -> String {
     )
 }
 
-fn signed_query(command: &str) -> String {
+pub(super) fn signed_query(command: &str) -> String {
     query_with("1400000000", command, "token", NOW)
 }
 
-fn join() -> Value {
+pub(super) fn join() -> Value {
     json!({"CallbackCommand": JOIN, "GroupId": "room-7", "Type": "AVChatRoom", "JoinType": "Apply",
         "Operator_Account": "alice", "NewMemberList": [{"Member_Account": "alice"}],
         "EventTime": NOW * 1000})
 }
 
-async fn assert_ok(response: Response) {
+pub(super) async fn assert_ok(response: Response) {
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["content-type"], "application/json");
     let body = response.text().await.unwrap();
@@ -166,7 +167,7 @@ async fn assert_ok(response: Response) {
 }
 
 /// The status, the shape, and what the reason says.
-async fn assert_refused(response: Response, status: StatusCode, says: &str) {
+pub(super) async fn assert_refused(response: Response, status: StatusCode, says: &str) {
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()["content-type"], "application/json");
     let body: Value = response.json().await.unwrap();

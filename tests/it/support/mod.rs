@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod database;
+pub mod stage;
 
 use sqlx::PgPool;
 use stickymark::domain::{Account, GroupId, Pattern};

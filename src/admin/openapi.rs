@@ -1,0 +1,100 @@
+//! The OpenAPI 3.1 document: made from the handlers, and what they share.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    Components, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
+    Response, ResponseBuilder,
+};
+use utoipa::{IntoResponses, PartialSchema, ToSchema};
+
+use super::problem::ProblemDetails;
+
+/// The document without paths.
+pub(super) fn frame() -> OpenApi {
+    let mut schemas = vec![(
+        ProblemDetails::name().into_owned(),
+        ProblemDetails::schema(),
+    )];
+    ProblemDetails::schemas(&mut schemas);
+    let mut components = Components::new();
+    components.schemas.extend(schemas);
+    components.add_security_scheme(
+        "token",
+        SecurityScheme::Http(
+            HttpBuilder::new()
+                .scheme(HttpAuthScheme::Bearer)
+                .description(Some(
+                    "A secret of admin.tokens. Where no tokens are configured (loopback only), \
+                     none is needed.",
+                ))
+                .build(),
+        ),
+    );
+    OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title("Stickymark")
+                .version(env!("CARGO_PKG_VERSION"))
+                .description(Some(
+                    "The management API: rules of marks, and the state of the service.",
+                ))
+                .license(Some(
+                    LicenseBuilder::new()
+                        .name("Apache-2.0")
+                        .identifier(Some("Apache-2.0"))
+                        .build(),
+                ))
+                .build(),
+        )
+        .components(Some(components))
+        .security(Some([SecurityRequirement::new(
+            "token",
+            Vec::<String>::new(),
+        )]))
+        .build()
+}
+
+/// Problems that any request below `/v1` can meet.
+pub struct CommonProblems;
+
+impl IntoResponses for CommonProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems([
+            (400, "A parameter, a header or the JSON is wrong."),
+            (401, "No token, or one that is not known."),
+            (403, "The token does not allow it, or another origin calls."),
+            (500, "A fault of the service."),
+            (503, "The database did not answer in time; see Retry-After."),
+        ])
+    }
+}
+
+/// Problems of a request with a body, besides the common ones.
+pub struct BodyProblems;
+
+impl IntoResponses for BodyProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems([
+            (413, "The body is longer than 1 MiB."),
+            (415, "The body is not declared as JSON."),
+            (422, "Fields of the body are wrong; errors names each."),
+        ])
+    }
+}
+
+fn problems<const N: usize>(descriptions: [(u16, &str); N]) -> BTreeMap<String, RefOr<Response>> {
+    let response = |description: &str| {
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name(ProblemDetails::name())))
+            .build();
+        ResponseBuilder::new()
+            .description(description)
+            .content("application/problem+json", content)
+            .build()
+    };
+    descriptions
+        .map(|(status, description)| (status.to_string(), RefOr::T(response(description))))
+        .into()
+}

@@ -1,0 +1,304 @@
+//! Errors as RFC 9457 problem details, <https://www.rfc-editor.org/rfc/rfc9457>: the one shape of
+//! every answer that is no success. The types are a closed list.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Kinds of problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub enum ProblemType {
+    /// 400: the body is not JSON.
+    #[serde(rename = "urn:stickymark:problem:malformed-json")]
+    MalformedJson,
+    /// 400: a part of the path, the query or the headers is wrong; `errors` name it.
+    #[serde(rename = "urn:stickymark:problem:invalid-parameter")]
+    InvalidParameter,
+    /// 401: no token, or one that is not known.
+    #[serde(rename = "urn:stickymark:problem:unauthorized")]
+    Unauthorized,
+    /// 403: the token's role does not allow it.
+    #[serde(rename = "urn:stickymark:problem:forbidden")]
+    Forbidden,
+    /// 403: the listener is open to this machine alone, and the request may come from a web page
+    /// of another origin.
+    #[serde(rename = "urn:stickymark:problem:foreign-origin")]
+    ForeignOrigin,
+    /// 404: no such path, or no such rule.
+    #[serde(rename = "urn:stickymark:problem:not-found")]
+    NotFound,
+    /// 405: the path knows other methods; see `Allow`.
+    #[serde(rename = "urn:stickymark:problem:method-not-allowed")]
+    MethodNotAllowed,
+    /// 409: the id of a new rule is taken.
+    #[serde(rename = "urn:stickymark:problem:rule-exists")]
+    RuleExists,
+    /// 409: some room would need more than ten marks; `rules` and `marks` name them.
+    #[serde(rename = "urn:stickymark:problem:mark-limit-exceeded")]
+    MarkLimitExceeded,
+    /// 412: the rule is not in the state that `If-Match` or `If-None-Match` demands.
+    #[serde(rename = "urn:stickymark:problem:precondition-failed")]
+    PreconditionFailed,
+    /// 413: the body is longer than 1 MiB.
+    #[serde(rename = "urn:stickymark:problem:body-too-large")]
+    BodyTooLarge,
+    /// 415: the body is not declared as JSON.
+    #[serde(rename = "urn:stickymark:problem:unsupported-media-type")]
+    UnsupportedMediaType,
+    /// 422: the body is JSON, but not what is asked for; `errors` name each wrong field.
+    #[serde(rename = "urn:stickymark:problem:invalid-input")]
+    InvalidInput,
+    /// 500: a fault of the service; the log says more.
+    #[serde(rename = "urn:stickymark:problem:internal")]
+    Internal,
+    /// 503: the database did not answer in time. A write may have been carried out or not; it is
+    /// safe to repeat with the same id.
+    #[serde(rename = "urn:stickymark:problem:database-unavailable")]
+    DatabaseUnavailable,
+}
+
+impl ProblemType {
+    /// The status of every answer of this kind.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::MalformedJson | Self::InvalidParameter => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden | Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RuleExists | Self::MarkLimitExceeded => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::DatabaseUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::MalformedJson => "The body is not JSON",
+            Self::InvalidParameter => "A parameter is wrong",
+            Self::Unauthorized => "A token is needed",
+            Self::Forbidden => "The token does not allow this",
+            Self::ForeignOrigin => "Only this machine may call",
+            Self::NotFound => "There is nothing here",
+            Self::MethodNotAllowed => "The method is not allowed here",
+            Self::RuleExists => "The id is taken",
+            Self::MarkLimitExceeded => "A room would need too many marks",
+            Self::PreconditionFailed => "The rule is in another state",
+            Self::BodyTooLarge => "The body is too large",
+            Self::UnsupportedMediaType => "The body must be declared as JSON",
+            Self::InvalidInput => "The body is not what is asked for",
+            Self::Internal => "The service has a fault",
+            Self::DatabaseUnavailable => "The database does not answer",
+        }
+    }
+
+    /// A header that belongs to every answer of this kind.
+    fn header(self) -> Option<(header::HeaderName, HeaderValue)> {
+        match self {
+            Self::Unauthorized => Some((
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"stickymark\""),
+            )),
+            Self::DatabaseUnavailable => Some((header::RETRY_AFTER, HeaderValue::from_static("2"))),
+            _ => None,
+        }
+    }
+}
+
+/// A problem, as handlers return it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem(Box<ProblemDetails>);
+
+/// Problem details.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemDetails {
+    /// The kind.
+    #[serde(rename = "type")]
+    pub kind: ProblemType,
+    /// The kind in words.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened here, and what would help.
+    pub detail: String,
+    /// What is wrong in the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub errors: Vec<FieldError>,
+    /// With `mark-limit-exceeded`: rooms of this pattern are concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub group: Option<String>,
+    /// With `mark-limit-exceeded`: all marks that would be needed there at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub marks: Option<Vec<u32>>,
+    /// With `mark-limit-exceeded`: rules that together demand them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub rules: Option<Vec<String>>,
+}
+
+/// One wrong part of a request. It has a `pointer` or a `parameter`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// RFC 6901 pointer into the body; empty for the body as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub pointer: Option<String>,
+    /// The query parameter, path segment or header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub parameter: Option<String>,
+    /// What is wrong, and what would be right.
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem of this kind.
+    pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
+        Self(Box::new(ProblemDetails {
+            kind,
+            title: kind.title(),
+            status: kind.status().as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            group: None,
+            marks: None,
+            rules: None,
+        }))
+    }
+
+    /// Rules that clash: the rooms concerned, the marks they would need, the rules that demand them.
+    pub fn clash(detail: String, group: String, marks: Vec<u32>, rules: Vec<String>) -> Self {
+        let mut problem = Self::new(ProblemType::MarkLimitExceeded, detail);
+        problem.0.group = Some(group);
+        problem.0.marks = Some(marks);
+        problem.0.rules = Some(rules);
+        problem
+    }
+
+    /// What the client is told.
+    pub fn details(&self) -> &ProblemDetails {
+        &self.0
+    }
+
+    /// Parameters that are wrong, each with what is wrong and what would be right.
+    pub fn parameters(wrong: Vec<(String, String)>) -> Self {
+        let errors = wrong.into_iter().map(|(parameter, detail)| FieldError {
+            pointer: None,
+            parameter: Some(parameter),
+            detail,
+        });
+        Self::with_errors(ProblemType::InvalidParameter, errors.collect())
+    }
+
+    /// Fields of the body that are wrong: RFC 6901 pointers, each with what is wrong.
+    pub fn fields(wrong: impl IntoIterator<Item = (String, String)>) -> Self {
+        let errors = wrong.into_iter().map(|(pointer, detail)| FieldError {
+            pointer: Some(pointer),
+            parameter: None,
+            detail,
+        });
+        Self::with_errors(ProblemType::InvalidInput, errors.collect())
+    }
+
+    fn with_errors(kind: ProblemType, errors: Vec<FieldError>) -> Self {
+        let places: Vec<String> = errors
+            .iter()
+            .map(|error| {
+                let place = error.pointer.as_ref().or(error.parameter.as_ref());
+                match place.map_or("", String::as_str) {
+                    "" => format!("the body {}", error.detail),
+                    place => format!("{place}: {}", error.detail),
+                }
+            })
+            .collect();
+        let mut problem = Self::new(kind, places.join("; "));
+        problem.0.errors = errors;
+        problem
+    }
+
+    /// A fault of ours. The cause goes to the log, never to the client.
+    pub fn internal(cause: &dyn std::fmt::Debug) -> Self {
+        tracing::error!(?cause, "the service has a fault");
+        Self::new(
+            ProblemType::Internal,
+            "the log of the service says more, under the request id",
+        )
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        if !is_unavailable(&error) {
+            return Self::internal(&error);
+        }
+        tracing::warn!(?error, "the database does not answer a request of the API");
+        Self::database_unavailable()
+    }
+}
+
+impl Problem {
+    /// The database did not answer in time.
+    pub fn database_unavailable() -> Self {
+        Self::new(
+            ProblemType::DatabaseUnavailable,
+            "the database did not answer in time; try again in a moment",
+        )
+    }
+}
+
+/// Whether an error passes by itself when the database is back, or less busy.
+fn is_unavailable(error: &sqlx::Error) -> bool {
+    // Classes and codes of <https://www.postgresql.org/docs/current/errcodes-appendix.html>:
+    // connection, resources, operator's intervention; deadlock, lock timeout, read-only.
+    const PASSING: [&str; 6] = ["08", "53", "57", "40", "55P03", "25006"];
+    match error {
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_) => true,
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| PASSING.iter().any(|passing| code.starts_with(passing))),
+        _ => false,
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let header = self.0.kind.header();
+        let mut response = (self.0.kind.status(), axum::Json(self.0)).into_response();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        response.headers_mut().extend(header);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_faults() {
+        assert!(is_unavailable(&sqlx::Error::PoolTimedOut));
+        assert!(!is_unavailable(&sqlx::Error::RowNotFound));
+        let gone = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert_eq!(Problem::from(sqlx::Error::Io(gone)).details().status, 503);
+        assert_eq!(
+            Problem::from(sqlx::Error::RowNotFound).details().status,
+            500
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! What holds for every request: an id, a deadline, and one log line if it writes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
+
+use super::auth::{Caller, is_write};
+use super::problem::Problem;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Above the longest wait for a connection and for the turn to write, so that it ends only what
+/// hangs.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// The id of a request: the client's own, or made here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(pub Arc<str>);
+
+impl RequestId {
+    /// Takes ids that are short and can stand in any log.
+    fn of(request: &Request) -> Self {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(&byte);
+        request
+            .headers()
+            .get(REQUEST_ID)
+            .and_then(|value| value.to_str().ok())
+            .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(allowed))
+            .map_or_else(
+                || Self(uuid::Uuid::now_v7().to_string().into()),
+                |id| Self(id.into()),
+            )
+    }
+}
+
+/// Gives the request an id, answers it, and logs a write.
+pub(super) async fn identify(mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(&request);
+    request.extensions_mut().insert(id.clone());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let began = Instant::now();
+    let span = tracing::info_span!("admin", request_id = &*id.0);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    if is_write(&method) {
+        let caller = response
+            .extensions()
+            .get::<Caller>()
+            .map(|caller| caller.name.clone());
+        let location = response.headers().get(header::LOCATION);
+        tracing::info!(
+            parent: &span,
+            %method,
+            ?path,
+            ?location,
+            status = response.status().as_u16(),
+            actor = caller.as_deref(),
+            micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            "write request"
+        );
+    }
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// Ends what takes too long; only a database that hangs does.
+pub(super) async fn deadline(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(DEADLINE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::database_unavailable().into_response(),
+    }
+}

@@ -1,0 +1,45 @@
+//! Stands in for the private PostgreSQL in a build without the feature `local`: there is none, and
+//! who asks for one is told to set `database.url`.
+
+use std::convert::Infallible;
+use std::path::Path;
+
+use secrecy::SecretString;
+
+/// A private PostgreSQL. There is none in this build.
+#[derive(Debug)]
+pub struct LocalPostgres(Infallible);
+
+/// Why there is no private PostgreSQL.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// It was left out when the program was built.
+    #[error(
+        "database.url: not set; give the URL of a PostgreSQL (STICKYMARK__DATABASE__URL, or …_FILE \
+         for a file that holds it): this build has no private one"
+    )]
+    NotInThisBuild,
+}
+
+impl LocalPostgres {
+    /// Fails.
+    ///
+    /// # Errors
+    /// [`LocalError::NotInThisBuild`], always.
+    pub async fn start(_: &Path) -> Result<Self, LocalError> {
+        Err(LocalError::NotInThisBuild)
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &SecretString {
+        match self.0 {}
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn stop(self) -> Result<(), LocalError> {
+        match self.0 {}
+    }
+}

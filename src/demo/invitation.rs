@@ -1,0 +1,108 @@
+//! What is printed before and after the show: where things are, the rules, lines to try.
+
+use secrecy::ExposeSecret;
+
+use super::script::{LESSON, RULES};
+use super::stage::{DATABASE_PATH, Places};
+
+/// Where everything is.
+pub(super) fn places(places: &Places) -> String {
+    let taken: Vec<String> = places.taken.iter().map(u16::to_string).collect();
+    let taken = match taken.is_empty() {
+        true => String::new(),
+        false => format!(
+            "\n  (port {} taken by others, so any free one)",
+            taken.join(", ")
+        ),
+    };
+    format!(
+        "Stickymark keeps member marks of live rooms in place. All of it runs on this machine:\n\
+         \x20 simulated Chat   http://{chat}\n\
+         \x20 callbacks        http://{callback}/callback\n\
+         \x20 management API   http://{admin}\n\
+         \x20 database         PostgreSQL in {DATABASE_PATH}{taken}",
+        chat = places.chat,
+        callback = places.callback,
+        admin = places.admin,
+    )
+}
+
+/// The rules of the show.
+pub(super) fn rules() -> String {
+    let mut text = "The rules say who carries which marks:".to_owned();
+    for rule in RULES {
+        let marks: Vec<String> = rule.marks.iter().map(u32::to_string).collect();
+        text.push_str(&format!(
+            "\n  {:<15} {:<8} {:<12} {:<6} {}",
+            rule.id,
+            rule.group,
+            rule.account,
+            marks.join(" "),
+            rule.note
+        ));
+    }
+    text.push_str("\nChat forgets marks whenever a member leaves or drops.");
+    text
+}
+
+/// Lines to try with the real ports and the real token.
+pub(super) fn lines(places: &Places) -> String {
+    let Places { chat, admin, .. } = places;
+    let token = places.token.expose_secret();
+    let member = format!(r#"'{{"group":"{LESSON}","accounts":["teacher-li"]}}'"#);
+    format!(
+        r#"It stays up until Ctrl-C. In another terminal, while this one goes on telling:
+
+  # the teacher drops and comes back; the marks on the teacher
+  curl http://{chat}/control/drop -d {member}
+  curl http://{chat}/control/back -d {member}
+  curl -s 'http://{chat}/control/room?group={LESSON}' | grep -o '"teacher-li":{{[^}}]*}}'
+
+  # a rule for all pupils: 13 members are marked at once; and without it again
+  curl -X PUT http://{admin}/v1/rules/pupils -H 'Authorization: Bearer {token}' \
+    -H 'Content-Type: application/json' -d '{{"group":"{LESSON}","account":"pupil-*","marks":[1003]}}'
+  curl -X DELETE http://{admin}/v1/rules/pupils -H 'Authorization: Bearer {token}'
+
+  # all rules; the service's health; the calls that Chat got
+  curl -s http://{admin}/v1/rules -H 'Authorization: Bearer {token}'
+  curl -s http://{admin}/readyz
+  curl -s http://{chat}/control/stats
+
+  # the next two calls fail; let somebody drop and come back then
+  curl http://{chat}/control/faults -d '{{"count":2,"effect":{{"error_code":60008}}}}'
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::SecretString;
+    use std::net::SocketAddr;
+
+    fn some(taken: Vec<u16>) -> Places {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Places {
+            chat: at(1),
+            callback: at(2),
+            admin: at(3),
+            token: SecretString::from("s3cret"),
+            taken,
+        }
+    }
+
+    #[test]
+    fn the_lines_carry_the_real_addresses_and_the_token() {
+        let text = lines(&some(vec![]));
+        assert!(text.contains("curl http://127.0.0.1:1/control/drop -d '{\"group\":\"math-7\""));
+        assert!(
+            text.contains("http://127.0.0.1:3/v1/rules/pupils -H 'Authorization: Bearer s3cret'")
+        );
+    }
+
+    #[test]
+    fn ports_that_others_have_are_told() {
+        assert!(places(&some(vec![8080])).contains("port 8080 taken"));
+        assert!(!places(&some(vec![])).contains("taken"));
+    }
+}

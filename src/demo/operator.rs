@@ -1,0 +1,72 @@
+//! The operator of the show: writes rules through the management API, as anybody would.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, SecondsFormat};
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::script::RuleText;
+
+/// An operator with a token.
+#[derive(Debug)]
+pub(super) struct Operator {
+    http: reqwest::Client,
+    api: SocketAddr,
+    token: SecretString,
+}
+
+impl Operator {
+    pub(super) fn new(api: SocketAddr, token: SecretString) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Self { http, api, token })
+    }
+
+    /// Writes a rule whose window counts from `now`, Unix milliseconds.
+    pub(super) async fn write(&self, rule: &RuleText, now: i64) -> anyhow::Result<()> {
+        let time = |offset: u64| {
+            let moment = DateTime::from_timestamp_millis(now.saturating_add_unsigned(offset));
+            moment.map(|moment| moment.to_rfc3339_opts(SecondsFormat::Millis, true))
+        };
+        let body = json!({
+            "group": rule.group,
+            "account": rule.account,
+            "marks": rule.marks,
+            "starts_at": rule.window.and_then(|(from, _)| time(from)),
+            "ends_at": rule.window.and_then(|(_, to)| time(to)),
+            "label": "demo",
+            "note": rule.note,
+        });
+        self.send(Method::PUT, rule.id, Some(&body)).await
+    }
+
+    /// Gives a rule other marks.
+    pub(super) async fn edit(&self, id: &str, marks: &[u32]) -> anyhow::Result<()> {
+        let body = json!({ "marks": marks });
+        self.send(Method::PATCH, id, Some(&body)).await
+    }
+
+    /// Deletes a rule.
+    pub(super) async fn delete(&self, id: &str) -> anyhow::Result<()> {
+        self.send(Method::DELETE, id, None).await
+    }
+
+    async fn send(&self, method: Method, id: &str, body: Option<&Value>) -> anyhow::Result<()> {
+        let what = format!("{method} /v1/rules/{id}");
+        let url = format!("http://{}/v1/rules/{id}", self.api);
+        let mut request = self.http.request(method, url);
+        request = request.bearer_auth(self.token.expose_secret());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.with_context(|| what.clone())?;
+        let status = answer.status();
+        if !status.is_success() {
+            let text = answer.text().await.unwrap_or_default();
+            bail!("{what} was answered with {status}: {text:?}");
+        }
+        Ok(())
+    }
+}

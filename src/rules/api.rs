@@ -1,0 +1,419 @@
+//! The rules over REST. See [`super::wire`] for their JSON.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRef, FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::limits::Conflict;
+use super::wire::{
+    JsonObject, RuleInput, RulePatch, RuleView, patched, read_rule, read_rule_named,
+};
+use super::{Author, ETag, Filter, HistoryEntry, Precondition, Rules, WriteError};
+use crate::admin::{
+    BodyProblems, Caller, CommonProblems, JsonBody, Parameters, Problem, ProblemDetails,
+    ProblemType, RequestId,
+};
+use crate::domain::{InvalidMark, Mark, Pattern, Rule, RuleId};
+
+/// The routes below `/v1`.
+pub fn routes<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Rules: FromRef<S>,
+{
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, put, patch, delete))
+        .routes(routes!(history))
+}
+
+/// A page of rules.
+#[derive(Debug, Serialize, ToSchema)]
+struct RulePage {
+    /// In the order of their ids.
+    items: Vec<RuleView>,
+    /// `after` of the next page; null on the last one.
+    #[schema(required = true)]
+    next: Option<String>,
+}
+
+/// A page of changes.
+#[derive(Debug, Serialize, ToSchema)]
+struct HistoryPage {
+    /// The first change first.
+    items: Vec<HistoryEntry>,
+    /// `after` of the next page; null on the last one.
+    #[schema(required = true)]
+    next: Option<String>,
+}
+
+/// Filters of the list of rules, for the document; [`read_filter`] reads them. An empty parameter
+/// counts as absent.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "describes parameters")]
+struct ListQuery {
+    /// Rules over exactly this pattern of rooms, as it is written in the rule.
+    group: Option<String>,
+    /// Rules over exactly this pattern of accounts, as it is written in the rule.
+    account: Option<String>,
+    /// Rules that demand this mark, among others.
+    mark: Option<u32>,
+    /// Rules of this label.
+    label: Option<String>,
+    /// Enabled or disabled rules.
+    enabled: Option<bool>,
+    /// Most rules of a page; 100 if absent.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u16>,
+    /// The cursor that the page before has as `next`.
+    after: Option<String>,
+}
+
+/// Paging of the history, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "describes parameters")]
+struct HistoryQuery {
+    /// Most entries of a page; 100 if absent.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u16>,
+    /// The cursor that the page before has as `next`.
+    after: Option<String>,
+}
+
+/// List rules, in the order of their ids.
+#[utoipa::path(
+    get, path = "/rules", tag = "rules", params(ListQuery),
+    responses((status = 200, description = "A page of rules.", body = RulePage), CommonProblems)
+)]
+async fn list(
+    State(rules): State<Rules>,
+    mut parameters: Parameters,
+) -> Result<Json<RulePage>, Problem> {
+    let filter = read_filter(&mut parameters);
+    let page = parameters.page("rules");
+    let after = page.after.as_deref().map(RuleId::parse).transpose();
+    if after.is_err() {
+        parameters.wrong("after", "is no cursor of this list");
+    }
+    parameters.finish()?;
+    let found = rules
+        .list(&filter, after.ok().flatten().as_ref(), page.rows())
+        .await?;
+    let (found, next) = page.cut("rules", found, |rule| rule.id.to_string());
+    let items = found.iter().map(RuleView::from).collect();
+    Ok(Json(RulePage { items, next }))
+}
+
+/// Make a rule. The id is the client's, or made here.
+#[utoipa::path(
+    post, path = "/rules", tag = "rules", request_body = RuleInput,
+    responses(
+        (status = 201, description = "Made.", body = RuleView, headers(
+            ("Location" = String, description = "The path of the rule."),
+            ("ETag" = String, description = "Its version."),
+        )),
+        (status = 409, description = "`rule-exists` or `mark-limit-exceeded`.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        CommonProblems, BodyProblems,
+    )
+)]
+async fn create(
+    State(rules): State<Rules>,
+    author: Author,
+    JsonBody(body): JsonBody<JsonObject>,
+) -> Result<Response, Problem> {
+    let input = read_rule(&body).map_err(WriteError::Invalid)?;
+    let id = input.id.unwrap_or_else(RuleId::generate);
+    let rule = rules.create(&id, input.draft, &author).await?;
+    Ok(created(&rule))
+}
+
+/// Read a rule.
+#[utoipa::path(
+    get, path = "/rules/{id}", tag = "rules",
+    params(("id" = String, Path, description = "The rule."),
+           ("If-None-Match" = Option<String>, Header, description = "ETags that the client has.")),
+    responses(
+        (status = 200, description = "The rule.", body = RuleView,
+         headers(("ETag" = String, description = "Its version."))),
+        (status = 304, description = "The client has this version."),
+        (status = 404, description = "No such rule.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        CommonProblems,
+    )
+)]
+async fn get(
+    State(rules): State<Rules>,
+    NamedRule(id): NamedRule,
+    precondition: Precondition,
+) -> Result<Response, Problem> {
+    let rule = rules.get(&id).await?.ok_or(WriteError::NotFound)?;
+    if precondition.is_known(rule.version) {
+        return Ok((StatusCode::NOT_MODIFIED, etag(&rule)).into_response());
+    }
+    Ok(found(&rule))
+}
+
+/// Make a rule of this id, or put one in its place.
+#[utoipa::path(
+    put, path = "/rules/{id}", tag = "rules", request_body = RuleInput,
+    params(("id" = String, Path, description = "The rule."),
+           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be replaced."),
+           ("If-None-Match" = Option<String>, Header, description = "`*`: only make, never replace.")),
+    responses(
+        (status = 200, description = "Replaced, or as it was.", body = RuleView,
+         headers(("ETag" = String, description = "Its version."))),
+        (status = 201, description = "Made.", body = RuleView, headers(
+            ("Location" = String, description = "The path of the rule."),
+            ("ETag" = String, description = "Its version."),
+        )),
+        (status = 409, description = "`mark-limit-exceeded`.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        (status = 412, description = "The rule is in another state.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        CommonProblems, BodyProblems,
+    )
+)]
+async fn put(
+    State(rules): State<Rules>,
+    author: Author,
+    NamedRule(id): NamedRule,
+    precondition: Precondition,
+    JsonBody(body): JsonBody<JsonObject>,
+) -> Result<Response, Problem> {
+    let input = read_rule_named(&id, &body).map_err(WriteError::Invalid)?;
+    let written = rules.put(&id, input.draft, &precondition, &author).await?;
+    Ok(if written.created {
+        created(&written.rule)
+    } else {
+        found(&written.rule)
+    })
+}
+
+/// Change some fields of a rule.
+#[utoipa::path(
+    patch, path = "/rules/{id}", tag = "rules",
+    request_body(content((RulePatch = "application/merge-patch+json"), (RulePatch = "application/json"))),
+    params(("id" = String, Path, description = "The rule."),
+           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be changed.")),
+    responses(
+        (status = 200, description = "Changed, or as it was.", body = RuleView,
+         headers(("ETag" = String, description = "Its version."))),
+        (status = 404, description = "No such rule.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        (status = 409, description = "`mark-limit-exceeded`.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        (status = 412, description = "The rule is in another state.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        CommonProblems, BodyProblems,
+    )
+)]
+async fn patch(
+    State(rules): State<Rules>,
+    author: Author,
+    NamedRule(id): NamedRule,
+    precondition: Precondition,
+    JsonBody(body): JsonBody<JsonObject>,
+) -> Result<Response, Problem> {
+    let edit = |rule: &Rule| patched(rule, &body).map(|input| input.draft);
+    let rule = rules.patch(&id, edit, &precondition, &author).await?;
+    Ok(found(&rule))
+}
+
+/// Remove a rule. Marks that only it demanded are taken from members now online.
+#[utoipa::path(
+    delete, path = "/rules/{id}", tag = "rules",
+    params(("id" = String, Path, description = "The rule."),
+           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be removed.")),
+    responses(
+        (status = 204, description = "Removed."),
+        (status = 404, description = "No such rule.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        (status = 412, description = "The rule is in another state.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        CommonProblems,
+    )
+)]
+async fn delete(
+    State(rules): State<Rules>,
+    author: Author,
+    NamedRule(id): NamedRule,
+    precondition: Precondition,
+) -> Result<StatusCode, Problem> {
+    rules.delete(&id, &precondition, &author).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// List the changes of a rule, the first first; also of a deleted one.
+#[utoipa::path(
+    get, path = "/rules/{id}/history", tag = "rules",
+    params(("id" = String, Path, description = "The rule."), HistoryQuery),
+    responses(
+        (status = 200, description = "A page of changes.", body = HistoryPage),
+        (status = 404, description = "There never was such a rule.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        CommonProblems,
+    )
+)]
+async fn history(
+    State(rules): State<Rules>,
+    NamedRule(id): NamedRule,
+    mut parameters: Parameters,
+) -> Result<Json<HistoryPage>, Problem> {
+    let page = parameters.page("history");
+    let after = page.after.as_deref().map(str::parse::<i64>).transpose();
+    if after.is_err() {
+        parameters.wrong("after", "is no cursor of this list");
+    }
+    parameters.finish()?;
+    let after = after.ok().flatten().unwrap_or(0);
+    let entries = rules.history(&id, after, page.rows()).await?;
+    if entries.is_empty() && after == 0 {
+        return Err(WriteError::NotFound.into());
+    }
+    let (items, next) = page.cut("history", entries, |entry| entry.sequence.to_string());
+    Ok(Json(HistoryPage { items, next }))
+}
+
+fn read_filter(parameters: &mut Parameters) -> Filter {
+    let mark = |text: &str| match text.parse::<i64>().map(Mark::parse) {
+        Ok(Ok(mark)) => Ok(mark),
+        Ok(Err(invalid @ InvalidMark(_))) => Err(invalid.to_string()),
+        Err(_) => Err("must be an integer".to_owned()),
+    };
+    let boolean = |text: &str| text.parse().map_err(|_| "must be true or false".to_owned());
+    Filter {
+        group: parameters.take("group", |text| {
+            Pattern::parse(text).map_err(|invalid| invalid.to_string())
+        }),
+        account: parameters.take("account", |text| {
+            Pattern::parse(text).map_err(|invalid| invalid.to_string())
+        }),
+        mark: parameters.take("mark", mark),
+        label: parameters.take("label", |text| match text.contains('\0') {
+            true => Err("must not hold the control character U+0000".to_owned()),
+            false => Ok(text.to_owned()),
+        }),
+        enabled: parameters.take("enabled", boolean),
+    }
+}
+
+fn etag(rule: &Rule) -> [(HeaderName, String); 1] {
+    [(header::ETAG, ETag(rule.version).to_string())]
+}
+
+fn found(rule: &Rule) -> Response {
+    (etag(rule), Json(RuleView::from(rule))).into_response()
+}
+
+fn created(rule: &Rule) -> Response {
+    // An id stands in a path as it is: see RuleId.
+    let location = [(header::LOCATION, format!("/v1/rules/{}", rule.id))];
+    (StatusCode::CREATED, location, found(rule)).into_response()
+}
+
+/// The rule that the path names.
+struct NamedRule(RuleId);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedRule {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let wrong = |detail: String| Problem::parameters(vec![("id".to_owned(), detail)]);
+        let Path(id) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection: PathRejection| wrong(rejection.body_text()))?;
+        RuleId::parse(&id)
+            .map(Self)
+            .map_err(|invalid| wrong(invalid.to_string()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Precondition {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let joined = |name: HeaderName| {
+            let lines = parts.headers.get_all(name);
+            let lines: Vec<_> = lines.iter().map(HeaderValue::as_bytes).collect();
+            (!lines.is_empty()).then(|| String::from_utf8_lossy(&lines.join(&b',')).into_owned())
+        };
+        let (if_match, if_none_match) = (joined(header::IF_MATCH), joined(header::IF_NONE_MATCH));
+        Self::parse(if_match.as_deref(), if_none_match.as_deref()).map_err(|(name, invalid)| {
+            Problem::parameters(vec![(name.to_owned(), invalid.to_string())])
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Author {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let caller = Extension::<Caller>::from_request_parts(parts, state)
+            .await
+            .map_err(|missing| Problem::internal(&missing))?;
+        let request_id = parts
+            .extensions
+            .get::<RequestId>()
+            .map(|id| id.0.to_string());
+        let name = caller.name.to_string();
+        Ok(Self { name, request_id })
+    }
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WriteError::NotFound => Self::new(ProblemType::NotFound, detail),
+            WriteError::Exists => Self::new(
+                ProblemType::RuleExists,
+                format!("{detail}; PUT /v1/rules/{{id}} replaces it"),
+            ),
+            WriteError::Stale { current } => Self::new(
+                ProblemType::PreconditionFailed,
+                match current {
+                    Some(version) => format!("the rule is at version {}", ETag(version)),
+                    None => "there is no such rule".to_owned(),
+                },
+            ),
+            WriteError::Invalid(fields) => Self::fields(
+                fields
+                    .into_iter()
+                    .map(|field| (field.pointer, field.detail)),
+            ),
+            WriteError::MarkLimit { conflict, rules } => clash(&conflict, &rules),
+            WriteError::Database(error) => error.into(),
+        }
+    }
+}
+
+fn clash(conflict: &Conflict, rules: &[RuleId]) -> Problem {
+    let marks: Vec<u32> = conflict.marks.iter().map(|mark| mark.get()).collect();
+    let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    let listed: Vec<String> = marks.iter().map(ToString::to_string).collect();
+    let from = conflict.from.map_or(String::new(), |from| {
+        format!(
+            " from {}",
+            from.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+        )
+    });
+    let detail = format!(
+        "rooms {} would need {} marks{from}, and a room holds {}: marks {} of rules {}",
+        conflict.group,
+        marks.len(),
+        crate::domain::MAX_MARKS_PER_ROOM,
+        listed.join(", "),
+        rules.join(", "),
+    );
+    Problem::clash(detail, conflict.group.to_string(), marks, rules)
+}

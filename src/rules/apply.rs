@@ -1,0 +1,160 @@
+//! Applies a set of changes to the rules, with everything that follows from it: the check of the
+//! mark limit, the history, and the members concerned. One write of one rule is a set of one.
+//!
+//! Writes of rules take their turn by one lock, from before they read until they commit. So two
+//! writers cannot together break a limit that neither breaks alone, and the order of the history
+//! is the order of the changes.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use super::history;
+use super::limits::{self, Demand};
+use super::store::{Author, WriteError};
+use super::table;
+use crate::domain::{Rule, RuleDraft, RuleId};
+use crate::members::{RuleChange, rules_changed};
+
+/// The advisory lock of rule writes: the bytes of "sm.rules". Taken for a transaction, by nobody
+/// else.
+const RULES_LOCK: i64 = i64::from_be_bytes(*b"sm.rules");
+
+/// One rule as it is, read under the lock, and as it shall be. `None`: no such rule.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub id: RuleId,
+    pub before: Option<Rule>,
+    pub after: Option<RuleDraft>,
+}
+
+/// One rule before and after. Equal if there was nothing to change.
+#[derive(Debug)]
+pub(super) struct Applied {
+    pub before: Option<Rule>,
+    pub after: Option<Rule>,
+}
+
+/// Begins a transaction that may write rules, and waits for its turn, at most five seconds.
+///
+/// Read committed, whatever the server's default: what is read after the wait must include what
+/// the others wrote.
+pub(super) async fn begin_write(
+    pool: &PgPool,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut transaction = pool
+        .begin_with("begin isolation level read committed")
+        .await?;
+    sqlx::query!("set local lock_timeout = '5s'")
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query!("select pg_advisory_xact_lock($1)", RULES_LOCK)
+        .execute(&mut *transaction)
+        .await?;
+    Ok(transaction)
+}
+
+/// Applies changes of distinct rules in a transaction of [`begin_write`]. Answers in their order.
+///
+/// A change that changes nothing leaves the version and the history as they are. The caller
+/// commits, then wakes the worker.
+pub(super) async fn apply(
+    transaction: &mut PgConnection,
+    changes: Vec<Change>,
+    author: &Author,
+) -> Result<Vec<Applied>, WriteError> {
+    let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#)
+        .fetch_one(&mut *transaction)
+        .await?;
+    let last_versions = last_versions(transaction, &changes).await?;
+    let applied: Vec<Applied> = changes
+        .into_iter()
+        .map(|change| change.at(now, &last_versions))
+        .collect();
+    let changed: Vec<&Applied> = applied
+        .iter()
+        .filter(|one| one.before != one.after)
+        .collect();
+
+    write(transaction, &changed).await?;
+    let areas = limits::areas(new_demands(&changed, now));
+    if let Err(conflict) = limits::check(transaction, &areas, now).await? {
+        let rules = limits::rules_of(transaction, &conflict).await?;
+        return Err(WriteError::MarkLimit { conflict, rules });
+    }
+    history::record(transaction, &changed, author, now).await?;
+    let concerning: Vec<RuleChange<'_>> = changed.iter().map(|one| one.for_members()).collect();
+    rules_changed(transaction, &concerning).await?;
+    Ok(applied)
+}
+
+/// The last versions of deleted rules that come back. Versions go on where they ended, so that an
+/// ETag never names two states of one id.
+async fn last_versions(
+    transaction: &mut PgConnection,
+    changes: &[Change],
+) -> Result<HashMap<RuleId, i64>, sqlx::Error> {
+    let made = changes.iter().filter(|change| change.before.is_none());
+    let ids: Vec<&str> = made.map(|change| change.id.as_str()).collect();
+    history::last_versions(transaction, &ids).await
+}
+
+async fn write(transaction: &mut PgConnection, changed: &[&Applied]) -> Result<(), sqlx::Error> {
+    let (mut made, mut replaced, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+    for one in changed {
+        match (&one.before, &one.after) {
+            (None, Some(after)) => made.push(after),
+            (Some(_), Some(after)) => replaced.push(after),
+            (Some(before), None) => removed.push(&before.id),
+            (None, None) => {}
+        }
+    }
+    table::delete(transaction, &removed).await?;
+    table::update(transaction, &replaced).await?;
+    table::insert(transaction, &made).await
+}
+
+/// What the changes demand that was not demanded before; only that can break the limit.
+fn new_demands(changed: &[&Applied], now: DateTime<Utc>) -> Vec<Demand> {
+    changed
+        .iter()
+        .filter_map(|one| {
+            let after = one.after.as_ref()?;
+            let demand = Demand::of(&after.draft, now)?;
+            let before = one.before.as_ref();
+            let demanded = before.and_then(|rule| Demand::of(&rule.draft, now));
+            (!demanded.is_some_and(|demanded| demanded.includes(&demand))).then_some(demand)
+        })
+        .collect()
+}
+
+impl Change {
+    fn at(self, now: DateTime<Utc>, last_versions: &HashMap<RuleId, i64>) -> Applied {
+        let Self { id, before, after } = self;
+        let after = match (&before, after) {
+            (_, None) => None,
+            (Some(before), Some(draft)) if before.draft == draft => Some(before.clone()),
+            (before, Some(draft)) => Some(Rule {
+                version: 1 + match before {
+                    Some(before) => before.version,
+                    None => last_versions.get(&id).copied().unwrap_or(0),
+                },
+                created_at: before.as_ref().map_or(now, |before| before.created_at),
+                updated_at: now,
+                id,
+                draft,
+            }),
+        };
+        Applied { before, after }
+    }
+}
+
+impl Applied {
+    fn for_members(&self) -> RuleChange<'_> {
+        RuleChange {
+            before: self.before.as_ref().map(|rule| &rule.draft),
+            after: self.after.as_ref().map(|rule| &rule.draft),
+        }
+    }
+}

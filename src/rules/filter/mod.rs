@@ -1,0 +1,193 @@
+//! The rule filter: says of most members, without the database, that no rule names them.
+//!
+//! It holds one hash for each rule (see `keys`) and may say "perhaps" wrongly, "no" never. What it
+//! promises, for any number of replicas:
+//!
+//! - A "no" is never final. The event it was said of is kept until a confirmation by the database
+//!   that *began* after the "no"; if the rules have changed meanwhile it is looked at again, and
+//!   whoever is named now is handed to the inbox late. So a rule that is committed through one
+//!   replica before a member arrives at another still ends in his row, however late the news of
+//!   the rule. Only a replica that dies within that moment (some milliseconds, two seconds if the
+//!   notification was lost) takes its kept events along; the resync finds those members.
+//! - Rules are counted by a revision that grows in the order of commits, in triggers, whoever
+//!   writes them. A follower hears of commits by notification, and asks every two seconds besides.
+//! - Without a confirmation in the last five seconds, while the rules are first read, or with as
+//!   many events kept as memory may hold, everything is "perhaps" and goes to the database.
+//!
+//! Leaves are treated like arrivals, so that the two keep their order. A leave can thereby miss a
+//! row whose rules were all deleted and forgotten here. Such a row has no more than its presence
+//! to lose: its marks are due to be taken away, Chat has forgotten them with the leave, and the
+//! worker finds the member gone and drops the row.
+
+mod follower;
+mod kept;
+mod key_set;
+mod keys;
+mod rule_set;
+mod store;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use sqlx::PgPool;
+
+pub use follower::Follower;
+
+use crate::domain::MemberEvent;
+use crate::members::Inbox;
+use kept::KeptEvents;
+use keys::Hashing;
+use rule_set::RuleSet;
+
+/// When the filter trusts itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilterSettings {
+    /// The database is asked this often even if it notifies of nothing.
+    pub confirm_every: Duration,
+    /// A filter that was confirmed longer ago is bypassed.
+    pub stale_after: Duration,
+    /// Events kept for the next confirmation, about 150 bytes each.
+    pub most_kept: usize,
+}
+
+impl Default for FilterSettings {
+    fn default() -> Self {
+        Self {
+            confirm_every: Duration::from_secs(2),
+            stale_after: Duration::from_secs(5),
+            most_kept: 100_000,
+        }
+    }
+}
+
+/// State of a filter for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilterState {
+    /// Pairs of patterns it holds, those deleted of late included; 0 until the rules are read.
+    pub rules: usize,
+    /// Memory of these, in bytes.
+    pub bytes: usize,
+    /// The revision of the rules that it knows.
+    pub sequence: i64,
+    /// How long ago the last confirmation began; `None`: there was none yet.
+    pub confirmed_ago: Option<Duration>,
+    /// True while every event goes to the database.
+    pub bypassing: bool,
+    /// Events that wait for the next confirmation.
+    pub kept: usize,
+}
+
+/// The filter of this replica. Clones share it; asking it takes no lock.
+#[derive(Debug, Clone)]
+pub struct RuleFilter {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    hashing: Hashing,
+    rules: ArcSwapOption<RuleSet>,
+    freshness: Freshness,
+    kept: KeptEvents,
+    settings: FilterSettings,
+}
+
+impl RuleFilter {
+    /// A filter over the rules in this database that lets everything through until its follower
+    /// runs and has read them. Events looked at late go to `inbox`.
+    ///
+    /// The follower uses one connection of its own, made with the options of `pool`.
+    pub fn new(pool: &PgPool, inbox: Inbox, settings: FilterSettings) -> (Self, Follower) {
+        let (kept, incoming) = KeptEvents::new(settings.most_kept);
+        let shared = Arc::new(Shared {
+            hashing: Hashing::default(),
+            rules: ArcSwapOption::empty(),
+            freshness: Freshness::default(),
+            kept,
+            settings,
+        });
+        let follower = Follower::new(Arc::clone(&shared), incoming, inbox, pool);
+        (Self { shared }, follower)
+    }
+
+    /// The events that must go to the database: those about members whom some rule may name, or all
+    /// of them if the filter cannot be trusted now. The others need no storing.
+    pub fn named(&self, events: Vec<MemberEvent>) -> Vec<MemberEvent> {
+        let shared = &*self.shared;
+        if !shared.freshness.within(shared.settings.stale_after) {
+            return events;
+        }
+        let rules = shared.rules.load();
+        let Some(rules) = rules.as_ref() else {
+            return events;
+        };
+        let must_go = |event: MemberEvent| {
+            if rules.may_name(&shared.hashing, &event.group, &event.account) {
+                Some(event)
+            } else {
+                shared.kept.keep(event, rules.revision).err()
+            }
+        };
+        events.into_iter().filter_map(must_go).collect()
+    }
+
+    /// How it does.
+    pub fn state(&self) -> FilterState {
+        let shared = &*self.shared;
+        let rules = shared.rules.load();
+        let rules = rules.as_deref();
+        let fresh = shared.freshness.within(shared.settings.stale_after);
+        FilterState {
+            rules: rules.map_or(0, RuleSet::len),
+            bytes: rules.map_or(0, RuleSet::bytes),
+            sequence: rules.map_or(0, |rules| rules.revision),
+            confirmed_ago: shared.freshness.confirmed_ago(),
+            bypassing: rules.is_none() || !fresh || shared.kept.is_full(),
+            kept: shared.kept.len(),
+        }
+    }
+}
+
+/// When the last confirmation began, by the monotonic clock of this process.
+#[derive(Debug)]
+struct Freshness {
+    origin: Instant,
+    /// Microseconds since the origin; 0: never.
+    confirmed: AtomicU64,
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self {
+            origin: Instant::now(),
+            confirmed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Freshness {
+    fn confirm(&self, began: Instant) {
+        let micros = began.saturating_duration_since(self.origin).as_micros();
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX).max(1);
+        self.confirmed.store(micros, Ordering::Release);
+    }
+
+    fn doubt(&self) {
+        self.confirmed.store(0, Ordering::Release);
+    }
+
+    fn confirmed_ago(&self) -> Option<Duration> {
+        let micros = self.confirmed.load(Ordering::Acquire);
+        (micros > 0).then(|| {
+            self.origin
+                .elapsed()
+                .saturating_sub(Duration::from_micros(micros))
+        })
+    }
+
+    fn within(&self, longest: Duration) -> bool {
+        self.confirmed_ago().is_some_and(|ago| ago < longest)
+    }
+}

@@ -1,0 +1,120 @@
+//! Reads the rules for the filter: all of them, or those that have come since a revision.
+//!
+//! Rules stream through; only their keys are held. How revisions come about stands in the
+//! migration that makes `rule_revision`.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use sqlx::postgres::PgListener;
+
+use super::keys::{Hashing, RuleKey, Shape};
+use super::rule_set::{Reading, RuleSet};
+
+/// A database that lets a reader wait longer is taken for dead.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3);
+/// Room is made for so many rules before the first is seen; more make the set grow.
+const MOST_EXPECTED: usize = 16_000_000;
+/// So many rules are taken in before others on the same thread have their turn.
+const RULES_A_TURN: usize = 1_000;
+
+/// What has happened since a revision.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// Where the rules stand now.
+    pub revision: i64,
+    /// Patterns that ever went.
+    pub removed: i64,
+    /// What has come; `None` if the log does not reach back so far.
+    pub came: Option<Vec<RuleKey>>,
+}
+
+/// Asks what has come since `known`. One cheap statement, so the answer is of one moment.
+pub(super) async fn changes_since(
+    database: &mut PgListener,
+    hashing: &Hashing,
+    known: i64,
+) -> Result<Changes, sqlx::Error> {
+    let mut rows = sqlx::query!(
+        r#"
+        select v.revision, v.removed, v.logged_since,
+               c.group_text as "group_text?", c.group_prefix_len as "group_prefix_len?",
+               c.account_text as "account_text?", c.account_prefix_len as "account_prefix_len?"
+        from rule_revision v
+        left join rule_changes c on c.revision > $1 and v.logged_since <= $1
+        "#,
+        known
+    )
+    .fetch(database);
+    let mut changes = None;
+    while let Some(row) = in_time(rows.try_next()).await? {
+        let changes = changes.get_or_insert_with(|| Changes {
+            revision: row.revision,
+            removed: row.removed,
+            // A revision that went back means that a backup was restored.
+            came: (row.logged_since <= known && known <= row.revision).then(Vec::new),
+        });
+        if let (Some(came), Some(group), Some(group_len), Some(account), Some(account_len)) = (
+            &mut changes.came,
+            row.group_text,
+            row.group_prefix_len,
+            row.account_text,
+            row.account_prefix_len,
+        ) {
+            came.push(key(hashing, (&group, group_len), (&account, account_len)));
+        }
+    }
+    changes.ok_or(sqlx::Error::RowNotFound)
+}
+
+/// Reads all rules. The revision is taken first: rules that come while the others are read may be
+/// in already, and are heard of once more as changes since.
+pub(super) async fn read_all(
+    database: &mut PgListener,
+    hashing: &Hashing,
+) -> Result<RuleSet, sqlx::Error> {
+    let start = sqlx::query!(
+        r#"
+        select revision, removed, (select sum(rules) from rule_shapes)::bigint as rules
+        from rule_revision
+        "#
+    );
+    let start = in_time(start.fetch_one(&mut *database)).await?;
+    let expected = usize::try_from(start.rules.unwrap_or(0)).unwrap_or(0);
+    let mut reading = Reading::expecting(expected.min(MOST_EXPECTED));
+    let mut rows = sqlx::query!(
+        "select group_text, group_prefix_len, account_text, account_prefix_len from rules"
+    )
+    .fetch(database);
+    let mut count = 0_usize;
+    while let Some(row) = in_time(rows.try_next()).await? {
+        reading.add(key(
+            hashing,
+            (&row.group_text, row.group_prefix_len),
+            (&row.account_text, row.account_prefix_len),
+        ));
+        count += 1;
+        if count.is_multiple_of(RULES_A_TURN) {
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(reading.finish(start.revision, start.removed))
+}
+
+fn key(hashing: &Hashing, group: (&str, i16), account: (&str, i16)) -> RuleKey {
+    let shape = Shape {
+        group: group.1,
+        account: account.1,
+    };
+    let key = hashing.of_rule(shape, group.0, account.0);
+    RuleKey { shape, key }
+}
+
+/// Waits for the database, but not for a connection that died without a sign.
+pub(super) async fn in_time<T>(
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(LONGEST_SILENCE, answer)
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}

@@ -1,0 +1,156 @@
+use super::*;
+use chrono::TimeZone;
+use proptest::prelude::*;
+
+fn at(second: i64) -> DateTime<Utc> {
+    Utc.timestamp_opt(second, 0).unwrap()
+}
+
+fn demand(group: &str, marks: &[i64], from: Option<i64>, to: Option<i64>) -> Demand {
+    Demand {
+        group: Pattern::parse(group).unwrap(),
+        marks: Marks::new(marks.iter().map(|mark| Mark::parse(*mark).unwrap())).unwrap(),
+        window: Window {
+            starts_at: from.map(at),
+            ends_at: to.map(at),
+        },
+    }
+}
+
+fn always(group: &str, marks: &[i64]) -> Demand {
+    demand(group, marks, None, None)
+}
+
+fn in_order(mut demands: Vec<Demand>) -> Vec<Demand> {
+    demands.sort_by(|a, b| {
+        let key = |d: &Demand| (d.group.text().to_owned(), d.group.is_literal());
+        key(a).cmp(&key(b))
+    });
+    demands
+}
+
+const SIX: [i64; 6] = [1000, 1001, 1002, 1003, 1004, 1005];
+const FIVE_MORE: [i64; 5] = [2000, 2001, 2002, 2003, 2004];
+
+#[test]
+fn nested_patterns_add_up_and_the_conflict_names_rooms_demands_and_marks() {
+    let conflict = check_rooms(in_order(vec![
+        always("*", &SIX),
+        always("other*", &[3000]),
+        always("class-7", &FIVE_MORE),
+        always("class-*", &SIX),
+    ]))
+    .unwrap_err();
+    assert_eq!(conflict.group, Pattern::parse("class-7").unwrap());
+    assert_eq!(conflict.from, None);
+    assert_eq!(conflict.marks.len(), 11);
+    let groups: Vec<String> = conflict
+        .demands
+        .iter()
+        .map(|demand| demand.group.to_string())
+        .collect();
+    assert_eq!(groups, ["*", "class-7"]);
+}
+
+#[test]
+fn ten_marks_fit_and_siblings_do_not_add_up() {
+    let demands = vec![
+        always("a*", &SIX),
+        always("ab", &FIVE_MORE[..4]),
+        always("b*", &FIVE_MORE),
+    ];
+    assert_eq!(check_rooms(in_order(demands)), Ok(()));
+}
+
+#[test]
+fn disjoint_windows_never_add_up_and_an_end_makes_room_at_once() {
+    let demands = vec![
+        demand("r", &SIX, None, Some(10)),
+        demand("r", &FIVE_MORE, Some(10), None),
+    ];
+    assert_eq!(check_rooms(demands), Ok(()));
+}
+
+#[test]
+fn overlapping_windows_conflict_from_the_moment_both_hold() {
+    let conflict = check_rooms(vec![
+        demand("*", &SIX, None, Some(11)),
+        demand("r", &FIVE_MORE, Some(10), None),
+    ])
+    .unwrap_err();
+    assert_eq!(conflict.from, Some(at(10)));
+}
+
+#[test]
+fn a_hundred_thousand_shows_in_turn_in_one_room_are_checked_quickly() {
+    let shows = (0..100_000).map(|hour| {
+        let marks = [1000 + hour, 200_000 + hour];
+        demand("stage", &marks, Some(hour), Some(hour + 1))
+    });
+    let demands = std::iter::once(always("*", &SIX)).chain(shows);
+    assert_eq!(check_rooms(demands), Ok(()));
+}
+
+fn any_demand() -> impl Strategy<Value = Demand> {
+    let moment = || proptest::option::of(0i64..6);
+    let marks = proptest::collection::btree_set(1000i64..1016, 1..=6);
+    ("[ab]{0,3}\\*?", marks, moment(), moment()).prop_filter_map(
+        "no pattern",
+        |(group, marks, from, to)| {
+            Pattern::<GroupId>::parse(&group).ok()?;
+            let marks: Vec<i64> = marks.into_iter().collect();
+            Some(demand(&group, &marks, from, to))
+        },
+    )
+}
+
+/// Marks needed in a room at a moment, by looking at every demand.
+fn needed(demands: &[Demand], room: &GroupId, moment: DateTime<Utc>) -> MarkSet {
+    demands
+        .iter()
+        .filter(|d| d.group.matches(room) && d.window.contains(moment))
+        .flat_map(|d| d.marks.iter())
+        .collect()
+}
+
+fn rooms() -> Vec<GroupId> {
+    let mut texts = vec![String::new()];
+    for length in 0..4 {
+        for shorter in texts.clone().iter().filter(|text| text.len() == length) {
+            texts.extend(["a", "b"].map(|letter| format!("{shorter}{letter}")));
+        }
+    }
+    texts
+        .iter()
+        .filter_map(|text| GroupId::parse(text).ok())
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn the_walk_agrees_with_looking_at_every_room_and_moment(
+        demands in proptest::collection::vec(any_demand(), 0..8)
+    ) {
+        let worst = rooms().iter()
+            .flat_map(|room| (-1..7).map(move |second| (room.clone(), at(second))))
+            .map(|(room, moment)| needed(&demands, &room, moment).len())
+            .max().unwrap_or(0);
+        match check_rooms(in_order(demands.clone())) {
+            Ok(()) => prop_assert!(worst <= MAX_MARKS_PER_ROOM),
+            Err(conflict) => {
+                prop_assert!(worst > MAX_MARKS_PER_ROOM);
+                let moment = conflict.from.unwrap_or(at(-1));
+                let concerned: Vec<_> = rooms().into_iter()
+                    .filter(|room| conflict.group.matches(room)).collect();
+                prop_assert!(!concerned.is_empty());
+                let named: MarkSet = conflict.demands.iter().flat_map(|d| d.marks.iter()).collect();
+                prop_assert!(named.is_superset(&conflict.marks));
+                prop_assert!(conflict.demands.iter().all(|d| demands.contains(d)));
+                for room in concerned {
+                    prop_assert!(needed(&demands, &room, moment).is_superset(&conflict.marks));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The SQL of the table `rules`: whole sets of rows in one statement each. Only
+//! [`super::apply`] writes, under its lock.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor};
+
+use super::row::{RuleRow, array_text};
+use crate::domain::{Rule, RuleId};
+
+/// One rule.
+pub(super) async fn fetch(
+    executor: impl PgExecutor<'_>,
+    id: &RuleId,
+) -> Result<Option<Rule>, sqlx::Error> {
+    sqlx::query_as!(RuleRow, "select * from rules where id = $1", id.as_str())
+        .fetch_optional(executor)
+        .await?
+        .map(Rule::try_from)
+        .transpose()
+}
+
+/// Those of the rules that exist.
+pub(super) async fn fetch_all(
+    executor: impl PgExecutor<'_>,
+    ids: &[&RuleId],
+) -> Result<HashMap<RuleId, Rule>, sqlx::Error> {
+    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let rows = sqlx::query_as!(
+        RuleRow,
+        "select * from rules where id = any($1::text[])",
+        &ids as &[&str]
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter()
+        .map(|row| Rule::try_from(row).map(|rule| (rule.id.clone(), rule)))
+        .collect()
+}
+
+/// Adds rules.
+pub(super) async fn insert(
+    transaction: &mut PgConnection,
+    rules: &[&Rule],
+) -> Result<(), sqlx::Error> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let columns = Columns::of(rules);
+    sqlx::query!(
+        r#"
+        insert into rules (id, group_text, group_prefix_len, account_text, account_prefix_len,
+                           marks, enabled, starts_at, ends_at, label, note,
+                           version, created_at, updated_at)
+        select id, group_text, group_prefix_len, account_text, account_prefix_len,
+               marks::bigint[], enabled, starts_at, ends_at, label, note,
+               version, created_at, updated_at
+        from unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::smallint[],
+                    $6::text[], $7::boolean[], $8::timestamptz[], $9::timestamptz[],
+                    $10::text[], $11::text[], $12::bigint[], $13::timestamptz[],
+                    $14::timestamptz[])
+            as r (id, group_text, group_prefix_len, account_text, account_prefix_len,
+                  marks, enabled, starts_at, ends_at, label, note,
+                  version, created_at, updated_at)
+        "#,
+        &columns.ids as &[&str],
+        &columns.group_texts as &[&str],
+        &columns.group_prefix_lens,
+        &columns.account_texts as &[&str],
+        &columns.account_prefix_lens,
+        &columns.marks,
+        &columns.enabled,
+        &columns.starts_at as &[Option<DateTime<Utc>>],
+        &columns.ends_at as &[Option<DateTime<Utc>>],
+        &columns.labels as &[&str],
+        &columns.notes as &[&str],
+        &columns.versions,
+        &columns.created_at,
+        &columns.updated_at,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// Replaces rules; `created_at` stays.
+pub(super) async fn update(
+    transaction: &mut PgConnection,
+    rules: &[&Rule],
+) -> Result<(), sqlx::Error> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let columns = Columns::of(rules);
+    sqlx::query!(
+        r#"
+        update rules set
+            group_text = r.group_text, group_prefix_len = r.group_prefix_len,
+            account_text = r.account_text, account_prefix_len = r.account_prefix_len,
+            marks = r.marks::bigint[], enabled = r.enabled,
+            starts_at = r.starts_at, ends_at = r.ends_at,
+            label = r.label, note = r.note, version = r.version, updated_at = r.updated_at
+        from unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::smallint[],
+                    $6::text[], $7::boolean[], $8::timestamptz[], $9::timestamptz[],
+                    $10::text[], $11::text[], $12::bigint[], $13::timestamptz[])
+            as r (id, group_text, group_prefix_len, account_text, account_prefix_len,
+                  marks, enabled, starts_at, ends_at, label, note, version, updated_at)
+        where rules.id = r.id
+        "#,
+        &columns.ids as &[&str],
+        &columns.group_texts as &[&str],
+        &columns.group_prefix_lens,
+        &columns.account_texts as &[&str],
+        &columns.account_prefix_lens,
+        &columns.marks,
+        &columns.enabled,
+        &columns.starts_at as &[Option<DateTime<Utc>>],
+        &columns.ends_at as &[Option<DateTime<Utc>>],
+        &columns.labels as &[&str],
+        &columns.notes as &[&str],
+        &columns.versions,
+        &columns.updated_at,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// Removes rules.
+pub(super) async fn delete(
+    transaction: &mut PgConnection,
+    ids: &[&RuleId],
+) -> Result<(), sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    sqlx::query!(
+        "delete from rules where id = any($1::text[])",
+        &ids as &[&str]
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// Rules as columns for `UNNEST`.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<&'a str>,
+    group_texts: Vec<&'a str>,
+    group_prefix_lens: Vec<i16>,
+    account_texts: Vec<&'a str>,
+    account_prefix_lens: Vec<i16>,
+    /// Arrays as text, since Postgres would flatten an array of arrays.
+    marks: Vec<String>,
+    enabled: Vec<bool>,
+    starts_at: Vec<Option<DateTime<Utc>>>,
+    ends_at: Vec<Option<DateTime<Utc>>>,
+    labels: Vec<&'a str>,
+    notes: Vec<&'a str>,
+    versions: Vec<i64>,
+    created_at: Vec<DateTime<Utc>>,
+    updated_at: Vec<DateTime<Utc>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(rules: &[&'a Rule]) -> Self {
+        let mut columns = Self::default();
+        for rule in rules {
+            let draft = &rule.draft;
+            columns.ids.push(rule.id.as_str());
+            columns.group_texts.push(draft.group.text());
+            columns.group_prefix_lens.push(draft.group.prefix_len());
+            columns.account_texts.push(draft.account.text());
+            columns.account_prefix_lens.push(draft.account.prefix_len());
+            columns.marks.push(array_text(draft.marks.as_set()));
+            columns.enabled.push(draft.enabled);
+            columns.starts_at.push(draft.window.starts_at);
+            columns.ends_at.push(draft.window.ends_at);
+            columns.labels.push(&draft.label);
+            columns.notes.push(&draft.note);
+            columns.versions.push(rule.version);
+            columns.created_at.push(rule.created_at);
+            columns.updated_at.push(rule.updated_at);
+        }
+        columns
+    }
+}

@@ -1,0 +1,162 @@
+use super::*;
+use crate::rules::wire::{RuleView, patched};
+use proptest::prelude::*;
+use serde_json::json;
+
+fn read(value: Value) -> Result<Input, Vec<InvalidField>> {
+    read_rule(&serde_json::from_value(value).unwrap())
+}
+
+fn pointers(value: Value) -> Vec<String> {
+    let invalid = read(value).unwrap_err();
+    invalid.into_iter().map(|field| field.pointer).collect()
+}
+
+fn rule(draft: RuleDraft) -> crate::domain::Rule {
+    let now = DateTime::from_timestamp(1_760_000_000, 0).unwrap();
+    crate::domain::Rule {
+        id: RuleId::parse("r").unwrap(),
+        draft,
+        version: 3,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+#[test]
+fn the_shortest_rule_takes_the_defaults() {
+    let input = read(json!({"group": "g", "account": "a", "marks": [1000]})).unwrap();
+    assert_eq!(input.id, None);
+    assert!(input.draft.enabled);
+    assert_eq!(input.draft.window, Window::default());
+    assert_eq!(input.draft.label, "");
+}
+
+#[test]
+fn all_wrong_fields_are_reported_at_once() {
+    assert_eq!(
+        pointers(json!({
+            "id": "a b", "group": "a*b", "account": 7, "marks": [1000, 7, "x", 1000, 1000.5],
+            "enabled": "yes", "starts_at": "tomorrow", "ends_at": "2026-01-01T00:00:00Z",
+            "label": "a\nb", "note": "\u{0}", "color/~": 1,
+        })),
+        [
+            "/color~1~0",
+            "/id",
+            "/group",
+            "/account",
+            "/marks/1",
+            "/marks/2",
+            "/marks/3",
+            "/marks/4",
+            "/enabled",
+            "/starts_at",
+            "/label",
+            "/note",
+        ]
+    );
+    assert_eq!(pointers(json!({})), ["/group", "/account", "/marks"]);
+    assert_eq!(
+        pointers(json!({"group": null, "account": "a", "marks": []})),
+        ["/group", "/marks"]
+    );
+    let flood: Map<String, Value> = (0..1000).map(|n| (format!("f{n}"), Value::Null)).collect();
+    assert_eq!(pointers(Value::Object(flood)).len(), MAX_REPORTED);
+}
+
+#[test]
+fn a_window_must_not_end_before_it_starts() {
+    let window = |starts_at: &str, ends_at: &str| {
+        read(json!({"group": "g", "account": "a", "marks": [1000],
+                    "starts_at": starts_at, "ends_at": ends_at}))
+    };
+    assert!(window("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000001Z").is_ok());
+    // Other zones are the same moments.
+    assert!(window("2026-01-01T08:00:00+08:00", "2026-01-01T00:00:00Z").is_err());
+    assert!(window("2026-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00").is_err());
+}
+
+#[test]
+fn a_field_that_stands_twice_is_refused() {
+    let twice = serde_json::from_str::<JsonObject>(r#"{"marks":[1000],"marks":[2000]}"#);
+    assert!(
+        twice
+            .unwrap_err()
+            .to_string()
+            .contains(r#""marks" stands twice"#)
+    );
+}
+
+#[test]
+fn an_answer_can_be_sent_back_as_it_is() {
+    let draft = read(
+        json!({"group": "a\\**", "account": "*", "marks": [4294967295i64, 500],
+        "starts_at": "2026-01-01T00:00:00.123456Z", "note": "a\tb\nc"}),
+    )
+    .unwrap()
+    .draft;
+    let view = serde_json::to_value(RuleView::from(&rule(draft.clone()))).unwrap();
+    assert_eq!(view["starts_at"], "2026-01-01T00:00:00.123456Z");
+    assert_eq!(view["created_at"], "2025-10-09T08:53:20Z");
+    assert_eq!(read(view).unwrap().draft, draft);
+}
+
+#[test]
+fn a_merge_patch_keeps_changes_and_resets_fields() {
+    let draft = read(
+        json!({"group": "g", "account": "a", "marks": [1000], "label": "l",
+        "enabled": false, "ends_at": "2026-01-01T00:00:00Z"}),
+    )
+    .unwrap()
+    .draft;
+    let patch = |value: Value| {
+        patched(
+            &rule(draft.clone()),
+            &serde_json::from_value(value).unwrap(),
+        )
+    };
+
+    let input = patch(json!({"marks": [2000], "ends_at": null, "enabled": null})).unwrap();
+    assert_eq!(input.draft.label, "l");
+    assert_eq!(input.draft.window, Window::default());
+    assert!(input.draft.enabled);
+    assert!(patch(json!({"id": "r", "version": 99})).is_ok());
+    for (wrong, pointer) in [
+        (json!({"group": null}), "/group"),
+        (json!({"id": "other"}), "/id"),
+        (json!({"color": null}), "/color"),
+        (json!({"label": {"x": 1}}), "/label"),
+    ] {
+        assert_eq!(patch(wrong).unwrap_err()[0].pointer, pointer);
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 16, 12, |inner| {
+        proptest::collection::vec(inner, 0..12).prop_map(Value::from)
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_json_is_read_or_refused_with_pointers_into_it(
+        values in proptest::collection::vec(any_json(), 9)
+    ) {
+        let object: Map<String, Value> =
+            WRITABLE.split(", ").map(str::to_owned).zip(values).collect();
+        let whole = Value::Object(object.clone());
+        match read_rule(&JsonObject(object)) {
+            Ok(_) => {}
+            Err(invalid) => for field in invalid {
+                prop_assert!(whole.pointer(&field.pointer).is_some());
+            }
+        }
+    }
+}

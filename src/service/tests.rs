@@ -1,0 +1,44 @@
+//! What is decided before the service runs.
+
+use super::*;
+
+async fn build(listen: &str, forward_url: &str) -> Result<Service, StartError> {
+    let environment = [
+        ("STICKYMARK__CHAT__SDK_APP_ID", "1400000000"),
+        ("STICKYMARK__CHAT__SECRET_KEY", "key"),
+        ("STICKYMARK__CALLBACK__LISTEN", listen),
+        ("STICKYMARK__ADMIN__LISTEN", "127.0.0.1:0"),
+        ("STICKYMARK__CALLBACK__FORWARD_URL", forward_url),
+    ];
+    let settings = Settings::load(None, environment).unwrap();
+    // Nothing is asked of the database before the service runs.
+    let pool = PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap();
+    Service::build(&settings, pool).await
+}
+
+#[tokio::test]
+async fn forwarding_to_ourselves_is_refused_at_start() {
+    let refused = build("0.0.0.0:8080", "http://localhost:8080/s3cret").await;
+    let error = refused.unwrap_err();
+    assert!(matches!(error, StartError::ForwardsToItself(_)));
+    let error = error.to_string();
+    assert!(
+        error.contains("callback.forward_url") && !error.contains("s3cret"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_backend_gets_counts_and_without_one_there_are_none() {
+    let forwarding = build("127.0.0.1:0", "http://localhost:8080/im")
+        .await
+        .unwrap();
+    assert!(forwarding.forward_counts().is_some());
+    assert!(
+        build("127.0.0.1:0", "")
+            .await
+            .unwrap()
+            .forward_counts()
+            .is_none()
+    );
+}

@@ -1,0 +1,497 @@
+//! The rule filter against a real database: what it keeps away, and that it never misses a rule.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use sqlx::{AssertSqlSafe, Executor, PgPool};
+use stickymark::callback::Intake;
+use stickymark::config::Settings;
+use stickymark::domain::{Account, EventSource, EventTime, GroupId, MemberEvent};
+use stickymark::members::{Inbox, Settling, WakeUp};
+use stickymark::reapply::{Budget, CallRate};
+use stickymark::rules::filter::{FilterSettings, FilterState, Follower, RuleFilter};
+use stickymark::service::{MemberIntake, Service};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{TestDatabase, database, insert_rule};
+
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+/// A filter that only a notification or a hand moves on, and that does not grow stale in a test.
+const BY_HAND: FilterSettings = FilterSettings {
+    confirm_every: AN_HOUR,
+    stale_after: AN_HOUR,
+    most_kept: 100,
+};
+
+/// What one replica has between the listener and the database.
+struct Replica {
+    intake: MemberIntake,
+    filter: RuleFilter,
+    writer: JoinHandle<()>,
+}
+
+/// A replica whose filter has read the rules of `followed` and whose events go to `written`.
+async fn replica(
+    followed: &PgPool,
+    written: &PgPool,
+    settings: FilterSettings,
+) -> (Replica, Follower) {
+    let settling = Settling {
+        settle: Duration::ZERO,
+        max_wait: Duration::ZERO,
+    };
+    let (inbox, writer) = Inbox::new(written.clone(), settling, WakeUp::default());
+    let (filter, mut follower) = RuleFilter::new(followed, inbox.clone(), settings);
+    let budget = Budget::new(written.clone(), "modify_user_info", CallRate::new(100));
+    follower.confirm().await.unwrap();
+    let replica = Replica {
+        intake: MemberIntake::new(inbox, filter.clone(), budget),
+        filter,
+        writer: tokio::spawn(writer.run()),
+    };
+    (replica, follower)
+}
+
+impl Replica {
+    async fn hear(&self, event: MemberEvent) {
+        self.intake.record(vec![event]).await.unwrap();
+    }
+
+    fn state(&self) -> FilterState {
+        self.filter.state()
+    }
+
+    /// Whether the filter lets an event about this member through. A "no" is kept like any other.
+    fn lets_through(&self, account: &str) -> bool {
+        !self.filter.named(vec![join(account)]).is_empty()
+    }
+}
+
+fn event(account: &str, source: EventSource, at: i64) -> MemberEvent {
+    MemberEvent {
+        group: GroupId::parse("class-7").unwrap(),
+        account: Account::parse(account).unwrap(),
+        source,
+        at: Some(EventTime::from_number(1_767_225_600_000 + at)),
+    }
+}
+
+fn join(account: &str) -> MemberEvent {
+    event(account, EventSource::Join, 0)
+}
+
+async fn execute(pool: &PgPool, statement: impl Into<String>) {
+    pool.execute(AssertSqlSafe(statement.into())).await.unwrap();
+}
+
+async fn members(pool: &PgPool) -> Vec<(String, String)> {
+    sqlx::query_as("select account, presence from members order by account")
+        .fetch_all(pool)
+        .await
+        .unwrap()
+}
+
+/// Waits for a condition that must come true.
+async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait)
+        .await
+        .unwrap_or_else(|_| panic!("{what} does not come"));
+}
+
+async fn until_members(pool: &PgPool, expected: &[(&str, &str)]) {
+    let expected: Vec<(String, String)> = expected
+        .iter()
+        .map(|(account, presence)| (account.to_string(), presence.to_string()))
+        .collect();
+    let expected = &expected;
+    until(
+        "the row",
+        || async move { members(pool).await == *expected },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_callback_about_nobodys_rule_is_answered_without_the_database() {
+    let database = database().await;
+    insert_rule(database.pool(), "class-*", "teacher*", &[1000]).await;
+    let dead = database.pool().options().clone().connect_lazy_with(
+        sqlx::postgres::PgConnectOptions::clone(&database.pool().connect_options()),
+    );
+    dead.close().await;
+    let (replica, _follower) = replica(database.pool(), &dead, BY_HAND).await;
+    let viewers = (0..50).map(|n| join(&format!("viewer{n}"))).collect();
+    let answered = replica.intake.record(viewers).now_or_never();
+    assert_eq!(answered, Some(Ok(())));
+    let exit = event("viewer1", EventSource::Exit, 1);
+    assert_eq!(
+        replica.intake.record(vec![exit]).now_or_never(),
+        Some(Ok(()))
+    );
+    // Who is named waits for the database, also together with others.
+    let mixed = vec![join("viewer1"), join("teacher1")];
+    assert_eq!(replica.intake.record(mixed).now_or_never(), None);
+}
+
+#[tokio::test]
+async fn a_rule_made_at_one_replica_finds_a_join_that_another_had_already_answered() {
+    let database = database().await;
+    let pool = database.pool();
+    let (b, mut follower) = replica(pool, pool, BY_HAND).await;
+    // Committed, but the notification is delayed: nothing moves the follower of B.
+    insert_rule(pool, "class-7", "*", &[1000]).await;
+    b.hear(join("alice")).await;
+    assert!(members(pool).await.is_empty());
+    assert_eq!(b.state().kept, 1);
+
+    follower.confirm().await.unwrap();
+    until_members(pool, &[("alice", "present")]).await;
+    assert_eq!(b.state().kept, 0);
+    assert!(b.lets_through("bob"));
+}
+
+#[tokio::test]
+async fn events_that_are_recorded_late_keep_their_order() {
+    let database = database().await;
+    let pool = database.pool();
+    let (b, mut follower) = replica(pool, pool, BY_HAND).await;
+    insert_rule(pool, "class-7", "*", &[1000]).await;
+    b.hear(join("alice")).await;
+    b.hear(event("alice", EventSource::Exit, 1)).await;
+    b.hear(event("bob", EventSource::Exit, 1)).await;
+    b.hear(event("bob", EventSource::Online, 2)).await;
+    follower.confirm().await.unwrap();
+    until_members(pool, &[("bob", "present")]).await;
+}
+
+#[tokio::test]
+async fn a_join_during_a_confirmation_waits_for_the_next() {
+    let database = database().await;
+    let pool = database.pool();
+    let (b, mut follower) = replica(pool, pool, BY_HAND).await;
+    // A writer of rules, about to commit, holds up the confirmation that is under way.
+    let mut writing = pool.begin().await.unwrap();
+    writing
+        .execute("lock table rule_revision in access exclusive mode")
+        .await
+        .unwrap();
+    writing
+        .execute(
+            "insert into rules values ('r', 'class-7', -1, '', 0, '{1000}', true, null, null, '',
+                                       '', 1, now(), now())",
+        )
+        .await
+        .unwrap();
+    let confirming = tokio::spawn(async move {
+        follower.confirm().await.unwrap();
+        follower
+    });
+    until("the confirmation", || async {
+        sqlx::query_scalar(
+            "select exists (select from pg_stat_activity where wait_event_type = 'Lock'
+             and application_name = 'stickymark rule filter' and datname = current_database())",
+        )
+        .fetch_one(pool)
+        .await
+        .unwrap()
+    })
+    .await;
+    b.hear(join("alice")).await;
+    writing.commit().await.unwrap();
+    let mut follower = confirming.await.unwrap();
+    assert_eq!(b.state().kept, 1);
+    follower.confirm().await.unwrap();
+    until_members(pool, &[("alice", "present")]).await;
+    assert_eq!(b.state().kept, 0);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_forgotten_when_no_rule_has_come() {
+    let database = database().await;
+    let pool = database.pool();
+    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    replica.hear(join("alice")).await;
+    follower.confirm().await.unwrap();
+    assert_eq!(replica.state().kept, 0);
+    insert_rule(pool, "class-7", "*", &[1000]).await;
+    follower.confirm().await.unwrap();
+    // The rule is younger than the confirmed "no", as it would be without a filter.
+    replica.hear(join("bob")).await;
+    until_members(pool, &[("bob", "present")]).await;
+}
+
+#[tokio::test]
+async fn a_notification_is_enough_to_learn_of_a_rule() {
+    let database = database().await;
+    let pool = database.pool();
+    let (replica, follower) = replica(pool, pool, BY_HAND).await;
+    let following = tokio::spawn(follower.run(CancellationToken::new()));
+    insert_rule(pool, "class-7", "teacher", &[1000]).await;
+    until("the rule", || async { replica.state().rules == 1 }).await;
+    replica.hear(join("teacher")).await;
+    until_members(pool, &[("teacher", "present")]).await;
+    execute(pool, "update rules set account_text = 'headmaster'").await;
+    until("the change", || async { replica.state().sequence == 2 }).await;
+    assert!(replica.lets_through("headmaster"));
+    following.abort();
+}
+
+#[tokio::test]
+async fn an_update_that_leaves_the_patterns_alone_is_no_news() {
+    let database = database().await;
+    let pool = database.pool();
+    insert_rule(pool, "class-7", "teacher", &[1000]).await;
+    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    let before = replica.state().sequence;
+    execute(pool, "update rules set enabled = false, note = 'x'").await;
+    follower.confirm().await.unwrap();
+    assert_eq!(replica.state().sequence, before);
+    // A disabled rule still names its members: its marks may have to be taken away.
+    assert!(replica.lets_through("teacher"));
+}
+
+#[tokio::test]
+async fn without_a_confirmation_everything_goes_to_the_database() {
+    let database = database().await;
+    let pool = database.pool();
+    let (inbox, _writer) = Inbox::new(
+        pool.clone(),
+        Settling {
+            settle: Duration::ZERO,
+            max_wait: Duration::ZERO,
+        },
+        WakeUp::default(),
+    );
+    let (unread, _follower) = RuleFilter::new(pool, inbox, BY_HAND);
+    assert!(unread.state().bypassing);
+    assert_eq!(unread.named(vec![join("alice")]).len(), 1);
+
+    let soon_stale = FilterSettings {
+        stale_after: Duration::from_millis(500),
+        ..BY_HAND
+    };
+    let (replica, mut follower) = replica(pool, pool, soon_stale).await;
+    until("doubt", || async { replica.state().bypassing }).await;
+    assert!(replica.lets_through("alice"));
+    assert_eq!(replica.state().kept, 0);
+    follower.confirm().await.unwrap();
+    assert!(!replica.state().bypassing);
+}
+
+#[tokio::test]
+async fn it_is_bypassed_while_it_can_keep_no_more() {
+    let database = database().await;
+    let pool = database.pool();
+    let small = FilterSettings {
+        most_kept: 2,
+        ..BY_HAND
+    };
+    let (replica, mut follower) = replica(pool, pool, small).await;
+    let answers = ["a", "b", "c"].map(|account| replica.lets_through(account));
+    assert_eq!(answers, [false, false, true]);
+    assert!(replica.state().bypassing);
+    follower.confirm().await.unwrap();
+    assert!(!replica.lets_through("c"));
+}
+
+#[tokio::test]
+async fn many_kept_events_call_for_a_confirmation() {
+    let database = database().await;
+    let pool = database.pool();
+    let (replica, follower) = replica(pool, pool, BY_HAND).await;
+    let following = tokio::spawn(follower.run(CancellationToken::new()));
+    until("the first confirmation of the run", || async {
+        !replica.state().bypassing
+    })
+    .await;
+    (0..=BY_HAND.most_kept / 4).for_each(|n| {
+        replica.lets_through(&format!("viewer{n}"));
+    });
+    until("a confirmation", || async { replica.state().kept == 0 }).await;
+    following.abort();
+}
+
+#[tokio::test]
+async fn it_recovers_when_its_connection_is_cut() {
+    let database = database().await;
+    let pool = database.pool();
+    let (replica, follower) = replica(pool, pool, BY_HAND).await;
+    let following = tokio::spawn(follower.run(CancellationToken::new()));
+    for n in 1..=3 {
+        execute(
+            pool,
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where application_name = 'stickymark rule filter' and datname = current_database()",
+        )
+        .await;
+        insert_rule(pool, "class-7", &format!("teacher{n}"), &[1000]).await;
+        until("the rule", || async { replica.state().rules == n }).await;
+        assert!(replica.lets_through(&format!("teacher{n}")));
+    }
+    following.abort();
+}
+
+#[tokio::test]
+async fn a_rule_that_went_and_came_back_is_not_missed() {
+    let database = database().await;
+    let pool = database.pool();
+    insert_rule(pool, "class-7", "teacher", &[1000]).await;
+    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    for gone in ["delete from rules", "truncate rules"] {
+        execute(pool, gone).await;
+        follower.confirm().await.unwrap();
+        replica.hear(join("teacher")).await;
+        insert_rule(pool, "class-7", "teacher", &[1000]).await;
+        replica.hear(event("teacher", EventSource::Online, 1)).await;
+        follower.confirm().await.unwrap();
+        until_members(pool, &[("teacher", "present")]).await;
+        execute(pool, "delete from members").await;
+    }
+}
+
+async fn insert_teachers(pool: &PgPool, count: usize) {
+    execute(
+        pool,
+        format!(
+            "insert into rules
+             select 'r' || n, 'class-' || n % 100, -1, 'teacher' || n, -1, '{{1000}}', true,
+                    null, null, '', '', 1, now(), now()
+             from generate_series(1, {count}) n"
+        ),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn two_hundred_thousand_rules_written_at_once_are_read_anew() {
+    let database = database().await;
+    let pool = database.pool();
+    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    insert_teachers(pool, 200_000).await;
+    replica.hear(join("teacher107")).await;
+    replica.hear(join("teacher108")).await;
+    follower.confirm().await.unwrap();
+    let state = replica.state();
+    assert_eq!((state.rules, state.kept), (200_000, 0));
+    assert!(state.bytes <= 24 * state.rules, "{}", state.bytes);
+    assert!(replica.lets_through("teacher199907"));
+    assert!(!replica.lets_through("teacher199908"));
+    until_members(pool, &[("teacher107", "present")]).await;
+}
+
+#[tokio::test]
+async fn deleted_rules_are_forgotten_when_they_are_many() {
+    let database = database().await;
+    let pool = database.pool();
+    insert_teachers(pool, 20_000).await;
+    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    execute(pool, "delete from rules where id < 'r2'").await;
+    follower.confirm().await.unwrap();
+    let left: i64 = sqlx::query_scalar("select count(*) from rules")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert_eq!(replica.state().rules as i64, left);
+}
+
+#[tokio::test]
+async fn the_log_of_changes_stays_short() {
+    let database = database().await;
+    let pool = database.pool();
+    let (late, mut follower) = replica(pool, pool, BY_HAND).await;
+    for round in 0..3 {
+        execute(pool, format!("update rules set id = id || '-{round}'")).await;
+        insert_teachers(pool, 15_000).await;
+    }
+    let logged: i64 = sqlx::query_scalar("select count(*) from rule_changes")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert!((20_000..=35_000).contains(&logged), "{logged}");
+    // Three times the same pairs of patterns; too far behind for the log.
+    follower.confirm().await.unwrap();
+    assert_eq!(
+        (late.state().rules, late.state().sequence),
+        (15_000, 45_000)
+    );
+}
+
+#[tokio::test]
+async fn a_stopping_replica_looks_once_more_at_what_it_kept() {
+    let database = database().await;
+    let pool = database.pool();
+    let (replica, follower) = replica(pool, pool, BY_HAND).await;
+    insert_rule(pool, "class-7", "*", &[1000]).await;
+    replica.hear(join("alice")).await;
+    let stop = CancellationToken::new();
+    stop.cancel();
+    follower.run(stop).await;
+    drop(replica.intake);
+    replica.writer.await.unwrap();
+    assert_eq!(
+        members(pool).await,
+        [("alice".to_owned(), "present".to_owned())]
+    );
+}
+
+/// The service on this database, with the rules read.
+async fn service(database: &TestDatabase) -> (Service, RuleFilter) {
+    let settings = [
+        ("STICKYMARK__CHAT__SDK_APP_ID", "1400000000"),
+        ("STICKYMARK__CHAT__SECRET_KEY", "key"),
+        ("STICKYMARK__CHAT__BASE_URL", "http://127.0.0.1:9"),
+        ("STICKYMARK__CALLBACK__LISTEN", "127.0.0.1:0"),
+        ("STICKYMARK__ADMIN__LISTEN", "127.0.0.1:0"),
+    ];
+    let settings = Settings::load(None, settings).unwrap();
+    let service = Service::build(&settings, database.pool().clone())
+        .await
+        .unwrap();
+    let filter = service.rule_filter().clone();
+    (service, filter)
+}
+
+#[tokio::test]
+async fn the_service_answers_at_once_and_spares_the_database_when_the_rules_are_read() {
+    let database = database().await;
+    let pool = database.pool();
+    insert_rule(pool, "class-7", "teacher", &[1000]).await;
+    let (service, filter) = service(&database).await;
+    assert!(filter.state().bypassing);
+    let address = service.callback_address();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(service.run({
+        let stop = stop.clone();
+        async move {
+            stop.cancelled().await;
+            Duration::ZERO
+        }
+    }));
+    until("the filter", || async { !filter.state().bypassing }).await;
+    for account in ["viewer", "teacher"] {
+        let answer = reqwest::Client::new()
+            .post(format!(
+                "http://{address}/callback?SdkAppid=1400000000\
+                 &CallbackCommand=Group.CallbackAfterNewMemberJoin"
+            ))
+            .body(format!(
+                r#"{{"CallbackCommand":"Group.CallbackAfterNewMemberJoin","GroupId":"class-7",
+                    "Type":"AVChatRoom","JoinType":"Apply","Operator_Account":"x",
+                    "NewMemberList":[{{"Member_Account":"{account}"}}],"EventTime":1767225600000}}"#
+            ))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    assert_eq!(members(pool).await.len(), 1);
+    stop.cancel();
+    running.await.unwrap();
+}

@@ -1,0 +1,885 @@
+//! The rules over REST: the real router, over real HTTP, with a real PostgreSQL.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use stickymark::admin::{self, AdminState, Readiness};
+use stickymark::config::{AdminToken, Role};
+use stickymark::members::WakeUp;
+
+use crate::support::{self, database::TestDatabase};
+
+const EDITOR: &str = "editor-secret";
+const VIEWER: &str = "viewer-secret";
+
+struct Api {
+    base: String,
+    client: Client,
+    readiness: Readiness,
+    wake: WakeUp,
+    database: TestDatabase,
+}
+
+fn token(name: &str, role: Role, secret: &str) -> AdminToken {
+    AdminToken {
+        name: name.to_owned(),
+        role,
+        secret: SecretString::from(secret),
+    }
+}
+
+async fn api() -> Api {
+    api_with(&[
+        token("eve", Role::Editor, EDITOR),
+        token("vic", Role::Viewer, VIEWER),
+    ])
+    .await
+}
+
+async fn api_with(tokens: &[AdminToken]) -> Api {
+    let database = support::database().await;
+    let wake = WakeUp::default();
+    let readiness = Readiness::new(database.pool().clone());
+    let pool = database.pool().clone();
+    let state = AdminState::new(pool, wake.clone(), readiness.clone(), tokens);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, admin::router(state)).await });
+    Api {
+        base,
+        client: Client::new(),
+        readiness,
+        wake,
+        database,
+    }
+}
+
+struct Answer {
+    status: u16,
+    headers: header::HeaderMap,
+    body: Value,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The id of the problem; checks what all problems have in common.
+    fn problem(&self) -> &str {
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.body["status"], self.status);
+        assert!(!self.body["detail"].as_str().unwrap().is_empty());
+        self.body["type"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("urn:stickymark:problem:")
+            .unwrap()
+    }
+
+    fn pointers(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array().unwrap();
+        errors
+            .iter()
+            .map(|error| error["pointer"].as_str().unwrap())
+            .collect()
+    }
+
+    fn ids(&self) -> Vec<&str> {
+        let items = self.body["items"].as_array().unwrap();
+        items
+            .iter()
+            .map(|rule| rule["id"].as_str().unwrap())
+            .collect()
+    }
+}
+
+async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Answer {
+        status,
+        headers,
+        body,
+    }
+}
+
+impl Api {
+    fn bare(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.bare(method, path).bearer_auth(EDITOR)
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        send(self.request(Method::GET, path)).await
+    }
+
+    async fn post(&self, body: Value) -> Answer {
+        send(self.request(Method::POST, "/v1/rules").json(&body)).await
+    }
+
+    async fn put(&self, id: &str, body: Value) -> Answer {
+        send(
+            self.request(Method::PUT, &format!("/v1/rules/{id}"))
+                .json(&body),
+        )
+        .await
+    }
+
+    async fn patch(&self, id: &str, body: Value) -> Answer {
+        send(
+            self.request(Method::PATCH, &format!("/v1/rules/{id}"))
+                .json(&body),
+        )
+        .await
+    }
+
+    async fn delete(&self, id: &str) -> Answer {
+        send(self.request(Method::DELETE, &format!("/v1/rules/{id}"))).await
+    }
+
+    fn pool(&self) -> &PgPool {
+        self.database.pool()
+    }
+}
+
+fn rule(group: &str, account: &str, marks: &[u32]) -> Value {
+    json!({"group": group, "account": account, "marks": marks})
+}
+
+fn named(id: &str, group: &str, account: &str, marks: &[u32]) -> Value {
+    json!({"id": id, "group": group, "account": account, "marks": marks})
+}
+
+#[tokio::test]
+async fn a_rule_is_made_read_replaced_changed_and_removed() {
+    let api = api().await;
+    let body = json!({"id": "class-7-teacher", "group": "class-7", "account": "teacher10",
+                      "marks": [1001, 1000], "label": "school"});
+    let made = api.post(body).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(made.header("location"), "/v1/rules/class-7-teacher");
+    assert_eq!(made.header("etag"), "\"1\"");
+    let mut expected = json!({
+        "id": "class-7-teacher", "group": "class-7", "account": "teacher10",
+        "marks": [1000, 1001], "enabled": true, "starts_at": null, "ends_at": null,
+        "label": "school", "note": "", "version": 1,
+    });
+    for time in ["created_at", "updated_at"] {
+        assert!(made.body[time].as_str().unwrap().ends_with('Z'));
+        expected[time] = made.body[time].clone();
+    }
+    assert_eq!(made.body, expected);
+    let read = api.get("/v1/rules/class-7-teacher").await;
+    assert_eq!((read.status, read.header("etag")), (200, "\"1\""));
+    assert_eq!(read.body, expected);
+
+    let replaced = api
+        .put("class-7-teacher", rule("class-*", "teacher10", &[2000]))
+        .await;
+    assert_eq!((replaced.status, replaced.header("etag")), (200, "\"2\""));
+    assert_eq!(
+        replaced.body["label"], "",
+        "what a PUT leaves out takes its default"
+    );
+    assert_eq!(replaced.body["created_at"], made.body["created_at"]);
+
+    let patch = json!({"note": "until June", "ends_at": "2999-06-30T22:00:00+02:00"});
+    let patched = api.patch("class-7-teacher", patch).await;
+    assert_eq!((patched.status, patched.header("etag")), (200, "\"3\""));
+    assert_eq!(patched.body["ends_at"], "2999-06-30T20:00:00Z");
+    assert_eq!(patched.body["marks"], json!([2000]));
+
+    let removed = api.delete("class-7-teacher").await;
+    assert_eq!((removed.status, removed.body), (204, Value::Null));
+    for gone in [
+        api.get("/v1/rules/class-7-teacher").await,
+        api.delete("class-7-teacher").await,
+        api.patch("class-7-teacher", json!({})).await,
+    ] {
+        assert_eq!((gone.status, gone.problem()), (404, "not-found"));
+    }
+}
+
+#[tokio::test]
+async fn an_id_is_made_where_the_client_gives_none_and_a_taken_one_is_refused() {
+    let api = api().await;
+    let made = api.post(rule("g", "a", &[1000])).await;
+    let id = made.body["id"].as_str().unwrap();
+    assert_eq!(uuid::Uuid::parse_str(id).unwrap().get_version_num(), 7);
+    assert_eq!(made.header("location"), format!("/v1/rules/{id}"));
+
+    let again = api.post(named(id, "other", "a", &[1000])).await;
+    assert_eq!((again.status, again.problem()), (409, "rule-exists"));
+    let new = api.put("mine", rule("g", "b", &[1000])).await;
+    assert_eq!(
+        (new.status, new.header("location")),
+        (201, "/v1/rules/mine")
+    );
+}
+
+#[tokio::test]
+async fn what_an_answer_says_can_be_sent_back_and_changes_nothing() {
+    let api = api().await;
+    let made = api
+        .post(named("r", "a\\**", "*", &[500, 4_294_967_295]))
+        .await;
+    let again = api.put("r", made.body.clone()).await;
+    assert_eq!((again.status, &again.body), (200, &made.body));
+    let patched = api
+        .patch("r", json!({"enabled": true, "starts_at": null}))
+        .await;
+    assert_eq!(patched.header("etag"), "\"1\"");
+    let history = api.get("/v1/rules/r/history").await;
+    assert_eq!(history.body["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn every_wrong_field_is_named_and_nothing_is_written() {
+    let api = api().await;
+    let wrong = api
+        .post(json!({"group": "a*b", "account": "a".repeat(33), "marks": [1000, 999], "x/y": 1}))
+        .await;
+    assert_eq!((wrong.status, wrong.problem()), (422, "invalid-input"));
+    assert_eq!(
+        wrong.pointers(),
+        ["/x~1y", "/group", "/account", "/marks/1"]
+    );
+
+    let other = api.put("r", named("s", "g", "a", &[1000])).await;
+    assert_eq!(other.pointers(), ["/id"]);
+    for (body, pointer) in [("[]", ""), (r#"{"group":"g","group":"h"}"#, "")] {
+        let request = api.request(Method::PUT, "/v1/rules/r").body(body);
+        let answer = send(request.header("content-type", "application/json")).await;
+        assert_eq!((answer.status, answer.pointers()), (422, vec![pointer]));
+    }
+    assert_eq!(api.get("/v1/rules").await.ids(), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_json_is_refused_with_the_place() {
+    let api = api().await;
+    let send_as = async |content_type: Option<&str>, body: Vec<u8>| {
+        let mut request = api.request(Method::POST, "/v1/rules").body(body);
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        send(request).await
+    };
+    let json_type = Some("application/json; charset=utf-8");
+    let broken = send_as(json_type, b"{\"group\":\n oops}".to_vec()).await;
+    assert_eq!((broken.status, broken.problem()), (400, "malformed-json"));
+    assert!(
+        broken.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("line 2 column 2")
+    );
+    for body in [
+        b"".to_vec(),
+        b"\xff".to_vec(),
+        [b"{\"a\":".to_vec(), vec![b'['; 100_000]].concat(),
+        b"{\"group\":1e999}".to_vec(),
+    ] {
+        assert_eq!(send_as(json_type, body).await.problem(), "malformed-json");
+    }
+    for content_type in [
+        None,
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+    ] {
+        let answer = send_as(content_type, b"{}".to_vec()).await;
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (415, "unsupported-media-type")
+        );
+    }
+    let large = send_as(json_type, vec![b' '; 1024 * 1024 + 1]).await;
+    assert_eq!((large.status, large.problem()), (413, "body-too-large"));
+}
+
+#[tokio::test]
+async fn wrong_parameters_and_paths_are_problems_too() {
+    let api = api().await;
+    let wrong = api
+        .get("/v1/rules?limit=501&after=x&mark=7&enabled=yes&group=a*b&colour=red")
+        .await;
+    assert_eq!((wrong.status, wrong.problem()), (400, "invalid-parameter"));
+    let named: BTreeSet<&str> = wrong.body["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["parameter"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        named,
+        BTreeSet::from(["limit", "after", "mark", "enabled", "group", "colour"])
+    );
+
+    assert_eq!(
+        api.get("/v1/rules/a%20b").await.problem(),
+        "invalid-parameter"
+    );
+    assert_eq!(
+        api.get("/v1/rules/%ff").await.problem(),
+        "invalid-parameter"
+    );
+    for path in ["/v1/nothing", "/v1", "/nothing", "/v1/rules/r/history/x"] {
+        let answer = api.get(path).await;
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (404, "not-found"),
+            "{path}"
+        );
+    }
+    let method = send(api.request(Method::DELETE, "/v1/rules")).await;
+    assert_eq!(
+        (method.status, method.problem()),
+        (405, "method-not-allowed")
+    );
+    assert_eq!(method.header("allow"), "GET,HEAD,POST");
+    assert_eq!(
+        send(api.bare(Method::POST, "/livez")).await.problem(),
+        "method-not-allowed"
+    );
+}
+
+#[tokio::test]
+async fn no_request_passes_without_a_token_and_viewers_only_read() {
+    let api = api().await;
+    api.post(named("r", "g", "a", &[1000])).await;
+    let document = send(api.bare(Method::GET, "/openapi.json")).await.body;
+    let paths = document["paths"].as_object().unwrap();
+    let mut tried = 0;
+    for (path, item) in paths.iter().filter(|(path, _)| path.starts_with("/v1")) {
+        for method in item
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| *key != "parameters")
+        {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let path = path.replace("{id}", "r");
+            for secret in [None, Some("wrong"), Some(""), Some("editor-secret2")] {
+                let mut request = api.bare(method.clone(), &path).json(&json!({}));
+                if let Some(secret) = secret {
+                    request = request.bearer_auth(secret);
+                }
+                let answer = send(request).await;
+                assert_eq!((answer.status, answer.problem()), (401, "unauthorized"));
+                assert!(answer.header("www-authenticate").starts_with("Bearer"));
+            }
+            let answer = send(
+                api.bare(method.clone(), &path)
+                    .bearer_auth(VIEWER)
+                    .json(&json!({})),
+            )
+            .await;
+            if method == Method::GET {
+                assert_eq!(answer.status, 200, "{path}");
+            } else {
+                assert_eq!((answer.status, answer.problem()), (403, "forbidden"));
+            }
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 7);
+    assert_eq!(send(api.bare(Method::GET, "/v1/nothing")).await.status, 401);
+    assert_eq!(api.get("/v1/rules/r").await.body["version"], 1);
+}
+
+#[tokio::test]
+async fn without_tokens_this_machine_may_write_and_web_pages_may_not() {
+    let api = api_with(&[]).await;
+    let body = rule("g", "a", &[1000]);
+    let post = || api.bare(Method::POST, "/v1/rules").json(&body);
+    let foreign = send(post().header("host", "evil.example")).await;
+    assert_eq!((foreign.status, foreign.problem()), (403, "foreign-origin"));
+    assert_eq!(
+        send(post().header("origin", "https://evil.example"))
+            .await
+            .status,
+        403
+    );
+    let made = send(post()).await;
+    assert_eq!(made.status, 201);
+    let history = format!("/v1/rules/{}/history", made.body["id"].as_str().unwrap());
+    assert_eq!(
+        send(api.bare(Method::GET, &history)).await.body["items"][0]["actor"],
+        "anonymous"
+    );
+}
+
+#[tokio::test]
+async fn a_stale_client_does_not_overwrite() {
+    let api = api().await;
+    api.post(named("r", "g", "a", &[1000])).await;
+    let body = rule("g", "a", &[1001]);
+    let path = "/v1/rules/r";
+    let with = |method: Method, tag: &str| {
+        api.request(method, path)
+            .header("if-match", tag)
+            .json(&body)
+    };
+    for tag in ["\"7\"", "W/\"1\"", "\"\""] {
+        for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+            let stale = send(with(method, tag)).await;
+            assert_eq!(
+                (stale.status, stale.problem()),
+                (412, "precondition-failed")
+            );
+        }
+    }
+    assert_eq!(
+        send(with(Method::PUT, "1")).await.problem(),
+        "invalid-parameter"
+    );
+    assert_eq!(
+        send(with(Method::PUT, "\"0\", \"1\"")).await.header("etag"),
+        "\"2\""
+    );
+    let patch = api
+        .request(Method::PATCH, path)
+        .header("if-match", "*")
+        .json(&json!({"note": "n"}));
+    assert_eq!(send(patch).await.header("etag"), "\"3\"");
+
+    let known = send(
+        api.request(Method::GET, path)
+            .header("if-none-match", "W/\"3\""),
+    )
+    .await;
+    assert_eq!((known.status, known.header("etag")), (304, "\"3\""));
+    let only_new = api
+        .request(Method::PUT, path)
+        .header("if-none-match", "*")
+        .json(&body);
+    assert_eq!(send(only_new).await.status, 412);
+    let only_old = api
+        .request(Method::PUT, "/v1/rules/new")
+        .header("if-match", "*")
+        .json(&body);
+    assert_eq!(send(only_old).await.status, 412);
+    assert_eq!(send(with(Method::DELETE, "\"3\"")).await.status, 204);
+}
+
+#[tokio::test]
+async fn of_concurrent_writers_with_one_etag_exactly_one_wins() {
+    let api = api().await;
+    api.post(named("r", "g", "a", &[1000])).await;
+    let writes = (0..8).map(|n| {
+        let body = rule("g", "a", &[2000 + n]);
+        send(
+            api.request(Method::PUT, "/v1/rules/r")
+                .header("if-match", "\"1\"")
+                .json(&body),
+        )
+    });
+    let mut statuses: Vec<u16> = futures::future::join_all(writes)
+        .await
+        .iter()
+        .map(|answer| answer.status)
+        .collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 412, 412, 412, 412, 412, 412, 412]);
+}
+
+#[tokio::test]
+async fn a_merge_patch_is_checked_like_a_whole_rule() {
+    let api = api().await;
+    let body = json!({"id": "r", "group": "g", "account": "a", "marks": [1000], "label": "l",
+                      "enabled": false, "starts_at": "2999-01-01T00:00:00Z"});
+    api.post(body).await;
+    let merge = api
+        .request(Method::PATCH, "/v1/rules/r")
+        .header("content-type", "application/merge-patch+json")
+        .body(r#"{"starts_at": null, "enabled": null, "label": null, "marks": [3000]}"#);
+    let patched = send(merge).await;
+    assert_eq!(patched.status, 200);
+    assert_eq!(patched.body["starts_at"], Value::Null);
+    assert_eq!(
+        (&patched.body["enabled"], &patched.body["label"]),
+        (&json!(true), &json!(""))
+    );
+
+    for (patch, pointer) in [
+        (json!({"group": null}), "/group"),
+        (json!({"marks": []}), "/marks"),
+        (json!({"colour": null}), "/colour"),
+        (json!({"id": "s"}), "/id"),
+        (
+            json!({"starts_at": "2026-01-02T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"}),
+            "/ends_at",
+        ),
+    ] {
+        let refused = api.patch("r", patch).await;
+        assert_eq!((refused.status, refused.pointers()), (422, vec![pointer]));
+    }
+}
+
+#[tokio::test]
+async fn filters_compare_exactly() {
+    let api = api().await;
+    for (id, group, account, marks, label) in [
+        ("1", "class-7", "a", &[1000, 1001][..], "x"),
+        ("2", "class-*", "a*", &[1001], "x"),
+        ("3", "class-\\*", "*", &[1000], "y"),
+        ("4", "*", "a", &[1000], ""),
+    ] {
+        let mut body = named(id, group, account, marks);
+        body["label"] = json!(label);
+        body["enabled"] = json!(id != "4");
+        assert_eq!(api.post(body).await.status, 201);
+    }
+    for (query, ids) in [
+        ("", &["1", "2", "3", "4"][..]),
+        (
+            "?group=&account=&mark=&label=&enabled=&limit=&after=",
+            &["1", "2", "3", "4"],
+        ),
+        ("?group=class-7", &["1"]),
+        ("?group=class-*", &["2"]),
+        ("?group=class-%5C*", &["3"]),
+        ("?group=*", &["4"]),
+        ("?group=class", &[]),
+        ("?account=a", &["1", "4"]),
+        ("?account=a*", &["2"]),
+        ("?mark=1001", &["1", "2"]),
+        ("?mark=1002", &[]),
+        ("?label=x&mark=1000", &["1"]),
+        ("?enabled=false", &["4"]),
+    ] {
+        assert_eq!(
+            api.get(&format!("/v1/rules{query}")).await.ids(),
+            ids,
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn pages_neither_repeat_nor_leave_out_rules_while_others_come_and_go() {
+    let api = api().await;
+    for n in 0..10 {
+        api.post(named(&format!("r{n}"), "g", &format!("a{n}"), &[1000]))
+            .await;
+    }
+    let mut seen: Vec<String> = Vec::new();
+    let mut path = "/v1/rules?limit=3".to_owned();
+    loop {
+        let page = api.get(&path).await;
+        seen.extend(page.ids().into_iter().map(str::to_owned));
+        // Before, at and behind the cursor.
+        api.delete(&seen[seen.len() - 1]).await;
+        api.post(named(&format!("a{}", seen.len()), "g", "new", &[1000]))
+            .await;
+        api.delete("r8").await;
+        match page.body["next"].as_str() {
+            Some(next) => path = format!("/v1/rules?limit=3&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r9"]);
+}
+
+#[tokio::test]
+async fn the_history_tells_who_did_what_and_survives_the_rule() {
+    let api = api().await;
+    let request = api
+        .request(Method::POST, "/v1/rules")
+        .header("x-request-id", "req-1");
+    let made = send(request.json(&named("r", "g", "a", &[1000]))).await;
+    assert_eq!(made.header("x-request-id"), "req-1");
+    api.patch("r", json!({"note": "n"})).await;
+    api.delete("r").await;
+    let again = api.put("r", rule("h", "a", &[1000])).await;
+    assert_eq!(
+        again.body["version"], 3,
+        "an ETag never names two states of one id"
+    );
+
+    let first = api.get("/v1/rules/r/history?limit=3").await;
+    let items = first.body["items"].as_array().unwrap();
+    let actions: Vec<&str> = items
+        .iter()
+        .map(|entry| entry["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions, ["created", "updated", "deleted"]);
+    assert_eq!(items[0]["actor"], "eve");
+    assert_eq!(items[0]["request_id"], "req-1");
+    assert_eq!(items[0]["before"], Value::Null);
+    assert_eq!(items[0]["after"], made.body);
+    assert_eq!(items[1]["before"], made.body);
+    assert_eq!(
+        (&items[1]["after"]["note"], &items[1]["after"]["version"]),
+        (&json!("n"), &json!(2))
+    );
+    assert_eq!(items[2]["after"], Value::Null);
+    let next = first.body["next"].as_str().unwrap();
+    let last = api.get(&format!("/v1/rules/r/history?after={next}")).await;
+    assert_eq!(last.body["items"][0]["action"], "created");
+    assert_eq!(last.body["next"], Value::Null);
+    assert_eq!(
+        api.get("/v1/rules/never/history").await.problem(),
+        "not-found"
+    );
+}
+
+#[tokio::test]
+async fn a_request_id_that_could_harm_a_log_is_not_taken_over() {
+    let api = api().await;
+    for wild in ["a b", "x\"y", &"x".repeat(129)] {
+        let answer = send(
+            api.request(Method::GET, "/v1/rules")
+                .header("x-request-id", wild),
+        )
+        .await;
+        assert!(uuid::Uuid::parse_str(answer.header("x-request-id")).is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_new_exact_rule_makes_an_unknown_member_due() {
+    let api = api().await;
+    api.post(rule("room", "teacher", &[1000])).await;
+    let due: Vec<(String, String, String)> =
+        sqlx::query_as("select group_id, account, presence from members where due_at <= now()")
+            .fetch_all(api.pool())
+            .await
+            .unwrap();
+    assert_eq!(due, [("room".into(), "teacher".into(), "unknown".into())]);
+    // The worker was woken: the hint is there, so this ends at once.
+    api.wake.wait(std::time::Duration::from_secs(3600)).await;
+}
+
+#[tokio::test]
+async fn removing_a_rule_makes_members_present_due() {
+    let api = api().await;
+    api.post(named("r", "room-*", "teacher", &[1000])).await;
+    sqlx::query(
+        "insert into members (group_id, account, presence, marks)
+         values ('room-1', 'teacher', 'present', '{1000}'), ('room-2', 'teacher', 'absent', '{}'),
+                ('hall-1', 'teacher', 'present', '{}')",
+    )
+    .execute(api.pool())
+    .await
+    .unwrap();
+    api.delete("r").await;
+    let due: Vec<String> = sqlx::query_scalar("select group_id from members where due_at <= now()")
+        .fetch_all(api.pool())
+        .await
+        .unwrap();
+    assert_eq!(due, ["room-1"]);
+}
+
+#[tokio::test]
+async fn a_write_that_changes_nothing_leaves_members_in_peace() {
+    let api = api().await;
+    api.post(named("r", "room", "teacher", &[1000])).await;
+    sqlx::query("update members set presence = 'present', due_at = null")
+        .execute(api.pool())
+        .await
+        .unwrap();
+    assert_eq!(
+        api.put("r", rule("room", "teacher", &[1000])).await.status,
+        200
+    );
+    let due: i64 = sqlx::query_scalar("select count(*) from members where due_at is not null")
+        .fetch_one(api.pool())
+        .await
+        .unwrap();
+    assert_eq!(due, 0);
+}
+
+#[tokio::test]
+async fn readiness_follows_the_database_and_the_drain_and_liveness_does_not() {
+    let api = api().await;
+    let ready = send(api.bare(Method::GET, "/readyz")).await;
+    assert_eq!((ready.status, &ready.body["database"]), (200, &json!("ok")));
+    api.readiness.drain();
+    let draining = send(api.bare(Method::GET, "/readyz")).await;
+    assert_eq!(
+        (draining.status, &draining.body["draining"]),
+        (503, &json!(true))
+    );
+    api.pool().close().await;
+    assert_eq!(send(api.bare(Method::GET, "/livez")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_a_503_that_says_when_to_come_back() {
+    let api = api().await;
+    api.pool().close().await;
+    let ready = send(api.bare(Method::GET, "/readyz")).await;
+    assert_eq!(
+        (ready.status, &ready.body["database"]),
+        (503, &json!("unreachable"))
+    );
+    for answer in [
+        api.get("/v1/rules").await,
+        api.get("/v1/rules/r").await,
+        api.put("r", rule("g", "a", &[1000])).await,
+    ] {
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (503, "database-unavailable")
+        );
+        assert!(answer.header("retry-after").parse::<u32>().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_hangs_makes_others_give_up_rather_than_wait_for_ever() {
+    let api = api().await;
+    let mut hanging = api.pool().begin().await.unwrap();
+    sqlx::query("lock table rules")
+        .execute(&mut *hanging)
+        .await
+        .unwrap();
+    let refused = api.put("r", rule("g", "a", &[1000])).await;
+    assert_eq!(
+        (refused.status, refused.problem()),
+        (503, "database-unavailable")
+    );
+    hanging.rollback().await.unwrap();
+    assert_eq!(api.put("r", rule("g", "a", &[1000])).await.status, 201);
+}
+
+#[tokio::test]
+async fn the_document_describes_every_route_and_problem() {
+    let api = api().await;
+    let document = send(api.bare(Method::GET, "/openapi.json")).await.body;
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document, serde_json::to_value(admin::openapi()).unwrap());
+    let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    assert_eq!(
+        paths,
+        [
+            "/livez",
+            "/readyz",
+            "/v1/rules",
+            "/v1/rules/{id}",
+            "/v1/rules/{id}/history"
+        ]
+    );
+    let types = document["components"]["schemas"]["ProblemType"]["enum"]
+        .as_array()
+        .unwrap();
+    assert!(types.contains(&json!("urn:stickymark:problem:mark-limit-exceeded")));
+    assert_eq!(types.len(), 15);
+    assert_every_reference_resolves(&document, &document);
+}
+
+fn assert_every_reference_resolves(document: &Value, part: &Value) {
+    match part {
+        Value::Object(map) => {
+            if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
+                let pointer = reference.strip_prefix('#').unwrap();
+                assert!(document.pointer(pointer).is_some(), "{reference}");
+            }
+            map.values()
+                .for_each(|inner| assert_every_reference_resolves(document, inner));
+        }
+        Value::Array(items) => {
+            items
+                .iter()
+                .for_each(|inner| assert_every_reference_resolves(document, inner));
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn a_clash_names_rooms_marks_and_rules_and_writes_nothing() {
+    let api = api().await;
+    api.post(named("wide", "*", "vip", &[1000, 1001, 1002, 1003, 1004]))
+        .await;
+    api.post(named(
+        "class",
+        "class-*",
+        "a*",
+        &[2000, 2001, 2002, 2003, 2004],
+    ))
+    .await;
+    let refused = api.put("narrow", rule("class-7", "b", &[1000, 3000])).await;
+    assert_eq!(
+        (refused.status, refused.problem()),
+        (409, "mark-limit-exceeded")
+    );
+    assert_eq!(refused.body["group"], "class-7");
+    assert_eq!(refused.body["rules"], json!(["wide", "class", "narrow"]));
+    assert_eq!(refused.body["marks"].as_array().unwrap().len(), 11);
+    assert_eq!(
+        api.get("/v1/rules/narrow").await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(api.get("/v1/rules/narrow/history").await.status, 404);
+
+    // From above as well, by a patch, and by enabling what was kept disabled.
+    assert_eq!(
+        api.post(named("other", "hall", "b", &[3000])).await.status,
+        201
+    );
+    assert_eq!(
+        api.patch("other", json!({"group": "class-*"})).await.status,
+        409
+    );
+    let mut disabled = rule("*", "c", &[3000]);
+    disabled["enabled"] = json!(false);
+    assert_eq!(api.put("sleeping", disabled).await.status, 201);
+    assert_eq!(
+        api.patch("sleeping", json!({"enabled": true})).await.status,
+        409
+    );
+    // A rule that has ended, or rules in turn, are no obstacle.
+    assert_eq!(
+        api.patch("class", json!({"ends_at": "2020-01-01T00:00:00Z"}))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        api.patch("sleeping", json!({"enabled": true})).await.status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn concurrent_writers_cannot_together_break_the_limit() {
+    let api = api().await;
+    let writes = (0..20).map(|n| {
+        let group = ["*", "g*", "g", "ga", "gab*"][n % 5];
+        let mark = 1000 + u32::try_from(n).unwrap();
+        let id = format!("r{n}");
+        let api = &api;
+        async move { api.put(&id, rule(group, "a", &[mark])).await.status }
+    });
+    let statuses = futures::future::join_all(writes).await;
+    let made = statuses.iter().filter(|status| **status == 201).count();
+    let refused = statuses.iter().filter(|status| **status == 409).count();
+    assert_eq!(made + refused, 20);
+    // Four rules over each pattern; rooms like "gab" are under four of the five patterns.
+    assert!(refused > 0);
+    for room in ["g", "ga", "gab", "x"] {
+        let marks: i64 = sqlx::query_scalar(
+            "select count(distinct mark) from rules, unnest(marks) as mark
+             where case when group_prefix_len < 0 then $1 = group_text
+                        else starts_with($1, group_text) end",
+        )
+        .bind(room)
+        .fetch_one(api.pool())
+        .await
+        .unwrap();
+        assert!(marks <= 10, "{room} needs {marks}");
+    }
+}

@@ -1,0 +1,186 @@
+//! The whole application in this process, between a simulated Chat and a database of its own;
+//! everything over real HTTP on free ports.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use stickymark::chat::{ChatClient, ChatEndpoint};
+use stickymark::config::Settings;
+use stickymark::domain::Account;
+use stickymark::service::Service;
+use stickymark::simulator::{
+    CallRecord, Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated, start,
+};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{TestDatabase, database};
+
+/// Far beyond what any step takes; a test that waits so long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+const CALLBACK_TOKEN: &str = "callback-token";
+
+/// A running application and what surrounds it.
+pub struct Stage {
+    pub chat: Simulated,
+    pub database: TestDatabase,
+    replicas: Vec<Replica>,
+    settings: Settings,
+    http: reqwest::Client,
+    _simulator: Running,
+}
+
+struct Replica {
+    admin: String,
+    callbacks: String,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+impl Stage {
+    /// The application with default settings but for these, `("STICKYMARK__REAPPLY__SETTLE", "1s")`.
+    pub async fn open(settings: &[(&str, &str)]) -> Self {
+        let database = database().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut options = Options::default();
+        options.callback.token = Some(SecretString::from(CALLBACK_TOKEN));
+        let simulator = start(options, listener).unwrap();
+        let app = SAMPLE_SDK_APP_ID.to_string();
+        let url = simulator.url();
+        let fixed = [
+            ("STICKYMARK__CHAT__SDK_APP_ID", app.as_str()),
+            ("STICKYMARK__CHAT__SECRET_KEY", SAMPLE_SECRET_KEY),
+            ("STICKYMARK__CHAT__BASE_URL", url.as_str()),
+            ("STICKYMARK__CALLBACK__LISTEN", "127.0.0.1:0"),
+            ("STICKYMARK__CALLBACK__TOKENS", CALLBACK_TOKEN),
+            ("STICKYMARK__ADMIN__LISTEN", "127.0.0.1:0"),
+        ];
+        let settings = Settings::load(None, fixed.into_iter().chain(settings.iter().copied()));
+        let mut stage = Self {
+            chat: simulator.client().unwrap().waiting(),
+            database,
+            replicas: Vec::new(),
+            settings: settings.unwrap(),
+            http: reqwest::Client::new(),
+            _simulator: simulator,
+        };
+        stage.add_replica().await;
+        let callbacks = stage.replicas[0].callbacks.clone();
+        let token = SecretString::from(CALLBACK_TOKEN);
+        stage
+            .chat
+            .set_callback(Some(&callbacks), Some(token))
+            .await
+            .unwrap();
+        stage
+    }
+
+    /// One more replica on the same database. Callbacks go on to the first.
+    pub async fn add_replica(&mut self) {
+        let service = Service::build(&self.settings, self.pool().clone())
+            .await
+            .unwrap();
+        let admin = format!("http://{}", service.admin_address());
+        let callbacks = format!("http://{}/callback", service.callback_address());
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(service.run(async {
+            let _ = stopped.await;
+            Duration::ZERO
+        }));
+        self.replicas.push(Replica {
+            admin,
+            callbacks,
+            stop,
+            running,
+        });
+    }
+
+    /// Stops every replica in order.
+    pub async fn close(self) {
+        for replica in self.replicas {
+            replica.stop.send(()).unwrap();
+            replica.running.await.unwrap();
+        }
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        self.database.pool()
+    }
+
+    /// Creates or replaces a rule by the API.
+    pub async fn put_rule(&self, id: &str, group: &str, account: &str, marks: &[u32]) {
+        let url = format!("{}/v1/rules/{id}", self.replicas[0].admin);
+        let body = json!({"group": group, "account": account, "marks": marks});
+        let answer = self.http.put(url).json(&body).send().await.unwrap();
+        assert!(
+            answer.status().is_success(),
+            "{}",
+            answer.text().await.unwrap()
+        );
+    }
+
+    /// Changes a rule by a merge patch.
+    pub async fn patch_rule(&self, id: &str, patch: Value) {
+        let url = format!("{}/v1/rules/{id}", self.replicas[0].admin);
+        let answer = self.http.patch(url).json(&patch).send().await.unwrap();
+        assert!(
+            answer.status().is_success(),
+            "{}",
+            answer.text().await.unwrap()
+        );
+    }
+
+    pub async fn delete_rule(&self, id: &str) {
+        let url = format!("{}/v1/rules/{id}", self.replicas[0].admin);
+        let answer = self.http.delete(url).send().await.unwrap();
+        assert_eq!(answer.status(), 204);
+    }
+
+    /// Waits until Chat holds exactly these marks for a member.
+    pub async fn sees(&self, group: &str, account: &str, marks: &[u32]) {
+        self.chat
+            .wait_for_marks(group, account, marks, PATIENCE)
+            .await
+            .unwrap();
+    }
+
+    /// Waits until nothing is due for anybody.
+    pub async fn rests(&self) {
+        let open = "select count(*) from members where pending_since is not null or in_doubt";
+        loop {
+            let waiting: i64 = sqlx::query_scalar(open)
+                .fetch_one(self.pool())
+                .await
+                .unwrap();
+            if waiting == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The calls that set or delete marks.
+    pub async fn mark_calls(&self) -> Vec<CallRecord> {
+        let calls = self.chat.calls().await.unwrap();
+        calls
+            .into_iter()
+            .filter(|call| call.command_type.is_some())
+            .collect()
+    }
+
+    /// A client of Chat past the application, as another service of the same app would have.
+    pub fn other_client(&self) -> ChatClient {
+        let chat = &self.settings.chat;
+        ChatClient::new(ChatEndpoint {
+            base_url: chat.base_url.clone().unwrap(),
+            sdk_app_id: chat.sdk_app_id.unwrap(),
+            admin_account: Account::parse("administrator").unwrap(),
+            secret_key: chat.secret_key.clone().unwrap(),
+            request_timeout: Duration::from_secs(5),
+        })
+        .unwrap()
+    }
+}

@@ -2,7 +2,7 @@
 # make and a C compiler; PostgreSQL's programs are installed if they are missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check sqlx tools
+.PHONY: help demo test check bench sqlx tools
 
 help: ## says what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 14
@@ -15,6 +15,9 @@ test: tools ## runs all tests
 
 check: tools ## runs what must hold before a change is taken: tests, format, lints, docs
 	.ci/run
+
+bench: tools ## measures storms, memory and more, and writes benches/RESULTS.md; takes ten minutes
+	cargo bench
 
 sqlx: tools ## renews .sqlx after a query or a migration changed
 	.ci/sqlx write

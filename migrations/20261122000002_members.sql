@@ -37,9 +37,6 @@ create table members (
 -- The queue: the oldest due first; the group lets a claim pick one room without reading the heap.
 create index members_due on members (due_at, group_id) where due_at is not null;
 
--- Those who were given up: few, and looked for often.
-create index members_failed on members (group_id, account) where failed_at is not null;
-
 create table rooms (
     group_id      text collate "C" not null,
     -- Renewed at most once a minute by callbacks, so that a busy room is not a hot row.

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod domain;
 pub mod members;
 pub mod reapply;
+pub mod resync;
 pub mod rules;
 pub mod service;
 #[cfg(feature = "local")]

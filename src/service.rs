@@ -37,6 +37,7 @@ use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
 use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
 use crate::reapply::{Budget, CallRate, Pause, Worker, WorkerSettings};
+use crate::resync::{SweepTotals, Sweeper, SweeperSettings};
 use crate::rules::filter::{FilterSettings, Follower, RuleFilter};
 pub use intake::MemberIntake;
 
@@ -91,6 +92,7 @@ pub struct Service {
     follower: Follower,
     writer: InboxWriter,
     worker: Worker,
+    sweeper: Sweeper,
     readiness: Readiness,
     forward: Option<Forward>,
     leaving: CancellationToken,
@@ -106,6 +108,9 @@ impl Service {
         let wake = WakeUp::default();
         let rate = CallRate::new(settings.chat.calls_per_second);
         let budget = Budget::new(pool.clone(), "modify_user_info", rate);
+        let checks = Budget::new(pool.clone(), "check_members", rate);
+        let lists = Budget::new(pool.clone(), "get_members", rate);
+        let budgets = vec![budget.clone(), checks.clone(), lists.clone()];
         let settling = Settling {
             settle: settings.reapply.settle,
             max_wait: settings.reapply.max_wait,
@@ -113,7 +118,7 @@ impl Service {
         let (inbox, writer) = Inbox::new(pool.clone(), settling, wake.clone());
         let (filter, follower) = RuleFilter::new(&pool, inbox.clone(), FilterSettings::default());
         let forward = forward(&settings.callback).await?;
-        let intake = MemberIntake::new(inbox, filter.clone(), budget.clone());
+        let intake = MemberIntake::new(inbox, filter.clone(), budgets);
         let callbacks = callback_router(settings, intake, forward.clone())?;
         let leaving = CancellationToken::new();
         let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
@@ -125,12 +130,27 @@ impl Service {
             readiness.clone(),
             &settings.admin.tokens,
         );
+        let chat = ChatClient::new(endpoint(&settings.chat)?)?;
+        let pause = Pause::default();
+        let sweeper = Sweeper::new(SweeperSettings {
+            pool: pool.clone(),
+            chat: chat.clone(),
+            checks: checks.clone(),
+            lists,
+            wake_worker: wake.clone(),
+            wake: WakeUp::default(),
+            worker_pause: pause.clone(),
+            pause: Pause::default(),
+            interval: settings.resync.interval,
+            totals: SweepTotals::default(),
+        });
         let worker = Worker::new(WorkerSettings {
             pool,
-            chat: ChatClient::new(endpoint(&settings.chat)?)?,
+            chat,
             budget,
+            checks,
             wake,
-            pause: Pause::default(),
+            pause,
             lease: settings.reapply.lease,
         });
         let callback = listen("callback.listen", settings.callback.listen).await?;
@@ -143,6 +163,7 @@ impl Service {
             follower,
             writer,
             worker,
+            sweeper,
             readiness,
             forward,
             leaving,
@@ -180,6 +201,7 @@ impl Service {
             CancellationToken::new(),
         );
         let worker = tokio::spawn(self.worker.run(claiming.clone()));
+        let sweeper = tokio::spawn(self.sweeper.run(claiming.clone()));
         let writer = tokio::spawn(self.writer.closed_by(writing.clone()).run());
         let follower = tokio::spawn(self.follower.run(following.clone()));
         let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
@@ -199,7 +221,11 @@ impl Service {
                 writing.cancel();
                 ended("the inbox", writer).await;
             };
-            tokio::join!(ended("the worker", worker), last_events);
+            tokio::join!(
+                ended("the sweeper", sweeper),
+                ended("the worker", worker),
+                last_events
+            );
             managing.cancel();
             answered("the admin listener", admin).await;
         });

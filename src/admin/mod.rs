@@ -79,26 +79,34 @@ pub fn router(state: AdminState) -> Router {
             state.tokens.clone(),
             auth::authorize,
         ));
-    open.route(
-        "/openapi.json",
-        routing::get(move || std::future::ready(document.clone())),
-    )
-    .nest("/v1", api)
-    .fallback(not_found)
-    .method_not_allowed_fallback(method_not_allowed)
-    .layer(DefaultBodyLimit::max(body::MAX_BODY))
-    .layer(CatchPanicLayer::custom(panicked))
-    .layer(middleware::from_fn(request::deadline))
-    .layer(SetResponseHeaderLayer::if_not_present(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("private, no-cache"),
-    ))
-    .layer(SetResponseHeaderLayer::overriding(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    ))
-    .layer(middleware::from_fn(request::identify))
-    .with_state(state)
+    let open = open
+        .route(
+            "/openapi.json",
+            routing::get(move || std::future::ready(document.clone())),
+        )
+        .nest("/v1", api)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed);
+    guarded(open).with_state(state)
+}
+
+/// What holds for every request, whatever it asks for. The last layer is the outermost.
+fn guarded(router: Router<AdminState>) -> Router<AdminState> {
+    let no_cache = HeaderValue::from_static("private, no-cache");
+    let no_sniff = HeaderValue::from_static("nosniff");
+    router
+        .layer(DefaultBodyLimit::max(body::MAX_BODY))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(request::deadline))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CACHE_CONTROL,
+            no_cache,
+        ))
+        .layer(SetResponseHeaderLayer::overriding(
+            header::X_CONTENT_TYPE_OPTIONS,
+            no_sniff,
+        ))
+        .layer(middleware::from_fn(request::identify))
 }
 
 /// The OpenAPI document of the listener.
@@ -151,4 +159,36 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
     Problem::internal(&("panic", text)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use axum::http::{Request, StatusCode};
+    use sqlx::postgres::PgPoolOptions;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_problem_that_tells_nothing_and_has_a_request_id() {
+        let pool = PgPoolOptions::new()
+            .connect_lazy("postgres://nowhere/none")
+            .unwrap();
+        let readiness = Readiness::new(pool.clone());
+        let state = AdminState::new(pool, WakeUp::default(), readiness, &[]);
+        let fails = routing::get(|| async {
+            if true {
+                panic!("the inside")
+            }
+        });
+        let router = guarded(Router::new().route("/fails", fails)).with_state(state);
+        let request = Request::get("/fails").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(response.headers().contains_key("x-request-id"));
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("urn:stickymark:problem:internal"));
+        assert!(!body.contains("the inside"));
+    }
 }

@@ -137,7 +137,7 @@ pub struct ProblemDetails {
     pub group: Option<String>,
     /// With `mark-limit-exceeded`: all marks that would be needed there at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<Vec<i64>>)]
     pub marks: Option<Vec<u32>>,
     /// With `mark-limit-exceeded`: rules that together demand them.
     #[serde(skip_serializing_if = "Option::is_none")]

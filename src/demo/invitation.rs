@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 
 use super::script::{LESSON, RULES};
-use super::stage::{DATABASE_PATH, Places};
+use super::stage::Places;
 
 /// Where everything is.
 pub(super) fn places(places: &Places) -> String {
@@ -20,10 +20,11 @@ pub(super) fn places(places: &Places) -> String {
          \x20 simulated Chat   http://{chat}\n\
          \x20 callbacks        http://{callback}/callback\n\
          \x20 management API   http://{admin}\n\
-         \x20 database         PostgreSQL in {DATABASE_PATH}{taken}",
+         \x20 database         PostgreSQL in {database}{taken}",
         chat = places.chat,
         callback = places.callback,
         admin = places.admin,
+        database = places.database.display(),
     )
 }
 
@@ -58,10 +59,11 @@ pub(super) fn lines(places: &Places) -> String {
   curl http://{chat}/control/back -d {member}
   curl -s 'http://{chat}/control/room?group={LESSON}' | grep -o '"teacher-li":{{[^}}]*}}'
 
-  # a rule for all pupils: 13 members are marked at once; and without it again
-  curl -X PUT http://{admin}/v1/rules/pupils -H 'Authorization: Bearer {token}' \
-    -H 'Content-Type: application/json' -d '{{"group":"{LESSON}","account":"pupil-*","marks":[1003]}}'
-  curl -X DELETE http://{admin}/v1/rules/pupils -H 'Authorization: Bearer {token}'
+  # a rule for one pupil acts at once; and without it again. (A new rule for a prefix such as pupil-*
+  # acts at once on members whom some rule named before; on others when they next join or come back.)
+  curl -X PUT http://{admin}/v1/rules/pupil -H 'Authorization: Bearer {token}' \
+    -H 'Content-Type: application/json' -d '{{"group":"{LESSON}","account":"pupil-01","marks":[1003]}}'
+  curl -X DELETE http://{admin}/v1/rules/pupil -H 'Authorization: Bearer {token}'
 
   # all rules; the service's health; the calls that Chat got
   curl -s http://{admin}/v1/rules -H 'Authorization: Bearer {token}'
@@ -87,6 +89,7 @@ mod tests {
             callback: at(2),
             admin: at(3),
             token: SecretString::from("s3cret"),
+            database: "/var/lib/stickymark/x".into(),
             taken,
         }
     }
@@ -96,7 +99,7 @@ mod tests {
         let text = lines(&some(vec![]));
         assert!(text.contains("curl http://127.0.0.1:1/control/drop -d '{\"group\":\"math-7\""));
         assert!(
-            text.contains("http://127.0.0.1:3/v1/rules/pupils -H 'Authorization: Bearer s3cret'")
+            text.contains("http://127.0.0.1:3/v1/rules/pupil -H 'Authorization: Bearer s3cret'")
         );
     }
 
@@ -104,5 +107,10 @@ mod tests {
     fn ports_that_others_have_are_told() {
         assert!(places(&some(vec![8080])).contains("port 8080 taken"));
         assert!(!places(&some(vec![])).contains("taken"));
+    }
+
+    #[test]
+    fn the_database_is_told_where_it_really_is() {
+        assert!(places(&some(vec![])).contains("PostgreSQL in /var/lib/stickymark/x"));
     }
 }

@@ -67,8 +67,8 @@ pub(super) struct Ledger {
     revoked: BTreeMap<(Seat, u32), Cause>,
     /// Demands that were met.
     pub restored: Vec<Restored>,
-    /// Demands that ended before they were met.
-    pub withdrawn: usize,
+    /// Demands that ended before they were met: the member left, or the rule ended.
+    pub missed: Vec<(Seat, u32)>,
     /// Marks that were taken away.
     pub taken: usize,
     /// Everybody who was seen.
@@ -115,9 +115,10 @@ impl Ledger {
             }
             for mark in &before - &after {
                 let key = (seat.clone(), mark);
-                self.withdrawn += usize::from(self.open.remove(&key).is_some());
                 if presence.marks.contains(&mark) {
                     self.revoked.insert(key, cause.clone());
+                } else if self.open.remove(&key).is_some() {
+                    self.missed.push(key);
                 }
             }
         }
@@ -178,9 +179,8 @@ impl Ledger {
         changes: &mut Vec<Change>,
     ) {
         let Some(presence) = before else { return };
-        let open = self.open.len();
-        self.open.retain(|(other, _), _| other != seat);
-        self.withdrawn += open - self.open.len();
+        let unmet = self.open.extract_if(.., |(other, _), _| other == seat);
+        self.missed.extend(unmet.map(|(demand, _)| demand));
         self.revoked.retain(|(other, _), _| other != seat);
         if !presence.marks.is_empty() {
             changes.push(Change {
@@ -345,11 +345,21 @@ mod tests {
     }
 
     #[test]
-    fn a_member_who_leaves_before_he_is_marked_withdraws_the_demand() {
+    fn a_member_who_leaves_before_he_is_marked_is_missed() {
         let mut ledger = ledger();
         ledger.take_in(&look(110, &[("vip-1", present(100, &[]))]));
         assert_eq!(ledger.take_in(&look(120, &[])), []);
-        assert_eq!((ledger.open(), ledger.withdrawn), (0, 1));
+        assert_eq!(ledger.open(), 0);
+        assert_eq!(ledger.missed, [(seat("gala", "vip-1"), 2001)]);
+    }
+
+    #[test]
+    fn a_rule_that_ends_before_its_mark_was_set_is_missed() {
+        let mut ledger = ledger();
+        ledger.take_in(&look(110, &[("vip-1", present(100, &[]))]));
+        ledger.change_rules(House::default(), &cause(200, "the end"));
+        assert_eq!((ledger.open(), ledger.revoked()), (0, 0));
+        assert_eq!(ledger.missed, [(seat("gala", "vip-1"), 2001)]);
     }
 
     #[test]

@@ -75,6 +75,16 @@ pub(super) const RULES: &[RuleText] = &[
         window: None,
         note: "all VIPs of one evening",
     },
+    // So that the singers are known when the finale's rule is written: the service keeps track only
+    // of members whom some rule names, and a new prefix rule reaches others at their next event.
+    RuleText {
+        id: "gala-singers",
+        group: GALA,
+        account: "singer-*",
+        marks: &[2003],
+        window: None,
+        note: "all singers of one evening",
+    },
     RuleText {
         id: "moderators",
         group: "*",
@@ -181,7 +191,7 @@ const SCENES: &[Scene] = &[
     ),
     scene(
         6_000,
-        "The operator writes gala-finale: singers carry 3001, from half a second on, for 3.1 s",
+        "The operator writes gala-finale: singers carry 3001 too, from half a second on, for 3.1 s",
         &[Write(FINALE)],
     ),
     scene(

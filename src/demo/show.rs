@@ -19,8 +19,8 @@ use super::timeline::{Colour, Timeline};
 use super::watch::{self, Watcher};
 use crate::simulator::{Api, Fault};
 
-/// How long what is still open may take before the show goes on without it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the whole show waits for marks that are due before it goes on without them.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A show under way.
 pub(super) struct Show<'a> {
@@ -33,6 +33,8 @@ pub(super) struct Show<'a> {
     boundaries: Vec<Boundary>,
     /// When the latest look was begun, Unix milliseconds.
     last_look: i64,
+    /// What is left of [`PATIENCE`].
+    patience: Duration,
 }
 
 /// A window of a rule opens or closes, by itself.
@@ -60,6 +62,7 @@ impl<'a> Show<'a> {
             began: Instant::now(),
             boundaries: Vec::new(),
             last_look: 0,
+            patience: PATIENCE,
         })
     }
 
@@ -228,17 +231,25 @@ impl<'a> Show<'a> {
 
     /// Waits until nothing is open in a look that was begun after this call.
     async fn settle(&mut self) -> anyhow::Result<()> {
-        let (now, limit) = (Utc::now().timestamp_millis(), Instant::now() + PATIENCE);
+        let (now, began) = (Utc::now().timestamp_millis(), Instant::now());
         self.watcher.nudge();
         while !(self.ledger.is_settled() && self.last_look > now) {
-            if self.step(limit).await? {
+            if self.step(began + self.patience).await? {
                 break;
             }
         }
+        self.patience = self.patience.saturating_sub(began.elapsed());
         Ok(())
     }
 
     fn take_in(&mut self, look: &Look) -> anyhow::Result<()> {
+        // Timers of a busy runtime may be late; the books must not be.
+        while let Some(boundary) = self.boundaries.first().copied() {
+            if boundary.at > look.at {
+                break;
+            }
+            self.cross(boundary)?;
+        }
         self.last_look = look.began;
         for change in self.ledger.take_in(look) {
             self.timeline.change(look.at, &change)?;

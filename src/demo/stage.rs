@@ -4,6 +4,7 @@
 //! anybody can come into the show. Its database has a directory of its own and is emptied first.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,7 +21,7 @@ use crate::service::{Service, StartError};
 use crate::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
 
 /// Where the show keeps its database; only what it did itself is in there.
-pub(super) const DATABASE_PATH: &str = "./stickymark-data/demo";
+const DATABASE_PATH: &str = "./stickymark-data/demo";
 
 const CHAT_PORT: u16 = 9100;
 const CALLBACK_PORT: u16 = 8080;
@@ -45,6 +46,8 @@ pub(super) struct Places {
     pub callback: SocketAddr,
     pub admin: SocketAddr,
     pub token: SecretString,
+    /// Where the database lies; as root it may be elsewhere than [`DATABASE_PATH`].
+    pub database: PathBuf,
     /// Ports that belong to others.
     pub taken: Vec<u16>,
 }
@@ -77,6 +80,10 @@ impl Stage {
             callback,
             admin,
             token: token.clone(),
+            database: match database.local() {
+                Some(local) => local.path().to_owned(),
+                None => PathBuf::from(DATABASE_PATH),
+            },
             taken,
         };
         Ok(Self {

@@ -19,7 +19,7 @@ pub(super) struct Summary {
     rooms: usize,
     demanded: usize,
     restored: usize,
-    withdrawn: usize,
+    missed: Vec<(Seat, u32)>,
     taken: usize,
     to_take: usize,
     median: Option<i64>,
@@ -64,9 +64,9 @@ impl Summary {
         Self {
             members: ledger.seen.len(),
             rooms: rooms.len(),
-            demanded: ledger.restored.len() + ledger.open(),
+            demanded: ledger.restored.len() + ledger.open() + ledger.missed.len(),
             restored: ledger.restored.len(),
-            withdrawn: ledger.withdrawn,
+            missed: ledger.missed.clone(),
             taken: ledger.taken,
             to_take: ledger.taken + ledger.revoked(),
             median: median(ledger.restored.iter().map(|one| one.delay).collect()),
@@ -92,8 +92,11 @@ impl Summary {
         };
         let missing = self.faults.missing.iter();
         let surplus = self.faults.surplus.iter();
-        let mut lines: Vec<String> = missing
-            .map(|fault| line(fault, "lacks the demanded mark"))
+        let missed = self.missed.iter().map(|(Seat { group, account }, mark)| {
+            format!("{account} in {group} did not get the mark {mark} while it was demanded")
+        });
+        let mut lines: Vec<String> = missed
+            .chain(missing.map(|fault| line(fault, "lacks the demanded mark")))
             .chain(surplus.map(|fault| line(fault, "still carries, though no rule demands it,")))
             .collect();
         if lines.is_empty() && !self.is_good() {
@@ -119,9 +122,6 @@ impl fmt::Display for Summary {
             "marks taken away",
             format!("{} of {}", self.taken, self.to_take),
         )?;
-        if self.withdrawn > 0 {
-            row("gone before set", self.withdrawn.to_string())?;
-        }
         if let (Some(median), Some(slowest)) = (self.median, &self.slowest) {
             let Seat { group, account } = &slowest.seat;
             row("median delay", format!("{median} ms"))?;
@@ -130,7 +130,7 @@ impl fmt::Display for Summary {
         }
         let spent = &self.spent;
         let errors = spent.errors.iter().map(|(code, count)| match *code {
-            NOBODY_ONLINE => format!(", {count} answered {code} (nobody there yet)"),
+            NOBODY_ONLINE => format!(", {count} answered {code} (nobody online)"),
             _ => format!(", {count} answered {code}"),
         });
         let errors: String = errors.collect();
@@ -216,6 +216,29 @@ mod tests {
         assert_eq!(
             summary.complaints(),
             ["vip-2 in gala still carries, though no rule demands it, 7000"]
+        );
+    }
+
+    #[test]
+    fn a_demand_that_ended_unmet_spoils_the_verdict_though_nothing_is_missing_now() {
+        let mut ledger = Ledger::default();
+        let cause = |at| Cause {
+            at,
+            what: "the rule".to_owned(),
+        };
+        ledger.change_rules(house(), &cause(0));
+        let rooms = gala(&[
+            ("vip-1", present(100, &[2001])),
+            ("vip-2", present(100, &[])),
+        ]);
+        let (began, at) = (150, 150);
+        ledger.take_in(&Look { began, at, rooms });
+        ledger.change_rules(House::default(), &cause(200));
+        let summary = Summary::new(&ledger, Spent::default(), Faults::default());
+        assert!(!summary.is_good());
+        assert_eq!(
+            summary.complaints(),
+            ["vip-2 in gala did not get the mark 2001 while it was demanded"]
         );
     }
 

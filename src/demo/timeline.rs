@@ -77,7 +77,12 @@ impl<W: Write> Timeline<W> {
                 Some(delay),
                 format!("after {}", cause.what),
             ),
-            What::Vanished => (Colour::Bad, "gone", None, "for no known reason".to_owned()),
+            What::Vanished => (
+                Colour::Bad,
+                "gone",
+                None,
+                "by no rule of the show".to_owned(),
+            ),
         };
         let delay = delay.map_or(String::new(), |delay| format!("{delay} ms"));
         // Accounts and groups come over the wire once the show is over.

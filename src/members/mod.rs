@@ -9,7 +9,9 @@
 mod claim;
 mod inbox;
 mod list;
+mod places;
 mod record;
+mod retry;
 mod rule_changes;
 mod settle;
 mod wake;
@@ -17,8 +19,10 @@ mod wake;
 pub use claim::{Claim, ClaimedMember, MEMBERS_A_CALL, claim, until_next_due};
 pub use inbox::{Inbox, InboxWriter, News, NotTaken};
 pub use list::{MemberFilter, MemberRow, MemberState, QueueDepth, list_members, queue_depth};
+pub use places::{MEMBERS_A_MARK, held_places};
 pub(crate) use record::interval;
 pub use record::{Batch, Settling, record, room_gone};
+pub use retry::retry_failed;
 pub use rule_changes::{RuleChange, rules_changed};
 pub use settle::{Outcome, Settlement, settle};
 pub use wake::WakeUp;
@@ -38,7 +42,7 @@ pub enum Presence {
 }
 
 /// Marks read back from the database; they were checked on their way in.
-fn mark_set(numbers: &[i64]) -> MarkSet {
+pub(crate) fn mark_set(numbers: &[i64]) -> MarkSet {
     numbers
         .iter()
         .filter_map(|number| Mark::parse(*number).ok())
@@ -46,7 +50,7 @@ fn mark_set(numbers: &[i64]) -> MarkSet {
 }
 
 /// Marks as the text of a Postgres array.
-fn array_text(marks: impl Iterator<Item = Mark>) -> String {
+pub(crate) fn array_text(marks: impl Iterator<Item = Mark>) -> String {
     let numbers: Vec<String> = marks.map(|mark| mark.to_string()).collect();
     format!("{{{}}}", numbers.join(","))
 }

@@ -185,7 +185,7 @@ async fn record_arrivals(
         on conflict on constraint members_pkey do update set
             presence = 'present', event = excluded.event, event_at = excluded.event_at,
             heard_at = excluded.heard_at,
-            marks = '{}', generation = m.generation + 1,
+            marks = '{}', waits_for = '{}', generation = m.generation + 1,
             omissions = 0, attempts = 0, last_error = null, failed_at = null,
             pending_since = case
                 when not m.in_doubt and m.omissions = 0 and m.attempts = 0
@@ -223,7 +223,7 @@ async fn record_leaves(
                 as e (group_id, account, source, at)
         ),
         locked as (
-            select m.group_id, m.account, e.source, e.at,
+            select m.group_id, m.account, m.marks, e.source, e.at,
                    m.event_at is null or e.at is null as doubtful
             from members m join event e using (group_id, account)
             where case when m.event_at is null or e.at is null
@@ -235,14 +235,35 @@ async fn record_leaves(
         gone as (
             update members m set
                 presence = 'absent', event = l.source, event_at = l.at, heard_at = now(),
-                marks = '{}', generation = m.generation + 1,
+                marks = '{}', waits_for = '{}', generation = m.generation + 1,
                 omissions = 0, attempts = 0, last_error = null, failed_at = null,
                 due_at = case when l.doubtful then now() + $5 end,
                 pending_since = case when l.doubtful then now() end
             from locked l where m.group_id = l.group_id and m.account = l.account
             returning l.doubtful
+        ),
+        -- Who leaves makes room for those who wait for one of his marks.
+        freed as (
+            select l.group_id, array_agg(distinct mark) as marks, count(*) as places
+            from locked l cross join unnest(l.marks) as mark
+            group by l.group_id
+        ),
+        woken as (
+            update members m set due_at = now()
+            from freed f cross join lateral (
+                select w.account from members w
+                where w.group_id = f.group_id and w.waits_for <> '{}' and w.waits_for && f.marks
+                  and not w.in_doubt
+                  and not exists (select from locked l
+                                  where l.group_id = w.group_id and l.account = w.account)
+                order by w.pending_since
+                limit f.places
+                for no key update skip locked
+            ) waiting
+            where m.group_id = f.group_id and m.account = waiting.account
+            returning true
         )
-        select count(*) filter (where doubtful) as "due!" from gone
+        select (select count(*) from gone where doubtful) + (select count(*) from woken) as "due!"
         "#,
         &events.groups,
         &events.accounts,
@@ -272,13 +293,14 @@ pub async fn room_gone(
         ),
         emptied as (
             update members m set
-                presence = 'absent', marks = '{}', revoked = '{}', in_doubt = false,
+                presence = 'absent', marks = '{}', revoked = '{}', waits_for = '{}', in_doubt = false,
                 event = 'destroyed', event_at = coalesce($2, m.event_at), heard_at = now(),
                 generation = m.generation + 1, due_at = null, pending_since = null,
                 omissions = 0, attempts = 0, last_error = null, failed_at = null
             from locked l where m.group_id = $1 and m.account = l.account
         )
-        update rooms set gone_at = now() where group_id = $1 and gone_at is null
+        update rooms set gone_at = now(), sweep_due_at = null, sweep_requested_at = null
+        where group_id = $1 and gone_at is null
         "#,
         group.as_str(),
         at.map(EventTime::millis),

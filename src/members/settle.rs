@@ -39,6 +39,18 @@ pub enum Outcome {
         /// When a rule starts or ends for him.
         next: Option<DateTime<Utc>>,
     },
+    /// Some mark that he should carry has no place in the room, or Chat keeps leaving him out though
+    /// he is there. He waits until a place is free, and is tried again after the delay in any case.
+    Waiting {
+        /// The marks that Chat confirmed just now; `None` if it was not asked.
+        marks: Option<MarkSet>,
+        /// The marks he waits for.
+        waits_for: MarkSet,
+        /// What he waits for, in words for people.
+        reason: String,
+        /// Delay of the next try.
+        retry: Duration,
+    },
     /// No rule names him any more: his row goes.
     Forgotten,
     /// Chat left him out of its answer, so he was not online. Try again after the delay, or take
@@ -66,6 +78,7 @@ struct Columns {
     generations: Vec<i64>,
     kinds: Vec<&'static str>,
     marks: Vec<String>,
+    waits_for: Vec<String>,
     next: Vec<Option<DateTime<Utc>>>,
     retry_seconds: Vec<Option<f64>>,
     errors: Vec<Option<String>>,
@@ -76,6 +89,7 @@ struct Columns {
 impl Columns {
     fn push(&mut self, settlement: &Settlement) {
         let (mut marks, mut next, mut retry, mut error) = (String::from("{}"), None, None, None);
+        let mut waiting = String::from("{}");
         let (mut counts, mut in_doubt) = (false, false);
         let kind = match &settlement.outcome {
             Outcome::Confirmed {
@@ -89,6 +103,22 @@ impl Columns {
             Outcome::Idle { next: at } => {
                 next = *at;
                 "idle"
+            }
+            Outcome::Waiting {
+                marks: confirmed,
+                waits_for,
+                reason,
+                retry: delay,
+            } => {
+                waiting = array_text(waits_for.iter().copied());
+                (error, retry) = (Some(reason.clone()), Some(*delay));
+                match confirmed {
+                    Some(confirmed) => {
+                        marks = array_text(confirmed.iter().copied());
+                        "served"
+                    }
+                    None => "waiting",
+                }
             }
             Outcome::Forgotten => "forgotten",
             Outcome::Omitted { retry: delay } => {
@@ -109,6 +139,7 @@ impl Columns {
         self.generations.push(settlement.generation);
         self.kinds.push(kind);
         self.marks.push(marks);
+        self.waits_for.push(waiting);
         self.next.push(next);
         self.retry_seconds
             .push(retry.map(|delay| delay.as_secs_f64()));
@@ -135,6 +166,7 @@ pub async fn settle(
         generations,
         kinds,
         marks,
+        waits_for,
         next,
         retry_seconds,
         errors,
@@ -144,13 +176,16 @@ pub async fn settle(
     let waited = sqlx::query_scalar!(
         r#"
         with outcome as (
-            select * from unnest($3::text[], $4::bigint[], $5::text[], $6::text[],
-                                 $7::timestamptz[], $8::float8[], $9::text[], $10::bool[], $11::bool[])
-                as o (account, generation, kind, marks, next, retry_seconds, error, counts, in_doubt)
+            select account, generation, kind, marks::bigint[] as marks,
+                   waits_for::bigint[] as waits_for, next, retry_seconds, error, counts, in_doubt
+            from unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+                        $8::timestamptz[], $9::float8[], $10::text[], $11::bool[], $12::bool[])
+                as o (account, generation, kind, marks, waits_for, next, retry_seconds, error, counts,
+                      in_doubt)
         ),
         -- Locked in the order that every writer of members keeps.
         locked as materialized (
-            select o.*, m.pending_since
+            select o.*, m.pending_since, m.marks as old_marks
             from members m join outcome o on m.account = o.account
             where m.group_id = $1 and m.generation = o.generation
             order by m.account
@@ -162,23 +197,46 @@ pub async fn settle(
         ),
         settled as (
             update members m set
-                presence = case l.kind when 'confirmed' then 'present' when 'parked' then 'absent'
-                           else m.presence end,
-                marks = case l.kind when 'confirmed' then l.marks::bigint[]
-                        when 'parked' then '{}' else m.marks end,
-                confirmed_at = case l.kind when 'confirmed' then now() else m.confirmed_at end,
+                presence = case when l.kind in ('confirmed', 'served') then 'present'
+                           when l.kind = 'parked' then 'absent' else m.presence end,
+                marks = case when l.kind in ('confirmed', 'served', 'parked') then l.marks
+                        else m.marks end,
+                waits_for = l.waits_for,
+                confirmed_at = case when l.kind in ('confirmed', 'served') then now()
+                               else m.confirmed_at end,
                 in_doubt = l.kind in ('retried', 'failed') and l.in_doubt,
                 revoked = case when l.kind in ('retried', 'failed') then m.revoked else '{}' end,
                 due_at = coalesce(now() + make_interval(secs => l.retry_seconds), l.next),
-                pending_since = case when l.kind in ('omitted', 'retried') then m.pending_since end,
+                pending_since = case when l.kind in ('omitted', 'retried', 'served', 'waiting')
+                                then m.pending_since end,
                 omissions = case when l.kind in ('omitted', 'parked') then m.omissions + 1
-                            when l.kind in ('retried', 'failed') then m.omissions else 0 end,
+                            when l.kind in ('retried', 'failed', 'waiting') then m.omissions
+                            else 0 end,
                 attempts = case when l.counts then m.attempts + 1
                            when l.kind in ('retried', 'failed') then m.attempts else 0 end,
-                last_error = case when l.kind in ('retried', 'failed') then l.error end,
+                last_error = l.error,
                 failed_at = case when l.kind = 'failed' then now() end
             from locked l
             where m.group_id = $1 and m.account = l.account and l.kind <> 'forgotten'
+        ),
+        -- A mark that somebody lost makes room for those who wait for it.
+        freed as (
+            select mark from locked l cross join unnest(l.old_marks) as mark
+            where l.kind in ('confirmed', 'served', 'parked', 'forgotten')
+              and mark <> all (l.marks)
+        ),
+        woken as (
+            update members m set due_at = now()
+            from (
+                select w.account from members w
+                where w.group_id = $1 and w.waits_for <> '{}' and not w.in_doubt
+                  and w.waits_for && (select array_agg(distinct mark) from freed)
+                  and not exists (select from locked l where l.account = w.account)
+                order by w.pending_since
+                limit (select count(*) from freed)
+                for no key update skip locked
+            ) waiting
+            where m.group_id = $1 and m.account = waiting.account
         ),
         released as (
             update rooms set leased_until = null, lease = null where group_id = $1 and lease = $2
@@ -192,6 +250,7 @@ pub async fn settle(
         &generations,
         &kinds as &[&'static str],
         &marks,
+        &waits_for,
         &next as &[Option<DateTime<Utc>>],
         &retry_seconds as &[Option<f64>],
         &errors as &[Option<String>],

@@ -19,12 +19,13 @@ use crate::members::interval;
 pub struct CallRate(u32);
 
 /// A slot used later than this is given up.
-pub(super) const LATEST_USE: Duration = Duration::from_millis(40);
+const LATEST_USE: Duration = Duration::from_millis(40);
 /// A grant that took longer to arrive is given up: database or process stood still, and all who
 /// waited would call at once. It counts against slots of a time long gone.
 const LATEST_GRANT: Duration = Duration::from_secs(1);
-/// Room for that lateness: calls of one second may have been granted over 1.05 s.
-const SPACING: f64 = 1.05;
+/// Room for that lateness and as much again on the way to Chat: the calls of one second are granted
+/// over 1.1 s.
+const SPACING: f64 = 1.1;
 /// A statement that takes longer is given up: its connection may be dead without a sign.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 /// Smallest share of the rate.
@@ -51,6 +52,16 @@ pub struct Budget {
     rate: CallRate,
 }
 
+/// Leave for one call, now.
+#[derive(Debug)]
+pub struct Slot(Instant);
+
+impl Slot {
+    fn is_fresh(&self) -> bool {
+        self.0.elapsed() <= LATEST_USE
+    }
+}
+
 /// State of a budget for people.
 #[derive(Debug, Clone, Copy)]
 pub struct BudgetState {
@@ -72,18 +83,26 @@ impl Budget {
     }
 
     /// Waits for the next free slot. The call belongs right behind it.
-    pub async fn take(&self) -> Result<(), sqlx::Error> {
+    pub async fn take(&self) -> Result<Slot, sqlx::Error> {
         loop {
             let asked = Instant::now();
             let delay = in_time(LONGEST_STATEMENT, self.reserve()).await?;
             if asked.elapsed() > LATEST_GRANT {
                 continue;
             }
-            let slot = Instant::now() + delay;
-            tokio::time::sleep_until(slot.into()).await;
-            if slot.elapsed() <= LATEST_USE {
-                return Ok(());
+            let slot = Slot(Instant::now() + delay);
+            tokio::time::sleep_until(slot.0.into()).await;
+            if slot.is_fresh() {
+                return Ok(slot);
             }
+        }
+    }
+
+    /// The slot if it is still fresh, else the next one: for a call that was prepared in between.
+    pub async fn fresh(&self, slot: Option<Slot>) -> Result<Slot, sqlx::Error> {
+        match slot.filter(Slot::is_fresh) {
+            Some(slot) => Ok(slot),
+            None => self.take().await,
         }
     }
 

@@ -6,13 +6,15 @@
 //! is open while Chat is called; what a dead worker held comes due again when its lease ends.
 
 mod budget;
+mod call;
 mod outcome;
 mod pause;
+mod places;
 mod plan;
 mod round;
 mod worker;
 
-pub use budget::{Budget, CallRate};
-pub use pause::Pause;
+pub use budget::{Budget, CallRate, Slot};
+pub use pause::{Pause, PauseState, Probe};
 pub use plan::{MemberPlan, plan};
 pub use worker::{Worker, WorkerSettings};

@@ -1,13 +1,12 @@
 //! From Chat's answers to what is written down for each member.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use rand::Rng;
-
+use super::call::Verdict;
+use super::places::no_place;
 use super::plan::MemberPlan;
 use crate::chat::{ChatError, ErrorClass};
-use crate::domain::Account;
+use crate::domain::MarkSet;
 use crate::members::{ClaimedMember, Outcome, Presence};
 
 /// Delays after which a member whom Chat left out is tried again. Chat's own view lags behind an
@@ -21,73 +20,128 @@ const OMITTED_RETRIES: [Duration; 3] = [
 const MOST_ATTEMPTS: i32 = 12;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+/// A member who waits for a place is looked at again after this, though nobody told that one is free.
+const WAITING_RETRY: Duration = Duration::from_secs(60);
 
-/// What a call brought.
-#[derive(Debug)]
-pub(super) enum Reply {
-    /// The members whom the answer names.
-    Confirmed(HashSet<Account>),
-    /// No use.
-    Failed(ChatError),
+/// Where in its range every delay of a round lies: one draw for all its members, so that those who
+/// shared a call share the next one too, while rooms that failed together come back apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spread(f64);
+
+impl Spread {
+    /// From a number of 0 to 1.
+    pub(super) fn new(drawn: f64) -> Self {
+        Self(drawn.clamp(0.0, 1.0))
+    }
+
+    fn between(self, least: f64, most: f64) -> f64 {
+        least + (most - least) * self.0
+    }
 }
 
-/// What is written down for a member who was in these calls (first the delete, then the set; a call
-/// that did not concern him is missing).
+/// What is written down for a member with these verdicts (first of the delete, then of the set; a
+/// command that did not concern him is missing) who has to wait for some marks.
 pub(super) fn outcome(
     member: &ClaimedMember,
     plan: MemberPlan,
-    replies: &[&Reply],
-    rng: &mut impl Rng,
+    waits_for: MarkSet,
+    verdicts: &[&Verdict],
+    spread: Spread,
 ) -> Outcome {
-    let mut omitted = false;
-    for reply in replies {
-        match reply {
-            Reply::Failed(error) if nobody_online(error) => omitted = true,
-            Reply::Failed(error) => return failed(member, error, rng),
-            Reply::Confirmed(named) => omitted |= !named.contains(&member.account),
+    let (mut omitted, mut in_room) = (false, false);
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Confirmed => {}
+            Verdict::Omitted { in_room: seen } => {
+                (omitted, in_room) = (true, in_room || *seen == Some(true));
+            }
+            Verdict::Culprit(error) => return given_up(member, error),
+            Verdict::Failed { error, counts } => return failed(member, error, *counts, spread),
         }
     }
-    match (replies.is_empty(), omitted, plan.named) {
-        (_, _, false) => Outcome::Forgotten,
-        (true, _, true) => Outcome::Idle { next: plan.next },
-        (false, true, true) => Outcome::Omitted {
-            retry: omitted_retry(member, rng),
-        },
-        (false, false, true) => Outcome::Confirmed {
+    if !plan.named {
+        return Outcome::Forgotten;
+    }
+    if omitted {
+        return left_out(member, waits_for, in_room, spread);
+    }
+    if !waits_for.is_empty() {
+        let asked = !verdicts.is_empty();
+        return waiting(asked.then_some(plan.desired), waits_for, None, spread);
+    }
+    match verdicts {
+        [] => Outcome::Idle { next: plan.next },
+        _ => Outcome::Confirmed {
             marks: plan.desired,
             next: plan.next,
         },
     }
 }
 
-/// What Chat answers when nobody in a call is online is not documented; these codes may mean it.
-pub(super) fn nobody_online(error: &ChatError) -> bool {
-    error
-        .code()
-        .is_some_and(|code| code.may_mean_nobody_online())
+/// True for a member who was tried as often as one who is not found is tried.
+pub(super) fn is_last_try(member: &ClaimedMember) -> bool {
+    member.presence != Presence::Absent
+        && usize::try_from(member.omissions).is_ok_and(|tries| tries >= OMITTED_RETRIES.len())
+}
+
+/// Tried again a few times. After that he is taken for absent, unless Chat says that he is in the
+/// room: then something keeps him from the mark, most likely members whom we do not know.
+fn left_out(member: &ClaimedMember, waits_for: MarkSet, in_room: bool, spread: Spread) -> Outcome {
+    if in_room && is_last_try(member) {
+        let reason = "Chat leaves him out though he is in the room; perhaps 1000 members carry the \
+                      mark already";
+        return waiting(None, waits_for, Some(reason), spread);
+    }
+    Outcome::Omitted {
+        retry: omitted_retry(member, spread),
+    }
+}
+
+fn waiting(
+    marks: Option<MarkSet>,
+    waits_for: MarkSet,
+    reason: Option<&str>,
+    spread: Spread,
+) -> Outcome {
+    Outcome::Waiting {
+        marks,
+        reason: reason.map_or_else(|| no_place(&waits_for), str::to_owned),
+        waits_for,
+        retry: WAITING_RETRY.mul_f64(spread.between(0.9, 1.1)),
+    }
+}
+
+fn given_up(member: &ClaimedMember, error: &ChatError) -> Outcome {
+    Outcome::Failed {
+        error: format!("Chat takes the others of a call, but not this member: {error}"),
+        retry: None,
+        counts: true,
+        in_doubt: member.in_doubt,
+    }
 }
 
 /// A member of whom only a doubtful leave is known is not looked for again; all others are, since
 /// Chat may simply not know yet that they came.
-fn omitted_retry(member: &ClaimedMember, rng: &mut impl Rng) -> Option<Duration> {
+fn omitted_retry(member: &ClaimedMember, spread: Spread) -> Option<Duration> {
     if member.presence == Presence::Absent {
         return None;
     }
     let tries = usize::try_from(member.omissions).unwrap_or(usize::MAX);
     OMITTED_RETRIES
         .get(tries)
-        .map(|delay| delay.mul_f64(rng.random_range(0.95..1.05)))
+        .map(|delay| delay.mul_f64(spread.between(0.95, 1.05)))
 }
 
-fn failed(member: &ClaimedMember, error: &ChatError, rng: &mut impl Rng) -> Outcome {
+fn failed(member: &ClaimedMember, error: &ChatError, counts: bool, spread: Spread) -> Outcome {
     let (retry, counts) = match error.class() {
         // Not the member's doing: the worker itself slows down or pauses.
-        ErrorClass::SlowDown | ErrorClass::Configuration | ErrorClass::NewSignature => (
-            Some(FIRST_BACKOFF.mul_f64(rng.random_range(0.5..1.5))),
-            false,
-        ),
+        ErrorClass::SlowDown | ErrorClass::NewSignature => (Some(soon(spread)), false),
+        _ if !counts => (Some(soon(spread)), false),
+        ErrorClass::Configuration if error.code().is_none_or(|c| !c.may_mean_nobody_online()) => {
+            (Some(soon(spread)), false)
+        }
         _ if member.attempts + 1 >= MOST_ATTEMPTS => (None, true),
-        _ => (Some(backoff(member.attempts, rng)), true),
+        _ => (Some(backoff(member.attempts, spread)), true),
     };
     let in_doubt = error.in_doubt() || member.in_doubt;
     Outcome::Failed {
@@ -98,21 +152,24 @@ fn failed(member: &ClaimedMember, error: &ChatError, rng: &mut impl Rng) -> Outc
     }
 }
 
-/// Doubling with each attempt, capped, and spread over the upper half so that many members who
-/// failed together do not come back together.
-fn backoff(attempts: i32, rng: &mut impl Rng) -> Duration {
+fn soon(spread: Spread) -> Duration {
+    FIRST_BACKOFF.mul_f64(spread.between(0.5, 1.5))
+}
+
+/// Doubling with each attempt, capped, and spread over the upper half.
+fn backoff(attempts: i32, spread: Spread) -> Duration {
     let doublings = attempts.clamp(0, 16).unsigned_abs();
     let full = (FIRST_BACKOFF * 2u32.pow(doublings)).min(LONGEST_BACKOFF);
-    full.mul_f64(rng.random_range(0.5..1.0))
+    full.mul_f64(spread.between(0.5, 1.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::chat::ErrorCode;
-    use crate::domain::{Mark, MarkSet};
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
+    use crate::domain::{Account, Mark, MarkSet};
 
     fn alice() -> ClaimedMember {
         ClaimedMember {
@@ -138,40 +195,44 @@ mod tests {
         }
     }
 
-    fn outcome_of(member: &ClaimedMember, reply: &Reply) -> Outcome {
-        outcome(member, named(), &[reply], &mut StdRng::seed_from_u64(1))
+    fn outcome_of(member: &ClaimedMember, verdict: &Verdict) -> Outcome {
+        outcome(
+            member,
+            named(),
+            MarkSet::new(),
+            &[verdict],
+            Spread::new(0.3),
+        )
     }
 
-    fn refused(code: i64) -> Reply {
-        Reply::Failed(ChatError::Refused {
-            code: ErrorCode::new(code),
-            info: String::new(),
-        })
+    fn refused(code: i64, counts: bool) -> Verdict {
+        let (code, info) = (ErrorCode::new(code), String::new());
+        let error = Arc::new(ChatError::Refused { code, info });
+        Verdict::Failed { error, counts }
     }
+
+    const LEFT_OUT: Verdict = Verdict::Omitted { in_room: None };
 
     #[test]
     fn only_a_member_whom_the_answer_names_is_confirmed() {
-        let both = Reply::Confirmed(HashSet::from([alice().account]));
         assert!(matches!(
-            outcome_of(&alice(), &both),
+            outcome_of(&alice(), &Verdict::Confirmed),
             Outcome::Confirmed { .. }
         ));
-        let nobody = Reply::Confirmed(HashSet::new());
         assert!(matches!(
-            outcome_of(&alice(), &nobody),
+            outcome_of(&alice(), &LEFT_OUT),
             Outcome::Omitted { retry: Some(_) }
         ));
     }
 
     #[test]
     fn an_omitted_member_is_tried_after_2_10_and_30_seconds_and_then_parked() {
-        let nobody = Reply::Confirmed(HashSet::new());
         for (omissions, seconds) in [(0, 2.0), (1, 10.0), (2, 30.0)] {
             let member = ClaimedMember {
                 omissions,
                 ..alice()
             };
-            let Outcome::Omitted { retry: Some(delay) } = outcome_of(&member, &nobody) else {
+            let Outcome::Omitted { retry: Some(delay) } = outcome_of(&member, &LEFT_OUT) else {
                 panic!("no retry after {omissions} omissions");
             };
             assert!((delay.as_secs_f64() / seconds - 1.0).abs() <= 0.05);
@@ -181,22 +242,64 @@ mod tests {
             ..alice()
         };
         assert_eq!(
-            outcome_of(&tried, &nobody),
+            outcome_of(&tried, &LEFT_OUT),
             Outcome::Omitted { retry: None }
         );
     }
 
     #[test]
-    fn a_call_in_which_nobody_was_online_is_no_failure() {
+    fn who_is_left_out_again_and_again_though_in_the_room_waits() {
+        let tried = ClaimedMember {
+            omissions: 3,
+            ..alice()
+        };
+        let in_room = Verdict::Omitted {
+            in_room: Some(true),
+        };
         assert!(matches!(
-            outcome_of(&alice(), &refused(10004)),
-            Outcome::Omitted { .. }
+            outcome_of(&tried, &in_room),
+            Outcome::Waiting { marks: None, .. }
         ));
     }
 
     #[test]
+    fn whom_chat_refuses_alone_is_given_up_at_once() {
+        let (code, info) = (ErrorCode::new(70107), String::new());
+        let culprit = Verdict::Culprit(Arc::new(ChatError::Refused { code, info }));
+        let Outcome::Failed {
+            error, retry: None, ..
+        } = outcome_of(&alice(), &culprit)
+        else {
+            panic!("not given up");
+        };
+        assert!(error.contains("70107"), "{error}");
+    }
+
+    #[test]
+    fn who_waits_for_one_mark_keeps_the_others() {
+        let waits_for = MarkSet::from([Mark::parse(1001).unwrap()]);
+        let spread = Spread::new(0.3);
+        let confirmed = [&Verdict::Confirmed];
+        let outcome = outcome(&alice(), named(), waits_for.clone(), &confirmed, spread);
+        let Outcome::Waiting {
+            marks: Some(marks),
+            waits_for: waits,
+            reason,
+            ..
+        } = outcome
+        else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!((marks, waits), (named().desired, waits_for));
+        assert!(reason.contains("1001"), "{reason}");
+    }
+
+    #[test]
     fn failures_back_off_and_end() {
-        let timeout = Reply::Failed(ChatError::Timeout);
+        let timeout = Verdict::Failed {
+            error: Arc::new(ChatError::Timeout),
+            counts: true,
+        };
         let first = outcome_of(&alice(), &timeout);
         assert!(matches!(
             first,
@@ -223,7 +326,7 @@ mod tests {
             attempts: MOST_ATTEMPTS,
             ..alice()
         };
-        let outcome = outcome_of(&worn, &refused(60020));
+        let outcome = outcome_of(&worn, &refused(60020, true));
         assert!(matches!(
             outcome,
             Outcome::Failed {
@@ -236,11 +339,10 @@ mod tests {
 
     #[test]
     fn backoff_grows_to_its_cap() {
-        let mut rng = StdRng::seed_from_u64(7);
-        for attempts in 0..40 {
-            let delay = backoff(attempts, &mut rng);
+        for (attempts, drawn) in (0..40).flat_map(|n| [(n, 0.0), (n, 1.0)]) {
+            let delay = backoff(attempts, Spread::new(drawn));
             assert!(delay >= FIRST_BACKOFF / 2 && delay <= LONGEST_BACKOFF);
         }
-        assert!(backoff(0, &mut rng) <= FIRST_BACKOFF);
+        assert!(backoff(0, Spread::new(1.0)) <= FIRST_BACKOFF);
     }
 }

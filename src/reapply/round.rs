@@ -1,18 +1,17 @@
-//! One claim from plan to settlement: at most one call that deletes and one that sets.
+//! One claim from plan to settlement: usually at most one call that deletes and one that sets.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-
-use super::budget::LATEST_USE;
-use super::outcome::{Reply, nobody_online, outcome};
+use super::budget::Slot;
+use super::call::{Caller, Verdict, Verdicts};
+use super::outcome::{Spread, is_last_try, outcome};
+use super::places::take_places;
 use super::plan::{MemberPlan, plan};
 use super::worker::Shared;
-use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks};
-use crate::domain::{Account, GroupId, MarkSet};
-use crate::members::{Claim, ClaimedMember, Settlement, room_gone, settle};
+use crate::chat::{CommandType, MemberMarks};
+use crate::domain::{Account, MarkSet};
+use crate::members::{Claim, ClaimedMember, Settlement, held_places, room_gone, settle};
 use crate::rules::{Matched, matching_rules};
 
 /// Pause between tries to settle while the database is away.
@@ -22,11 +21,17 @@ const SETTLE_RETRY: Duration = Duration::from_millis(200);
 pub(super) struct Round {
     shared: Arc<Shared>,
     claim: Claim,
-    /// Before the claim was asked for, which is when the slot for its first call came.
+    /// Before the claim was asked for: the lease ends no earlier than counted from here.
     claimed: Instant,
 }
 
-type Planned = Vec<(ClaimedMember, MemberPlan)>;
+/// A claimed member and what is to be done for him.
+struct Planned {
+    member: ClaimedMember,
+    plan: MemberPlan,
+    /// Marks for which the room has no place.
+    waits_for: MarkSet,
+}
 
 impl Round {
     pub(super) fn new(shared: Arc<Shared>, claim: Claim, claimed: Instant) -> Self {
@@ -37,31 +42,38 @@ impl Round {
         }
     }
 
-    /// Runs to the end. If the database is away for longer than the lease, the claim is left to
+    /// Runs to the end; the first call goes out in the slot that was taken before the claim. If the
+    /// database is away for longer than the lease, the claim is left to
     /// come due again by itself.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, slot: Slot) {
         let members = std::mem::take(&mut self.claim.members);
-        let planned = match self.plan(members).await {
+        let mut planned = match self.plan(members).await {
             Ok(planned) => planned,
             Err(error) => {
                 tracing::warn!(%error, group = ?self.claim.group.as_str(), "rules cannot be read");
                 return;
             }
         };
-        let deleted = self
-            .call(CommandType::Delete, &planned, |plan| &plan.delete, true)
-            .await;
-        let first = deleted.is_none();
-        let set = self
-            .call(CommandType::Set, &planned, |plan| &plan.set, first)
-            .await;
-        self.note_room(deleted.iter().chain(set.iter())).await;
-        let settlements = settlements(planned, deleted.as_ref(), set.as_ref());
+        let mut caller = Caller::new(&self.shared, &self.claim.group, slot);
+        let deletes = call_members(&planned, |plan| &plan.delete, &Verdicts::new());
+        let deleted = caller.modify(CommandType::Delete, deletes).await;
+        if let Err(error) = self.give_places(&mut planned, &deleted).await {
+            tracing::warn!(%error, "the holders of marks cannot be counted");
+        }
+        let sets = call_members(&planned, |plan| &plan.set, &deleted);
+        let mut set = caller.modify(CommandType::Set, sets).await;
+        caller.look_for(&left_out(&planned, &set), &mut set).await;
+        if caller.room_is_gone()
+            && let Err(error) = room_gone(&self.shared.pool, &self.claim.group, None).await
+        {
+            tracing::warn!(%error, "the end of a room cannot be recorded");
+        }
+        let settlements = settlements(planned, &deleted, &set);
         self.settle(&settlements).await;
         self.shared.wake.now();
     }
 
-    async fn plan(&self, members: Vec<ClaimedMember>) -> Result<Planned, sqlx::Error> {
+    async fn plan(&self, members: Vec<ClaimedMember>) -> Result<Vec<Planned>, sqlx::Error> {
         let accounts: Vec<Account> = members
             .iter()
             .map(|member| member.account.clone())
@@ -71,93 +83,45 @@ impl Round {
         for rule in matched {
             rules[rule.account].push(rule);
         }
-        let planned = members.into_iter().zip(rules).map(|(member, rules)| {
-            let plan = plan(&member, &rules, self.claim.at);
-            (member, plan)
-        });
+        let planned = members
+            .into_iter()
+            .zip(rules)
+            .map(|(member, rules)| Planned {
+                plan: plan(&member, &rules, self.claim.at),
+                member,
+                waits_for: MarkSet::new(),
+            });
         Ok(planned.collect())
     }
 
-    /// One call for all members who need it; `None` if nobody does. The first call of a round goes
-    /// out in the slot that was taken before the claim, unless a slow database has let it pass.
-    async fn call(
+    /// Gives the places of marks to those who waited longest. The room's lease is held, so nobody
+    /// else gives any out.
+    async fn give_places(
         &self,
-        command: CommandType,
-        planned: &Planned,
-        marks: impl Fn(&MemberPlan) -> &MarkSet,
-        in_claimed_slot: bool,
-    ) -> Option<Reply> {
-        let members: Vec<MemberMarks> = planned
-            .iter()
-            .filter(|(_, plan)| !marks(plan).is_empty())
-            .map(|(member, plan)| MemberMarks {
-                account: member.account.clone(),
-                marks: marks(plan).clone(),
-            })
-            .collect();
-        if members.is_empty() {
-            return None;
+        planned: &mut [Planned],
+        deleted: &Verdicts,
+    ) -> Result<(), sqlx::Error> {
+        if planned.iter().all(|planned| planned.plan.set.is_empty()) {
+            return Ok(());
         }
-        let slot_is_fresh = in_claimed_slot && self.claimed.elapsed() <= LATEST_USE;
-        if !slot_is_fresh && let Err(error) = self.shared.budget.take().await {
-            tracing::warn!(%error, "no slot for a call");
-            return Some(Reply::Failed(ChatError::Unreachable(
-                "the budget of calls cannot be read".to_owned(),
-            )));
-        }
-        let started = Instant::now();
-        let answer = self
-            .shared
-            .chat
-            .modify_user_info(&self.claim.group, command, &members)
-            .await;
-        let took = started.elapsed();
-        Some(match answer {
-            Ok(answer) => {
-                self.log_call(command, members.len(), answer.confirmed.len(), took);
-                self.shared.pause.end();
-                Reply::Confirmed(answer.confirmed)
-            }
-            Err(error) => {
-                self.note_error(command, members.len(), &error).await;
-                Reply::Failed(error)
-            }
-        })
-    }
-
-    fn log_call(&self, command: CommandType, asked: usize, confirmed: usize, took: Duration) {
-        let group: &GroupId = &self.claim.group;
-        tracing::debug!(group = ?group.as_str(), ?command, asked, confirmed, ?took, "Chat answered");
-    }
-
-    /// What an error means beyond this room.
-    async fn note_error(&self, command: CommandType, members: usize, error: &ChatError) {
-        if nobody_online(error) {
-            tracing::debug!(group = ?self.claim.group.as_str(), members, %error, "nobody online");
-            return;
-        }
-        tracing::warn!(group = ?self.claim.group.as_str(), ?command, members, %error, "call failed");
-        match error.class() {
-            ErrorClass::SlowDown => {
-                if let Err(error) = self.shared.budget.slow_down().await {
-                    tracing::warn!(%error, "the budget cannot be slowed down");
+        let mut held = held_places(&self.shared.pool, &self.claim.group).await?;
+        for Planned { member, plan, .. } in planned.iter() {
+            if matches!(deleted.get(&member.account), Some(Verdict::Confirmed)) {
+                for mark in plan.delete.intersection(&member.marks) {
+                    held.entry(*mark)
+                        .and_modify(|holders| *holders = holders.saturating_sub(1));
                 }
             }
-            ErrorClass::Configuration | ErrorClass::NewSignature => {
-                self.shared.pause.begin(&error.to_string(), error.advice());
-            }
-            _ => {}
         }
-    }
-
-    /// Forgets the room's members if Chat says that the room is gone.
-    async fn note_room(&self, mut replies: impl Iterator<Item = &Reply>) {
-        let gone = replies.any(
-            |reply| matches!(reply, Reply::Failed(error) if error.class() == ErrorClass::RoomGone),
-        );
-        if gone && let Err(error) = room_gone(&self.shared.pool, &self.claim.group, None).await {
-            tracing::warn!(%error, "the end of a room cannot be recorded");
+        for Planned {
+            member,
+            plan,
+            waits_for,
+        } in planned
+        {
+            *waits_for = take_places(member, plan, &mut held);
         }
+        Ok(())
     }
 
     async fn settle(&self, settlements: &[Settlement]) {
@@ -182,17 +146,45 @@ impl Round {
     }
 }
 
-fn settlements(planned: Planned, deleted: Option<&Reply>, set: Option<&Reply>) -> Vec<Settlement> {
-    let mut rng = StdRng::from_os_rng();
-    let settle = |(member, plan): (ClaimedMember, MemberPlan)| {
-        let concerns = [
-            deleted.filter(|_| !plan.delete.is_empty()),
-            set.filter(|_| !plan.set.is_empty()),
-        ];
-        let replies: Vec<&Reply> = concerns.into_iter().flatten().collect();
+/// Who takes part in a call. Whoever was left out or refused in the call before would be so again.
+fn call_members(
+    planned: &[Planned],
+    marks: impl Fn(&MemberPlan) -> &MarkSet,
+    before: &Verdicts,
+) -> Vec<MemberMarks> {
+    let goes_on = |account| matches!(before.get(account), None | Some(Verdict::Confirmed));
+    planned
+        .iter()
+        .filter(|Planned { member, plan, .. }| !marks(plan).is_empty() && goes_on(&member.account))
+        .map(|Planned { member, plan, .. }| MemberMarks {
+            account: member.account.clone(),
+            marks: marks(plan).clone(),
+        })
+        .collect()
+}
+
+/// Those who were left out at their last try, and of whom Chat was not asked yet.
+fn left_out(planned: &[Planned], set: &Verdicts) -> Vec<Account> {
+    let unasked = |account| matches!(set.get(account), Some(Verdict::Omitted { in_room: None }));
+    let members = planned.iter().map(|planned| &planned.member);
+    members
+        .filter(|member| is_last_try(member) && unasked(&member.account))
+        .map(|member| member.account.clone())
+        .collect()
+}
+
+fn settlements(planned: Vec<Planned>, deleted: &Verdicts, set: &Verdicts) -> Vec<Settlement> {
+    let spread = Spread::new(rand::random());
+    let settle = |Planned {
+                      member,
+                      plan,
+                      waits_for,
+                  }: Planned| {
+        let verdicts = [deleted.get(&member.account), set.get(&member.account)];
+        let verdicts: Vec<&Verdict> = verdicts.into_iter().flatten().collect();
         Settlement {
             generation: member.generation,
-            outcome: outcome(&member, plan, &replies, &mut rng),
+            outcome: outcome(&member, plan, waits_for, &verdicts, spread),
             account: member.account,
         }
     };

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::budget::Budget;
+use super::budget::{Budget, Slot};
 use super::pause::Pause;
 use super::round::Round;
 use crate::chat::ChatClient;
@@ -32,6 +33,8 @@ pub struct WorkerSettings {
     pub chat: ChatClient,
     /// The budget of `modify_user_info`.
     pub budget: Budget,
+    /// The budget of `check_members`, which tells who is in a room when a call is refused.
+    pub checks: Budget,
     /// The alarm clock that recorders and rule changes ring.
     pub wake: WakeUp,
     /// The pause shared with whoever reports on it.
@@ -46,7 +49,7 @@ pub(super) type Shared = WorkerSettings;
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
-    slots: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     rounds: TaskTracker,
 }
 
@@ -55,7 +58,7 @@ impl Worker {
     pub fn new(settings: WorkerSettings) -> Self {
         Self {
             shared: Arc::new(settings),
-            slots: Arc::new(Semaphore::new(ROOMS_IN_FLIGHT)),
+            places: Arc::new(Semaphore::new(ROOMS_IN_FLIGHT)),
             rounds: TaskTracker::new(),
         }
     }
@@ -64,8 +67,8 @@ impl Worker {
     /// claim: a claim that nobody carries out would hold its members until the lease ends.
     pub async fn run(self, cancel: CancellationToken) {
         let mut failures = 0;
-        while let Some(Ok(slot)) = cancel
-            .run_until_cancelled(self.slots.clone().acquire_owned())
+        while let Some(Ok(place)) = cancel
+            .run_until_cancelled(self.places.clone().acquire_owned())
             .await
         {
             let Some(due) = cancel.run_until_cancelled(self.somebody_due()).await else {
@@ -74,13 +77,14 @@ impl Worker {
             let began = Instant::now();
             match self.claim_if(due).await {
                 Ok(None) => {}
-                Ok(Some(claim)) => {
+                Ok(Some((claim, slot))) => {
                     failures = 0;
+                    let probe = self.shared.pause.probe();
                     let round = Round::new(self.shared.clone(), claim, began);
                     let lease_ends = began + self.shared.lease;
                     self.rounds.spawn(async move {
-                        within_lease(round, lease_ends).await;
-                        drop(slot);
+                        within_lease(round, slot, lease_ends).await;
+                        drop((place, probe));
                     });
                 }
                 Err(error) => {
@@ -97,51 +101,57 @@ impl Worker {
 
     /// Does one round if somebody is due now, and waits for its end. For tests.
     pub async fn step(&self) -> Result<bool, sqlx::Error> {
-        self.shared.budget.take().await?;
+        let slot = self.shared.budget.take().await?;
         let began = Instant::now();
         let Some(claim) = claim(&self.shared.pool, self.shared.lease).await? else {
             return Ok(false);
         };
-        Round::new(self.shared.clone(), claim, began).run().await;
+        Round::new(self.shared.clone(), claim, began)
+            .run(slot)
+            .await;
         Ok(true)
     }
 
     /// Waits until somebody is due and a slot for a call has come. A hint given while the database is
     /// asked ends the wait that follows, so none is lost.
-    async fn somebody_due(&self) -> Result<(), sqlx::Error> {
+    async fn somebody_due(&self) -> Result<Slot, sqlx::Error> {
         let shared = &self.shared;
         loop {
-            if let Some(pause) = shared.pause.remaining() {
-                tokio::time::sleep(pause).await;
-            }
+            shared.pause.passed().await;
             let wait = in_time(LONGEST_STATEMENT, until_next_due(&shared.pool)).await?;
             let wait = wait.unwrap_or(LONGEST_SLEEP);
             if wait.is_zero() {
-                return shared.budget.take().await;
+                let slot = shared.budget.take().await?;
+                // A pause may have begun while the slot was waited for; the slot is lost then.
+                if shared.pause.passed().now_or_never().is_some() {
+                    return Ok(slot);
+                }
+                continue;
             }
             shared.wake.wait(wait.min(LONGEST_SLEEP)).await;
         }
     }
 
-    async fn claim_if(&self, due: Result<(), sqlx::Error>) -> Result<Option<Claim>, sqlx::Error> {
-        due?;
-        in_time(
-            LONGEST_STATEMENT,
-            claim(&self.shared.pool, self.shared.lease),
-        )
-        .await
+    async fn claim_if(
+        &self,
+        due: Result<Slot, sqlx::Error>,
+    ) -> Result<Option<(Claim, Slot)>, sqlx::Error> {
+        let slot = due?;
+        let claim = claim(&self.shared.pool, self.shared.lease);
+        let claim = in_time(LONGEST_STATEMENT, claim).await?;
+        Ok(claim.map(|claim| (claim, slot)))
     }
 }
 
 /// A round that outlives its lease is broken off, whatever it waits for: from then on another
 /// replica may call for the same room. The lease is counted from before it was asked for, and the
 /// process may have been frozen meanwhile, so the time is looked at before each step.
-async fn within_lease(round: Round, lease_ends: Instant) {
+async fn within_lease(round: Round, slot: Slot, lease_ends: Instant) {
     tokio::select! {
         biased;
         () = tokio::time::sleep_until(lease_ends.into()) => {
             tracing::warn!("a round took longer than its lease and is left to others");
         }
-        () = round.run() => {}
+        () = round.run(slot) => {}
     }
 }

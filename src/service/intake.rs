@@ -12,16 +12,17 @@ use crate::rules::filter::RuleFilter;
 pub struct MemberIntake {
     inbox: Inbox,
     filter: RuleFilter,
-    budget: Budget,
+    budgets: Vec<Budget>,
 }
 
 impl MemberIntake {
-    /// An intake; the filter may look at events late and hands those to the same inbox.
-    pub fn new(inbox: Inbox, filter: RuleFilter, budget: Budget) -> Self {
+    /// The filter may look at events late and hands those to the same inbox; `budgets` slow down
+    /// when Chat warns of their API.
+    pub fn new(inbox: Inbox, filter: RuleFilter, budgets: Vec<Budget>) -> Self {
         Self {
             inbox,
             filter,
-            budget,
+            budgets,
         }
     }
 
@@ -49,15 +50,16 @@ impl Intake for MemberIntake {
 
     /// Chat sends this at 80 % of its own limit, so somebody else calls too: make room.
     fn over_limit(&self, alert: RequestOverLimit) {
-        if !self.budget.covers(&alert.service, &alert.command) {
+        let covers = |budget: &&Budget| budget.covers(&alert.service, &alert.command);
+        let Some(budget) = self.budgets.iter().find(covers).cloned() else {
             return;
-        }
+        };
         tracing::warn!(
+            api = ?alert.command,
             request = alert.request,
             limit = alert.limit,
             "Chat warns of too many calls"
         );
-        let budget = self.budget.clone();
         tokio::spawn(async move {
             if let Err(error) = budget.slow_down().await {
                 tracing::warn!(%error, "the budget cannot be slowed down");

@@ -47,7 +47,7 @@ async fn replica(
     let budget = Budget::new(written.clone(), "modify_user_info", CallRate::new(100));
     follower.confirm().await.unwrap();
     let replica = Replica {
-        intake: MemberIntake::new(inbox, filter.clone(), budget),
+        intake: MemberIntake::new(inbox, filter.clone(), vec![budget]),
         filter,
         writer: tokio::spawn(writer.run()),
     };

@@ -6,15 +6,18 @@
     reason = "a test that panics has failed"
 )]
 
+mod admin_api;
 mod chaos;
 mod database;
 mod demo;
+mod errors;
 mod filter;
 mod fuzz;
 mod inbox;
 mod local_database;
 mod marks;
 mod members;
+mod resync;
 mod rules_api;
 mod rules_limits;
 mod support;

@@ -4,6 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use super::schema::MarkNumber;
 use crate::domain::Rule;
 
 /// A mark rule.
@@ -21,7 +22,7 @@ pub struct RuleView {
     #[schema(example = "teacher10")]
     pub account: String,
     /// The marks, ascending.
-    #[schema(min_items = 1, max_items = 10, example = json!([1000]))]
+    #[schema(value_type = Vec<MarkNumber>, min_items = 1, max_items = 10, example = json!([1000]))]
     pub marks: Vec<u32>,
     /// A disabled rule demands nothing.
     pub enabled: bool,

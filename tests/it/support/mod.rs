@@ -1,8 +1,10 @@
 //! What the tests share.
 
+pub mod api;
 pub mod balancer;
 pub mod database;
 pub mod process;
+pub mod scene;
 pub mod server;
 pub mod show;
 pub mod stage;

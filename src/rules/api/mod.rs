@@ -1,26 +1,24 @@
 //! The rules over REST. See [`super::wire`] for their JSON.
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRef, FromRequestParts, Path, State};
-use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+mod extract;
+mod problems;
+
+use axum::Json;
+use axum::extract::{FromRef, State};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::limits::Conflict;
 use super::wire::{
     JsonObject, RuleInput, RulePatch, RuleView, patched, read_rule, read_rule_named,
 };
-use super::{Author, ETag, Filter, HistoryEntry, Precondition, Rules, WriteError};
-use crate::admin::{
-    BodyProblems, Caller, CommonProblems, JsonBody, Parameters, Problem, ProblemDetails,
-    ProblemType, RequestId,
-};
-use crate::domain::{InvalidMark, Mark, Pattern, Rule, RuleId};
+use super::{Author, ETag, HistoryEntry, Precondition, Rules, WriteError};
+use crate::admin::{BodyProblems, CommonProblems, JsonBody, Parameters, Problem, ProblemDetails};
+use crate::domain::{Rule, RuleId};
+use extract::{NamedRule, read_filter};
 
 /// The routes below `/v1`.
 pub fn routes<S>() -> OpenApiRouter<S>
@@ -284,29 +282,6 @@ async fn history(
     Ok(Json(HistoryPage { items, next }))
 }
 
-fn read_filter(parameters: &mut Parameters) -> Filter {
-    let mark = |text: &str| match text.parse::<i64>().map(Mark::parse) {
-        Ok(Ok(mark)) => Ok(mark),
-        Ok(Err(invalid @ InvalidMark(_))) => Err(invalid.to_string()),
-        Err(_) => Err("must be an integer".to_owned()),
-    };
-    let boolean = |text: &str| text.parse().map_err(|_| "must be true or false".to_owned());
-    Filter {
-        group: parameters.take("group", |text| {
-            Pattern::parse(text).map_err(|invalid| invalid.to_string())
-        }),
-        account: parameters.take("account", |text| {
-            Pattern::parse(text).map_err(|invalid| invalid.to_string())
-        }),
-        mark: parameters.take("mark", mark),
-        label: parameters.take("label", |text| match text.contains('\0') {
-            true => Err("must not hold the control character U+0000".to_owned()),
-            false => Ok(text.to_owned()),
-        }),
-        enabled: parameters.take("enabled", boolean),
-    }
-}
-
 fn etag(rule: &Rule) -> [(HeaderName, String); 1] {
     [(header::ETAG, ETag(rule.version).to_string())]
 }
@@ -319,101 +294,4 @@ fn created(rule: &Rule) -> Response {
     // An id stands in a path as it is: see RuleId.
     let location = [(header::LOCATION, format!("/v1/rules/{}", rule.id))];
     (StatusCode::CREATED, location, found(rule)).into_response()
-}
-
-/// The rule that the path names.
-struct NamedRule(RuleId);
-
-impl<S: Send + Sync> FromRequestParts<S> for NamedRule {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let wrong = |detail: String| Problem::parameters(vec![("id".to_owned(), detail)]);
-        let Path(id) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|rejection: PathRejection| wrong(rejection.body_text()))?;
-        RuleId::parse(&id)
-            .map(Self)
-            .map_err(|invalid| wrong(invalid.to_string()))
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Precondition {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let joined = |name: HeaderName| {
-            let lines = parts.headers.get_all(name);
-            let lines: Vec<_> = lines.iter().map(HeaderValue::as_bytes).collect();
-            (!lines.is_empty()).then(|| String::from_utf8_lossy(&lines.join(&b',')).into_owned())
-        };
-        let (if_match, if_none_match) = (joined(header::IF_MATCH), joined(header::IF_NONE_MATCH));
-        Self::parse(if_match.as_deref(), if_none_match.as_deref()).map_err(|(name, invalid)| {
-            Problem::parameters(vec![(name.to_owned(), invalid.to_string())])
-        })
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Author {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let caller = Extension::<Caller>::from_request_parts(parts, state)
-            .await
-            .map_err(|missing| Problem::internal(&missing))?;
-        let request_id = parts
-            .extensions
-            .get::<RequestId>()
-            .map(|id| id.0.to_string());
-        let name = caller.name.to_string();
-        Ok(Self { name, request_id })
-    }
-}
-
-impl From<WriteError> for Problem {
-    fn from(error: WriteError) -> Self {
-        let detail = error.to_string();
-        match error {
-            WriteError::NotFound => Self::new(ProblemType::NotFound, detail),
-            WriteError::Exists => Self::new(
-                ProblemType::RuleExists,
-                format!("{detail}; PUT /v1/rules/{{id}} replaces it"),
-            ),
-            WriteError::Stale { current } => Self::new(
-                ProblemType::PreconditionFailed,
-                match current {
-                    Some(version) => format!("the rule is at version {}", ETag(version)),
-                    None => "there is no such rule".to_owned(),
-                },
-            ),
-            WriteError::Invalid(fields) => Self::fields(
-                fields
-                    .into_iter()
-                    .map(|field| (field.pointer, field.detail)),
-            ),
-            WriteError::MarkLimit { conflict, rules } => clash(&conflict, &rules),
-            WriteError::Database(error) => error.into(),
-        }
-    }
-}
-
-fn clash(conflict: &Conflict, rules: &[RuleId]) -> Problem {
-    let marks: Vec<u32> = conflict.marks.iter().map(|mark| mark.get()).collect();
-    let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
-    let listed: Vec<String> = marks.iter().map(ToString::to_string).collect();
-    let from = conflict.from.map_or(String::new(), |from| {
-        format!(
-            " from {}",
-            from.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
-        )
-    });
-    let detail = format!(
-        "rooms {} would need {} marks{from}, and a room holds {}: marks {} of rules {}",
-        conflict.group,
-        marks.len(),
-        crate::domain::MAX_MARKS_PER_ROOM,
-        listed.join(", "),
-        rules.join(", "),
-    );
-    Problem::clash(detail, conflict.group.to_string(), marks, rules)
 }

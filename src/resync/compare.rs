@@ -1,0 +1,164 @@
+//! What Chat says of a member against what rules demand and the table believes: a pure function.
+
+use chrono::{DateTime, Utc};
+
+use super::store::{Correction, Known};
+use crate::domain::{Account, MarkSet};
+use crate::members::{ClaimedMember, Presence};
+use crate::reapply::plan;
+use crate::rules::Matched;
+
+/// What has to be written for a member, and what that means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub correction: Correction,
+    /// He lacks a mark that rules demand.
+    pub missing: bool,
+    /// He holds a mark of ours that no rule demands for him.
+    pub surplus: bool,
+    /// No callback had told that he is there.
+    pub unheard: bool,
+}
+
+/// Compares a member whom Chat finds in the room, holding `held` of our marks, with his row (if he
+/// has one) and with all rules that name him. `None`: nothing has to be written.
+pub(super) fn compare(
+    account: &Account,
+    held: &MarkSet,
+    known: Option<&Known>,
+    rules: &[Matched],
+    now: DateTime<Utc>,
+) -> Option<Difference> {
+    if account.is_anonymous() || known.is_some_and(|known| !known.quiet) {
+        return None;
+    }
+    let plan = plan(&as_chat_sees(account, held, known), rules, now);
+    let missing = !plan.desired.is_subset(held);
+    let surplus = !plan.delete.is_empty();
+    let due = !plan.is_idle();
+    let believed = known.is_some_and(|k| k.presence == Presence::Present && k.marks == *held);
+    // A row says nothing new about a member for whom there is nothing to do, ever.
+    let of_interest = known.is_some() || !held.is_empty() || plan.next.is_some();
+    if !due && (believed || !plan.named || !of_interest) {
+        return None;
+    }
+    Some(Difference {
+        correction: Correction {
+            account: account.clone(),
+            held: held.clone(),
+            generation: known.map(|known| known.generation),
+            due,
+            next: plan.next,
+        },
+        missing,
+        surplus,
+        unheard: plan.named && known.is_none_or(|known| known.presence != Presence::Present),
+    })
+}
+
+fn as_chat_sees(account: &Account, held: &MarkSet, known: Option<&Known>) -> ClaimedMember {
+    ClaimedMember {
+        account: account.clone(),
+        presence: Presence::Present,
+        marks: held.clone(),
+        confirmed_at: known.and_then(|known| known.confirmed_at),
+        revoked: MarkSet::new(),
+        in_doubt: false,
+        generation: 0,
+        omissions: 0,
+        attempts: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Mark, Marks, RuleId, Window};
+
+    fn marks<const N: usize>(numbers: [i64; N]) -> MarkSet {
+        numbers
+            .into_iter()
+            .map(|number| Mark::parse(number).unwrap())
+            .collect()
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_760_000_000, 0).unwrap()
+    }
+
+    fn rule<const N: usize>(numbers: [i64; N]) -> Matched {
+        Matched {
+            account: 0,
+            rule: RuleId::parse("rule").unwrap(),
+            marks: Marks::new(marks(numbers)).unwrap(),
+            enabled: true,
+            window: Window::default(),
+        }
+    }
+
+    fn known<const N: usize>(presence: Presence, numbers: [i64; N]) -> Known {
+        Known {
+            presence,
+            marks: marks(numbers),
+            confirmed_at: None,
+            generation: 7,
+            quiet: true,
+        }
+    }
+
+    fn difference<const N: usize>(
+        held: [i64; N],
+        known: Option<&Known>,
+        rules: &[Matched],
+    ) -> Option<Difference> {
+        let alice = Account::parse("alice").unwrap();
+        compare(&alice, &marks(held), known, rules, now())
+    }
+
+    #[test]
+    fn a_member_of_whom_nothing_was_heard_comes_due() {
+        let found = difference([], None, &[rule([1000])]).unwrap();
+        assert!(found.missing && found.unheard && !found.surplus && found.correction.due);
+        assert_eq!(found.correction.generation, None);
+    }
+
+    #[test]
+    fn a_mark_taken_behind_our_back_comes_due() {
+        let row = known(Presence::Present, [1000]);
+        let found = difference([], Some(&row), &[rule([1000])]).unwrap();
+        assert!(found.missing && !found.unheard && found.correction.due);
+        assert_eq!(found.correction.generation, Some(7));
+    }
+
+    #[test]
+    fn a_mark_of_ours_that_no_rule_demands_is_taken_away() {
+        let found = difference([1000, 1001], None, &[rule([1000])]).unwrap();
+        assert!(found.surplus && !found.missing);
+        assert_eq!(found.correction.held, marks([1000, 1001]));
+        let unnamed = difference([1000], None, &[]).unwrap();
+        assert!(unnamed.surplus && unnamed.correction.due);
+    }
+
+    #[test]
+    fn agreement_needs_no_correction() {
+        let row = known(Presence::Present, [1000]);
+        assert_eq!(difference([1000], Some(&row), &[rule([1000])]), None);
+        assert_eq!(difference([], None, &[]), None);
+    }
+
+    #[test]
+    fn a_lost_return_with_all_marks_only_corrects_the_row() {
+        let row = known(Presence::Absent, []);
+        let found = difference([1000], Some(&row), &[rule([1000])]).unwrap();
+        assert!(found.unheard && !found.missing && !found.correction.due);
+    }
+
+    #[test]
+    fn what_changed_lately_is_left_alone() {
+        let row = Known {
+            quiet: false,
+            ..known(Presence::Present, [])
+        };
+        assert_eq!(difference([], Some(&row), &[rule([1000])]), None);
+    }
+}

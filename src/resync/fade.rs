@@ -1,0 +1,112 @@
+//! Clears away what is over: rooms long silent, and members whom no rule names any more.
+//!
+//! Rows that somebody else holds at the moment are passed over; they are met again next time.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::domain::GroupId;
+use crate::members::{MEMBERS_A_CALL, interval};
+
+/// How often a replica looks for rooms that are over.
+pub(super) const FADE_INTERVAL: Duration = Duration::from_secs(60);
+/// A room of which nothing was heard for so long, and where nobody is, is over.
+const SILENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+/// A destroyed room is kept so long, lest late callbacks revive its members.
+const AFTERLIFE: Duration = Duration::from_secs(60 * 60);
+
+/// Deletes some rooms that are over, with their members' rows; returns how many rooms.
+///
+/// Members first: a room whose last member row is gone can go. Should somebody arrive in between,
+/// his arrival opens the room anew.
+pub(super) async fn fade(pool: &PgPool) -> Result<u64, sqlx::Error> {
+    sqlx::query!(
+        r#"
+        with silent as materialized (
+            select r.group_id from rooms r
+            where (coalesce(r.last_event_at, r.opened_at) < now() - $1::interval or r.gone_at < now() - $2::interval)
+              and (r.leased_until is null or r.leased_until <= now())
+              and (r.sweeping_until is null or r.sweeping_until <= now())
+              and not exists (
+                  select from members m where m.group_id = r.group_id
+                  and (m.presence = 'present' or m.due_at is not null or m.in_doubt))
+            limit 100
+        ),
+        over as (
+            select m.group_id, m.account from members m join silent s using (group_id)
+            where m.presence <> 'present' and m.due_at is null and not m.in_doubt
+            limit 5000
+            for update of m skip locked
+        )
+        delete from members m using over o where m.group_id = o.group_id and m.account = o.account
+        "#,
+        interval(SILENCE),
+        interval(AFTERLIFE),
+    )
+    .execute(pool)
+    .await?;
+    let faded = sqlx::query!(
+        r#"
+        with over as (
+            select r.group_id from rooms r
+            where (coalesce(r.last_event_at, r.opened_at) < now() - $1::interval or r.gone_at < now() - $2::interval)
+              and (r.leased_until is null or r.leased_until <= now())
+              and (r.sweeping_until is null or r.sweeping_until <= now())
+              and not exists (select from members m where m.group_id = r.group_id)
+            limit 1000
+            for update skip locked
+        )
+        delete from rooms r using over o where r.group_id = o.group_id
+        "#,
+        interval(SILENCE),
+        interval(AFTERLIFE),
+    )
+    .execute(pool)
+    .await?;
+    Ok(faded.rows_affected())
+}
+
+/// Deletes rows of absent members of a room whom no rule names any more: a page at each sweep, on
+/// and on through the room.
+pub(super) async fn clear_unnamed(pool: &PgPool, group: &GroupId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        with page as materialized (
+            select m.account from members m join rooms r using (group_id)
+            where m.group_id = $1 and m.account > r.cleared_to
+            order by m.account
+            limit $2
+        ),
+        unnamed as (
+            select m.account from page p join members m on m.group_id = $1 and m.account = p.account
+            where m.presence = 'absent' and m.due_at is null and not m.in_doubt
+              -- A late callback must still find that it is late.
+              and m.heard_at < now() - $3::interval
+              and not exists (
+                  select from rule_shapes s cross join lateral (
+                      select from rules r
+                      where r.account_prefix_len = s.account_prefix_len
+                        and r.group_prefix_len = s.group_prefix_len
+                        and r.account_text = case when s.account_prefix_len < 0
+                            then m.account else left(m.account, s.account_prefix_len) end
+                        and r.group_text = case when s.group_prefix_len < 0
+                            then $1 else left($1, s.group_prefix_len) end
+                      offset 0) rule)
+            for update of m skip locked
+        ),
+        cleared as (
+            delete from members m using unnamed u where m.group_id = $1 and m.account = u.account
+        )
+        update rooms set cleared_to = coalesce(
+            (select max(account) from page having count(*) >= $2), '')
+        where group_id = $1
+        "#,
+        group.as_str(),
+        MEMBERS_A_CALL,
+        interval(AFTERLIFE),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}

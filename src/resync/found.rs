@@ -1,0 +1,84 @@
+//! What sweeps find, for one room and in all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// What one sweep found in a room; kept as `sweep_found` in its row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Members in the room who lacked a mark that rules demand.
+    pub missing: u64,
+    /// Members who held a mark of ours that no rule demands for them.
+    pub surplus: u64,
+    /// Members in the room of whom no callback had told (they may also count as missing).
+    pub unheard: u64,
+    /// Members believed present whom Chat does not find in the room.
+    pub vanished: u64,
+}
+
+/// Counts of this process since its start; clones count into the same.
+#[derive(Debug, Clone, Default)]
+pub struct SweepTotals {
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    rooms: AtomicU64,
+    failed: AtomicU64,
+    missing: AtomicU64,
+    surplus: AtomicU64,
+    unheard: AtomicU64,
+    vanished: AtomicU64,
+}
+
+/// The counts at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TotalsSnapshot {
+    /// Rooms swept to the end.
+    pub rooms: u64,
+    /// Sweeps that could not be finished.
+    pub failed: u64,
+    /// What the finished ones found.
+    pub found: Found,
+}
+
+impl Found {
+    /// True if Chat and the table agreed.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl SweepTotals {
+    pub(super) fn swept(&self, found: &Found) {
+        let counts = &*self.counts;
+        counts.rooms.fetch_add(1, Ordering::Relaxed);
+        counts.missing.fetch_add(found.missing, Ordering::Relaxed);
+        counts.surplus.fetch_add(found.surplus, Ordering::Relaxed);
+        counts.unheard.fetch_add(found.unheard, Ordering::Relaxed);
+        counts.vanished.fetch_add(found.vanished, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.counts.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts now.
+    pub fn snapshot(&self) -> TotalsSnapshot {
+        let counts = &*self.counts;
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        TotalsSnapshot {
+            rooms: get(&counts.rooms),
+            failed: get(&counts.failed),
+            found: Found {
+                missing: get(&counts.missing),
+                surplus: get(&counts.surplus),
+                unheard: get(&counts.unheard),
+                vanished: get(&counts.vanished),
+            },
+        }
+    }
+}

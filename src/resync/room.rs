@@ -1,0 +1,264 @@
+//! The sweep of one room.
+//!
+//! First the lists of all our marks, whole, for only then is a missing mark missing; then their
+//! holders are compared with the rules. Where rules name accounts by prefix, the newest in the room
+//! are listed too, as nobody could name them otherwise. Last, Chat is asked about the accounts that
+//! rules name outright and the members believed present of whom the lists did not tell.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use super::calls::{Calls, SweepError};
+use super::compare::{Difference, compare};
+use super::found::Found;
+use super::schedule::{LEASE, SweepClaim, renew};
+use super::store::{self, Correction, Known};
+use crate::chat::MAX_MEMBERS_PER_CALL;
+use crate::domain::{Account, MarkSet};
+use crate::members::{MEMBERS_A_CALL, Presence, WakeUp};
+use crate::rules::{Matched, matching_rules};
+
+/// Members of one list after which it is given up. Chat lists a thousand for a mark or a room.
+const LONGEST_LIST: usize = 20_000;
+/// With so many listed a room may have more members than Chat lists.
+/// Source: <https://www.tencentcloud.com/document/product/1047/50293>.
+const NEWEST_LISTED: usize = 1000;
+
+/// A room on its way through the sweep.
+pub(super) struct RoomSweep<'a> {
+    pub pool: &'a PgPool,
+    pub calls: &'a Calls,
+    pub wake: &'a WakeUp,
+    pub claim: &'a SweepClaim,
+    /// What was heard or confirmed since then is left alone.
+    pub quiet_since: DateTime<Utc>,
+    found: Found,
+    renewed: Instant,
+    /// Whom Chat's lists showed in the room.
+    seen: HashSet<Account>,
+}
+
+/// Members with their rules and rows.
+struct Batch {
+    rules: Vec<Vec<Matched>>,
+    known: HashMap<Account, Known>,
+}
+
+impl<'a> RoomSweep<'a> {
+    pub(super) fn new(
+        pool: &'a PgPool,
+        calls: &'a Calls,
+        wake: &'a WakeUp,
+        claim: &'a SweepClaim,
+        quiet_since: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            pool,
+            calls,
+            wake,
+            claim,
+            quiet_since,
+            found: Found::default(),
+            renewed: Instant::now(),
+            seen: HashSet::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<Found, SweepError> {
+        let demand = store::demand(self.pool, &self.claim.group).await?;
+        let holders = self.holders(&demand.marks).await?;
+        self.seen.extend(holders.keys().cloned());
+        let holders: Vec<(Account, MarkSet)> = holders.into_iter().collect();
+        for chunk in holders.chunks(MAX_MEMBERS_PER_CALL) {
+            self.examine(chunk).await?;
+        }
+        drop(holders);
+        let listed_all = !demand.by_prefix || self.newest().await? < NEWEST_LISTED;
+        self.ask_about_the_rest(!listed_all).await?;
+        Ok(self.found)
+    }
+
+    /// Who holds which of our marks.
+    async fn holders(&mut self, marks: &MarkSet) -> Result<BTreeMap<Account, MarkSet>, SweepError> {
+        let mut holders: BTreeMap<Account, MarkSet> = BTreeMap::new();
+        for mark in marks {
+            let (mut timestamp, mut listed) = (0, 0);
+            loop {
+                self.keep_lease().await?;
+                let group = &self.claim.group;
+                let page = self.calls.page(group, timestamp, Some(*mark)).await?;
+                listed += page.members.len().max(1);
+                for member in page.members {
+                    holders.entry(member.account).or_default().insert(*mark);
+                }
+                match page.next {
+                    None => break,
+                    Some(_) if listed >= LONGEST_LIST => return Err(SweepError::Endless),
+                    Some(next) => timestamp = next,
+                }
+            }
+        }
+        Ok(holders)
+    }
+
+    /// Compares the newest in the room who hold none of our marks; returns how many were listed.
+    async fn newest(&mut self) -> Result<usize, SweepError> {
+        let (mut timestamp, mut listed) = (0, 0);
+        loop {
+            self.keep_lease().await?;
+            let page = self.calls.page(&self.claim.group, timestamp, None).await?;
+            listed += page.members.len().max(1);
+            let mut unseen = Vec::new();
+            for member in page.members {
+                if self.seen.insert(member.account.clone()) {
+                    unseen.push((member.account, MarkSet::new()));
+                }
+            }
+            for chunk in unseen.chunks(MAX_MEMBERS_PER_CALL) {
+                self.examine(chunk).await?;
+            }
+            match page.next {
+                None => return Ok(listed),
+                Some(_) if listed >= LONGEST_LIST => return Err(SweepError::Endless),
+                Some(next) => timestamp = next,
+            }
+        }
+    }
+
+    /// Asks whether those are in the room whom no list showed and who would lack a mark if they
+    /// were. Of them some are believed present: if Chat does not find them, they have left.
+    async fn ask_about_the_rest(&mut self, absent_too: bool) -> Result<(), SweepError> {
+        let mut after = String::new();
+        loop {
+            self.keep_lease().await?;
+            let group = &self.claim.group;
+            let page = store::candidates(self.pool, group, &after, absent_too).await?;
+            let last = i64::try_from(page.len()).unwrap_or(i64::MAX) < MEMBERS_A_CALL;
+            after = page.last().cloned().unwrap_or_default();
+            let unseen = page.iter().filter_map(|text| Account::parse(text).ok());
+            let unseen = unseen
+                .filter(|account| !self.seen.contains(account))
+                .collect();
+            self.ask_about(unseen).await?;
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn ask_about(&mut self, accounts: Vec<Account>) -> Result<(), SweepError> {
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        let batch = self.load(&accounts).await?;
+        let none = MarkSet::new();
+        let worth_asking: Vec<Account> = accounts
+            .into_iter()
+            .zip(&batch.rules)
+            .filter(|(account, rules)| {
+                let known = batch.known.get(account);
+                compare(account, &none, known, rules, self.claim.at).is_some()
+            })
+            .map(|(account, _)| account)
+            .collect();
+        if worth_asking.is_empty() {
+            return Ok(());
+        }
+        let group = &self.claim.group;
+        let here: HashSet<Account> = self
+            .calls
+            .check(group, &worth_asking)
+            .await?
+            .into_iter()
+            .collect();
+        let (here, away): (Vec<_>, Vec<_>) = worth_asking
+            .into_iter()
+            .partition(|account| here.contains(account));
+        let believed = |account: Account| {
+            let known = batch.known.get(&account)?;
+            (known.presence == Presence::Present).then_some((account, known.generation))
+        };
+        let away: Vec<(Account, i64)> = away.into_iter().filter_map(believed).collect();
+        if !away.is_empty() {
+            self.found.vanished +=
+                store::vanished(self.pool, group, &away, self.quiet_since).await?;
+        }
+        let here: Vec<(Account, MarkSet)> = here
+            .into_iter()
+            .map(|account| (account, none.clone()))
+            .collect();
+        self.examine(&here).await
+    }
+
+    /// Compares members who are in the room, with the marks of ours that they hold, and writes down
+    /// what differs.
+    async fn examine(&mut self, present: &[(Account, MarkSet)]) -> Result<(), SweepError> {
+        if present.is_empty() {
+            return Ok(());
+        }
+        let accounts: Vec<Account> = present.iter().map(|(account, _)| account.clone()).collect();
+        let batch = self.load(&accounts).await?;
+        let differences: Vec<Difference> = present
+            .iter()
+            .zip(&batch.rules)
+            .filter_map(|((account, held), rules)| {
+                compare(
+                    account,
+                    held,
+                    batch.known.get(account),
+                    rules,
+                    self.claim.at,
+                )
+            })
+            .collect();
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let corrections: Vec<&Correction> = differences.iter().map(|d| &d.correction).collect();
+        let group = &self.claim.group;
+        let taken = store::correct(self.pool, group, &corrections, self.quiet_since).await?;
+        let taken: HashSet<&str> = taken.iter().map(String::as_str).collect();
+        let counted = differences
+            .iter()
+            .filter(|difference| taken.contains(difference.correction.account.as_str()));
+        let mut due = false;
+        for difference in counted {
+            self.found.missing += u64::from(difference.missing);
+            self.found.surplus += u64::from(difference.surplus);
+            self.found.unheard += u64::from(difference.unheard);
+            due |= difference.correction.due;
+        }
+        if due {
+            self.wake.now();
+        }
+        Ok(())
+    }
+
+    async fn load(&self, accounts: &[Account]) -> Result<Batch, sqlx::Error> {
+        let group = &self.claim.group;
+        let known = store::known(self.pool, group, accounts, self.quiet_since).await?;
+        let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); accounts.len()];
+        for rule in matching_rules(self.pool, group, accounts).await? {
+            rules[rule.account].push(rule);
+        }
+        Ok(Batch { rules, known })
+    }
+
+    async fn keep_lease(&mut self) -> Result<(), SweepError> {
+        if self.renewed.elapsed() < LEASE / 4 {
+            return Ok(());
+        }
+        if !renew(self.pool, self.claim.token, &self.claim.group).await? {
+            return Err(SweepError::LeaseLost);
+        }
+        self.renewed = Instant::now();
+        Ok(())
+    }
+}
+
+/// How long before the sweep nothing must have been heard or confirmed of a member: Chat's lists lag
+/// by up to 40 s. Source: <https://cloud.tencent.com/document/product/269/77266>.
+pub(super) const QUIET: Duration = Duration::from_secs(60);

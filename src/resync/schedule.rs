@@ -1,0 +1,176 @@
+//! Which room is swept when, and by whom: the sweep's columns of `rooms`.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::found::Found;
+use crate::domain::GroupId;
+use crate::members::{WakeUp, interval};
+
+/// How long a sweep stays with a replica that fell silent; renewed while it goes on.
+pub(super) const LEASE: Duration = Duration::from_secs(60);
+
+/// A room taken for a sweep.
+#[derive(Debug)]
+pub(super) struct SweepClaim {
+    pub group: GroupId,
+    /// Proof of the lease.
+    pub token: Uuid,
+    /// The moment of the claim by the clock of Postgres.
+    pub at: DateTime<Utc>,
+    /// Sweeps in a row that could not be finished.
+    pub failures: i32,
+}
+
+/// Has a room compared with Chat as soon as possible, also one of which nothing was heard yet, and
+/// also where sweeps are turned off.
+///
+/// # Errors
+/// Those of the database.
+pub async fn request(pool: &PgPool, wake: &WakeUp, group: &GroupId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        insert into rooms (group_id, sweep_due_at, sweep_requested_at) values ($1, now(), now())
+        on conflict on constraint rooms_pkey do update set
+            sweep_due_at = now(), sweep_requested_at = now(), gone_at = null
+        "#,
+        group.as_str(),
+    )
+    .execute(pool)
+    .await?;
+    wake.now();
+    Ok(())
+}
+
+/// Gives every room that has none its first sweep, at a random moment within the interval. Rooms
+/// that somebody writes at this moment get it next time.
+pub(super) async fn schedule_new(pool: &PgPool, every: Duration) -> Result<u64, sqlx::Error> {
+    let scheduled = sqlx::query!(
+        r#"
+        with new as materialized (
+            select group_id from rooms where gone_at is null and sweep_due_at is null
+            limit 1000
+            for no key update skip locked
+        )
+        update rooms r set sweep_due_at = now() + random() * $1::interval
+        from new n where r.group_id = n.group_id
+        "#,
+        interval(every),
+    )
+    .execute(pool)
+    .await?;
+    Ok(scheduled.rows_affected())
+}
+
+/// Claims the room whose sweep is most overdue; `only_requested` where sweeps are turned off.
+pub(super) async fn claim(
+    pool: &PgPool,
+    only_requested: bool,
+) -> Result<Option<SweepClaim>, sqlx::Error> {
+    let token = Uuid::new_v4();
+    let row = sqlx::query!(
+        r#"
+        with room as materialized (
+            select group_id from rooms
+            where gone_at is null and sweep_due_at <= now()
+              and (sweeping_until is null or sweeping_until <= now())
+              and (not $3 or sweep_requested_at is not null)
+            order by sweep_due_at
+            limit 1
+            for no key update skip locked
+        )
+        update rooms r set sweeping_until = now() + $1, sweep = $2, sweep_requested_at = null
+        from room where r.group_id = room.group_id
+        returning r.group_id, r.sweep_failures, now() as "at!"
+        "#,
+        interval(LEASE),
+        token,
+        only_requested,
+    )
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let group =
+        GroupId::parse(&row.group_id).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(Some(SweepClaim {
+        group,
+        token,
+        at: row.at,
+        failures: row.sweep_failures,
+    }))
+}
+
+/// Keeps the lease of a long sweep. False if it was lost.
+pub(super) async fn renew(
+    pool: &PgPool,
+    token: Uuid,
+    group: &GroupId,
+) -> Result<bool, sqlx::Error> {
+    let renewed = sqlx::query!(
+        "update rooms set sweeping_until = now() + $3 where group_id = $1 and sweep = $2",
+        group.as_str(),
+        token,
+        interval(LEASE),
+    )
+    .execute(pool)
+    .await?;
+    Ok(renewed.rows_affected() == 1)
+}
+
+/// Writes down a whole sweep. The next one comes after `next`, at once if somebody asked meanwhile,
+/// or never.
+pub(super) async fn finish(
+    pool: &PgPool,
+    claim: &SweepClaim,
+    found: &Found,
+    next: Option<Duration>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        update rooms set
+            sweeping_until = null, sweep = null, swept_at = now(), sweep_found = $3,
+            sweep_failures = 0, sweep_error = null,
+            sweep_due_at = case when gone_at is not null then null
+                when sweep_requested_at is not null then now() else now() + $4 end
+        where group_id = $1 and sweep = $2
+        "#,
+        claim.group.as_str(),
+        claim.token,
+        Json(found) as _,
+        next.map(interval),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Writes down why a sweep could not be finished; it is tried again after the delay.
+pub(super) async fn fail(
+    pool: &PgPool,
+    claim: &SweepClaim,
+    error: &str,
+    counts: bool,
+    retry: Duration,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        update rooms set
+            sweeping_until = null, sweep = null, sweep_error = $3,
+            sweep_failures = sweep_failures + $4, sweep_due_at = now() + $5,
+            sweep_requested_at = coalesce(sweep_requested_at, now())
+        where group_id = $1 and sweep = $2
+        "#,
+        claim.group.as_str(),
+        claim.token,
+        error,
+        i32::from(counts),
+        interval(retry),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}

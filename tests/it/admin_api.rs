@@ -1,0 +1,257 @@
+//! What holds for every request of the admin listener: tokens, problems, probes, the document.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use stickymark::admin;
+
+use crate::support::api::{VIEWER, api, api_with, named, rule, send};
+
+#[tokio::test]
+async fn a_body_that_is_no_json_is_refused_with_the_place() {
+    let api = api().await;
+    let send_as = async |content_type: Option<&str>, body: Vec<u8>| {
+        let mut request = api.request(Method::POST, "/v1/rules").body(body);
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        send(request).await
+    };
+    let json_type = Some("application/json; charset=utf-8");
+    let broken = send_as(json_type, b"{\"group\":\n oops}".to_vec()).await;
+    assert_eq!((broken.status, broken.problem()), (400, "malformed-json"));
+    assert!(
+        broken.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("line 2 column 2")
+    );
+    for body in [
+        b"".to_vec(),
+        b"\xff".to_vec(),
+        [b"{\"a\":".to_vec(), vec![b'['; 100_000]].concat(),
+        b"{\"group\":1e999}".to_vec(),
+    ] {
+        assert_eq!(send_as(json_type, body).await.problem(), "malformed-json");
+    }
+    for content_type in [
+        None,
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+    ] {
+        let answer = send_as(content_type, b"{}".to_vec()).await;
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (415, "unsupported-media-type")
+        );
+    }
+    let large = send_as(json_type, vec![b' '; 1024 * 1024 + 1]).await;
+    assert_eq!((large.status, large.problem()), (413, "body-too-large"));
+}
+
+#[tokio::test]
+async fn wrong_parameters_and_paths_are_problems_too() {
+    let api = api().await;
+    let wrong = api
+        .get("/v1/rules?limit=501&after=x&mark=7&enabled=yes&group=a*b&colour=red")
+        .await;
+    assert_eq!((wrong.status, wrong.problem()), (400, "invalid-parameter"));
+    let named: BTreeSet<&str> = wrong.body["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["parameter"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        named,
+        BTreeSet::from(["limit", "after", "mark", "enabled", "group", "colour"])
+    );
+
+    assert_eq!(
+        api.get("/v1/rules/a%20b").await.problem(),
+        "invalid-parameter"
+    );
+    assert_eq!(
+        api.get("/v1/rules/%ff").await.problem(),
+        "invalid-parameter"
+    );
+    for path in ["/v1/nothing", "/v1", "/nothing", "/v1/rules/r/history/x"] {
+        let answer = api.get(path).await;
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (404, "not-found"),
+            "{path}"
+        );
+    }
+    let method = send(api.request(Method::DELETE, "/v1/rules")).await;
+    assert_eq!(
+        (method.status, method.problem()),
+        (405, "method-not-allowed")
+    );
+    assert_eq!(method.header("allow"), "GET,HEAD,POST");
+    assert_eq!(
+        send(api.bare(Method::POST, "/livez")).await.problem(),
+        "method-not-allowed"
+    );
+}
+
+#[tokio::test]
+async fn no_request_passes_without_a_token_and_viewers_only_read() {
+    let api = api().await;
+    api.post(named("r", "g", "a", &[1000])).await;
+    let document = send(api.bare(Method::GET, "/openapi.json")).await.body;
+    let paths = document["paths"].as_object().unwrap();
+    let mut tried = 0;
+    for (path, item) in paths.iter().filter(|(path, _)| path.starts_with("/v1")) {
+        for method in item
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| *key != "parameters")
+        {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let path = path.replace("{id}", "r");
+            for secret in [None, Some("wrong"), Some(""), Some("editor-secret2")] {
+                let mut request = api.bare(method.clone(), &path).json(&json!({}));
+                if let Some(secret) = secret {
+                    request = request.bearer_auth(secret);
+                }
+                let answer = send(request).await;
+                assert_eq!((answer.status, answer.problem()), (401, "unauthorized"));
+                assert!(answer.header("www-authenticate").starts_with("Bearer"));
+            }
+            let answer = send(
+                api.bare(method.clone(), &path)
+                    .bearer_auth(VIEWER)
+                    .json(&json!({})),
+            )
+            .await;
+            if method == Method::GET {
+                assert_eq!(answer.status, 200, "{path}");
+            } else {
+                assert_eq!((answer.status, answer.problem()), (403, "forbidden"));
+            }
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 7);
+    assert_eq!(send(api.bare(Method::GET, "/v1/nothing")).await.status, 401);
+    assert_eq!(api.get("/v1/rules/r").await.body["version"], 1);
+}
+
+#[tokio::test]
+async fn without_tokens_this_machine_may_write_and_web_pages_may_not() {
+    let api = api_with(&[]).await;
+    let body = rule("g", "a", &[1000]);
+    let post = || api.bare(Method::POST, "/v1/rules").json(&body);
+    let foreign = send(post().header("host", "evil.example")).await;
+    assert_eq!((foreign.status, foreign.problem()), (403, "foreign-origin"));
+    assert_eq!(
+        send(post().header("origin", "https://evil.example"))
+            .await
+            .status,
+        403
+    );
+    let made = send(post()).await;
+    assert_eq!(made.status, 201);
+    let history = format!("/v1/rules/{}/history", made.body["id"].as_str().unwrap());
+    assert_eq!(
+        send(api.bare(Method::GET, &history)).await.body["items"][0]["actor"],
+        "anonymous"
+    );
+}
+
+#[tokio::test]
+async fn a_request_id_that_could_harm_a_log_is_not_taken_over() {
+    let api = api().await;
+    for wild in ["a b", "x\"y", &"x".repeat(129)] {
+        let answer = send(
+            api.request(Method::GET, "/v1/rules")
+                .header("x-request-id", wild),
+        )
+        .await;
+        assert!(uuid::Uuid::parse_str(answer.header("x-request-id")).is_ok());
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_database_and_the_drain_and_liveness_does_not() {
+    let api = api().await;
+    let ready = send(api.bare(Method::GET, "/readyz")).await;
+    assert_eq!((ready.status, &ready.body["database"]), (200, &json!("ok")));
+    api.readiness.drain();
+    let draining = send(api.bare(Method::GET, "/readyz")).await;
+    assert_eq!(
+        (draining.status, &draining.body["draining"]),
+        (503, &json!(true))
+    );
+    api.pool().close().await;
+    assert_eq!(send(api.bare(Method::GET, "/livez")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_a_503_that_says_when_to_come_back() {
+    let api = api().await;
+    api.pool().close().await;
+    let ready = send(api.bare(Method::GET, "/readyz")).await;
+    assert_eq!(
+        (ready.status, &ready.body["database"]),
+        (503, &json!("unreachable"))
+    );
+    for answer in [
+        api.get("/v1/rules").await,
+        api.get("/v1/rules/r").await,
+        api.put("r", rule("g", "a", &[1000])).await,
+    ] {
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (503, "database-unavailable")
+        );
+        assert!(answer.header("retry-after").parse::<u32>().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn the_document_describes_every_route_and_problem() {
+    let api = api().await;
+    let document = send(api.bare(Method::GET, "/openapi.json")).await.body;
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document, serde_json::to_value(admin::openapi()).unwrap());
+    let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    assert_eq!(
+        paths,
+        [
+            "/livez",
+            "/readyz",
+            "/v1/rules",
+            "/v1/rules/{id}",
+            "/v1/rules/{id}/history"
+        ]
+    );
+    let types = document["components"]["schemas"]["ProblemType"]["enum"]
+        .as_array()
+        .unwrap();
+    assert!(types.contains(&json!("urn:stickymark:problem:mark-limit-exceeded")));
+    assert_eq!(types.len(), 15);
+    assert_every_reference_resolves(&document, &document);
+}
+
+fn assert_every_reference_resolves(document: &Value, part: &Value) {
+    match part {
+        Value::Object(map) => {
+            if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
+                let pointer = reference.strip_prefix('#').unwrap();
+                assert!(document.pointer(pointer).is_some(), "{reference}");
+            }
+            map.values()
+                .for_each(|inner| assert_every_reference_resolves(document, inner));
+        }
+        Value::Array(items) => {
+            items
+                .iter()
+                .for_each(|inner| assert_every_reference_resolves(document, inner));
+        }
+        _ => {}
+    }
+}

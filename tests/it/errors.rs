@@ -1,0 +1,457 @@
+//! What becomes of members when Chat refuses: the worker against the simulated Chat's faults.
+
+use std::time::Duration;
+
+use stickymark::domain::{Account, GroupId};
+use stickymark::members::retry_failed;
+use stickymark::reapply::{Budget, CallRate, Pause};
+use stickymark::simulator::{Api, CallRecord, Effect, Fault, LostAnswer, Settings};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::scene::{PATIENCE, Scene, users};
+
+const ROOM: &str = "class-7";
+
+/// A room where these members are, and a rule that demands mark 1000 for all.
+async fn room_of(accounts: &[String]) -> Scene {
+    let scene = Scene::empty().await;
+    scene.rule("class-*", "*", &[1000]).await;
+    scene.chat().join(ROOM, accounts).await.unwrap();
+    scene.arrive(ROOM, accounts).await;
+    scene
+}
+
+async fn modify_calls(scene: &Scene) -> Vec<CallRecord> {
+    let calls = scene.chat().calls().await.unwrap();
+    calls
+        .into_iter()
+        .filter(|call| call.api == Api::ModifyUserInfo)
+        .collect()
+}
+
+async fn marked(scene: &Scene) -> usize {
+    let marks = scene.chat().marks(ROOM).await.unwrap();
+    marks.values().filter(|marks| marks.contains(&1000)).count()
+}
+
+/// Does rounds until nobody is due now.
+async fn work(scene: &Scene) {
+    let worker = scene.worker(&Pause::default());
+    while worker.step().await.unwrap() {}
+}
+
+async fn failed(scene: &Scene) -> Vec<(String, String)> {
+    sqlx::query_as("select account, last_error from members where failed_at is not null")
+        .fetch_all(scene.pool())
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_configuration_fault_pauses_all_calls_but_one_probe_and_ends_by_itself() {
+    let scene = Scene::empty().await;
+    scene.rule("class-*", "teacher", &[1000]).await;
+    for code in [
+        10007, 10059, 60006, 60010, 60020, 60021, 60026, 70009, 70013, 70014,
+    ] {
+        let rooms: Vec<String> = (0..8).map(|room| format!("class-{code}-{room}")).collect();
+        let teacher = ["teacher".to_owned()];
+        for room in &rooms {
+            scene.chat().join(room, &teacher).await.unwrap();
+            scene.arrive(room, &teacher).await;
+        }
+        scene
+            .chat()
+            .inject(&Fault::new(Effect::ErrorCode(code)))
+            .await
+            .unwrap();
+        let pause = Pause::with_lengths(Duration::from_millis(300), Duration::from_millis(300));
+        let stop = CancellationToken::new();
+        let worker = tokio::spawn(scene.worker(&pause).run(stop.clone()));
+        paused(&pause, code).await;
+        // Calls that were under way when the pause began have ended by the first probe.
+        let before = modify_calls(&scene).await.last().unwrap().seq;
+        let probes = probes_after(&scene, before, 4).await;
+        for pair in probes.windows(2).skip(1) {
+            assert!(!pair[0].overlaps(&pair[1]), "{code}: two probes at once");
+        }
+        let attempts: i64 = sqlx::query_scalar("select sum(attempts) from members")
+            .fetch_one(scene.pool())
+            .await
+            .unwrap();
+        assert_eq!(attempts, 0, "{code}: nobody's attempts are used up");
+        scene.chat().clear_all().await.unwrap();
+        for room in &rooms {
+            scene.wait_for_marks(room, "teacher", &[1000]).await;
+        }
+        assert_eq!(pause.state(), None, "{code}");
+        stop.cancel();
+        worker.await.unwrap();
+    }
+}
+
+async fn paused(pause: &Pause, code: i64) {
+    let begun = async {
+        loop {
+            if let Some(state) = pause.state() {
+                return state;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let state = tokio::time::timeout(PATIENCE, begun).await.unwrap();
+    assert!(state.reason.contains(&code.to_string()), "{state:?}");
+    assert!(state.advice.is_some(), "{state:?}");
+}
+
+async fn probes_after(scene: &Scene, seq: u64, count: usize) -> Vec<CallRecord> {
+    let chat = scene.chat();
+    loop {
+        let moment = chat.moment().await.unwrap();
+        let calls = chat.calls_after(seq).await.unwrap();
+        let probes: Vec<CallRecord> = calls
+            .into_iter()
+            .filter(|call| call.api == Api::ModifyUserInfo)
+            .collect();
+        if probes.len() >= count && probes.iter().all(|call| call.ended.is_some()) {
+            return probes;
+        }
+        chat.moment_after(moment, PATIENCE).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_culprit_among_five_hundred_is_found_in_few_calls_and_his_neighbours_are_served() {
+    for code in [10004, 10019, 70107, 70402] {
+        let scene = room_of(&users(500)).await;
+        let fault = Fault::new(Effect::ErrorCode(code)).account("user137");
+        let fault = scene
+            .chat()
+            .inject(&fault.api(Api::ModifyUserInfo))
+            .await
+            .unwrap();
+        work(&scene).await;
+        let calls = scene.chat().calls().await.unwrap().len();
+        assert!(calls <= 2 + 20, "{code}: {calls} calls");
+        assert_eq!(marked(&scene).await, 499, "{code}");
+        let failed = failed(&scene).await;
+        assert_eq!(
+            (failed.len(), failed[0].0.as_str()),
+            (1, "user137"),
+            "{code}"
+        );
+        assert!(failed[0].1.contains(&code.to_string()), "{}", failed[0].1);
+        scene.chat().clear(fault).await.unwrap();
+        let (group, account) = (
+            GroupId::parse(ROOM).unwrap(),
+            Account::parse("user137").unwrap(),
+        );
+        let elsewhere = GroupId::parse("class-8").unwrap();
+        assert_eq!(
+            retry_failed(scene.pool(), Some(&elsewhere), None)
+                .await
+                .unwrap(),
+            0
+        );
+        let retried = retry_failed(scene.pool(), Some(&group), Some(&account)).await;
+        assert_eq!(retried.unwrap(), 1);
+        work(&scene).await;
+        assert_eq!(marked(&scene).await, 500, "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_culprits_never_cost_their_neighbours_the_marks() {
+    let scene = room_of(&users(300)).await;
+    for account in ["user7", "user250"] {
+        let fault = Fault::new(Effect::ErrorCode(10019)).account(account);
+        scene
+            .chat()
+            .inject(&fault.api(Api::ModifyUserInfo))
+            .await
+            .unwrap();
+    }
+    let stop = CancellationToken::new();
+    let worker = tokio::spawn(scene.worker(&Pause::default()).run(stop.clone()));
+    scene
+        .wait_for_row("select count(*) = 2 from members where failed_at is not null")
+        .await;
+    let all_others = |marks: &std::collections::BTreeMap<String, _>| {
+        marks
+            .values()
+            .filter(|marks: &&std::collections::BTreeSet<u32>| !marks.is_empty())
+            .count()
+            == 298
+    };
+    scene
+        .chat()
+        .wait_until(ROOM, PATIENCE, all_others)
+        .await
+        .unwrap();
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_that_hits_everybody_is_nobodys_in_particular() {
+    let scene = room_of(&users(500)).await;
+    let fault = Fault::new(Effect::ErrorCode(10004)).api(Api::ModifyUserInfo);
+    scene.chat().inject(&fault).await.unwrap();
+    scene.worker(&Pause::default()).step().await.unwrap();
+    let calls = scene.chat().calls().await.unwrap().len();
+    assert!(calls <= 2 + 20, "{calls} calls");
+    assert_eq!(failed(&scene).await, []);
+    let waiting: i64 =
+        sqlx::query_scalar("select count(*) from members where due_at > now() and attempts = 1")
+            .fetch_one(scene.pool())
+            .await
+            .unwrap();
+    assert_eq!(waiting, 500);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_members_who_left_unseen_cost_two_calls() {
+    for code in [10004, 10007, 10019] {
+        let scene = room_of(&["somebody-else".to_owned()]).await;
+        work(&scene).await;
+        let all_offline_code = code;
+        let settings = Settings {
+            all_offline_code,
+            ..Settings::default()
+        };
+        scene.chat().configure(&settings).await.unwrap();
+        let before = scene.chat().calls().await.unwrap().len();
+        scene.arrive(ROOM, &users(500)).await;
+        work(&scene).await;
+        assert_eq!(
+            scene.chat().calls().await.unwrap().len() - before,
+            2,
+            "{code}"
+        );
+        let omitted: i64 = sqlx::query_scalar(
+            "select count(*) from members where omissions = 1 and due_at > now() and attempts = 0",
+        )
+        .fetch_one(scene.pool())
+        .await
+        .unwrap();
+        assert_eq!(omitted, 500, "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_answer_is_lost_after_it_was_carried_out_is_repeated() {
+    for how in [LostAnswer::Close, LostAnswer::Hang] {
+        let mut scene = room_of(&users(3)).await;
+        scene.settings().chat.request_timeout = Duration::from_millis(300);
+        let fault = Fault::new(Effect::LostAnswer(how)).times(1);
+        scene.chat().inject(&fault).await.unwrap();
+        let stop = CancellationToken::new();
+        let worker = tokio::spawn(scene.worker(&Pause::default()).run(stop.clone()));
+        let confirmed = "select bool_and(marks = '{1000}' and not in_doubt) from members";
+        scene.wait_for_row(confirmed).await;
+        assert_eq!(modify_calls(&scene).await.len(), 2);
+        stop.cancel();
+        worker.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signature_that_is_not_taken_is_made_anew_at_once() {
+    let scene = room_of(&users(3)).await;
+    let fault = Fault::new(Effect::ErrorCode(70001)).times(1);
+    scene.chat().inject(&fault).await.unwrap();
+    let pause = Pause::default();
+    assert!(scene.worker(&pause).step().await.unwrap());
+    assert_eq!((marked(&scene).await, pause.state()), (3, None));
+    scene
+        .chat()
+        .inject(&Fault::new(Effect::ErrorCode(70001)))
+        .await
+        .unwrap();
+    scene.arrive(ROOM, &users(3)).await;
+    assert!(scene.worker(&pause).step().await.unwrap());
+    assert!(
+        pause.state().is_some(),
+        "the second one was not taken either"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chat_asking_for_fewer_calls_gets_fewer() {
+    let scene = room_of(&users(3)).await;
+    let budget = Budget::new(scene.pool().clone(), "modify_user_info", CallRate::new(200));
+    scene
+        .chat()
+        .inject(&Fault::new(Effect::ErrorCode(60007)).times(1))
+        .await
+        .unwrap();
+    assert!(scene.worker(&Pause::default()).step().await.unwrap());
+    assert!(budget.state().await.unwrap().share < 0.9);
+    let stop = CancellationToken::new();
+    let worker = tokio::spawn(scene.worker(&Pause::default()).run(stop.clone()));
+    scene.wait_for_marks(ROOM, "user0", &[1000]).await;
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_last_try_a_member_is_failed_until_an_event_or_a_person_revives_him() {
+    let scene = room_of(&users(1)).await;
+    sqlx::query("update members set attempts = 11")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    let fault = Fault::new(Effect::ErrorCode(10002)).times(1);
+    scene.chat().inject(&fault).await.unwrap();
+    work(&scene).await;
+    let given_up = failed(&scene).await;
+    assert!(given_up[0].1.contains("10002"), "{given_up:?}");
+    work(&scene).await;
+    assert_eq!(
+        modify_calls(&scene).await.len(),
+        1,
+        "nobody looks at him any more"
+    );
+    scene.arrive(ROOM, &users(1)).await;
+    work(&scene).await;
+    assert_eq!((marked(&scene).await, failed(&scene).await), (1, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_1001st_member_of_a_mark_waits_and_is_served_when_a_place_frees() {
+    let scene = Scene::with(|_| {}).await;
+    scene.rule(ROOM, "*", &[1000]).await;
+    let everybody = users(1001);
+    for thousand in everybody.chunks(500) {
+        let command = stickymark::simulator::MoveMembers {
+            group: ROOM.to_owned(),
+            accounts: thousand.to_vec(),
+            wait: true,
+            members_per_callback: 500,
+            kicked: false,
+        };
+        scene.chat().move_members("join", command).await.unwrap();
+    }
+    scene
+        .wait_for_row("select count(*) = 1000 from members where marks = '{1000}'")
+        .await;
+    scene
+        .wait_for_row("select count(*) = 1 from members where waits_for = '{1000}'")
+        .await;
+    let (waiter, reason): (String, String) =
+        sqlx::query_as("select account, last_error from members where waits_for <> '{}'")
+            .fetch_one(scene.pool())
+            .await
+            .unwrap();
+    assert!(reason.contains("1000 members"), "{reason}");
+    let calls = modify_calls(&scene).await;
+    let asked = calls.iter().flat_map(|call| &call.members);
+    assert!(
+        asked.into_iter().all(|member| member.account != waiter),
+        "never sent in vain"
+    );
+    let holder = everybody
+        .iter()
+        .find(|account| **account != waiter)
+        .unwrap();
+    scene.chat().leave(ROOM, &[holder]).await.unwrap();
+    scene.wait_for_marks(ROOM, &waiter, &[1000]).await;
+    scene
+        .wait_for_row("select count(*) = 0 from members where waits_for <> '{}'")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_left_out_again_and_again_though_in_the_room_is_shown_as_waiting() {
+    let scene = room_of(&users(2)).await;
+    let fault = Fault::new(Effect::Omit)
+        .account("user1")
+        .api(Api::ModifyUserInfo);
+    let fault = scene.chat().inject(&fault).await.unwrap();
+    sqlx::query("update members set omissions = 3")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    work(&scene).await;
+    let (presence, reason): (String, String) =
+        sqlx::query_as("select presence, last_error from members where account = 'user1'")
+            .fetch_one(scene.pool())
+            .await
+            .unwrap();
+    assert_eq!(presence, "present");
+    assert!(reason.contains("though he is in the room"), "{reason}");
+    scene.chat().clear(fault).await.unwrap();
+    sqlx::query("update members set due_at = now() where account = 'user1'")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    work(&scene).await;
+    assert_eq!(marked(&scene).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_starts_and_ends_acts_on_time_by_itself() {
+    let scene = Scene::with(|_| {}).await;
+    scene.rule(ROOM, "teacher", &[1000]).await;
+    set_window(&scene, "now() + interval '1 h'", "now() + interval '2 h'").await;
+    scene.chat().join(ROOM, &["teacher"]).await.unwrap();
+    scene
+        .wait_for_row("select due_at = (select starts_at from rules) from members")
+        .await;
+    assert_eq!(modify_calls(&scene).await, []);
+    pass_an_hour(&scene).await;
+    scene.wait_for_marks(ROOM, "teacher", &[1000]).await;
+    scene
+        .wait_for_row("select due_at = (select ends_at from rules) from members")
+        .await;
+    pass_an_hour(&scene).await;
+    scene.wait_for_marks(ROOM, "teacher", &[]).await;
+    scene
+        .wait_for_row("select due_at is null from members")
+        .await;
+}
+
+async fn set_window(scene: &Scene, starts_at: &str, ends_at: &str) {
+    let sql = format!("update rules set starts_at = {starts_at}, ends_at = {ends_at}");
+    sqlx::query(sqlx::AssertSqlSafe(sql))
+        .execute(scene.pool())
+        .await
+        .unwrap();
+}
+
+/// Moves every time that is written down an hour back: for the service, an hour has passed.
+async fn pass_an_hour(scene: &Scene) {
+    sqlx::query(
+        "with rule as (update rules set starts_at = starts_at - interval '1 h',
+                                        ends_at = ends_at - interval '1 h')
+         update members set due_at = due_at - interval '1 h'",
+    )
+    .execute(scene.pool())
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mark_500_is_renewed_before_its_three_days_are_over() {
+    let scene = Scene::empty().await;
+    scene.rule(ROOM, "teacher", &[500, 1000]).await;
+    scene.chat().join(ROOM, &["teacher"]).await.unwrap();
+    scene.arrive(ROOM, &["teacher".to_owned()]).await;
+    work(&scene).await;
+    let in_60_hours =
+        "select due_at between now() + interval '59 h' and now() + interval '60 h' from members";
+    scene.wait_for_row(in_60_hours).await;
+    sqlx::query(
+        "update members set confirmed_at = confirmed_at - interval '60 h', due_at = due_at - interval '60 h'",
+    )
+    .execute(scene.pool())
+    .await
+    .unwrap();
+    work(&scene).await;
+    let calls = modify_calls(&scene).await;
+    assert_eq!(
+        (calls.len(), &calls[1].members[0].marks),
+        (2, &vec![500, 1000])
+    );
+    scene.wait_for_row(in_60_hours).await;
+}

@@ -1,0 +1,389 @@
+//! The sweep: what callbacks did not tell is found and healed.
+
+use std::time::Duration;
+
+use stickymark::chat::{CommandType, MemberMarks};
+use stickymark::domain::{Account, GroupId};
+use stickymark::members::WakeUp;
+use stickymark::resync;
+use stickymark::simulator::{Api, CallbackEffect, CallbackFault, Effect, Fault, Settings};
+
+use crate::support::scene::{PATIENCE, Scene, marks, users};
+
+/// Changes a member's marks as some other program of the operator might.
+async fn behind_our_back(scene: &Scene, command: CommandType, account: &str, numbers: &[i64]) {
+    let member = MemberMarks {
+        account: Account::parse(account).unwrap(),
+        marks: marks(numbers),
+    };
+    let group = GroupId::parse("class-7").unwrap();
+    let answer = scene
+        .client()
+        .modify_user_info(&group, command, &[member])
+        .await;
+    assert_eq!(answer.unwrap().confirmed.len(), 1);
+}
+
+/// Loses every callback, or a fraction of them.
+async fn lose_callbacks(scene: &Scene, fraction: f64) -> u64 {
+    let mut fault = CallbackFault::new(CallbackEffect::Lose);
+    (fault.fraction, fault.seed) = (Some(fraction), 7);
+    scene.chat().inject_callback(&fault).await.unwrap()
+}
+
+async fn sweep_now(scene: &Scene) {
+    let group = GroupId::parse("class-7").unwrap();
+    sqlx::query("update rooms set swept_at = null")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    resync::request(scene.pool(), &WakeUp::default(), &group)
+        .await
+        .unwrap();
+    scene
+        .wait_for_row("select swept_at is not null from rooms where group_id = 'class-7'")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn marks_come_back_though_half_of_all_callbacks_are_lost() {
+    let scene = Scene::sweeping().await;
+    scene.rule("class-7", "user*", &[1000]).await;
+    scene.rule("class-7", "user3", &[1001]).await;
+    let chat = scene.chat();
+    let everybody = users(60);
+    lose_callbacks(&scene, 0.5).await;
+    chat.join("class-7", &everybody).await.unwrap();
+    let all_marked = |scene: &Scene| {
+        let chat = scene.chat();
+        async move {
+            chat.wait_until("class-7", PATIENCE, |members| {
+                members.len() == 60 && members.values().all(|marks| marks.contains(&1000))
+            })
+            .await
+            .unwrap();
+        }
+    };
+    all_marked(&scene).await;
+    scene
+        .wait_for_marks("class-7", "user3", &[1000, 1001])
+        .await;
+    scene
+        .wait_for_row("select count(*) = 60 from members where pending_since is null")
+        .await;
+    scene.two_minutes_pass().await;
+    chat.drop_offline("class-7", &everybody).await.unwrap();
+    chat.come_back("class-7", &everybody).await.unwrap();
+    // Those whose leave was heard but whose return was lost were heard of just now.
+    scene.two_minutes_pass().await;
+    all_marked(&scene).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn marks_removed_behind_our_back_return() {
+    let scene = Scene::sweeping().await;
+    scene.rule("class-7", "teacher", &[1000]).await;
+    scene.chat().join("class-7", &["teacher"]).await.unwrap();
+    scene.wait_for_marks("class-7", "teacher", &[1000]).await;
+    scene
+        .wait_for_row("select confirmed_at is not null from members")
+        .await;
+    behind_our_back(&scene, CommandType::Delete, "teacher", &[1000]).await;
+    scene.two_minutes_pass().await;
+    scene.wait_for_marks("class-7", "teacher", &[1000]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_confirmed_a_moment_ago_is_left_alone() {
+    let scene = Scene::with(|_| {}).await;
+    scene.rule("class-7", "teacher", &[1000]).await;
+    scene.chat().join("class-7", &["teacher"]).await.unwrap();
+    scene.wait_for_marks("class-7", "teacher", &[1000]).await;
+    scene
+        .wait_for_row("select confirmed_at is not null from members")
+        .await;
+    behind_our_back(&scene, CommandType::Delete, "teacher", &[1000]).await;
+    sweep_now(&scene).await;
+    let believed: (Vec<i64>, bool) = sqlx::query_as("select marks, due_at is null from members")
+        .fetch_one(scene.pool())
+        .await
+        .unwrap();
+    assert_eq!(believed, (vec![1000], true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_marks_of_ours_are_taken_away_and_foreign_marks_never_touched() {
+    let scene = Scene::sweeping().await;
+    let chat = scene.chat();
+    // Lists come in many pages.
+    chat.configure(&Settings {
+        page_size: 2,
+        ..Settings::default()
+    })
+    .await
+    .unwrap();
+    scene.rule("class-7", "teacher", &[1000, 1001]).await;
+    scene.rule("class-7", "helper", &[1001]).await;
+    let strangers = users(7);
+    chat.join("class-7", &strangers).await.unwrap();
+    chat.join("class-7", &["teacher", "helper"]).await.unwrap();
+    scene
+        .wait_for_marks("class-7", "teacher", &[1000, 1001])
+        .await;
+    scene.wait_for_marks("class-7", "helper", &[1001]).await;
+    for stranger in &strangers {
+        behind_our_back(&scene, CommandType::Set, stranger, &[1000, 2000]).await;
+    }
+    behind_our_back(&scene, CommandType::Set, "helper", &[1000, 2000]).await;
+    scene
+        .wait_for_row(
+            "select count(*) = 2 from members where marks <> '{}' and account not like 'user%'",
+        )
+        .await;
+    scene.two_minutes_pass().await;
+    chat.wait_until("class-7", PATIENCE, |members| {
+        strangers
+            .iter()
+            .all(|stranger| members[stranger] == [2000].into())
+            && members["helper"] == [1001, 2000].into()
+            && members["teacher"] == [1000, 1001].into()
+    })
+    .await
+    .unwrap();
+    let calls = chat.calls_of(Api::ModifyUserInfo, "class-7").await.unwrap();
+    let touched = calls.iter().filter(|call| call.command_type == Some(2));
+    let touched = touched
+        .flat_map(|call| &call.members)
+        .flat_map(|member| &member.marks);
+    assert!(
+        touched.copied().all(|mark| mark == 1000),
+        "only what rules name was taken away"
+    );
+    scene.wait_for_row("select count(*) = 2 from members").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_compares_a_room_that_nobody_told_of_even_where_sweeps_are_off() {
+    let scene = Scene::with(|_| {}).await;
+    scene.rule("class-7", "teacher", &[1000]).await;
+    lose_callbacks(&scene, 1.0).await;
+    scene
+        .chat()
+        .join("class-7", &["teacher", "pupil"])
+        .await
+        .unwrap();
+    sweep_now(&scene).await;
+    scene.wait_for_marks("class-7", "teacher", &[1000]).await;
+    let found: serde_json::Value = sqlx::query_scalar("select sweep_found from rooms")
+        .fetch_one(scene.pool())
+        .await
+        .unwrap();
+    assert_eq!(
+        found,
+        serde_json::json!({"missing": 1, "surplus": 0, "unheard": 1, "vanished": 0})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_leave_was_lost_is_found_to_have_left() {
+    let scene = Scene::with(|_| {}).await;
+    scene.rule("class-7", "teacher", &[1000]).await;
+    scene
+        .chat()
+        .join("class-7", &["teacher", "pupil"])
+        .await
+        .unwrap();
+    scene.wait_for_marks("class-7", "teacher", &[1000]).await;
+    scene
+        .wait_for_row("select confirmed_at is not null from members")
+        .await;
+    lose_callbacks(&scene, 1.0).await;
+    scene.chat().leave("class-7", &["teacher"]).await.unwrap();
+    sweep_now(&scene).await;
+    let presence = "select presence from members";
+    let known: String = sqlx::query_scalar(presence)
+        .fetch_one(scene.pool())
+        .await
+        .unwrap();
+    assert_eq!(
+        known, "present",
+        "Chat's lists lag, so nothing is concluded yet"
+    );
+    scene.two_minutes_pass().await;
+    sweep_now(&scene).await;
+    let known: String = sqlx::query_scalar(presence)
+        .fetch_one(scene.pool())
+        .await
+        .unwrap();
+    assert_eq!(known, "absent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_that_was_destroyed_in_silence_ends() {
+    let scene = Scene::sweeping().await;
+    scene.rule("class-7", "teacher", &[1000]).await;
+    scene.chat().join("class-7", &["teacher"]).await.unwrap();
+    scene.wait_for_marks("class-7", "teacher", &[1000]).await;
+    lose_callbacks(&scene, 1.0).await;
+    scene.chat().destroy("class-7").await.unwrap();
+    scene
+        .wait_for_row("select gone_at is not null and sweep_due_at is null from rooms")
+        .await;
+    scene
+        .wait_for_row("select presence = 'absent' from members")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_never_sweep_a_room_at_once() {
+    let mut scene = Scene::sweeping().await;
+    scene.add_replica().await;
+    scene.rule("class-*", "teacher", &[1000, 1001]).await;
+    scene.rule("class-*", "pupil", &[1000]).await;
+    let chat = scene.chat();
+    let settings = Settings {
+        latency_ms: 40,
+        ..Settings::default()
+    };
+    chat.configure(&settings).await.unwrap();
+    for room in 0..6 {
+        chat.join(&format!("class-{room}"), &["teacher"])
+            .await
+            .unwrap();
+    }
+    let all_swept =
+        "select count(*) = 6 and bool_and(swept_at > opened_at + interval '4 s') from rooms";
+    scene.wait_for_row(all_swept).await;
+    let calls = chat.calls().await.unwrap();
+    let sweeps: Vec<_> = calls
+        .iter()
+        .filter(|call| matches!(call.api, Api::GetMembers | Api::CheckMembers))
+        .collect();
+    assert!(sweeps.len() > 40, "{} calls", sweeps.len());
+    for (place, call) in sweeps.iter().enumerate() {
+        let same_room = sweeps[place + 1..]
+            .iter()
+            .filter(|other| other.group == call.group);
+        assert!(same_room.into_iter().all(|other| !call.overlaps(other)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_time_without_any_replica_every_room_is_compared_at_once() {
+    let mut scene = Scene::empty().await;
+    scene.settings().resync.interval = Some(Duration::from_secs(3600));
+    scene.add_replica().await;
+    scene.rule("*", "teacher", &[1000]).await;
+    let rooms = ["class-1", "class-2", "class-3"];
+    for room in rooms {
+        scene.chat().join(room, &["teacher"]).await.unwrap();
+        scene.wait_for_marks(room, "teacher", &[1000]).await;
+    }
+    scene
+        .wait_for_row("select count(*) = 3 from rooms where sweep_due_at is not null")
+        .await;
+    scene.stop_replicas().await;
+    for room in rooms {
+        scene.chat().drop_offline(room, &["teacher"]).await.unwrap();
+        scene.chat().come_back(room, &["teacher"]).await.unwrap();
+    }
+    scene.two_minutes_pass().await;
+    sqlx::query("update sweep_beat set beat_at = now() - interval '1 minute'")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    scene.add_replica().await;
+    for room in rooms {
+        scene.wait_for_marks(room, "teacher", &[1000]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_long_silent_and_members_whom_no_rule_names_are_cleared_away() {
+    let mut scene = Scene::empty().await;
+    scene.rule("*", "teacher", &[1000]).await;
+    let everybody = ["teacher".to_owned()];
+    for room in ["silent", "inhabited", "class-7"] {
+        scene.arrive(room, &everybody).await;
+        scene.chat().join(room, &everybody).await.unwrap();
+    }
+    sqlx::query(
+        "update rooms set last_event_at = now() - interval '4 days' where group_id <> 'class-7'",
+    )
+    .execute(scene.pool())
+    .await
+    .unwrap();
+    sqlx::query("update members set presence = 'absent', due_at = null where group_id = 'silent'")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    sqlx::query(
+        "insert into members (group_id, account, presence, heard_at)
+         values ('class-7', 'forgotten', 'absent', now() - interval '2 hours'),
+                ('class-7', 'just-left', 'absent', now())",
+    )
+    .execute(scene.pool())
+    .await
+    .unwrap();
+    scene.add_replica().await;
+    sweep_now(&scene).await;
+    scene
+        .wait_for_row("select count(*) = 0 from rooms where group_id = 'silent'")
+        .await;
+    let left: Vec<(String, String)> =
+        sqlx::query_as("select group_id, account from members order by 1, 2")
+            .fetch_all(scene.pool())
+            .await
+            .unwrap();
+    let left: Vec<(&str, &str)> = left.iter().map(|(g, a)| (g.as_str(), a.as_str())).collect();
+    assert_eq!(
+        left,
+        [
+            ("class-7", "just-left"),
+            ("class-7", "teacher"),
+            ("inhabited", "teacher")
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_that_chat_refuses_is_shown_and_tried_again() {
+    let scene = Scene::sweeping().await;
+    scene.rule("class-7", "teacher", &[1000]).await;
+    let fault = Fault::new(Effect::ErrorCode(10002)).api(Api::GetMembers);
+    let fault = scene.chat().inject(&fault).await.unwrap();
+    scene.chat().join("class-7", &["teacher"]).await.unwrap();
+    scene
+        .wait_for_row("select sweep_failures > 1 and sweep_error like '%10002%' from rooms")
+        .await;
+    scene.chat().clear(fault).await.unwrap();
+    scene
+        .wait_for_row(
+            "select sweep_failures = 0 and sweep_error is null and swept_at is not null from rooms",
+        )
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_of_configuration_stops_the_sweeps_until_it_is_mended() {
+    let scene = Scene::sweeping().await;
+    scene.rule("class-*", "teacher", &[1000]).await;
+    let fault = Fault::new(Effect::ErrorCode(60021)).api(Api::GetMembers);
+    let fault = scene.chat().inject(&fault).await.unwrap();
+    for room in 0..12 {
+        let room = format!("class-{room}");
+        scene.chat().join(&room, &["teacher"]).await.unwrap();
+        scene.wait_for_marks(&room, "teacher", &[1000]).await;
+    }
+    scene
+        .wait_for_row("select count(*) > 0 from rooms where sweep_error like '%60021%'")
+        .await;
+    let failures = "select sum(sweep_failures) = 0 from rooms";
+    scene.wait_for_row(failures).await;
+    let lists = scene.chat().stats().await.unwrap().calls[&Api::GetMembers].calls;
+    assert!(lists <= 5, "{lists} calls within the pause");
+    scene.chat().clear(fault).await.unwrap();
+    scene
+        .wait_for_row("select bool_and(swept_at is not null) from rooms")
+        .await;
+}

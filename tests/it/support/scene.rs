@@ -1,0 +1,211 @@
+//! A stage for tests: a simulated Chat over real HTTP, a database, and as many replicas of the real
+//! service as a test asks for.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use sqlx::PgPool;
+use stickymark::chat::{ChatClient, ChatEndpoint};
+use stickymark::config::Settings;
+use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent};
+use stickymark::members::{Batch, Settling, WakeUp, record};
+use stickymark::reapply::{Budget, CallRate, Pause, Worker, WorkerSettings};
+use stickymark::service::Service;
+use stickymark::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{TestDatabase, database, insert_rule};
+
+/// How long a test waits for what must happen; far longer than it takes.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const CALLBACK_TOKEN: &str = "token-of-the-scene";
+
+/// The stage. Dropped, everything on it stops.
+pub struct Scene {
+    database: TestDatabase,
+    chat: Simulated,
+    settings: Settings,
+    replicas: Vec<Replica>,
+    _running: Running,
+}
+
+struct Replica {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Scene {
+    /// A simulated Chat and a database; no replica yet.
+    pub async fn empty() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let running = simulator::start(simulator::Options::default(), listener).unwrap();
+        let database = database().await;
+        let mut settings = Settings::load(None, [("", ""); 0]).unwrap();
+        settings.chat.sdk_app_id = Some(SAMPLE_SDK_APP_ID.into());
+        settings.chat.secret_key = Some(SecretString::from(SAMPLE_SECRET_KEY));
+        settings.chat.base_url = Some(running.url().parse().unwrap());
+        settings.callback.listen = "127.0.0.1:0".parse().unwrap();
+        settings.callback.tokens = vec![SecretString::from(CALLBACK_TOKEN)];
+        settings.admin.listen = "127.0.0.1:0".parse().unwrap();
+        settings.database = database.settings();
+        settings.resync.interval = None;
+        Self {
+            database,
+            chat: running.client().unwrap(),
+            settings,
+            replicas: Vec::new(),
+            _running: running,
+        }
+    }
+
+    /// The same with one replica, whose settings (sweeps are off) the test may change.
+    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut scene = Self::empty().await;
+        change(&mut scene.settings);
+        scene.add_replica().await;
+        scene
+    }
+
+    /// One replica that sweeps every room once a second.
+    pub async fn sweeping() -> Self {
+        Self::with(|settings| settings.resync.interval = Some(Duration::from_secs(1))).await
+    }
+
+    /// The settings of replicas that are still to come.
+    pub fn settings(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    /// Starts one more replica; callbacks go to the newest.
+    pub async fn add_replica(&mut self) {
+        let pool = self.pool().clone();
+        let service = Service::build(&self.settings, pool).await.unwrap();
+        let url = format!("http://{}/callback", service.callback_address());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(service.run(async {
+            let _stopped_or_dropped = stopped.await;
+            Duration::ZERO
+        }));
+        let token = Some(SecretString::from(CALLBACK_TOKEN));
+        self.chat.set_callback(Some(&url), token).await.unwrap();
+        self.replicas.push(Replica { stop, task });
+    }
+
+    /// Stops all replicas in order.
+    pub async fn stop_replicas(&mut self) {
+        for Replica { stop, task } in self.replicas.drain(..) {
+            stop.send(()).unwrap();
+            task.await.unwrap();
+        }
+    }
+
+    /// The simulated Chat; a command returns when its callbacks have been delivered.
+    pub fn chat(&self) -> Simulated {
+        self.chat.waiting()
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        self.database.pool()
+    }
+
+    pub async fn rule(&self, group: &str, account: &str, marks: &[i64]) {
+        insert_rule(self.pool(), group, account, marks).await;
+    }
+
+    /// A client of the simulated Chat, to do things behind the service's back.
+    pub fn client(&self) -> ChatClient {
+        let chat = &self.settings.chat;
+        ChatClient::new(ChatEndpoint {
+            base_url: chat.base_url.clone().unwrap(),
+            sdk_app_id: chat.sdk_app_id.unwrap(),
+            admin_account: chat.admin_account.clone(),
+            secret_key: chat.secret_key.clone().unwrap(),
+            request_timeout: chat.request_timeout,
+        })
+        .unwrap()
+    }
+
+    /// A worker to be moved by hand or run, without the rest of the service.
+    pub fn worker(&self, pause: &Pause) -> Worker {
+        let rate = CallRate::new(200);
+        let budget = |api| Budget::new(self.pool().clone(), api, rate);
+        Worker::new(WorkerSettings {
+            pool: self.pool().clone(),
+            chat: self.client(),
+            budget: budget("modify_user_info"),
+            checks: budget("check_members"),
+            wake: WakeUp::default(),
+            pause: pause.clone(),
+            lease: Duration::from_secs(15),
+        })
+    }
+
+    /// Members arrive by the table's account, whether or not Chat knows of it.
+    pub async fn arrive(&self, group: &str, accounts: &[String]) {
+        let mut batch = Batch::default();
+        for account in accounts {
+            batch.fold(MemberEvent {
+                group: GroupId::parse(group).unwrap(),
+                account: Account::parse(account).unwrap(),
+                source: EventSource::Join,
+                at: Some(EventTime::from_number(1_760_000_000_000)),
+            });
+        }
+        let at_once = Settling {
+            settle: Duration::ZERO,
+            max_wait: Duration::ZERO,
+        };
+        record(self.pool(), &batch, at_once).await.unwrap();
+    }
+
+    /// Lets everything that is known of members be two minutes old.
+    pub async fn two_minutes_pass(&self) {
+        sqlx::query(
+            "update members set heard_at = heard_at - interval '2 minutes',
+                 confirmed_at = confirmed_at - interval '2 minutes'",
+        )
+        .execute(self.pool())
+        .await
+        .unwrap();
+    }
+
+    /// Waits until a query, which gives one boolean, says yes.
+    pub async fn wait_for_row(&self, query: &'static str) {
+        let holds = async {
+            while !sqlx::query_scalar::<_, Option<bool>>(query)
+                .fetch_optional(self.pool())
+                .await
+                .unwrap()
+                .flatten()
+                .unwrap_or(false)
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, holds).await.is_err() {
+            panic!("never true: {query}");
+        }
+    }
+
+    pub async fn wait_for_marks(&self, group: &str, account: &str, marks: &[u32]) {
+        self.chat
+            .wait_for_marks(group, account, marks, PATIENCE)
+            .await
+            .unwrap();
+    }
+}
+
+pub fn marks(numbers: &[i64]) -> MarkSet {
+    numbers
+        .iter()
+        .map(|number| Mark::parse(*number).unwrap())
+        .collect()
+}
+
+/// `user0`, `user1`, …
+pub fn users(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("user{number}")).collect()
+}

@@ -14,9 +14,10 @@ use sqlx::PgPool;
 use super::calls::{Calls, SweepError};
 use super::compare::{Difference, compare};
 use super::found::Found;
-use super::schedule::{LEASE, SweepClaim, renew};
+use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, renew};
 use super::store::{self, Correction, Known};
 use crate::chat::MAX_MEMBERS_PER_CALL;
+use crate::database::in_time;
 use crate::domain::{Account, MarkSet};
 use crate::members::{MEMBERS_A_CALL, Presence, WakeUp};
 use crate::rules::{Matched, matching_rules};
@@ -68,7 +69,11 @@ impl<'a> RoomSweep<'a> {
     }
 
     pub(super) async fn run(mut self) -> Result<Found, SweepError> {
-        let demand = store::demand(self.pool, &self.claim.group).await?;
+        let demand = in_time(
+            LONGEST_STATEMENT,
+            store::demand(self.pool, &self.claim.group),
+        )
+        .await?;
         let holders = self.holders(&demand.marks).await?;
         self.seen.extend(holders.keys().cloned());
         let holders: Vec<(Account, MarkSet)> = holders.into_iter().collect();
@@ -135,7 +140,11 @@ impl<'a> RoomSweep<'a> {
         loop {
             self.keep_lease().await?;
             let group = &self.claim.group;
-            let page = store::candidates(self.pool, group, &after, absent_too).await?;
+            let page = in_time(
+                LONGEST_STATEMENT,
+                store::candidates(self.pool, group, &after, absent_too),
+            )
+            .await?;
             let last = i64::try_from(page.len()).unwrap_or(i64::MAX) < MEMBERS_A_CALL;
             after = page.last().cloned().unwrap_or_default();
             let unseen = page.iter().filter_map(|text| Account::parse(text).ok());
@@ -183,8 +192,11 @@ impl<'a> RoomSweep<'a> {
         };
         let away: Vec<(Account, i64)> = away.into_iter().filter_map(believed).collect();
         if !away.is_empty() {
-            self.found.vanished +=
-                store::vanished(self.pool, group, &away, self.quiet_since).await?;
+            self.found.vanished += in_time(
+                LONGEST_STATEMENT,
+                store::vanished(self.pool, group, &away, self.quiet_since),
+            )
+            .await?;
         }
         let here: Vec<(Account, MarkSet)> = here
             .into_iter()
@@ -219,7 +231,11 @@ impl<'a> RoomSweep<'a> {
         }
         let corrections: Vec<&Correction> = differences.iter().map(|d| &d.correction).collect();
         let group = &self.claim.group;
-        let taken = store::correct(self.pool, group, &corrections, self.quiet_since).await?;
+        let taken = in_time(
+            LONGEST_STATEMENT,
+            store::correct(self.pool, group, &corrections, self.quiet_since),
+        )
+        .await?;
         let taken: HashSet<&str> = taken.iter().map(String::as_str).collect();
         let counted = differences
             .iter()
@@ -239,9 +255,18 @@ impl<'a> RoomSweep<'a> {
 
     async fn load(&self, accounts: &[Account]) -> Result<Batch, sqlx::Error> {
         let group = &self.claim.group;
-        let known = store::known(self.pool, group, accounts, self.quiet_since).await?;
+        let known = in_time(
+            LONGEST_STATEMENT,
+            store::known(self.pool, group, accounts, self.quiet_since),
+        )
+        .await?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); accounts.len()];
-        for rule in matching_rules(self.pool, group, accounts).await? {
+        for rule in in_time(
+            LONGEST_STATEMENT,
+            matching_rules(self.pool, group, accounts),
+        )
+        .await?
+        {
             rules[rule.account].push(rule);
         }
         Ok(Batch { rules, known })
@@ -251,7 +276,12 @@ impl<'a> RoomSweep<'a> {
         if self.renewed.elapsed() < LEASE / 4 {
             return Ok(());
         }
-        if !renew(self.pool, self.claim.token, &self.claim.group).await? {
+        if !in_time(
+            LONGEST_STATEMENT,
+            renew(self.pool, self.claim.token, &self.claim.group),
+        )
+        .await?
+        {
             return Err(SweepError::LeaseLost);
         }
         self.renewed = Instant::now();

@@ -13,6 +13,8 @@ use crate::members::{WakeUp, interval};
 
 /// How long a sweep stays with a replica that fell silent; renewed while it goes on.
 pub(super) const LEASE: Duration = Duration::from_secs(60);
+/// A statement that takes longer is given up: its connection may be dead without a sign.
+pub(super) const LONGEST_STATEMENT: Duration = Duration::from_secs(30);
 
 /// A room taken for a sweep.
 #[derive(Debug)]

@@ -15,8 +15,9 @@ use super::calls::{Calls, SweepError};
 use super::fade::{FADE_INTERVAL, clear_unnamed, fade};
 use super::found::{Found, SweepTotals};
 use super::room::{QUIET, RoomSweep};
-use super::schedule::{SweepClaim, claim, fail, finish, schedule_new};
+use super::schedule::{LONGEST_STATEMENT, SweepClaim, claim, fail, finish, schedule_new};
 use crate::chat::{ChatClient, ChatError, ErrorClass};
+use crate::database::in_time;
 use crate::members::{WakeUp, room_gone};
 use crate::reapply::{Budget, Pause};
 
@@ -140,8 +141,8 @@ impl Sweeper {
             interval,
             ..
         } = &self.shared.settings;
-        chores.run(pool, *interval).await?;
-        let Some(claim) = claim(pool, interval.is_none()).await? else {
+        in_time(LONGEST_STATEMENT, chores.run(pool, *interval)).await?;
+        let Some(claim) = in_time(LONGEST_STATEMENT, claim(pool, interval.is_none())).await? else {
             return Ok(false);
         };
         let (shared, probe) = (self.shared.clone(), pause.probe());
@@ -207,14 +208,14 @@ impl Shared {
         let written = match swept {
             Ok(found) => {
                 pause.end();
-                self.settle(&claim, &found).await
+                in_time(LONGEST_STATEMENT, self.settle(&claim, &found)).await
             }
             Err(SweepError::LeaseLost) => Ok(()),
             Err(SweepError::Chat(error)) if error.class() == ErrorClass::RoomGone => {
                 tracing::info!(group = ?claim.group.as_str(), "Chat knows the room no more");
-                self.gone(&claim).await
+                in_time(LONGEST_STATEMENT, self.gone(&claim)).await
             }
-            Err(error) => self.put_off(&claim, &error).await,
+            Err(error) => in_time(LONGEST_STATEMENT, self.put_off(&claim, &error)).await,
         };
         if let Err(error) = written {
             tracing::warn!(%error, group = ?claim.group.as_str(), "a sweep is left to its lease");

@@ -55,6 +55,8 @@ impl Replica {
             ("STICKYMARK__DATABASE__URL", &orders.database),
             ("STICKYMARK__DATABASE__MAX_CONNECTIONS", "6"),
             ("STICKYMARK__REAPPLY__LEASE", "3s"),
+            // What was answered must be carried out without the help of the sweep.
+            ("STICKYMARK__RESYNC__INTERVAL", "0s"),
             ("STICKYMARK__LOG__FORMAT", "json"),
             ("STICKYMARK__LOG__FILTER", "info"),
         ];

@@ -1,14 +1,17 @@
 //! Members as people see them: lists for operators and support staff, and the depth of the queue.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use utoipa::ToSchema;
 
 use super::{Presence, mark_set};
 use crate::domain::{Account, GroupId, MarkSet};
 
 /// What is the matter with a member, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, Serialize, Deserialize, ToSchema)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 pub enum MemberState {
     /// Something has to be sent or tried for him.
     Pending,
@@ -129,7 +132,7 @@ pub async fn list_members(
 }
 
 /// How much there is to do.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct QueueDepth {
     /// Members due now.
     pub due: i64,
@@ -165,4 +168,27 @@ pub async fn queue_depth(pool: &PgPool) -> Result<QueueDepth, sqlx::Error> {
         failed: row.failed,
         rooms_in_flight: row.rooms_in_flight,
     })
+}
+
+/// A reason for which members were given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FailureReason {
+    /// What the last call for them answered.
+    pub reason: String,
+    /// How many members.
+    pub members: i64,
+}
+
+/// Why members were given up, the most frequent reason first, at most ten reasons.
+pub async fn failure_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::Error> {
+    sqlx::query_as!(
+        FailureReason,
+        r#"
+        select coalesce(last_error, '') as "reason!", count(*) as "members!"
+        from members where failed_at is not null
+        group by 1 order by 2 desc, 1 limit 10
+        "#
+    )
+    .fetch_all(pool)
+    .await
 }

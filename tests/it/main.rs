@@ -14,6 +14,7 @@ mod filter;
 mod local_database;
 mod marks;
 mod members;
+mod members_api;
 mod resync;
 mod rules_api;
 mod rules_limits;

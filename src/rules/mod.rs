@@ -9,6 +9,7 @@ mod apply;
 mod etag;
 pub mod filter;
 mod history;
+pub mod import;
 pub mod limits;
 mod list;
 mod matching;

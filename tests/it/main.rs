@@ -11,6 +11,7 @@ mod database;
 mod demo;
 mod errors;
 mod filter;
+mod import;
 mod local_database;
 mod marks;
 mod members;

@@ -34,6 +34,7 @@ pub use request::RequestId;
 pub use status::Watched;
 
 use crate::config::AdminToken;
+use crate::explain::{self, Explanations};
 use crate::members::api::Members;
 use crate::members::{self, WakeUp};
 use crate::resync;
@@ -87,6 +88,12 @@ impl FromRef<AdminState> for Members {
 impl FromRef<AdminState> for Rooms {
     fn from_ref(state: &AdminState) -> Self {
         Self::new(state.pool.clone(), state.watched.sweeper_wake.clone())
+    }
+}
+
+impl FromRef<AdminState> for Explanations {
+    fn from_ref(state: &AdminState) -> Self {
+        Self::new(state.pool.clone(), state.watched.worker_pause.clone())
     }
 }
 
@@ -162,6 +169,7 @@ fn api() -> OpenApiRouter<AdminState> {
     rules::api::routes()
         .merge(members::api::routes())
         .merge(resync::api::routes())
+        .merge(explain::routes())
         .routes(routes!(status::status))
 }
 

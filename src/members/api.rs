@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::{MemberFilter, MemberRow, MemberState, Presence, WakeUp, list_members, retry_failed};
 use crate::admin::{BodyProblems, CommonProblems, JsonBody, Parameters, Problem};
-use crate::domain::{Account, GroupId, Mark};
+use crate::domain::{Account, GroupId};
 use crate::rules::wire::MarkNumber;
 
 /// The members as the handlers need them. Clones share the pool.
@@ -67,6 +67,12 @@ pub struct MemberView {
     /// When Chat last did.
     #[schema(required = true)]
     pub confirmed_at: Option<DateTime<Utc>>,
+    /// True while Chat may hold marks that it has not confirmed: a call is under way, or its answer
+    /// was lost.
+    pub in_doubt: bool,
+    /// Marks he should carry for which the room has no place: a thousand others carry them.
+    #[schema(value_type = Vec<MarkNumber>)]
+    pub waits_for: Vec<u32>,
     /// Since when something has to be done for him; null: nothing has.
     #[schema(required = true)]
     pub pending_since: Option<DateTime<Utc>>,
@@ -95,8 +101,10 @@ impl From<MemberRow> for MemberView {
             event: row.event,
             event_at: row.event_at,
             heard_at: row.heard_at,
-            marks: row.marks.iter().map(|mark: &Mark| mark.get()).collect(),
+            marks: row.marks.iter().map(|mark| mark.get()).collect(),
             confirmed_at: row.confirmed_at,
+            in_doubt: row.in_doubt,
+            waits_for: row.waits_for.iter().map(|mark| mark.get()).collect(),
             pending_since: row.pending_since,
             due_at: row.due_at,
             omissions: row.omissions,

@@ -44,6 +44,10 @@ pub struct MemberRow {
     pub marks: MarkSet,
     /// When it last did.
     pub confirmed_at: Option<DateTime<Utc>>,
+    /// True while Chat may hold marks that it has not confirmed.
+    pub in_doubt: bool,
+    /// Marks he should carry for which the room has no place.
+    pub waits_for: MarkSet,
     /// Since when something has to be done for him.
     pub pending_since: Option<DateTime<Utc>>,
     /// When somebody looks at him next.
@@ -83,7 +87,7 @@ pub async fn list_members(
     let rows = sqlx::query!(
         r#"
         select m.group_id, m.account, m.presence as "presence: Presence", m.event, m.event_at,
-               m.heard_at, m.marks, m.confirmed_at, m.pending_since, m.due_at, m.omissions,
+               m.heard_at, m.marks, m.confirmed_at, m.in_doubt, m.waits_for, m.pending_since, m.due_at, m.omissions,
                m.attempts, m.last_error, m.failed_at, s.state as "state!: MemberState"
         from members m
         cross join lateral (
@@ -120,6 +124,8 @@ pub async fn list_members(
             heard_at: row.heard_at,
             marks: mark_set(&row.marks),
             confirmed_at: row.confirmed_at,
+            in_doubt: row.in_doubt,
+            waits_for: mark_set(&row.waits_for),
             pending_since: row.pending_since,
             due_at: row.due_at,
             omissions: row.omissions,

@@ -10,6 +10,7 @@ mod admin_api;
 mod database;
 mod demo;
 mod errors;
+mod explain;
 mod filter;
 mod import;
 mod local_database;

@@ -10,6 +10,7 @@ pub mod database;
 #[cfg(feature = "local")]
 pub mod demo;
 pub mod domain;
+pub mod explain;
 pub mod members;
 pub mod reapply;
 pub mod resync;

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, AdminState, Readiness};
+use crate::admin::{self, AdminState, Readiness, Watched};
 use crate::callback::{
     self, ANSWER_WITHIN, CallbackState, Forward, ForwardCounts, ForwardSettings, InvalidForward,
     InvalidPath, Signatures,
@@ -36,8 +36,8 @@ use crate::chat::{ChatClient, ChatEndpoint, InvalidEndpoint};
 use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
 use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
-use crate::reapply::{Budget, CallRate, Pause, Worker, WorkerSettings};
-use crate::resync::{SweepTotals, Sweeper, SweeperSettings};
+use crate::reapply::{Budget, CallRate, Worker, WorkerSettings};
+use crate::resync::{Sweeper, SweeperSettings};
 use crate::rules::filter::{FilterSettings, Follower, RuleFilter};
 pub use intake::MemberIntake;
 
@@ -118,7 +118,7 @@ impl Service {
         let (inbox, writer) = Inbox::new(pool.clone(), settling, wake.clone());
         let (filter, follower) = RuleFilter::new(&pool, inbox.clone(), FilterSettings::default());
         let forward = forward(&settings.callback).await?;
-        let intake = MemberIntake::new(inbox, filter.clone(), budgets);
+        let intake = MemberIntake::new(inbox, filter.clone(), budgets.clone());
         let callbacks = callback_router(settings, intake, forward.clone())?;
         let leaving = CancellationToken::new();
         let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
@@ -130,19 +130,25 @@ impl Service {
             readiness.clone(),
             &settings.admin.tokens,
         );
+        let watched = Watched {
+            budgets,
+            filter: Some(filter.clone()),
+            ..Watched::default()
+        };
+        let state = state.watching(watched.clone());
         let chat = ChatClient::new(endpoint(&settings.chat)?)?;
-        let pause = Pause::default();
+        let pause = watched.worker_pause;
         let sweeper = Sweeper::new(SweeperSettings {
             pool: pool.clone(),
             chat: chat.clone(),
             checks: checks.clone(),
             lists,
             wake_worker: wake.clone(),
-            wake: WakeUp::default(),
+            wake: watched.sweeper_wake,
             worker_pause: pause.clone(),
-            pause: Pause::default(),
+            pause: watched.sweeper_pause,
             interval: settings.resync.interval,
-            totals: SweepTotals::default(),
+            totals: watched.sweep_totals,
         });
         let worker = Worker::new(WorkerSettings {
             pool,

@@ -11,6 +11,7 @@ mod parameters;
 mod probes;
 mod problem;
 mod request;
+mod status;
 
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::{HeaderValue, header};
@@ -30,17 +31,25 @@ pub use parameters::{PageRequest, Parameters};
 pub use probes::{DatabaseState, Readiness, Ready};
 pub use problem::{FieldError, Problem, ProblemDetails, ProblemType};
 pub use request::RequestId;
+pub use status::Watched;
 
 use crate::config::AdminToken;
-use crate::members::WakeUp;
+use crate::explain::{self, Explanations};
+use crate::members::api::Members;
+use crate::members::{self, WakeUp};
+use crate::resync;
+use crate::resync::api::Rooms;
 use crate::rules::{self, Rules};
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminState {
     rules: Rules,
+    pool: PgPool,
+    wake: WakeUp,
     readiness: Readiness,
     tokens: auth::Tokens,
+    watched: Watched,
 }
 
 impl AdminState {
@@ -48,16 +57,53 @@ impl AdminState {
     /// the listener from this machine may do everything; the settings allow that on loopback alone.
     pub fn new(pool: PgPool, wake: WakeUp, readiness: Readiness, tokens: &[AdminToken]) -> Self {
         Self {
-            rules: Rules::new(pool, wake),
+            rules: Rules::new(pool.clone(), wake.clone()),
+            pool,
+            wake,
             readiness,
             tokens: auth::Tokens::new(tokens),
+            watched: Watched::default(),
         }
+    }
+
+    /// The same with the parts of a replica that runs.
+    #[must_use]
+    pub fn watching(self, watched: Watched) -> Self {
+        Self { watched, ..self }
     }
 }
 
 impl FromRef<AdminState> for Rules {
     fn from_ref(state: &AdminState) -> Self {
         state.rules.clone()
+    }
+}
+
+impl FromRef<AdminState> for Members {
+    fn from_ref(state: &AdminState) -> Self {
+        Self::new(state.pool.clone(), state.wake.clone())
+    }
+}
+
+impl FromRef<AdminState> for Rooms {
+    fn from_ref(state: &AdminState) -> Self {
+        Self::new(state.pool.clone(), state.watched.sweeper_wake.clone())
+    }
+}
+
+impl FromRef<AdminState> for Explanations {
+    fn from_ref(state: &AdminState) -> Self {
+        Self::new(state.pool.clone(), state.watched.worker_pause.clone())
+    }
+}
+
+impl FromRef<AdminState> for status::StatusSource {
+    fn from_ref(state: &AdminState) -> Self {
+        Self {
+            pool: state.pool.clone(),
+            readiness: state.readiness.clone(),
+            watched: state.watched.clone(),
+        }
     }
 }
 
@@ -121,6 +167,10 @@ pub fn openapi() -> OpenApi {
 /// What takes a token.
 fn api() -> OpenApiRouter<AdminState> {
     rules::api::routes()
+        .merge(members::api::routes())
+        .merge(resync::api::routes())
+        .merge(explain::routes())
+        .routes(routes!(status::status))
 }
 
 /// What takes none.

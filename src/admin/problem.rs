@@ -37,10 +37,13 @@ pub enum ProblemType {
     /// 409: some room would need more than ten marks; `rules` and `marks` name them.
     #[serde(rename = "urn:stickymark:problem:mark-limit-exceeded")]
     MarkLimitExceeded,
+    /// 409: an import would remove more rules than it may; `max_removals` allows more.
+    #[serde(rename = "urn:stickymark:problem:too-many-removals")]
+    TooManyRemovals,
     /// 412: the rule is not in the state that `If-Match` or `If-None-Match` demands.
     #[serde(rename = "urn:stickymark:problem:precondition-failed")]
     PreconditionFailed,
-    /// 413: the body is longer than 1 MiB.
+    /// 413: the body is longer than 1 MiB; that of an import than 64 MiB.
     #[serde(rename = "urn:stickymark:problem:body-too-large")]
     BodyTooLarge,
     /// 415: the body is not declared as JSON.
@@ -67,7 +70,9 @@ impl ProblemType {
             Self::Forbidden | Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RuleExists | Self::MarkLimitExceeded => StatusCode::CONFLICT,
+            Self::RuleExists | Self::MarkLimitExceeded | Self::TooManyRemovals => {
+                StatusCode::CONFLICT
+            }
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -88,6 +93,7 @@ impl ProblemType {
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::RuleExists => "The id is taken",
             Self::MarkLimitExceeded => "A room would need too many marks",
+            Self::TooManyRemovals => "The import would remove too many rules",
             Self::PreconditionFailed => "The rule is in another state",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body must be declared as JSON",
@@ -131,6 +137,10 @@ pub struct ProblemDetails {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldError>,
+    /// With an import: all lines that are wrong; `errors` names the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub bad_lines: Option<u64>,
     /// With `mark-limit-exceeded`: rooms of this pattern are concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -148,6 +158,10 @@ pub struct ProblemDetails {
 /// One wrong part of a request. It has a `pointer` or a `parameter`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
+    /// With an import: the line, from 1. `pointer` points into it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub line: Option<u64>,
     /// RFC 6901 pointer into the body; empty for the body as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -169,6 +183,7 @@ impl Problem {
             status: kind.status().as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            bad_lines: None,
             group: None,
             marks: None,
             rules: None,
@@ -192,6 +207,7 @@ impl Problem {
     /// Parameters that are wrong, each with what is wrong and what would be right.
     pub fn parameters(wrong: Vec<(String, String)>) -> Self {
         let errors = wrong.into_iter().map(|(parameter, detail)| FieldError {
+            line: None,
             pointer: None,
             parameter: Some(parameter),
             detail,
@@ -202,11 +218,31 @@ impl Problem {
     /// Fields of the body that are wrong: RFC 6901 pointers, each with what is wrong.
     pub fn fields(wrong: impl IntoIterator<Item = (String, String)>) -> Self {
         let errors = wrong.into_iter().map(|(pointer, detail)| FieldError {
+            line: None,
             pointer: Some(pointer),
             parameter: None,
             detail,
         });
         Self::with_errors(ProblemType::InvalidInput, errors.collect())
+    }
+
+    /// Lines of an import that are wrong: number, pointer and what is wrong; and how many there are.
+    pub fn lines(wrong: impl IntoIterator<Item = (u64, String, String)>, bad_lines: u64) -> Self {
+        let errors = wrong.into_iter().map(|(line, pointer, detail)| FieldError {
+            line: Some(line),
+            pointer: Some(pointer),
+            parameter: None,
+            detail,
+        });
+        let mut problem = Self::new(
+            ProblemType::InvalidInput,
+            format!(
+                "nothing was imported: lines that are wrong: {bad_lines}; errors names the first"
+            ),
+        );
+        problem.0.errors = errors.collect();
+        problem.0.bad_lines = Some(bad_lines);
+        problem
     }
 
     fn with_errors(kind: ProblemType, errors: Vec<FieldError>) -> Self {

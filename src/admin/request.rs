@@ -18,6 +18,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// hangs.
 const DEADLINE: Duration = Duration::from_secs(15);
 
+/// An import brings up to 64 MiB over a line that may be slow, and writes as much.
+const IMPORT_DEADLINE: Duration = Duration::from_secs(300);
+
 /// The id of a request: the client's own, or made here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub Arc<str>);
@@ -71,7 +74,11 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
 
 /// Ends what takes too long; only a database that hangs does.
 pub(super) async fn deadline(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(DEADLINE, next.run(request)).await {
+    let limit = match request.uri().path() {
+        "/v1/rules/import" => IMPORT_DEADLINE,
+        _ => DEADLINE,
+    };
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::database_unavailable().into_response(),
     }

@@ -1,6 +1,7 @@
 //! The command line. Exit status: 0 done, 2 bad usage or bad configuration, 1 any other failure;
 //! errors go to standard error and say what is wrong and how to mend it.
 
+mod remote;
 mod serve;
 mod small;
 
@@ -40,6 +41,17 @@ enum Command {
     Simulate(simulator::Command),
     /// Apply pending database migrations and exit.
     Migrate,
+    /// Import, export, list and change rules through the management API.
+    #[command(subcommand)]
+    Rules(remote::RulesCommand),
+    /// Say why a member has, or lacks, marks.
+    Explain(remote::ExplainArguments),
+    /// List members whom rules name.
+    Members(remote::MembersArguments),
+    /// Show the state of a service that runs.
+    Status(remote::StatusArguments),
+    /// Have a room compared with Chat now.
+    Resync(remote::ResyncArguments),
     /// Print a UserSig for an account.
     UserSig(small::UserSigArguments),
     /// Print the OpenAPI document of the management API.
@@ -82,6 +94,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         #[cfg(feature = "local")]
         Command::Simulate(arguments) => simulator::run(arguments).await,
         Command::Migrate => small::migrate(&settings(config)?).await,
+        Command::Rules(command) => remote::rules(command).await,
+        Command::Explain(arguments) => remote::explain(arguments).await,
+        Command::Members(arguments) => remote::members(arguments).await,
+        Command::Status(arguments) => remote::status(arguments).await,
+        Command::Resync(arguments) => remote::resync(arguments).await,
         Command::UserSig(arguments) => small::user_sig(&settings(config)?, &arguments),
         Command::Openapi => small::openapi(),
     }

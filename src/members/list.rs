@@ -1,14 +1,17 @@
 //! Members as people see them: lists for operators and support staff, and the depth of the queue.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use utoipa::ToSchema;
 
 use super::{Presence, mark_set};
 use crate::domain::{Account, GroupId, MarkSet};
 
 /// What is the matter with a member, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, Serialize, Deserialize, ToSchema)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 pub enum MemberState {
     /// Something has to be sent or tried for him.
     Pending,
@@ -41,6 +44,10 @@ pub struct MemberRow {
     pub marks: MarkSet,
     /// When it last did.
     pub confirmed_at: Option<DateTime<Utc>>,
+    /// True while Chat may hold marks that it has not confirmed.
+    pub in_doubt: bool,
+    /// Marks he should carry for which the room has no place.
+    pub waits_for: MarkSet,
     /// Since when something has to be done for him.
     pub pending_since: Option<DateTime<Utc>>,
     /// When somebody looks at him next.
@@ -80,7 +87,7 @@ pub async fn list_members(
     let rows = sqlx::query!(
         r#"
         select m.group_id, m.account, m.presence as "presence: Presence", m.event, m.event_at,
-               m.heard_at, m.marks, m.confirmed_at, m.pending_since, m.due_at, m.omissions,
+               m.heard_at, m.marks, m.confirmed_at, m.in_doubt, m.waits_for, m.pending_since, m.due_at, m.omissions,
                m.attempts, m.last_error, m.failed_at, s.state as "state!: MemberState"
         from members m
         cross join lateral (
@@ -117,6 +124,8 @@ pub async fn list_members(
             heard_at: row.heard_at,
             marks: mark_set(&row.marks),
             confirmed_at: row.confirmed_at,
+            in_doubt: row.in_doubt,
+            waits_for: mark_set(&row.waits_for),
             pending_since: row.pending_since,
             due_at: row.due_at,
             omissions: row.omissions,
@@ -129,7 +138,7 @@ pub async fn list_members(
 }
 
 /// How much there is to do.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct QueueDepth {
     /// Members due now.
     pub due: i64,
@@ -165,4 +174,27 @@ pub async fn queue_depth(pool: &PgPool) -> Result<QueueDepth, sqlx::Error> {
         failed: row.failed,
         rooms_in_flight: row.rooms_in_flight,
     })
+}
+
+/// A reason for which members were given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FailureReason {
+    /// What the last call for them answered.
+    pub reason: String,
+    /// How many members.
+    pub members: i64,
+}
+
+/// Why members were given up, the most frequent reason first, at most ten reasons.
+pub async fn failure_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::Error> {
+    sqlx::query_as!(
+        FailureReason,
+        r#"
+        select coalesce(last_error, '') as "reason!", count(*) as "members!"
+        from members where failed_at is not null
+        group by 1 order by 2 desc, 1 limit 10
+        "#
+    )
+    .fetch_all(pool)
+    .await
 }

@@ -6,6 +6,7 @@
 //! Every change of fact raises `generation`; whoever settles a claim does so only if the generation
 //! is still the one it claimed. All times are those of Postgres, so replicas need no common clock.
 
+pub mod api;
 mod claim;
 mod inbox;
 mod list;
@@ -18,7 +19,10 @@ mod wake;
 
 pub use claim::{Claim, ClaimedMember, MEMBERS_A_CALL, claim, until_next_due};
 pub use inbox::{Inbox, InboxWriter, News, NotTaken};
-pub use list::{MemberFilter, MemberRow, MemberState, QueueDepth, list_members, queue_depth};
+pub use list::{
+    FailureReason, MemberFilter, MemberRow, MemberState, QueueDepth, failure_reasons, list_members,
+    queue_depth,
+};
 pub use places::{MEMBERS_A_MARK, held_places};
 pub(crate) use record::interval;
 pub use record::{Batch, Settling, record, room_gone};
@@ -27,11 +31,15 @@ pub use rule_changes::{RuleChange, rules_changed};
 pub use settle::{Outcome, Settlement, settle};
 pub use wake::WakeUp;
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use crate::domain::{Mark, MarkSet};
 
 /// Where a member is believed to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, Serialize, ToSchema)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 pub enum Presence {
     /// In the room and online.
     Present,

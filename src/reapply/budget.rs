@@ -77,6 +77,11 @@ impl Budget {
         Self { pool, api, rate }
     }
 
+    /// The API, named as in its URL.
+    pub fn api(&self) -> &'static str {
+        self.api
+    }
+
     /// Whether an API as Chat's alerts name it is the one of this budget.
     pub fn covers(&self, service: &str, command: &str) -> bool {
         service == "group_open_avchatroom_http_svc" && command == self.api

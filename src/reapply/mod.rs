@@ -14,7 +14,7 @@ mod plan;
 mod round;
 mod worker;
 
-pub use budget::{Budget, CallRate, Slot};
+pub use budget::{Budget, BudgetState, CallRate, Slot};
 pub use pause::{Pause, PauseState, Probe};
 pub use plan::{MemberPlan, plan};
 pub use worker::{Worker, WorkerSettings};

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What one sweep found in a room; kept as `sweep_found` in its row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Drift)]
 pub struct Found {
     /// Members in the room who lacked a mark that rules demand.
     pub missing: u64,
@@ -35,7 +37,8 @@ struct Counts {
 }
 
 /// The counts at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SweepTotals)]
 pub struct TotalsSnapshot {
     /// Rooms swept to the end.
     pub rooms: u64,

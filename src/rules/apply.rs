@@ -49,6 +49,10 @@ pub(super) async fn begin_write(
     sqlx::query!("set local lock_timeout = '5s'")
         .execute(&mut *transaction)
         .await?;
+    // Compiling the statements of a large write takes longer than running them.
+    sqlx::query!("set local jit = off")
+        .execute(&mut *transaction)
+        .await?;
     sqlx::query!("select pg_advisory_xact_lock($1)", RULES_LOCK)
         .execute(&mut *transaction)
         .await?;

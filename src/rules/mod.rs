@@ -1,14 +1,16 @@
 //! Mark rules: kept in Postgres, changed over REST, matched against members.
 //!
-//! SQL stands in `table`, `list`, `history`, `matching`, `filter::store` and `limits::stream` alone.
+//! SQL stands in `table`, `list`, `history`, `matching`, `explain`, `filter::store` and `limits::stream` alone.
 //! Writes of rules take their turn, and whatever a write means for the history and for members is
 //! committed with it.
 
 pub mod api;
 mod apply;
 mod etag;
+pub mod explain;
 pub mod filter;
 mod history;
+pub mod import;
 pub mod limits;
 mod list;
 mod matching;

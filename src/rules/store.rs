@@ -1,8 +1,10 @@
 //! Rules as the rest of the service sees them: read, listed, written.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sqlx::PgPool;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::apply::{Applied, Change, apply, begin_write};
 use super::etag::Precondition;
@@ -19,6 +21,7 @@ use crate::members::WakeUp;
 pub struct Rules {
     pool: PgPool,
     wake: WakeUp,
+    importing: Arc<Semaphore>,
 }
 
 /// On whose behalf rules are written.
@@ -73,7 +76,25 @@ pub struct Written {
 impl Rules {
     /// Rules in this database; `wake` is rung after each write.
     pub fn new(pool: PgPool, wake: WakeUp) -> Self {
-        Self { pool, wake }
+        Self {
+            pool,
+            wake,
+            importing: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// The turn to hold a whole import in memory; dropped, the next one has it.
+    pub(super) async fn import_turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes the semaphore.
+        self.importing.acquire().await.ok()
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    pub(super) fn wake(&self) -> &WakeUp {
+        &self.wake
     }
 
     /// One rule.

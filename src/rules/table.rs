@@ -39,6 +39,36 @@ pub(super) async fn fetch_all(
         .collect()
 }
 
+/// The rules of a label, or all, except those of these ids; and how many the label has in all.
+pub(super) async fn fetch_others(
+    transaction: &mut PgConnection,
+    label: Option<&str>,
+    ids: &[&RuleId],
+) -> Result<(Vec<Rule>, usize), sqlx::Error> {
+    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let all = sqlx::query_scalar!(
+        r#"select count(*) as "all!" from rules where $1::text is null or label = $1"#,
+        label,
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    let rows = sqlx::query_as!(
+        RuleRow,
+        r#"
+        select r.* from rules r
+        where ($1::text is null or r.label = $1)
+          and not exists (select from unnest($2::text[]) as i (id) where i.id = r.id)
+        order by r.id
+        "#,
+        label,
+        &ids as &[&str],
+    )
+    .fetch_all(transaction)
+    .await?;
+    let others: Result<Vec<Rule>, _> = rows.into_iter().map(Rule::try_from).collect();
+    Ok((others?, usize::try_from(all).unwrap_or(usize::MAX)))
+}
+
 /// Adds rules.
 pub(super) async fn insert(
     transaction: &mut PgConnection,

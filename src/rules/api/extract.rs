@@ -8,7 +8,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 
 use crate::admin::{Caller, Parameters, Problem, RequestId};
 use crate::domain::{Mark, Pattern, RuleId};
-use crate::rules::{Author, Filter, Precondition};
+use crate::rules::{Author, Filter, Precondition, wire};
 
 /// The rule that the path names.
 pub(super) struct NamedRule(pub RuleId);
@@ -75,10 +75,12 @@ pub(super) fn read_filter(parameters: &mut Parameters) -> Filter {
             Pattern::parse(text).map_err(|invalid| invalid.to_string())
         }),
         mark: parameters.take("mark", mark),
-        label: parameters.take("label", |text| match text.contains('\0') {
-            true => Err("must not hold the control character U+0000".to_owned()),
-            false => Ok(text.to_owned()),
-        }),
+        label: parameters.take("label", read_label),
         enabled: parameters.take("enabled", boolean),
     }
+}
+
+/// A label as it stands in a rule.
+pub(super) fn read_label(text: &str) -> Result<String, String> {
+    wire::read_label(text)
 }

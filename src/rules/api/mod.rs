@@ -1,5 +1,6 @@
 //! The rules over REST. See [`super::wire`] for their JSON.
 
+mod bulk;
 mod extract;
 mod problems;
 
@@ -30,6 +31,8 @@ where
         .routes(routes!(list, create))
         .routes(routes!(get, put, patch, delete))
         .routes(routes!(history))
+        .routes(routes!(bulk::import))
+        .routes(routes!(bulk::export))
 }
 
 /// A page of rules.

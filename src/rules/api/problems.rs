@@ -4,6 +4,7 @@ use chrono::SecondsFormat;
 
 use crate::admin::{Problem, ProblemType};
 use crate::domain::{MAX_MARKS_PER_ROOM, RuleId};
+use crate::rules::import::ImportError;
 use crate::rules::limits::Conflict;
 use crate::rules::{ETag, WriteError};
 
@@ -30,6 +31,24 @@ impl From<WriteError> for Problem {
             ),
             WriteError::MarkLimit { conflict, rules } => clash(&conflict, &rules),
             WriteError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<ImportError> for Problem {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Lines(bad) => {
+                let listed = bad.listed.into_iter();
+                Self::lines(
+                    listed.map(|one| (one.line, one.pointer, one.detail)),
+                    bad.total,
+                )
+            }
+            ImportError::Removals(removals) => {
+                Self::new(ProblemType::TooManyRemovals, removals.to_string())
+            }
+            ImportError::Write(error) => error.into(),
         }
     }
 }

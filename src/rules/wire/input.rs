@@ -60,6 +60,14 @@ pub fn read_rule_named(id: &RuleId, object: &JsonObject) -> Result<Input, Vec<In
     })
 }
 
+/// Reads a label that stands outside of a rule.
+///
+/// # Errors
+/// What is wrong with it.
+pub(in crate::rules) fn read_label(text: &str) -> Result<String, String> {
+    free_text(&Value::from(text), MAX_LABEL, &[])
+}
+
 /// Fields that no rule has.
 pub(super) fn unknown_fields(object: &Map<String, Value>) -> Vec<InvalidField> {
     let is_known = |name: &str| {
@@ -94,8 +102,10 @@ impl<'a> Fields<'a> {
         mut self,
         check_id: impl FnOnce(&mut Self, Option<&RuleId>),
     ) -> Result<Input, Vec<InvalidField>> {
-        let id = self.optional("id", |value| {
-            RuleId::parse(string(value)?).map_err(|invalid| invalid.to_string())
+        let id = self.optional("id", |value| match string(value)? {
+            // GET /v1/rules/export is no rule.
+            taken @ ("import" | "export") => Err(format!("must not be {taken}, a path of the API")),
+            id => RuleId::parse(id).map_err(|invalid| invalid.to_string()),
         });
         check_id(&mut self, id.as_ref());
         let group = self.required("group", pattern::<GroupId>);

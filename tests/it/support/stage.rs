@@ -110,6 +110,11 @@ impl Stage {
         self.database.pool()
     }
 
+    /// Where the management API of the first replica listens.
+    pub fn admin_url(&self) -> &str {
+        &self.replicas[0].admin
+    }
+
     /// Creates or replaces a rule by the API.
     pub async fn put_rule(&self, id: &str, group: &str, account: &str, marks: &[u32]) {
         let url = format!("{}/v1/rules/{id}", self.replicas[0].admin);

@@ -1,0 +1,182 @@
+//! `stickymark explain`, `members`, `status`, `resync`.
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Remote, given, print_json, table};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ExplainArguments {
+    #[command(flatten)]
+    remote: Remote,
+    /// The room.
+    group: String,
+    /// The member.
+    account: String,
+    /// Print the whole answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct MembersArguments {
+    #[command(flatten)]
+    remote: Remote,
+    /// Only members of this room.
+    #[arg(long)]
+    group: Option<String>,
+    /// Only this account.
+    #[arg(long)]
+    account: Option<String>,
+    /// Only members in this state.
+    #[arg(long, value_parser = ["pending", "applied", "offline", "failed"])]
+    state: Option<String>,
+    /// Most members to list.
+    #[arg(long, default_value_t = 1000)]
+    most: usize,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct StatusArguments {
+    #[command(flatten)]
+    remote: Remote,
+    /// Print the whole answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ResyncArguments {
+    #[command(flatten)]
+    remote: Remote,
+    /// The room to compare with Chat.
+    group: String,
+}
+
+/// Why a member has, or lacks, marks.
+pub(in crate::cli) async fn explain(arguments: ExplainArguments) -> anyhow::Result<()> {
+    let query = [("group", arguments.group), ("account", arguments.account)];
+    let answer = arguments.remote.get(&["explain"], &query).await?;
+    if arguments.json {
+        return print_json(&answer);
+    }
+    println!("{}\n", table::plain(&answer["summary"]));
+    let shown = [
+        ("desired marks", &answer["desired"]),
+        ("confirmed marks", &answer["member"]["marks"]),
+        ("confirmed at", &answer["member"]["confirmed_at"]),
+        ("presence", &answer["member"]["presence"]),
+        ("from the event", &answer["member"]["event"]),
+        ("heard at", &answer["member"]["heard_at"]),
+        ("pending since", &answer["pending"]["since"]),
+        ("next attempt", &answer["pending"]["next_attempt_at"]),
+        ("last error", &answer["member"]["last_error"]),
+        ("room", &answer["room"]["state"]),
+    ];
+    print_pairs(&shown);
+    let matched = answer["matched"].as_array().cloned().unwrap_or_default();
+    if !matched.is_empty() {
+        println!("\nRules in force that name him:");
+        table::print(
+            &matched,
+            &["id", "group", "account", "marks", "ends_at", "label"],
+        );
+    }
+    let near = answer["near"].as_array().cloned().unwrap_or_default();
+    if !near.is_empty() {
+        println!("\nRules that nearly do:");
+        table::print(&near, &["rule.id", "rule.marks", "detail"]);
+    }
+    Ok(())
+}
+
+/// The members that rules name.
+pub(in crate::cli) async fn members(arguments: MembersArguments) -> anyhow::Result<()> {
+    let query = [
+        given("group", arguments.group.as_ref()),
+        given("account", arguments.account.as_ref()),
+        given("state", arguments.state.as_ref()),
+    ];
+    let query: Vec<_> = query.into_iter().flatten().collect();
+    let members = arguments
+        .remote
+        .items(&["members"], &query, arguments.most)
+        .await?;
+    if arguments.json {
+        return print_json(&Value::Array(members));
+    }
+    let fields = [
+        "group",
+        "account",
+        "state",
+        "marks",
+        "confirmed_at",
+        "due_at",
+        "last_error",
+    ];
+    table::print(&members, &fields);
+    Ok(())
+}
+
+/// The state of the service.
+pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result<()> {
+    let status = arguments.remote.get(&["status"], &[]).await?;
+    if arguments.json {
+        return print_json(&status);
+    }
+    let (queue, chat) = (&status["queue"], &status["chat"]);
+    print_pairs(&[
+        ("version", &status["version"]),
+        ("database", &status["database"]),
+        ("members due", &queue["due"]),
+        ("members due later", &queue["later"]),
+        ("oldest overdue, s", &queue["oldest_seconds"]),
+        ("members given up", &queue["failed"]),
+        ("calls in flight", &queue["rooms_in_flight"]),
+        ("calls paused", &chat["paused"]),
+        ("paused since", &chat["since"]),
+        ("reason", &chat["reason"]),
+        ("advice", &chat["advice"]),
+        ("filter bypassed", &status["filter"]["bypassing"]),
+    ]);
+    for (title, list, fields) in [
+        (
+            "Budgets:",
+            "budgets",
+            ["api", "per_second", "share"].as_slice(),
+        ),
+        (
+            "Why members were given up:",
+            "failures",
+            ["members", "reason"].as_slice(),
+        ),
+    ] {
+        let items = status[list].as_array().cloned().unwrap_or_default();
+        if !items.is_empty() {
+            println!("\n{title}");
+            table::print(&items, fields);
+        }
+    }
+    Ok(())
+}
+
+/// Has a room compared with Chat now.
+pub(in crate::cli) async fn resync(arguments: ResyncArguments) -> anyhow::Result<()> {
+    let request = arguments
+        .remote
+        .request(Method::POST, &["rooms", "resync"], &[])?;
+    let body = json!({"group": arguments.group});
+    arguments.remote.send(request.json(&body)).await?;
+    println!("asked for");
+    Ok(())
+}
+
+fn print_pairs(pairs: &[(&str, &Value)]) {
+    for (name, value) in pairs {
+        println!("{name:18}  {}", table::plain(value));
+    }
+}

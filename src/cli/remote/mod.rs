@@ -1,0 +1,197 @@
+//! The commands that talk to a service that runs: its management API from the command line, made for
+//! people (tables, progress on a terminal) and for pipes (`--json`, NDJSON).
+
+mod look;
+mod rules;
+mod table;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use reqwest::{Method, RequestBuilder, Response};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use url::Url;
+
+pub(super) use look::{ExplainArguments, MembersArguments, ResyncArguments, StatusArguments};
+pub(super) use look::{explain, members, resync, status};
+pub(super) use rules::{RulesCommand, run as rules};
+
+/// Longest wait for a connection. Answers may take longer: an import is worked on for a while.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Items of a page that is asked for.
+const PAGE: &str = "500";
+
+/// Where the service is, and who asks.
+#[derive(Debug, Args)]
+pub(super) struct Remote {
+    /// The management API of the service.
+    #[arg(
+        long,
+        env = "STICKYMARK_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8081"
+    )]
+    url: Url,
+    /// The secret of an entry of admin.tokens. The environment is the safer place: other users of
+    /// this machine can read arguments.
+    #[arg(long, env = "STICKYMARK_TOKEN", hide_env_values = true, value_parser = secret)]
+    token: Option<SecretString>,
+}
+
+fn secret(text: &str) -> Result<SecretString, Infallible> {
+    Ok(SecretString::from(text))
+}
+
+impl Remote {
+    /// A request below `/v1`. The segments are escaped.
+    fn request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> anyhow::Result<RequestBuilder> {
+        let mut url = self.url.clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => {
+                segments.pop_if_empty().push("v1").extend(path);
+            }
+            Err(()) => anyhow::bail!("--url must be like http://127.0.0.1:8081"),
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build()
+            .context("the HTTP client cannot be made")?;
+        let request = client.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        })
+    }
+
+    /// A GET, read as JSON.
+    async fn get(&self, path: &[&str], query: &[(&str, String)]) -> anyhow::Result<Value> {
+        let request = self.request(Method::GET, path, query)?;
+        json(self.send(request).await?).await
+    }
+
+    /// Sends a request; an answer that is no success becomes an error that says what it says.
+    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let response = request.send().await.with_context(|| {
+            format!(
+                "{} does not answer; is this the admin listener (--url)?",
+                self.url
+            )
+        })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let text = response.text().await.unwrap_or_default();
+        Err(anyhow::anyhow!(problem(&text).unwrap_or_else(|| {
+            format!(
+                "{} answered {status}; is this the admin listener?",
+                self.url
+            )
+        })))
+    }
+
+    /// All items of a list, page by page, at most `most`.
+    async fn items(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        most: usize,
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut query = query.to_vec();
+        query.push(("limit", PAGE.to_owned()));
+        loop {
+            let mut page = self.get(path, &query).await?;
+            if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
+                items.extend(found);
+            }
+            match page["next"].as_str() {
+                Some(next) if items.len() < most => {
+                    query.retain(|(name, _)| *name != "after");
+                    query.push(("after", next.to_owned()));
+                }
+                _ => break,
+            }
+        }
+        items.truncate(most);
+        Ok(items)
+    }
+}
+
+async fn json(response: Response) -> anyhow::Result<Value> {
+    let answer = response.json().await;
+    answer.context("the answer is not that of this service; is --url the admin listener?")
+}
+
+/// Problem details as lines; `None` if it is something else.
+fn problem(text: &str) -> Option<String> {
+    let problem: Value = serde_json::from_str(text).ok()?;
+    let detail = problem["detail"].as_str()?;
+    let mut lines = vec![format!("{}: {detail}", problem["title"].as_str()?)];
+    let errors = problem["errors"]
+        .as_array()
+        .filter(|_| !problem["bad_lines"].is_null());
+    for error in errors.into_iter().flatten() {
+        let text = |name: &str| error[name].as_str().unwrap_or_default();
+        let (line, pointer) = (error["line"].as_u64().unwrap_or_default(), text("pointer"));
+        lines.push(format!("line {line}: {pointer} {}", text("detail")));
+    }
+    Some(lines.join("\n"))
+}
+
+/// Prints JSON for a pipe.
+fn print_json(value: &Value) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// A parameter, if it is given.
+fn given(name: &'static str, value: Option<&String>) -> Option<(&'static str, String)> {
+    value.map(|value| (name, value.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_names_its_lines_and_other_text_is_none() {
+        let text = r#"{"title":"Wrong","detail":"no","bad_lines":1,
+                       "errors":[{"line":3,"pointer":"/id","detail":"must be given"}]}"#;
+        assert_eq!(
+            problem(text).unwrap(),
+            "Wrong: no\nline 3: /id must be given"
+        );
+        assert_eq!(problem("<html>"), None);
+        assert_eq!(problem("{}"), None);
+    }
+
+    #[test]
+    fn ids_cannot_leave_their_place_in_the_path() {
+        let url = "http://host/behind/".parse().unwrap();
+        let remote = Remote { url, token: None };
+        let request = remote
+            .request(
+                Method::GET,
+                &["rules", "a/../b?c"],
+                &[("label", "x&y".to_owned())],
+            )
+            .unwrap();
+        let request = request.build().unwrap();
+        assert_eq!(
+            request.url().as_str(),
+            "http://host/behind/v1/rules/a%2F..%2Fb%3Fc?label=x%26y"
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! Why a member has the marks he has: the rules that name him, and those that nearly do.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use super::matching::matching_rules;
+use super::row::RuleRow;
+use super::table;
+use crate::domain::{Account, GroupId, Mark, MarkSet, Rule, RuleId};
+
+/// Most rules of each kind.
+pub const MOST_LISTED: usize = 20;
+const LIMIT: i64 = 20;
+/// Rules looked through for those that nearly name a member.
+const LOOKED_THROUGH: i64 = 5000;
+
+/// What the rules say of one member at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesFor {
+    /// The moment, by the clock of the database.
+    pub at: DateTime<Utc>,
+    /// The marks that all rules in force together demand for him.
+    pub desired: MarkSet,
+    /// Rules in force that name him, at most [`MOST_LISTED`], and how many there are.
+    pub matched: (Vec<Rule>, usize),
+    /// Rules that nearly demand something for him, at most [`MOST_LISTED`] of each kind.
+    pub near: Vec<(Rule, Miss)>,
+    /// All marks that rules in force demand in his room, of whomever.
+    pub in_room: MarkSet,
+}
+
+/// Why a rule demands nothing for a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Miss {
+    /// It names him, but is disabled.
+    Disabled,
+    /// It names him, but begins later.
+    NotStarted,
+    /// It names him, but has ended.
+    Ended,
+    /// It names his account outright, but another room.
+    OtherRoom,
+    /// It names his room outright, but another account.
+    OtherAccount,
+}
+
+/// Reads what the rules say of a member, from one state of the database.
+///
+/// # Errors
+/// Those of the database.
+pub async fn rules_for(
+    pool: &PgPool,
+    group: &GroupId,
+    account: &Account,
+) -> Result<RulesFor, sqlx::Error> {
+    let mut transaction = pool
+        .begin_with("begin isolation level repeatable read read only")
+        .await?;
+    let at = sqlx::query_scalar!(r#"select now() as "at!""#)
+        .fetch_one(&mut *transaction)
+        .await?;
+    let mut named = matching_rules(&mut *transaction, group, std::slice::from_ref(account)).await?;
+    named.sort_unstable_by(|one, other| one.rule.cmp(&other.rule));
+    let mut desired = MarkSet::new();
+    let (mut matched, mut idle) = (Vec::new(), Vec::new());
+    for rule in named {
+        let ended = rule.window.ends_at.is_some_and(|end| end <= at);
+        match (rule.enabled, rule.window.contains(at), ended) {
+            (true, true, _) => {
+                desired.extend(rule.marks.iter());
+                matched.push(rule.rule);
+            }
+            (false, ..) => idle.push((rule.rule, Miss::Disabled)),
+            (true, false, true) => idle.push((rule.rule, Miss::Ended)),
+            (true, false, false) => idle.push((rule.rule, Miss::NotStarted)),
+        }
+    }
+    let count = matched.len();
+    matched.truncate(MOST_LISTED);
+    let idle = first_of_each(idle);
+    let matched = fetch(&mut transaction, matched.into_iter().map(|id| (id, ()))).await?;
+    let mut near = fetch(&mut transaction, idle).await?;
+    let elsewhere = other_rooms(&mut transaction, group, account).await?;
+    near.extend(elsewhere.into_iter().map(|rule| (rule, Miss::OtherRoom)));
+    let others = other_accounts(&mut transaction, group, account).await?;
+    near.extend(others.into_iter().map(|rule| (rule, Miss::OtherAccount)));
+    Ok(RulesFor {
+        at,
+        desired,
+        matched: (matched.into_iter().map(|(rule, ())| rule).collect(), count),
+        near,
+        in_room: marks_in_room(&mut transaction, group).await?,
+    })
+}
+
+fn first_of_each(rules: Vec<(RuleId, Miss)>) -> Vec<(RuleId, Miss)> {
+    let kinds = [Miss::NotStarted, Miss::Ended, Miss::Disabled];
+    let of = |kind: Miss| {
+        let rules = rules.iter().filter(move |(_, miss)| *miss == kind);
+        rules.take(MOST_LISTED).cloned()
+    };
+    kinds.into_iter().flat_map(of).collect()
+}
+
+/// The rules of these ids, in their order.
+async fn fetch<T>(
+    transaction: &mut PgConnection,
+    ids: impl IntoIterator<Item = (RuleId, T)>,
+) -> Result<Vec<(Rule, T)>, sqlx::Error> {
+    let ids: Vec<(RuleId, T)> = ids.into_iter().collect();
+    let wanted: Vec<&RuleId> = ids.iter().map(|(id, _)| id).collect();
+    let mut rules = table::fetch_all(transaction, &wanted).await?;
+    let rules = ids
+        .into_iter()
+        .filter_map(|(id, with)| Some((rules.remove(&id)?, with)));
+    Ok(rules.collect())
+}
+
+/// Rules that name the account outright, but other rooms; those of a room spelt alike first.
+async fn other_rooms(
+    transaction: &mut PgConnection,
+    group: &GroupId,
+    account: &Account,
+) -> Result<Vec<Rule>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        RuleRow,
+        r#"
+        select * from (
+            select * from rules
+            where account_text = $2 and account_prefix_len < 0
+              and group_text <> case when group_prefix_len < 0 then $1
+                                     else left($1, group_prefix_len) end
+            limit $3
+        ) r
+        order by lower(group_text) = lower($1) desc, id limit $4
+        "#,
+        group.as_str(),
+        account.as_str(),
+        LOOKED_THROUGH,
+        LIMIT,
+    )
+    .fetch_all(transaction)
+    .await?;
+    rows.into_iter().map(Rule::try_from).collect()
+}
+
+/// Rules that name the room outright, but other accounts; an account spelt alike first.
+async fn other_accounts(
+    transaction: &mut PgConnection,
+    group: &GroupId,
+    account: &Account,
+) -> Result<Vec<Rule>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        RuleRow,
+        r#"
+        select * from (
+            select * from rules
+            where group_text = $1 and group_prefix_len < 0
+              and account_text <> case when account_prefix_len < 0 then $2
+                                       else left($2, account_prefix_len) end
+            limit $3
+        ) r
+        order by lower(account_text) = lower($2) desc, left(account_text, 3) = left($2, 3) desc, id
+        limit $4
+        "#,
+        group.as_str(),
+        account.as_str(),
+        LOOKED_THROUGH,
+        LIMIT,
+    )
+    .fetch_all(transaction)
+    .await?;
+    rows.into_iter().map(Rule::try_from).collect()
+}
+
+/// The marks that rules in force demand in a room.
+async fn marks_in_room(
+    transaction: &mut PgConnection,
+    group: &GroupId,
+) -> Result<MarkSet, sqlx::Error> {
+    let numbers = sqlx::query_scalar!(
+        r#"
+        select distinct mark as "mark!"
+        from (select distinct group_prefix_len as length from rule_shapes) l
+        join room_demands d
+            on d.group_prefix_len = l.length
+           and d.group_text = case when l.length < 0 then $1 else left($1, l.length) end
+        cross join unnest(d.marks) as mark
+        where d.starts_at <= now() and d.ends_at > now()
+        "#,
+        group.as_str(),
+    )
+    .fetch_all(transaction)
+    .await?;
+    Ok(numbers
+        .into_iter()
+        .filter_map(|number| Mark::parse(number).ok())
+        .collect())
+}

@@ -1,0 +1,227 @@
+//! NDJSON as it arrives: one rule a line. Never holds more of the text than one line.
+
+use std::collections::btree_map::Entry;
+
+use super::Brought;
+use crate::rules::wire::{JsonObject, read_rule};
+
+/// Longest line in bytes, four times what a rule can need.
+pub const MAX_LINE: usize = 64 * 1024;
+/// Most rules of one import.
+pub const MAX_RULES: usize = 250_000;
+/// Errors beyond this number are counted, not listed.
+const MAX_LISTED: usize = 100;
+
+/// Something wrong in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadLine {
+    /// The line, from 1.
+    pub line: u64,
+    /// RFC 6901 pointer into it; empty for the line as a whole.
+    pub pointer: String,
+    /// What is wrong, and what would be right.
+    pub detail: String,
+}
+
+/// What is wrong in an import.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BadLines {
+    /// The first hundred errors.
+    pub listed: Vec<BadLine>,
+    /// All lines that are wrong.
+    pub total: u64,
+}
+
+impl BadLines {
+    /// Counts a wrong line.
+    pub(super) fn add(&mut self, line: u64, errors: impl IntoIterator<Item = (String, String)>) {
+        self.total += 1;
+        let room = MAX_LISTED - self.listed.len();
+        let errors = errors.into_iter().take(room);
+        self.listed.extend(errors.map(|(pointer, detail)| BadLine {
+            line,
+            pointer,
+            detail,
+        }));
+    }
+}
+
+/// Reads lines piece by piece.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    label: Option<&'a str>,
+    /// The beginning of the present line.
+    open: Vec<u8>,
+    /// Whether the present line is too long to be kept.
+    too_long: bool,
+    line: u64,
+    brought: Brought,
+    bad: BadLines,
+}
+
+impl<'a> Lines<'a> {
+    /// Reads rules, all of this label if one is given: those that name none get it.
+    pub fn new(label: Option<&'a str>) -> Self {
+        Self {
+            label,
+            open: Vec::new(),
+            too_long: false,
+            line: 0,
+            brought: Brought::new(),
+            bad: BadLines::default(),
+        }
+    }
+
+    /// Takes the next piece of the text.
+    pub fn push(&mut self, piece: &[u8]) {
+        let mut parts = piece.split(|byte| *byte == b'\n').peekable();
+        while let Some(part) = parts.next() {
+            if self.open.len() + part.len() > MAX_LINE {
+                self.too_long = true;
+                self.open.clear();
+            } else if !self.too_long {
+                self.open.extend_from_slice(part);
+            }
+            if parts.peek().is_some() {
+                self.end_line();
+            }
+        }
+    }
+
+    /// Whether there are more rules than one import may have.
+    pub fn too_many(&self) -> bool {
+        self.brought.len() > MAX_RULES
+    }
+
+    /// The rules, if every line was right.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn finish(mut self) -> Result<Brought, BadLines> {
+        self.end_line();
+        match self.bad.total {
+            0 => Ok(self.brought),
+            _ => Err(self.bad),
+        }
+    }
+
+    fn end_line(&mut self) {
+        self.line += 1;
+        let text = std::mem::take(&mut self.open);
+        if std::mem::take(&mut self.too_long) {
+            let detail = format!("is longer than {MAX_LINE} bytes");
+            self.bad.add(self.line, [(String::new(), detail)]);
+        } else if let Err(errors) = self.read(&text) {
+            self.bad.add(self.line, errors);
+        }
+        // Keep the buffer for the next line.
+        self.open = text;
+        self.open.clear();
+    }
+
+    fn read(&mut self, text: &[u8]) -> Result<(), Vec<(String, String)>> {
+        let text = text
+            .strip_prefix(b"\xef\xbb\xbf")
+            .unwrap_or(text)
+            .trim_ascii();
+        if text.is_empty() {
+            return Ok(());
+        }
+        let whole = |detail: String| vec![(String::new(), detail)];
+        let object: JsonObject = serde_json::from_slice(text)
+            .map_err(|error| whole(format!("is no JSON object of a rule: {error}")))?;
+        let input = read_rule(&object).map_err(|fields| {
+            let errors = fields
+                .into_iter()
+                .map(|field| (field.pointer, field.detail));
+            errors.collect::<Vec<_>>()
+        })?;
+        let one = |pointer: &str, detail: String| vec![(pointer.to_owned(), detail)];
+        let id = input.id.ok_or_else(|| {
+            one(
+                "/id",
+                "must be given, so that a second import makes no second rule".to_owned(),
+            )
+        })?;
+        let mut draft = input.draft;
+        match self.label {
+            Some(label) if draft.label.is_empty() => label.clone_into(&mut draft.label),
+            Some(label) if draft.label != label => {
+                return Err(one(
+                    "/label",
+                    format!("must be {label:?}, as the import says, or absent"),
+                ));
+            }
+            _ => {}
+        }
+        match self.brought.entry(id) {
+            Entry::Occupied(other) => {
+                let first = other.get().0;
+                Err(one("/id", format!("stands in line {first} already")))
+            }
+            Entry::Vacant(place) => {
+                place.insert((self.line, draft));
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(pieces: &[&[u8]]) -> Result<Brought, BadLines> {
+        let mut lines = Lines::new(None);
+        for piece in pieces {
+            lines.push(piece);
+        }
+        lines.finish()
+    }
+
+    const RULE: &str = r#"{"id":"a","group":"g","account":"b","marks":[1000]}"#;
+
+    #[test]
+    fn lines_are_counted_whatever_ends_them() {
+        let text = format!("\u{feff}{RULE}\r\n\n  \n{{}}\n{RULE}");
+        let bad = read(&[text.as_bytes()]).unwrap_err();
+        let places: Vec<_> = bad
+            .listed
+            .iter()
+            .map(|bad| (bad.line, &*bad.pointer))
+            .collect();
+        assert_eq!(
+            places,
+            [(4, "/group"), (4, "/account"), (4, "/marks"), (5, "/id")]
+        );
+        assert_eq!(bad.total, 2);
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_kept() {
+        let mut lines = Lines::new(None);
+        for _ in 0..100 {
+            lines.push(&[b'x'; 10_000]);
+        }
+        assert!(lines.open.capacity() <= 2 * MAX_LINE);
+        lines.push(format!("\n{RULE}\n").as_bytes());
+        let bad = lines.finish().unwrap_err();
+        assert_eq!((bad.total, bad.listed[0].line), (1, 1));
+    }
+
+    #[test]
+    fn many_errors_are_counted_but_not_listed() {
+        let bad = read(&["{}\n".repeat(5000).as_bytes()]).unwrap_err();
+        assert_eq!((bad.total, bad.listed.len()), (5000, MAX_LISTED));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_may_end_anywhere(cut in 0usize..150) {
+            let text = format!("{RULE}\n{}\n", RULE.replace("\"a\"", "\"c\""));
+            let (one, two) = text.as_bytes().split_at(cut.min(text.len()));
+            prop_assert_eq!(read(&[one, two]).unwrap().len(), 2);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 # make and a C compiler; PostgreSQL's programs are installed if they are missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check sqlx tools
+.PHONY: help demo test check sqlx openapi tools
 
 help: ## says what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 14
@@ -18,6 +18,9 @@ check: tools ## runs what must hold before a change is taken: tests, format, lin
 
 sqlx: tools ## renews .sqlx after a query or a migration changed
 	.ci/sqlx write
+
+openapi: ## renews deploy/openapi.json after the management API changed
+	.ci/checks/openapi write
 
 tools:
 	@command -v cargo >/dev/null || { echo "cargo is missing; install Rust from https://rustup.rs" >&2; exit 1; }

@@ -2,7 +2,7 @@
 # make and a C compiler; PostgreSQL's programs are installed if they are missing.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench sqlx tools
+.PHONY: help demo test check bench sqlx openapi tools
 
 help: ## says what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 14
@@ -21,6 +21,9 @@ bench: tools ## measures storms, memory and more, and writes benches/RESULTS.md;
 
 sqlx: tools ## renews .sqlx after a query or a migration changed
 	.ci/sqlx write
+
+openapi: ## renews deploy/openapi.json after the management API changed
+	.ci/checks/openapi write
 
 tools:
 	@command -v cargo >/dev/null || { echo "cargo is missing; install Rust from https://rustup.rs" >&2; exit 1; }

@@ -110,8 +110,12 @@ async fn no_request_passes_without_a_token_and_viewers_only_read() {
             .keys()
             .filter(|key| *key != "parameters")
         {
+            let path = format!(
+                "{}{}",
+                path.replace("{id}", "r"),
+                required_query(&item[method])
+            );
             let method: Method = method.to_uppercase().parse().unwrap();
-            let path = path.replace("{id}", "r");
             for secret in [None, Some("wrong"), Some(""), Some("editor-secret2")] {
                 let mut request = api.bare(method.clone(), &path).json(&json!({}));
                 if let Some(secret) = secret {
@@ -135,9 +139,19 @@ async fn no_request_passes_without_a_token_and_viewers_only_read() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 7);
+    assert_eq!(tried, 15);
     assert_eq!(send(api.bare(Method::GET, "/v1/nothing")).await.status, 401);
     assert_eq!(api.get("/v1/rules/r").await.body["version"], 1);
+}
+
+/// The parameters without which an operation is refused.
+fn required_query(operation: &Value) -> String {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let required = parameters.filter(|one| one["in"] == "query" && one["required"] == json!(true));
+    let pairs: Vec<_> = required
+        .map(|one| format!("{}=x", one["name"].as_str().unwrap()))
+        .collect();
+    format!("?{}", pairs.join("&"))
 }
 
 #[tokio::test]
@@ -224,16 +238,24 @@ async fn the_document_describes_every_route_and_problem() {
         [
             "/livez",
             "/readyz",
+            "/v1/explain",
+            "/v1/members",
+            "/v1/members/retry",
+            "/v1/rooms",
+            "/v1/rooms/resync",
             "/v1/rules",
+            "/v1/rules/export",
+            "/v1/rules/import",
             "/v1/rules/{id}",
-            "/v1/rules/{id}/history"
+            "/v1/rules/{id}/history",
+            "/v1/status",
         ]
     );
     let types = document["components"]["schemas"]["ProblemType"]["enum"]
         .as_array()
         .unwrap();
     assert!(types.contains(&json!("urn:stickymark:problem:mark-limit-exceeded")));
-    assert_eq!(types.len(), 15);
+    assert_eq!(types.len(), 16);
     assert_every_reference_resolves(&document, &document);
 }
 

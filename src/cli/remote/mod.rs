@@ -145,7 +145,8 @@ fn problem(text: &str) -> Option<String> {
     for error in errors.into_iter().flatten() {
         let text = |name: &str| error[name].as_str().unwrap_or_default();
         let (line, pointer) = (error["line"].as_u64().unwrap_or_default(), text("pointer"));
-        lines.push(format!("line {line}: {pointer} {}", text("detail")));
+        let place = format!("line {line}: {pointer}");
+        lines.push(format!("{} {}", place.trim_end(), text("detail")));
     }
     Some(lines.join("\n"))
 }

@@ -28,6 +28,7 @@ const NDJSON: &str = "application/x-ndjson";
 #[allow(dead_code, reason = "describes parameters")]
 pub(super) struct ImportQuery {
     /// `merge` (if absent) leaves rules alone that are not in the body; `replace` removes them.
+    #[param(inline)]
     mode: Option<ImportMode>,
     /// Only rules of this label are touched. Lines without a label get it; other labels are errors.
     label: Option<String>,

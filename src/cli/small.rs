@@ -1,5 +1,6 @@
 //! The commands that need no service: `migrate`, `user-sig`, `openapi`.
 
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -64,6 +65,9 @@ pub(super) fn openapi() -> anyhow::Result<()> {
     let document = admin::openapi()
         .to_pretty_json()
         .context("the document cannot be printed")?;
-    println!("{document}");
-    Ok(())
+    match writeln!(std::io::stdout(), "{document}") {
+        // Whoever reads only the beginning has what he wanted.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::support::balancer::Promise;
-use crate::support::process::{pause, signal, until};
+use crate::support::process::{pause, signal, signal_all, until};
 use crate::support::server::Server;
 use crate::support::show::Show;
 
@@ -74,17 +74,13 @@ async fn a_frozen_database_holds_up_callbacks_and_loses_none() {
     for round in 0..FREEZES {
         load.more(60).await;
         let processes = server.processes();
-        for process in &processes {
-            signal(*process, "STOP");
-        }
+        signal_all(&processes, "STOP");
         if round == 0 {
             told_while_away(&show).await;
         } else {
             tokio::time::sleep(Duration::from_secs(4)).await;
         }
-        for process in &processes {
-            signal(*process, "CONT");
-        }
+        signal_all(&processes, "CONT");
     }
     load.more(60).await;
     load.stop().await;

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use stickymark::simulator::{Effect, Fault, LostAnswer};
 
 use crate::support::balancer::Promise;
-use crate::support::process::{pause, signal, until};
+use crate::support::process::{pause, signal, signal_all, until};
 use crate::support::server::Server;
 use crate::support::show::{Load, Show};
 
@@ -108,13 +108,9 @@ impl Soak {
             "connections lost in silence" => self.show.database_wire.lose_connections(),
             "Postgres frozen" => {
                 let processes = self.server.processes();
-                processes
-                    .iter()
-                    .for_each(|process| signal(*process, "STOP"));
+                signal_all(&processes, "STOP");
                 self.some_seconds().await;
-                processes
-                    .iter()
-                    .for_each(|process| signal(*process, "CONT"));
+                signal_all(&processes, "CONT");
             }
             "Postgres killed" => {
                 signal(self.server.processes()[0], "KILL");

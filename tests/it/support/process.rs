@@ -183,6 +183,15 @@ pub fn signal(process: u32, name: &str) {
     assert!(status.success(), "{order}");
 }
 
+/// Sends a signal to many processes, some of which may have ended meanwhile.
+pub fn signal_all(processes: &[u32], name: &str) {
+    for process in processes {
+        let order = format!("kill -{name} {process} 2>/dev/null || true");
+        let status = Command::new("/bin/sh").args(["-c", &order]).status();
+        assert!(status.unwrap().success(), "{order}");
+    }
+}
+
 /// A moment between two looks.
 pub async fn pause() {
     tokio::time::sleep(Duration::from_millis(20)).await;

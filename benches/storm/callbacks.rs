@@ -1,6 +1,5 @@
 //! (a) to (d): callbacks a second, all variants in turn, round after round.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use stickymark::simulator::{Effect, Fault};
@@ -9,10 +8,10 @@ use crate::Plan;
 use crate::live::{self, BUDGET, Live};
 use crate::load::{self, Load};
 use crate::population::{self, Member};
-use crate::process::{self, Server, processor_time};
+use crate::process::{self, Server, Target};
 use crate::report::{Goal, Report, Values};
 use crate::requests::{Order, Requests};
-use crate::server::{self, Database};
+use crate::server;
 
 /// Distinct members of each variant.
 const MEMBERS: usize = 20_000;
@@ -39,13 +38,6 @@ struct Variant {
     database_time: Values,
     /// By round, for ratios.
     rounds: Vec<f64>,
-}
-
-/// Who takes the callbacks.
-struct Target {
-    address: SocketAddr,
-    pid: u32,
-    database: Option<Database>,
 }
 
 /// Everything that runs at once.
@@ -212,39 +204,22 @@ impl Field {
     }
 }
 
-impl Target {
-    fn new(server: &Server, database: Option<&Database>) -> Self {
-        Self {
-            address: server.address,
-            pid: server.pid(),
-            database: database.cloned(),
-        }
-    }
-
-    /// Processor time used so far by the server and by those who serve its database.
-    async fn used(&self) -> anyhow::Result<(Option<Duration>, Option<Duration>)> {
-        let backends = match &self.database {
-            Some(database) => database.backends().await?,
-            None => Vec::new(),
-        };
-        let times = backends.into_iter().map(processor_time);
-        Ok((processor_time(self.pid), times.sum()))
-    }
-}
-
 impl Variant {
     async fn measure(&mut self, plan: &Plan) -> anyhow::Result<Load> {
         let requests = Requests::arrivals(&self.members, Order::Apart);
         let warm = Duration::from_millis(500);
         let before = self.to.used().await?;
-        let load = load::closed(self.to.address, requests, warm, plan.window).await?;
-        let after = self.to.used().await?;
-        let each = |before: Option<Duration>, after: Option<Duration>| {
-            let used = after?.saturating_sub(before?);
-            Some(used.as_secs_f64() * 1e6 / load.answers as f64)
-        };
-        self.own_time.extend(each(before.0, after.0));
-        self.database_time.extend(each(before.1, after.1));
+        let load = load::closed(
+            self.to.address,
+            plan.connections,
+            requests,
+            warm,
+            plan.window,
+        )
+        .await?;
+        let each = self.to.since(before, load.answers).await?;
+        self.own_time.extend(each.0);
+        self.database_time.extend(each.1);
         self.per_second.push(load.per_second);
         self.medians.push(load.quantile(0.5).as_secs_f64() * 1e3);
         self.tails.push(load.quantile(0.99).as_secs_f64() * 1e3);

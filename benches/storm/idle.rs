@@ -61,12 +61,26 @@ async fn press(
     plan: &Plan,
 ) -> anyhow::Result<()> {
     let unnamed = Requests::arrivals(&population::viewers(20_000), Order::Apart);
-    load::closed(service.address, unnamed, Duration::ZERO, plan.window).await?;
+    load::closed(
+        service.address,
+        plan.connections,
+        unnamed,
+        Duration::ZERO,
+        plan.window,
+    )
+    .await?;
     if rules > 0 {
         let members = population::named(20_000, rules);
         live.seat(&members).await?;
         let named = Requests::arrivals(&members, Order::Apart);
-        load::closed(service.address, named, Duration::ZERO, plan.window * 2).await?;
+        load::closed(
+            service.address,
+            plan.connections,
+            named,
+            Duration::ZERO,
+            plan.window * 2,
+        )
+        .await?;
     }
     Ok(())
 }

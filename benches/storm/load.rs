@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::requests::Requests;
 
-/// Connections in all.
+/// Connections, unless the command line says otherwise.
 pub const CONNECTIONS: usize = 64;
 const OK: &[u8] = br#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#;
 
@@ -87,6 +87,7 @@ impl Connection {
 /// Sends as fast as answers come, going round the requests, and measures after `warm`.
 pub async fn closed(
     address: SocketAddr,
+    connections: usize,
     requests: Requests,
     warm: Duration,
     measured: Duration,
@@ -96,7 +97,7 @@ pub async fn closed(
     let from = Instant::now() + warm;
     let until = from + measured;
     let mut tasks = JoinSet::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..connections {
         let (requests, next) = (requests.clone(), next.clone());
         tasks.spawn(async move {
             let mut connection = Connection::open(address).await?;

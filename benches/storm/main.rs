@@ -36,6 +36,7 @@ cargo bench -- PART…             parts, printed only (explain writes its page)
   i         from a join to the mark
   explain   plans of the four hot statements
   --rounds N   rounds of each part (5)     --seconds S   measured time of a variant in a round (2)
+  --connections N   connections of (a) to (d) and (h) (64)
 STICKYMARK_BENCH_DATABASE_URL names a PostgreSQL to use instead of a private one.";
 const PARTS: [&str; 11] = [
     "a", "b", "c", "d", "open", "e", "f", "g", "h", "i", "explain",
@@ -45,6 +46,7 @@ const PARTS: [&str; 11] = [
 pub struct Plan {
     parts: Vec<String>,
     rounds: usize,
+    connections: usize,
     window: Duration,
 }
 
@@ -60,12 +62,18 @@ impl Plan {
 
     fn parse(arguments: &[String]) -> anyhow::Result<Self> {
         let (mut parts, mut rounds, mut seconds) = (Vec::new(), 5, 2.0);
+        let mut connections = load::CONNECTIONS;
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 // What cargo adds.
                 "--bench" => {}
                 "--rounds" => rounds = arguments.next().map_or(Ok(rounds), |text| text.parse())?,
+                "--connections" => {
+                    connections = arguments
+                        .next()
+                        .map_or(Ok(connections), |text| text.parse())?;
+                }
                 "--seconds" => {
                     seconds = arguments.next().map_or(Ok(seconds), |text| text.parse())?;
                 }
@@ -74,12 +82,13 @@ impl Plan {
             }
         }
         let window = Duration::try_from_secs_f64(seconds)?;
-        if rounds == 0 || window.is_zero() {
-            bail!("--rounds and --seconds must be above 0");
+        if rounds == 0 || connections == 0 || window.is_zero() {
+            bail!("--rounds, --connections and --seconds must be above 0");
         }
         Ok(Self {
             parts,
             rounds,
+            connections,
             window,
         })
     }

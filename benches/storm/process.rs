@@ -166,11 +166,6 @@ impl Server {
         })
     }
 
-    /// Its number in the system.
-    pub fn pid(&self) -> u32 {
-        self.child.id().unwrap_or_default()
-    }
-
     /// Ends it and waits for that.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.child.kill().await?;
@@ -178,8 +173,52 @@ impl Server {
     }
 }
 
+/// Somebody whose processor time is measured, with that of the sessions of his database.
+pub struct Target {
+    pub address: SocketAddr,
+    pid: u32,
+    database: Option<Database>,
+}
+
+/// Processor time of a server and of its database sessions.
+pub type Used = (Option<Duration>, Option<Duration>);
+
+impl Target {
+    pub fn new(server: &Server, database: Option<&Database>) -> Self {
+        Self {
+            address: server.address,
+            pid: server.child.id().unwrap_or_default(),
+            database: database.cloned(),
+        }
+    }
+
+    /// Used so far.
+    pub async fn used(&self) -> anyhow::Result<Used> {
+        let backends = match &self.database {
+            Some(database) => database.backends().await?,
+            None => Vec::new(),
+        };
+        let times = backends.into_iter().map(processor_time);
+        Ok((processor_time(self.pid), times.sum()))
+    }
+
+    /// Microseconds used since for each of `count` things.
+    pub async fn since(
+        &self,
+        before: Used,
+        count: usize,
+    ) -> anyhow::Result<(Option<f64>, Option<f64>)> {
+        let after = self.used().await?;
+        let each = |before: Option<Duration>, after: Option<Duration>| {
+            let used = after?.saturating_sub(before?);
+            Some(used.as_secs_f64() * 1e6 / count as f64)
+        };
+        Ok((each(before.0, after.0), each(before.1, after.1)))
+    }
+}
+
 /// Processor time that a process has used; none where the system does not tell.
-pub fn processor_time(pid: u32) -> Option<Duration> {
+fn processor_time(pid: u32) -> Option<Duration> {
     /// Linux counts in hundredths of a second, whatever its clock does.
     const TICK: Duration = Duration::from_millis(10);
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -9,7 +9,7 @@ use crate::server::Server;
 const KNOW: &str = "\
 - Load generator, services, simulated Chat and PostgreSQL share the cores named above. Absolute \
 figures say little about other machines; ratios say more, for both sides bear the same load.
-- The generator sends rendered requests over 64 keep-alive connections from one thread, without \
+- The generator sends rendered requests over keep-alive connections from one thread, without \
 pipelining and without TLS, and checks that every answer is a 200 with the OK body. What it costs \
 is part of every figure, which brings ratios closer to 1.
 - What a commit costs here stands above. On a disk with a slower fsync, everything durable has \
@@ -23,10 +23,11 @@ second by the worst round.";
 pub async fn facts(plan: &Plan, server: &Server) -> anyhow::Result<Vec<String>> {
     let mut facts = vec![
         format!(
-            "`cargo bench`: {} rounds, {} s for each variant in a round; all variants of a table \
-             take turns within each round",
+            "`cargo bench`: {} rounds, {} s for each variant in a round, {} connections; all \
+             variants of a table take turns within each round",
             plan.rounds,
-            plan.window.as_secs_f64()
+            plan.window.as_secs_f64(),
+            plan.connections
         ),
         machine(),
         format!(

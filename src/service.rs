@@ -158,6 +158,7 @@ impl Service {
             wake,
             pause,
             lease: settings.reapply.lease,
+            settling,
         });
         let callback = listen("callback.listen", settings.callback.listen).await?;
         let admin = listen("admin.listen", settings.admin.listen).await?;

@@ -13,7 +13,7 @@ use anyhow::Context;
 use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MemberEvent};
-use stickymark::members::{self, Batch, Outcome, Settlement, Settling};
+use stickymark::members::{self, Batch, Named, Outcome, Settlement, Settling};
 use stickymark::rules::matching_rules;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
@@ -87,13 +87,13 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
         ROOMS * A_ROOM
     );
     for round in 0..RUNS {
-        members::record(&pool, &arrivals(round)?, SETTLING).await?;
+        members::record(&pool, &mut arrivals(round)?, SETTLING).await?;
     }
     show(&mut page, "record: 500 arrivals of one statement", &plans)?;
     let mut claims = Vec::new();
     for _ in 0..RUNS {
         claims.push(
-            members::claim(&pool, LEASE)
+            members::claim(&pool, LEASE, SETTLING)
                 .await?
                 .context("nobody is due")?,
         );
@@ -189,12 +189,15 @@ fn arrivals(round: usize) -> anyhow::Result<Batch> {
     let members = ROOMS * A_ROOM;
     for i in 0..A_ROOM {
         let member = population::exact_member(members / 2 + (round * A_ROOM + i) * 7);
-        batch.fold(MemberEvent {
-            group: GroupId::parse(&member.group)?,
-            account: Account::parse(&member.account)?,
-            source: EventSource::Join,
-            at: Some(EventTime::from_number(unix_ms())),
-        });
+        batch.add(
+            MemberEvent {
+                group: GroupId::parse(&member.group)?,
+                account: Account::parse(&member.account)?,
+                source: EventSource::Join,
+                at: Some(EventTime::from_number(unix_ms())),
+            },
+            Named::Perhaps,
+        );
     }
     Ok(batch)
 }

@@ -2,7 +2,8 @@
 //!
 //! A claim holds the room's lease, so that there is one call per room at a time over all replicas,
 //! and pushes its members' `due_at` to the end of the lease: should the claimer die, they come due
-//! again by themselves. No lock outlives the statement.
+//! again by themselves. No lock outlives the statement. A busy room is paced: it gathers members for
+//! a while, so that a storm costs few, full calls.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::record::interval;
+use super::record::{Settling, interval};
 use super::{Presence, mark_set};
 use crate::domain::{Account, GroupId, MarkSet};
 
@@ -54,8 +55,18 @@ pub struct ClaimedMember {
     pub attempts: i32,
 }
 
+/// Due and settling members that make a room busy.
+const BUSY: i64 = 8;
+
 /// Claims the room with the oldest due member that nobody holds; `None` if there is none.
-pub async fn claim(pool: &PgPool, lease: Duration) -> Result<Option<Claim>, sqlx::Error> {
+///
+/// In a busy room those whose events have not settled yet go along, and the next arrivals gather for
+/// `max_wait`, unless so many are due that the next call is full in any case.
+pub async fn claim(
+    pool: &PgPool,
+    lease: Duration,
+    settling: Settling,
+) -> Result<Option<Claim>, sqlx::Error> {
     let token = Uuid::new_v4();
     let rows = sqlx::query!(
         r#"
@@ -63,22 +74,39 @@ pub async fn claim(pool: &PgPool, lease: Duration) -> Result<Option<Claim>, sqlx
             select r.group_id
             from members m join rooms r on r.group_id = m.group_id
             where m.due_at <= now() and (r.leased_until is null or r.leased_until <= now())
+              and (r.paced_until is null or r.paced_until <= now())
             order by m.due_at
             limit 1
             for no key update of r skip locked
         ),
+        crowd as materialized (
+            select count(*) >= $4 as busy from (
+                select from members m
+                where m.group_id = (select group_id from room)
+                  and m.due_at <= now() + $5
+                limit $4
+            ) someone
+        ),
         due as materialized (
             select m.group_id, m.account, m.in_doubt, m.due_at
-            from members m join room on m.group_id = room.group_id
-            where m.due_at <= now()
+            from members m
+            where m.group_id = (select group_id from room)
+              and m.due_at <= now() + case when (select busy from crowd) then $5 else interval '0' end
             order by m.due_at
             limit $3
             for update of m skip locked
         ),
+        -- A claim that is lost in a crash of the database is made again: no flush is waited for.
+        taken as (
+            select count(*) as members, set_config('synchronous_commit', 'off', true) from due
+        ),
         -- Rows a callback holds at this moment are passed over; with none left there is no lease.
         leased as (
-            update rooms r set leased_until = now() + $1, lease = $2
-            from room where r.group_id = room.group_id and exists (select from due)
+            update rooms r set leased_until = now() + $1, lease = $2,
+                paced_until = case when (select busy from crowd) and taken.members < $3
+                              then now() + $6 end
+            from room, taken
+            where r.group_id = room.group_id and taken.members > 0
         )
         update members m set
             due_at = now() + $1, generation = m.generation + 1, in_doubt = true
@@ -91,6 +119,9 @@ pub async fn claim(pool: &PgPool, lease: Duration) -> Result<Option<Claim>, sqlx
         interval(lease),
         token,
         MEMBERS_A_CALL,
+        BUSY,
+        interval(settling.settle),
+        interval(settling.max_wait),
     )
     .fetch_all(pool)
     .await?;
@@ -124,18 +155,23 @@ pub async fn claim(pool: &PgPool, lease: Duration) -> Result<Option<Claim>, sqlx
     Ok(claimed)
 }
 
-/// How long until some member in a room that nobody holds is due; `None` if nobody is waiting.
+/// How long until some member in a room that nobody holds is due, or a room has gathered its members;
+/// `None` if nobody is waiting.
 pub async fn until_next_due(pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
     let seconds = sqlx::query_scalar!(
         r#"
-        select extract(epoch from m.due_at - now())::float8 as "seconds!"
-        from members m join rooms r on r.group_id = m.group_id
-        where m.due_at is not null and (r.leased_until is null or r.leased_until <= now())
-        order by m.due_at
-        limit 1
+        select extract(epoch from least(
+            (select m.due_at
+             from members m join rooms r on r.group_id = m.group_id
+             where m.due_at is not null and (r.leased_until is null or r.leased_until <= now())
+               and (r.paced_until is null or r.paced_until <= now())
+             order by m.due_at
+             limit 1),
+            (select paced_until from rooms where paced_until > now() order by paced_until limit 1)
+        ) - now())::float8 as seconds
         "#
     )
-    .fetch_optional(pool)
+    .fetch_one(pool)
     .await?;
     Ok(seconds
         .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))

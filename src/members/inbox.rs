@@ -15,7 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::WakeUp;
-use super::record::{Batch, Settling, record};
+use super::batch::{Batch, Named};
+use super::record::{Settling, record};
 use crate::database::in_time;
 use crate::domain::{EventTime, GroupId, MemberEvent};
 
@@ -45,8 +46,8 @@ pub enum NotTaken {
 /// What a caller hands in.
 #[derive(Debug)]
 pub enum News {
-    /// Members came or went.
-    Members(Vec<MemberEvent>),
+    /// Members came or went, and whether rules name them.
+    Members(Vec<MemberEvent>, Named),
     /// A room has ended.
     RoomDestroyed(GroupId, Option<EventTime>),
 }
@@ -55,7 +56,7 @@ impl News {
     /// How much memory it takes, in members.
     fn weight(&self) -> u32 {
         match self {
-            Self::Members(events) => u32::try_from(events.len()).unwrap_or(u32::MAX),
+            Self::Members(events, _) => u32::try_from(events.len()).unwrap_or(u32::MAX),
             Self::RoomDestroyed(..) => 1,
         }
     }
@@ -194,8 +195,8 @@ impl InboxWriter {
         let mut due = 0;
         let mut part_size = MEMBERS_A_STATEMENT;
         while !writing.batch.is_empty() {
-            let part = writing.batch.split_off_first(part_size);
-            match self.write_part(&part).await {
+            let mut part = writing.batch.split_off_first(part_size);
+            match self.write_part(&mut part).await {
                 Ok(members) => {
                     due += members;
                     part_size = (part_size * 2).clamp(1, MEMBERS_A_STATEMENT);
@@ -226,7 +227,7 @@ impl InboxWriter {
         Ok(())
     }
 
-    async fn write_part(&mut self, part: &Batch) -> Result<u64, sqlx::Error> {
+    async fn write_part(&mut self, part: &mut Batch) -> Result<u64, sqlx::Error> {
         let statement = record(&self.pool, part, self.settling);
         let mut statement = std::pin::pin!(in_time(LONGEST_STATEMENT, statement));
         loop {
@@ -262,13 +263,18 @@ impl Gathered {
         self.batch.is_empty() && self.callers.is_empty()
     }
 
-    fn has_room(&self) -> bool {
+    fn has_room(&mut self) -> bool {
+        if self.batch.len() >= MEMBERS_KEPT {
+            self.batch.tidy();
+        }
         self.batch.len() < MEMBERS_KEPT
     }
 
     fn take(&mut self, delivery: Delivery) {
         match delivery.news {
-            News::Members(events) => events.into_iter().for_each(|event| self.batch.fold(event)),
+            News::Members(events, named) => events
+                .into_iter()
+                .for_each(|event| self.batch.add(event, named)),
             News::RoomDestroyed(group, at) => self.batch.destroy(group, at),
         }
         self.callers.push(delivery.committed);

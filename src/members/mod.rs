@@ -7,6 +7,7 @@
 //! is still the one it claimed. All times are those of Postgres, so replicas need no common clock.
 
 pub mod api;
+mod batch;
 mod claim;
 mod inbox;
 mod list;
@@ -17,6 +18,7 @@ mod rule_changes;
 mod settle;
 mod wake;
 
+pub use batch::{Batch, Named};
 pub use claim::{Claim, ClaimedMember, MEMBERS_A_CALL, claim, until_next_due};
 pub use inbox::{Inbox, InboxWriter, News, NotTaken};
 pub use list::{
@@ -25,7 +27,7 @@ pub use list::{
 };
 pub use places::{MEMBERS_A_MARK, held_places};
 pub(crate) use record::interval;
-pub use record::{Batch, Settling, record, room_gone};
+pub use record::{Settling, record, room_gone};
 pub use retry::retry_failed;
 pub use rule_changes::{RuleChange, rules_changed};
 pub use settle::{Outcome, Settlement, settle};

@@ -2,22 +2,15 @@
 //!
 //! Arrivals and leaves are two statements, each of which commits by itself and locks its rows in
 //! the order of the primary key: writers in several replicas cannot block each other in a circle.
-//! A member stands in a batch at most once; see [`Batch::fold`].
+//! A member stands in a batch at most once; see [`Batch::tidy`].
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 
-use crate::domain::{Account, Change, EventTime, GroupId, MemberEvent};
-
-/// Events about distinct members, in the order of the table's key, and rooms that have ended.
-#[derive(Debug, Default)]
-pub struct Batch {
-    events: BTreeMap<(GroupId, Account), MemberEvent>,
-    destroyed: BTreeMap<GroupId, Option<EventTime>>,
-}
+use super::batch::{Batch, Columns};
+use crate::domain::{Change, EventTime, GroupId};
 
 /// How long events of one member may settle before the call.
 #[derive(Debug, Clone, Copy)]
@@ -28,104 +21,16 @@ pub struct Settling {
     pub max_wait: Duration,
 }
 
-impl Batch {
-    /// Adds an event; of two about one member the one that counts stays.
-    pub fn fold(&mut self, event: MemberEvent) {
-        use std::collections::btree_map::Entry;
-        match self
-            .events
-            .entry((event.group.clone(), event.account.clone()))
-        {
-            Entry::Vacant(free) => {
-                free.insert(event);
-            }
-            Entry::Occupied(mut held) => {
-                let counts = held.get().clone().settle_with(event);
-                held.insert(counts);
-            }
-        }
-    }
-
-    /// Adds the end of a room. What is known of its members up to then ends with it; arrivals in
-    /// a new room of the same id are written after it.
-    pub fn destroy(&mut self, group: GroupId, at: Option<EventTime>) {
-        self.destroyed.insert(group, at);
-    }
-
-    /// Number of members and rooms in it.
-    pub fn len(&self) -> usize {
-        self.events.len() + self.destroyed.len()
-    }
-
-    /// True if it says nothing.
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.destroyed.is_empty()
-    }
-
-    /// True if no part of it can be written without the rest.
-    pub fn is_indivisible(&self) -> bool {
-        self.events.is_empty() || (self.events.len() == 1 && self.destroyed.is_empty())
-    }
-
-    /// Half of its members; 0 while there are ended rooms to be written first.
-    pub fn half(&self) -> usize {
-        if self.destroyed.is_empty() {
-            self.events.len().div_ceil(2)
-        } else {
-            0
-        }
-    }
-
-    /// Takes the ended rooms and up to `count` members out, lowest keys first.
-    pub fn split_off_first(&mut self, count: usize) -> Self {
-        let Some(rest) = self.events.keys().nth(count).cloned() else {
-            return std::mem::take(self);
-        };
-        let later = self.events.split_off(&rest);
-        let events = std::mem::replace(&mut self.events, later);
-        let destroyed = std::mem::take(&mut self.destroyed);
-        Self { events, destroyed }
-    }
-
-    /// Puts back what could not be written, as the older side of every pair.
-    pub fn put_back(&mut self, older: Self) {
-        let newer = std::mem::replace(self, older);
-        newer
-            .events
-            .into_values()
-            .for_each(|event| self.fold(event));
-        self.destroyed.extend(newer.destroyed);
-    }
-
-    fn columns(&self, change: Change) -> Columns {
-        let mut columns = Columns::default();
-        for event in self
-            .events
-            .values()
-            .filter(|event| event.change() == change)
-        {
-            columns.groups.push(event.group.as_str().to_owned());
-            columns.accounts.push(event.account.as_str().to_owned());
-            columns.sources.push(event.source.as_str().to_owned());
-            columns.times.push(event.at.map(EventTime::millis));
-        }
-        columns
-    }
-}
-
-#[derive(Default)]
-struct Columns {
-    groups: Vec<String>,
-    accounts: Vec<String>,
-    sources: Vec<String>,
-    times: Vec<Option<i64>>,
-}
-
 /// Records a batch and returns how many members came due. On an error part of the batch may be
 /// stored; recording it again is harmless.
-pub async fn record(pool: &PgPool, batch: &Batch, settling: Settling) -> Result<u64, sqlx::Error> {
-    for (group, at) in &batch.destroyed {
-        room_gone(pool, group, *at).await?;
+pub async fn record(
+    pool: &PgPool,
+    batch: &mut Batch,
+    settling: Settling,
+) -> Result<u64, sqlx::Error> {
+    batch.tidy();
+    for (group, at) in batch.destroyed() {
+        room_gone(pool, group, at).await?;
     }
     let leaves = batch.columns(Change::Left);
     let mut due = 0;
@@ -144,18 +49,18 @@ pub async fn record(pool: &PgPool, batch: &Batch, settling: Settling) -> Result<
 /// have settled or `max_wait` is over.
 async fn record_arrivals(
     pool: &PgPool,
-    events: &Columns,
+    events: &Columns<'_>,
     settling: Settling,
 ) -> Result<u64, sqlx::Error> {
     let due = sqlx::query!(
         r#"
         with event as (
-            select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
-                as e (group_id, account, source, at)
+            select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $7::bool[])
+                as e (group_id, account, source, at, named)
         ),
         named as materialized (
-            select e.* from event e
-            where exists (
+            select e.group_id, e.account, e.source, e.at from event e
+            where e.named or exists (
                 select from rule_shapes s
                 -- `offset 0` keeps this one index probe per shape, whatever the planner guesses.
                 cross join lateral (
@@ -168,20 +73,27 @@ async fn record_arrivals(
                           then e.group_id else left(e.group_id, s.group_prefix_len) end
                     offset 0) rule)
         ),
+        -- `offset 0`: one index probe for each room, never all rooms against all.
+        room as materialized (
+            select g.group_id, r.paced_until,
+                r.gone_at is null and r.last_event_at > now() - interval '1 minute' as open
+            from (select distinct group_id from named) g
+            left join lateral (
+                select * from rooms where rooms.group_id = g.group_id offset 0) r on true
+        ),
         opened as (
             insert into rooms (group_id, last_event_at)
-            select distinct n.group_id, now() from named n
-            where not exists (
-                select from rooms r where r.group_id = n.group_id and r.gone_at is null
-                    and r.last_event_at > now() - interval '1 minute')
-            order by n.group_id
+            select group_id, now() from room where open is not true
+            order by group_id
             on conflict on constraint rooms_pkey
                 do update set last_event_at = excluded.last_event_at, gone_at = null
         )
         insert into members as m
             (group_id, account, presence, event, event_at, heard_at, due_at, pending_since)
-        select group_id, account, 'present', source, at, now(), now() + $5, now() from named
-        order by group_id, account
+        select n.group_id, n.account, 'present', n.source, n.at, now(),
+               greatest(now() + $5, least(room.paced_until, now() + $6)), now()
+        from named n join room on room.group_id = n.group_id
+        order by n.group_id, n.account
         on conflict on constraint members_pkey do update set
             presence = 'present', event = excluded.event, event_at = excluded.event_at,
             heard_at = excluded.heard_at,
@@ -192,16 +104,17 @@ async fn record_arrivals(
                 then coalesce(m.pending_since, now()) else now() end,
             due_at = case
                 when not m.in_doubt and m.omissions = 0 and m.attempts = 0
-                then least(now() + $5, coalesce(m.pending_since, now()) + $6)
-                else now() + $5 end
+                then least(excluded.due_at, coalesce(m.pending_since, now()) + $6)
+                else excluded.due_at end
         where m.event_at is null or excluded.event_at is null or excluded.event_at >= m.event_at
         "#,
-        &events.groups,
-        &events.accounts,
-        &events.sources,
+        &events.groups as &[&str],
+        &events.accounts as &[&str],
+        &events.sources as &[&str],
         &events.times as &[Option<i64>],
         interval(settling.settle),
         interval(settling.max_wait),
+        &events.named,
     )
     .execute(pool)
     .await?;
@@ -213,7 +126,7 @@ async fn record_arrivals(
 /// goes on waiting, any other is tried once more, since marking one who is gone is harmless.
 async fn record_leaves(
     pool: &PgPool,
-    events: &Columns,
+    events: &Columns<'_>,
     settling: Settling,
 ) -> Result<u64, sqlx::Error> {
     let due = sqlx::query_scalar!(
@@ -265,9 +178,9 @@ async fn record_leaves(
         )
         select (select count(*) from gone where doubtful) + (select count(*) from woken) as "due!"
         "#,
-        &events.groups,
-        &events.accounts,
-        &events.sources,
+        &events.groups as &[&str],
+        &events.accounts as &[&str],
+        &events.sources as &[&str],
         &events.times as &[Option<i64>],
         interval(settling.settle),
     )
@@ -317,52 +230,5 @@ pub(crate) fn interval(duration: Duration) -> PgInterval {
         months: 0,
         days: 0,
         microseconds,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::EventSource;
-
-    fn event(account: &str, source: EventSource, at: i64) -> MemberEvent {
-        MemberEvent {
-            group: GroupId::parse("room").unwrap(),
-            account: Account::parse(account).unwrap(),
-            source,
-            at: Some(EventTime::from_number(at)),
-        }
-    }
-
-    #[test]
-    fn a_member_stands_in_a_batch_once() {
-        let mut batch = Batch::default();
-        batch.fold(event("alice", EventSource::Join, 1_760_000_000_001));
-        batch.fold(event("alice", EventSource::Online, 1_760_000_000_002));
-        batch.fold(event("bob", EventSource::Join, 1_760_000_000_001));
-        assert_eq!(batch.len(), 2);
-        assert_eq!(batch.columns(Change::Arrived).sources, ["online", "join"]);
-    }
-
-    #[test]
-    fn what_is_put_back_yields_to_what_came_since() {
-        let mut failed = Batch::default();
-        failed.fold(event("alice", EventSource::Join, 1_760_000_000_001));
-        let mut since = Batch::default();
-        since.fold(event("alice", EventSource::Exit, 1_760_000_000_005));
-        since.put_back(failed);
-        assert_eq!(since.columns(Change::Left).accounts, ["alice"]);
-        assert!(since.columns(Change::Arrived).accounts.is_empty());
-    }
-
-    #[test]
-    fn splitting_keeps_every_member() {
-        let mut batch = Batch::default();
-        for name in ["a", "b", "c"] {
-            batch.fold(event(name, EventSource::Join, 1_760_000_000_001));
-        }
-        let first = batch.split_off_first(2);
-        assert_eq!((first.len(), batch.len()), (2, 1));
-        assert_eq!((batch.split_off_first(2).len(), batch.len()), (1, 0));
     }
 }

@@ -4,9 +4,13 @@
 //! and whoever calls moves it on by one interval. Slots are granted as delays, so replicas need no
 //! common clock. A grant may be used late but never early; one that is used too late is given up
 //! and another taken, and the interval is a little longer than the rate says, so that neither
-//! lateness nor a pause lets more calls into one second than configured. When Chat says that calls
-//! come too fast the rate is halved for all replicas and recovers by itself within a minute.
+//! lateness nor a pause lets more calls into one second than configured. A replica with much to do
+//! takes a few slots at once; those it does not use in their time are lost, not saved. When Chat says
+//! that calls come too fast the rate is halved for all replicas and recovers by itself within a
+//! minute.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -28,6 +32,8 @@ const LATEST_GRANT: Duration = Duration::from_secs(1);
 const SPACING: f64 = 1.1;
 /// A statement that takes longer is given up: its connection may be dead without a sign.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
+/// Slots that are taken at once, at most: 50 ms of the default rate.
+const LARGEST_BLOCK: u32 = 8;
 /// Smallest share of the rate.
 const LOWEST_SHARE: f64 = 0.02;
 /// Share regained per second.
@@ -50,6 +56,31 @@ pub struct Budget {
     pool: PgPool,
     api: &'static str,
     rate: CallRate,
+    reserved: Arc<Mutex<Reserved>>,
+}
+
+/// Slots taken and not yet used.
+#[derive(Debug)]
+struct Reserved {
+    slots: VecDeque<Slot>,
+    /// How many to take the next time: more while all are used, one when some were not.
+    block: u32,
+}
+
+impl Reserved {
+    /// The next slot that can still be used.
+    fn next(&mut self) -> Option<Slot> {
+        while let Some(slot) = self.slots.pop_front() {
+            if slot.is_fresh() {
+                if self.slots.is_empty() {
+                    self.block = (self.block * 2).min(LARGEST_BLOCK);
+                }
+                return Some(slot);
+            }
+            self.block = 1;
+        }
+        None
+    }
 }
 
 /// Leave for one call, now.
@@ -74,7 +105,16 @@ pub struct BudgetState {
 impl Budget {
     /// The budget of an API, named as in its URL.
     pub fn new(pool: PgPool, api: &'static str, rate: CallRate) -> Self {
-        Self { pool, api, rate }
+        let reserved = Reserved {
+            slots: VecDeque::new(),
+            block: 1,
+        };
+        Self {
+            pool,
+            api,
+            rate,
+            reserved: Arc::new(Mutex::new(reserved)),
+        }
     }
 
     /// The API, named as in its URL.
@@ -90,17 +130,20 @@ impl Budget {
     /// Waits for the next free slot. The call belongs right behind it.
     pub async fn take(&self) -> Result<Slot, sqlx::Error> {
         loop {
-            let asked = Instant::now();
-            let delay = in_time(LONGEST_STATEMENT, self.reserve()).await?;
-            if asked.elapsed() > LATEST_GRANT {
+            let reserved = self.reserved().next();
+            let Some(slot) = reserved else {
+                self.reserve().await?;
                 continue;
-            }
-            let slot = Slot(Instant::now() + delay);
+            };
             tokio::time::sleep_until(slot.0.into()).await;
             if slot.is_fresh() {
                 return Ok(slot);
             }
         }
+    }
+
+    fn reserved(&self) -> MutexGuard<'_, Reserved> {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The slot if it is still fresh, else the next one: for a call that was prepared in between.
@@ -111,34 +154,50 @@ impl Budget {
         }
     }
 
-    /// Takes the next slot and tells how far it is away. Counted from when the answer is here, which
-    /// is later than Postgres counted: never early.
-    async fn reserve(&self) -> Result<Duration, sqlx::Error> {
-        let seconds = sqlx::query_scalar!(
+    /// Takes the next slots. They are counted from when the answer is here, which is later than
+    /// Postgres counted: never early. An answer that took too long brings none.
+    async fn reserve(&self) -> Result<(), sqlx::Error> {
+        let block = self.reserved().block;
+        let asked = Instant::now();
+        // A reservation that is lost in a crash of the database is older than its restart: no
+        // flush is waited for.
+        let row = sqlx::query!(
             r#"
             insert into chat_budgets as b (api, next_at, share, slowed_at)
-            values ($1, clock_timestamp() + $2, 1, clock_timestamp())
+            select $1, clock_timestamp() + $4::float8 * $2::interval, 1, clock_timestamp()
+            from (select set_config('synchronous_commit', 'off', true)) unflushed
             on conflict on constraint chat_budgets_pkey do update set
                 next_at = greatest(b.next_at, clock_timestamp())
-                    + $2 / least(1, b.share
+                    + $4::float8 * $2::interval / least(1, b.share
                         + $3 * extract(epoch from clock_timestamp() - b.slowed_at)::float8)
-            returning greatest(0, extract(epoch from
-                next_at - $2 / least(1, share
-                    + $3 * extract(epoch from clock_timestamp() - slowed_at)::float8)
-                - clock_timestamp()))::float8 as "seconds!"
+            returning extract(epoch from next_at - clock_timestamp())::float8 as "until_after!",
+                least(1, share + $3 * extract(epoch from clock_timestamp() - slowed_at)::float8)
+                    as "share!"
             "#,
             self.api,
             interval(self.rate.interval()),
             RECOVERY,
+            f64::from(block),
         )
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(Duration::from_secs_f64(seconds))
+        .fetch_one(&self.pool);
+        let row = in_time(LONGEST_STATEMENT, row).await?;
+        if asked.elapsed() > LATEST_GRANT {
+            return Ok(());
+        }
+        let apart = self.rate.interval().as_secs_f64() / row.share;
+        let now = Instant::now();
+        let slots = (1..=block).rev().map(|before_end| {
+            let seconds = row.until_after - f64::from(before_end) * apart;
+            Slot(now + Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+        });
+        self.reserved().slots.extend(slots);
+        Ok(())
     }
 
     /// Halves the rate: Chat said that calls come too fast. Once a second counts, since calls
     /// already under way will say the same.
     pub async fn slow_down(&self) -> Result<(), sqlx::Error> {
+        self.reserved().slots.clear();
         let slower = sqlx::query!(
             r#"
             update chat_budgets set

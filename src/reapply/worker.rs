@@ -14,7 +14,7 @@ use super::pause::Pause;
 use super::round::Round;
 use crate::chat::ChatClient;
 use crate::database::in_time;
-use crate::members::{Claim, WakeUp, claim, until_next_due};
+use crate::members::{Claim, Settling, WakeUp, claim, until_next_due};
 
 /// Rooms in flight at once in one replica.
 const ROOMS_IN_FLIGHT: usize = 32;
@@ -41,6 +41,8 @@ pub struct WorkerSettings {
     pub pause: Pause,
     /// How long a claim stays with a worker that fell silent.
     pub lease: Duration,
+    /// How long members' events may settle, and members of a busy room gather.
+    pub settling: Settling,
 }
 
 pub(super) type Shared = WorkerSettings;
@@ -67,15 +69,20 @@ impl Worker {
     /// claim: a claim that nobody carries out would hold its members until the lease ends.
     pub async fn run(self, cancel: CancellationToken) {
         let mut failures = 0;
+        // Where somebody was due, somebody else often is: only after a claim in vain is it asked who
+        // comes next.
+        let mut busy = false;
         while let Some(Ok(place)) = cancel
             .run_until_cancelled(self.places.clone().acquire_owned())
             .await
         {
-            let Some(due) = cancel.run_until_cancelled(self.somebody_due()).await else {
+            let Some(due) = cancel.run_until_cancelled(self.somebody_due(busy)).await else {
                 break;
             };
             let began = Instant::now();
-            match self.claim_if(due).await {
+            let claimed = self.claim_if(due).await;
+            busy = matches!(claimed, Ok(Some(_)));
+            match claimed {
                 Ok(None) => {}
                 Ok(Some((claim, slot))) => {
                     failures = 0;
@@ -103,7 +110,7 @@ impl Worker {
     pub async fn step(&self) -> Result<bool, sqlx::Error> {
         let slot = self.shared.budget.take().await?;
         let began = Instant::now();
-        let Some(claim) = claim(&self.shared.pool, self.shared.lease).await? else {
+        let Some(claim) = self.claim().await? else {
             return Ok(false);
         };
         Round::new(self.shared.clone(), claim, began)
@@ -112,14 +119,18 @@ impl Worker {
         Ok(true)
     }
 
-    /// Waits until somebody is due and a slot for a call has come. A hint given while the database is
-    /// asked ends the wait that follows, so none is lost.
-    async fn somebody_due(&self) -> Result<Slot, sqlx::Error> {
+    /// Waits until somebody is due, or `perhaps` is, and a slot for a call has come. A hint given while
+    /// the database is asked ends the wait that follows, so none is lost.
+    async fn somebody_due(&self, mut perhaps: bool) -> Result<Slot, sqlx::Error> {
         let shared = &self.shared;
         loop {
             shared.pause.passed().await;
-            let wait = in_time(LONGEST_STATEMENT, until_next_due(&shared.pool)).await?;
-            let wait = wait.unwrap_or(LONGEST_SLEEP);
+            let wait = if std::mem::take(&mut perhaps) {
+                Duration::ZERO
+            } else {
+                let next = in_time(LONGEST_STATEMENT, until_next_due(&shared.pool)).await?;
+                next.unwrap_or(LONGEST_SLEEP)
+            };
             if wait.is_zero() {
                 let slot = shared.budget.take().await?;
                 // A pause may have begun while the slot was waited for; the slot is lost then.
@@ -137,9 +148,13 @@ impl Worker {
         due: Result<Slot, sqlx::Error>,
     ) -> Result<Option<(Claim, Slot)>, sqlx::Error> {
         let slot = due?;
-        let claim = claim(&self.shared.pool, self.shared.lease);
-        let claim = in_time(LONGEST_STATEMENT, claim).await?;
+        let claim = in_time(LONGEST_STATEMENT, self.claim()).await?;
         Ok(claim.map(|claim| (claim, slot)))
+    }
+
+    async fn claim(&self) -> Result<Option<Claim>, sqlx::Error> {
+        let shared = &self.shared;
+        claim(&shared.pool, shared.lease, shared.settling).await
     }
 }
 

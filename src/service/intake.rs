@@ -36,11 +36,11 @@ impl MemberIntake {
 
 impl Intake for MemberIntake {
     async fn record(&self, events: Vec<MemberEvent>) -> Result<(), NotStored> {
-        let events = self.filter.named(events);
+        let (events, named) = self.filter.named(events);
         if events.is_empty() {
             return Ok(());
         }
-        self.store(News::Members(events)).await
+        self.store(News::Members(events, named)).await
     }
 
     /// Always written: it happens once a room, and rows may outlive their rules.

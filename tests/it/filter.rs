@@ -65,7 +65,7 @@ impl Replica {
 
     /// Whether the filter lets an event about this member through. A "no" is kept like any other.
     fn lets_through(&self, account: &str) -> bool {
-        !self.filter.named(vec![join(account)]).is_empty()
+        !self.filter.named(vec![join(account)]).0.is_empty()
     }
 }
 
@@ -271,7 +271,7 @@ async fn without_a_confirmation_everything_goes_to_the_database() {
     );
     let (unread, _follower) = RuleFilter::new(pool, inbox, BY_HAND);
     assert!(unread.state().bypassing);
-    assert_eq!(unread.named(vec![join("alice")]).len(), 1);
+    assert_eq!(unread.named(vec![join("alice")]).0.len(), 1);
 
     let soon_stale = FilterSettings {
         stale_after: Duration::from_millis(500),

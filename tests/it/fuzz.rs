@@ -19,7 +19,7 @@ use stickymark::callback::{
 use stickymark::clock;
 use stickymark::config::{AdminToken, Role};
 use stickymark::domain::{EventTime, GroupId, MemberEvent};
-use stickymark::members::{Batch, Settling, WakeUp, record};
+use stickymark::members::{Batch, Named, Settling, WakeUp, record};
 use tower::ServiceExt;
 
 use crate::support::{database, insert_rule};
@@ -290,7 +290,7 @@ fn no_callback_body_brings_the_listener_down_or_stores_what_the_database_refuses
             .lock()
             .unwrap()
             .drain(..)
-            .for_each(|event| batch.fold(event));
+            .for_each(|event| batch.add(event, Named::Unknown));
         for (group, at) in understood.destroyed.lock().unwrap().drain(..) {
             batch.destroy(group, at);
         }
@@ -303,7 +303,7 @@ fn no_callback_body_brings_the_listener_down_or_stores_what_the_database_refuses
             settle: std::time::Duration::ZERO,
             max_wait: std::time::Duration::ZERO,
         };
-        record(database.pool(), &batch, settling)
+        record(database.pool(), &mut batch, settling)
             .await
             .expect("the database takes them all");
     });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stickymark::domain::{Account, EventSource, GroupId, MemberEvent};
-use stickymark::members::{Inbox, InboxWriter, News, NotTaken, Settling, WakeUp};
+use stickymark::members::{Inbox, InboxWriter, Named, News, NotTaken, Settling, WakeUp};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{TestDatabase, database, insert_rule};
@@ -21,12 +21,15 @@ async fn inbox() -> (TestDatabase, Inbox, InboxWriter) {
 }
 
 fn joined(account: &str) -> News {
-    News::Members(vec![MemberEvent {
-        group: GroupId::parse("room").unwrap(),
-        account: Account::parse(account).unwrap(),
-        source: EventSource::Join,
-        at: None,
-    }])
+    News::Members(
+        vec![MemberEvent {
+            group: GroupId::parse("room").unwrap(),
+            account: Account::parse(account).unwrap(),
+            source: EventSource::Join,
+            at: None,
+        }],
+        Named::Unknown,
+    )
 }
 
 async fn rows(database: &TestDatabase) -> i64 {
@@ -108,14 +111,14 @@ async fn an_inbox_that_nobody_empties_is_full_at_some_time() {
     let (_database, inbox, writer) = inbox().await;
     let many: Vec<MemberEvent> = (0..30_000)
         .map(|number| match joined(&format!("user{number}")) {
-            News::Members(mut events) => events.remove(0),
+            News::Members(mut events, _) => events.remove(0),
             News::RoomDestroyed(..) => unreachable!(),
         })
         .collect();
     let mut waiting = Vec::new();
     let mut answers = Vec::new();
     for _ in 0..5 {
-        let mut caller = Box::pin(inbox.hand_in(News::Members(many.clone())));
+        let mut caller = Box::pin(inbox.hand_in(News::Members(many.clone(), Named::Unknown)));
         match futures::poll!(&mut caller) {
             std::task::Poll::Ready(answer) => answers.push(answer),
             std::task::Poll::Pending => waiting.push(caller),

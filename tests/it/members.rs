@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent};
 use stickymark::members::{
-    Batch, Claim, Outcome, Presence, Settlement, Settling, claim, record, room_gone, settle,
+    Batch, Claim, Named, Outcome, Presence, Settlement, Settling, claim, record, room_gone, settle,
 };
 
 use crate::support::{TestDatabase, database, insert_rule};
@@ -44,8 +44,8 @@ fn event(account: &str, source: EventSource, at: Option<i64>) -> MemberEvent {
 
 async fn hear(pool: &PgPool, settling: Settling, source: EventSource, at: Option<i64>) {
     let mut batch = Batch::default();
-    batch.fold(event("alice", source, at));
-    record(pool, &batch, settling).await.unwrap();
+    batch.add(event("alice", source, at), Named::Unknown);
+    record(pool, &mut batch, settling).await.unwrap();
 }
 
 async fn alice(pool: &PgPool) -> Option<Row> {
@@ -99,7 +99,7 @@ fn confirmed(numbers: &[i64]) -> Outcome {
 /// Alice in the room with her mark confirmed, as of the event time 100.
 async fn marked(pool: &PgPool) {
     hear(pool, AT_ONCE, EventSource::Join, Some(100)).await;
-    let claim = claim(pool, LEASE).await.unwrap().unwrap();
+    let claim = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
     settle_all(pool, &claim, &confirmed(&[1000])).await;
 }
 
@@ -111,9 +111,9 @@ async fn only_members_whom_a_rule_names_get_a_row() {
     insert_rule(pool, "class-7", "teacher", &[1000]).await;
     let mut batch = Batch::default();
     for account in ["teacher", "vip1", "vip", "nobody", "vi"] {
-        batch.fold(event(account, EventSource::Join, Some(1)));
+        batch.add(event(account, EventSource::Join, Some(1)), Named::Unknown);
     }
-    assert_eq!(record(pool, &batch, AT_ONCE).await.unwrap(), 3);
+    assert_eq!(record(pool, &mut batch, AT_ONCE).await.unwrap(), 3);
     let accounts: Vec<String> = sqlx::query_scalar("select account from members order by 1")
         .fetch_all(pool)
         .await
@@ -173,7 +173,7 @@ async fn without_a_time_a_leave_leads_to_one_more_try() {
     hear(pool, AT_ONCE, EventSource::Exit, None).await;
     let row = alice(pool).await.unwrap();
     assert_eq!((row.presence.as_str(), row.due), ("absent", true));
-    let claim = claim(pool, LEASE).await.unwrap().unwrap();
+    let claim = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
     assert_eq!(claim.members[0].presence, Presence::Absent);
 }
 
@@ -240,10 +240,13 @@ async fn two_workers_never_hold_members_of_one_room_at_once() {
     let pool = database.pool();
     let mut batch = Batch::default();
     for number in 0..700 {
-        batch.fold(event(&format!("user{number}"), EventSource::Join, Some(1)));
+        batch.add(
+            event(&format!("user{number}"), EventSource::Join, Some(1)),
+            Named::Unknown,
+        );
     }
-    record(pool, &batch, AT_ONCE).await.unwrap();
-    let claims = futures::future::join_all((0..6).map(|_| claim(pool, LEASE))).await;
+    record(pool, &mut batch, AT_ONCE).await.unwrap();
+    let claims = futures::future::join_all((0..6).map(|_| claim(pool, LEASE, AT_ONCE))).await;
     let mut claims: Vec<Claim> = claims
         .into_iter()
         .filter_map(|claim| claim.unwrap())
@@ -252,7 +255,7 @@ async fn two_workers_never_hold_members_of_one_room_at_once() {
     let first = claims.remove(0);
     assert_eq!(first.members.len(), 500, "a call takes 500");
     settle_all(pool, &first, &confirmed(&[1000])).await;
-    let second = claim(pool, LEASE).await.unwrap().unwrap();
+    let second = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
     assert_eq!(second.members.len(), 200);
     let named: std::collections::HashSet<_> = first
         .members
@@ -271,11 +274,14 @@ async fn the_room_that_waited_longest_comes_first() {
     for (room, age) in [("young", 1), ("old", 3), ("middle", 2)] {
         let mut batch = Batch::default();
         let group = GroupId::parse(room).unwrap();
-        batch.fold(MemberEvent {
-            group,
-            ..event("alice", EventSource::Join, Some(1))
-        });
-        record(pool, &batch, AT_ONCE).await.unwrap();
+        batch.add(
+            MemberEvent {
+                group,
+                ..event("alice", EventSource::Join, Some(1))
+            },
+            Named::Unknown,
+        );
+        record(pool, &mut batch, AT_ONCE).await.unwrap();
         sqlx::query(
             "update members set due_at = now() - make_interval(secs => $2) where group_id = $1",
         )
@@ -286,7 +292,7 @@ async fn the_room_that_waited_longest_comes_first() {
         .unwrap();
     }
     let mut order = Vec::new();
-    while let Some(claim) = claim(pool, LEASE).await.unwrap() {
+    while let Some(claim) = claim(pool, LEASE, AT_ONCE).await.unwrap() {
         order.push(claim.group.to_string());
     }
     assert_eq!(order, ["old", "middle", "young"]);
@@ -297,13 +303,13 @@ async fn a_claim_whose_worker_died_comes_due_again_in_doubt() {
     let database = room_with_rule().await;
     let pool = database.pool();
     hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
-    let dead = claim(pool, Duration::from_millis(1))
+    let dead = claim(pool, Duration::from_millis(1), AT_ONCE)
         .await
         .unwrap()
         .unwrap();
     assert!(!dead.members[0].in_doubt);
     let again = loop {
-        if let Some(claim) = claim(pool, LEASE).await.unwrap() {
+        if let Some(claim) = claim(pool, LEASE, AT_ONCE).await.unwrap() {
             break claim;
         }
     };
@@ -329,11 +335,11 @@ async fn an_event_during_the_call_wins_over_its_settlement() {
     let database = room_with_rule().await;
     let pool = database.pool();
     hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
-    let claimed = claim(pool, LEASE).await.unwrap().unwrap();
+    let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
     hear(pool, AT_ONCE, EventSource::Offline, Some(2)).await;
     hear(pool, AT_ONCE, EventSource::Online, Some(3)).await;
     assert!(
-        claim(pool, LEASE).await.unwrap().is_none(),
+        claim(pool, LEASE, AT_ONCE).await.unwrap().is_none(),
         "the room is still held"
     );
     settle_all(pool, &claimed, &confirmed(&[1000])).await;
@@ -341,7 +347,7 @@ async fn an_event_during_the_call_wins_over_its_settlement() {
     assert_eq!((row.marks, row.due, row.in_doubt), (vec![], true, true));
     assert!(row.generation > claimed.members[0].generation);
     assert!(
-        claim(pool, LEASE).await.unwrap().is_some(),
+        claim(pool, LEASE, AT_ONCE).await.unwrap().is_some(),
         "and she is looked at again"
     );
 }
@@ -351,11 +357,11 @@ async fn an_omitted_member_waits_and_is_then_parked() {
     let database = room_with_rule().await;
     let pool = database.pool();
     hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
-    let claimed = claim(pool, LEASE).await.unwrap().unwrap();
+    let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
     let retry = Some(Duration::from_millis(1));
     settle_all(pool, &claimed, &Outcome::Omitted { retry }).await;
     let again = loop {
-        if let Some(claim) = claim(pool, LEASE).await.unwrap() {
+        if let Some(claim) = claim(pool, LEASE, AT_ONCE).await.unwrap() {
             break claim;
         }
     };
@@ -378,10 +384,15 @@ async fn writers_of_the_same_members_in_any_order_do_not_block_each_other() {
                 } else {
                     EventSource::Offline
                 };
-                batch.fold(event(&format!("user{number}"), source, None));
+                batch.add(
+                    event(&format!("user{number}"), source, None),
+                    Named::Unknown,
+                );
             }
-            record(pool, &batch, AT_ONCE).await.expect("no deadlock");
-            if let Some(claimed) = claim(pool, LEASE).await.expect("no deadlock") {
+            record(pool, &mut batch, AT_ONCE)
+                .await
+                .expect("no deadlock");
+            if let Some(claimed) = claim(pool, LEASE, AT_ONCE).await.expect("no deadlock") {
                 settle_all(pool, &claimed, &confirmed(&[1000])).await;
             }
         }

@@ -19,7 +19,7 @@ use super::kept::Kept;
 use super::rule_set::RuleSet;
 use super::store::{Changes, changes_since, in_time, read_all};
 use crate::domain::MemberEvent;
-use crate::members::{Inbox, News, NotTaken};
+use crate::members::{Inbox, Named, News, NotTaken};
 
 /// Commits of rules are told here, by a trigger.
 const CHANNEL: &str = "stickymark_rules";
@@ -178,7 +178,11 @@ impl Follower {
         while !self.late.is_empty() {
             let size = self.late.len().min(EVENTS_A_DELIVERY);
             let news: Vec<MemberEvent> = self.late.range(..size).cloned().collect();
-            match self.inbox.hand_in(News::Members(news)).now_or_never() {
+            match self
+                .inbox
+                .hand_in(News::Members(news, Named::Perhaps))
+                .now_or_never()
+            {
                 None | Some(Ok(())) => {}
                 Some(Err(NotTaken::Full)) => return,
                 Some(Err(NotTaken::Closed)) => {

@@ -36,7 +36,7 @@ use sqlx::PgPool;
 pub use follower::Follower;
 
 use crate::domain::MemberEvent;
-use crate::members::Inbox;
+use crate::members::{Inbox, Named};
 use kept::KeptEvents;
 use keys::Hashing;
 use rule_set::RuleSet;
@@ -114,23 +114,26 @@ impl RuleFilter {
 
     /// The events that must go to the database: those about members whom some rule may name, or all
     /// of them if the filter cannot be trusted now. The others need no storing.
-    pub fn named(&self, events: Vec<MemberEvent>) -> Vec<MemberEvent> {
+    pub fn named(&self, events: Vec<MemberEvent>) -> (Vec<MemberEvent>, Named) {
         let shared = &*self.shared;
         if !shared.freshness.within(shared.settings.stale_after) {
-            return events;
+            return (events, Named::Unknown);
         }
         let rules = shared.rules.load();
         let Some(rules) = rules.as_ref() else {
-            return events;
+            return (events, Named::Unknown);
         };
-        let must_go = |event: MemberEvent| {
+        let mut named = Named::Perhaps;
+        let mut must_go = |event: MemberEvent| {
             if rules.may_name(&shared.hashing, &event.group, &event.account) {
-                Some(event)
-            } else {
-                shared.kept.keep(event, rules.revision).err()
+                return Some(event);
             }
+            let no_room = shared.kept.keep(event, rules.revision).err()?;
+            named = Named::Unknown;
+            Some(no_room)
         };
-        events.into_iter().filter_map(must_go).collect()
+        let events = events.into_iter().filter_map(&mut must_go).collect();
+        (events, named)
     }
 
     /// How it does.

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use stickymark::chat::{ChatClient, ChatEndpoint};
 use stickymark::config::Settings;
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent};
-use stickymark::members::{Batch, Settling, WakeUp, record};
+use stickymark::members::{Batch, Named, Settling, WakeUp, record};
 use stickymark::reapply::{Budget, CallRate, Pause, Worker, WorkerSettings};
 use stickymark::service::Service;
 use stickymark::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
@@ -140,6 +140,10 @@ impl Scene {
             wake: WakeUp::default(),
             pause: pause.clone(),
             lease: Duration::from_secs(15),
+            settling: Settling {
+                settle: Duration::from_millis(30),
+                max_wait: Duration::from_millis(250),
+            },
         })
     }
 
@@ -147,18 +151,21 @@ impl Scene {
     pub async fn arrive(&self, group: &str, accounts: &[String]) {
         let mut batch = Batch::default();
         for account in accounts {
-            batch.fold(MemberEvent {
-                group: GroupId::parse(group).unwrap(),
-                account: Account::parse(account).unwrap(),
-                source: EventSource::Join,
-                at: Some(EventTime::from_number(1_760_000_000_000)),
-            });
+            batch.add(
+                MemberEvent {
+                    group: GroupId::parse(group).unwrap(),
+                    account: Account::parse(account).unwrap(),
+                    source: EventSource::Join,
+                    at: Some(EventTime::from_number(1_760_000_000_000)),
+                },
+                Named::Unknown,
+            );
         }
         let at_once = Settling {
             settle: Duration::ZERO,
             max_wait: Duration::ZERO,
         };
-        record(self.pool(), &batch, at_once).await.unwrap();
+        record(self.pool(), &mut batch, at_once).await.unwrap();
     }
 
     /// Lets everything that is known of members be two minutes old.

@@ -1,0 +1,227 @@
+//! Events that wait for one statement: in the order they were heard while they gather, then in the
+//! order of the table's key and folded to one a member.
+//!
+//! Gathering is an append; the sort is paid once a statement. While the database is away it is paid
+//! each time the memory seems full, so that what waits is bounded by members, not by events.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{Change, EventTime, GroupId, MemberEvent};
+
+/// What is known of whether a rule names a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// The filter found a rule; about one time in a million it is wrong, which costs a row that the
+    /// worker forgets.
+    Perhaps,
+    /// Nobody has looked yet: the database must.
+    Unknown,
+}
+
+/// An event and what is known of its member.
+#[derive(Debug, Clone)]
+pub(super) struct Heard {
+    pub event: MemberEvent,
+    pub named: Named,
+}
+
+impl Heard {
+    fn is_about(&self, other: &Self) -> bool {
+        self.event.account == other.event.account && self.event.group == other.event.group
+    }
+
+    fn settle_with(self, later: Self) -> Self {
+        let named = match self.named {
+            Named::Perhaps => Named::Perhaps,
+            Named::Unknown => later.named,
+        };
+        Self {
+            event: self.event.settle_with(later.event),
+            named,
+        }
+    }
+}
+
+/// Events about members, and rooms that have ended.
+#[derive(Debug, Default)]
+pub struct Batch {
+    events: Vec<Heard>,
+    /// How many of the first events are in order and about distinct members.
+    tidy: usize,
+    destroyed: BTreeMap<GroupId, Option<EventTime>>,
+}
+
+impl Batch {
+    /// Adds an event; of two about one member the one that counts stays.
+    pub fn add(&mut self, event: MemberEvent, named: Named) {
+        self.events.push(Heard { event, named });
+    }
+
+    /// Adds the end of a room. What is known of its members up to then ends with it; arrivals in
+    /// a new room of the same id are written after it.
+    pub fn destroy(&mut self, group: GroupId, at: Option<EventTime>) {
+        self.destroyed.insert(group, at);
+    }
+
+    /// Sorts and folds what was added since the last time.
+    pub fn tidy(&mut self) {
+        if self.tidy == self.events.len() {
+            return;
+        }
+        // Stable: of two about one member the first is the one heard first.
+        self.events.sort_by(|one, other| {
+            let (one, other) = (&one.event, &other.event);
+            (&one.group, &one.account).cmp(&(&other.group, &other.account))
+        });
+        let mut distinct: Vec<Heard> = Vec::with_capacity(self.events.len());
+        for heard in self.events.drain(..) {
+            match distinct.pop() {
+                Some(last) if last.is_about(&heard) => distinct.push(last.settle_with(heard)),
+                Some(last) => distinct.extend([last, heard]),
+                None => distinct.push(heard),
+            }
+        }
+        self.tidy = distinct.len();
+        self.events = distinct;
+    }
+
+    /// Number of rooms and members in it; before [`Self::tidy`] a member counts once an event.
+    pub fn len(&self) -> usize {
+        self.events.len() + self.destroyed.len()
+    }
+
+    /// True if it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.destroyed.is_empty()
+    }
+
+    /// True if no part of it can be written without the rest.
+    pub fn is_indivisible(&self) -> bool {
+        self.events.is_empty() || (self.events.len() == 1 && self.destroyed.is_empty())
+    }
+
+    /// Half of its members; 0 while there are ended rooms to be written first.
+    pub fn half(&self) -> usize {
+        if self.destroyed.is_empty() {
+            self.events.len().div_ceil(2)
+        } else {
+            0
+        }
+    }
+
+    /// Takes the ended rooms and up to `count` members out, lowest keys first.
+    pub fn split_off_first(&mut self, count: usize) -> Self {
+        self.tidy();
+        if count >= self.events.len() {
+            return std::mem::take(self);
+        }
+        let later = self.events.split_off(count);
+        let events = std::mem::replace(&mut self.events, later);
+        self.tidy = self.events.len();
+        Self {
+            tidy: events.len(),
+            events,
+            destroyed: std::mem::take(&mut self.destroyed),
+        }
+    }
+
+    /// Puts back what could not be written, as the older side of every pair.
+    pub fn put_back(&mut self, older: Self) {
+        let newer = std::mem::replace(self, older);
+        self.events.extend(newer.events);
+        self.destroyed.extend(newer.destroyed);
+    }
+
+    /// Rooms that have ended.
+    pub(super) fn destroyed(&self) -> impl Iterator<Item = (&GroupId, Option<EventTime>)> {
+        self.destroyed.iter().map(|(group, at)| (group, *at))
+    }
+
+    /// The events of one sort, in the order of the table's key. Call [`Self::tidy`] before.
+    pub(super) fn columns(&self, change: Change) -> Columns<'_> {
+        debug_assert_eq!(self.tidy, self.events.len());
+        let mut columns = Columns::default();
+        for Heard { event, named } in &self.events {
+            if event.change() == change {
+                columns.groups.push(event.group.as_str());
+                columns.accounts.push(event.account.as_str());
+                columns.sources.push(event.source.as_str());
+                columns.times.push(event.at.map(EventTime::millis));
+                columns.named.push(*named == Named::Perhaps);
+            }
+        }
+        columns
+    }
+}
+
+/// Events as columns for `UNNEST`.
+#[derive(Default)]
+pub(super) struct Columns<'a> {
+    pub groups: Vec<&'a str>,
+    pub accounts: Vec<&'a str>,
+    pub sources: Vec<&'static str>,
+    pub times: Vec<Option<i64>>,
+    pub named: Vec<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Account, EventSource};
+
+    fn event(account: &str, source: EventSource, at: i64) -> MemberEvent {
+        MemberEvent {
+            group: GroupId::parse("room").unwrap(),
+            account: Account::parse(account).unwrap(),
+            source,
+            at: Some(EventTime::from_number(at)),
+        }
+    }
+
+    fn batch<const N: usize>(events: [(&str, EventSource, i64); N]) -> Batch {
+        let mut batch = Batch::default();
+        for (account, source, at) in events {
+            batch.add(event(account, source, at), Named::Unknown);
+        }
+        batch
+    }
+
+    #[test]
+    fn a_member_stands_in_a_batch_once() {
+        let mut batch = batch([
+            ("bob", EventSource::Join, 1_760_000_000_001),
+            ("alice", EventSource::Join, 1_760_000_000_001),
+            ("alice", EventSource::Online, 1_760_000_000_002),
+        ]);
+        batch.add(
+            event("bob", EventSource::Join, 1_760_000_000_001),
+            Named::Perhaps,
+        );
+        batch.tidy();
+        assert_eq!(batch.len(), 2);
+        let columns = batch.columns(Change::Arrived);
+        assert_eq!(columns.accounts, ["alice", "bob"]);
+        assert_eq!(columns.sources, ["online", "join"]);
+        assert_eq!(columns.named, [false, true]);
+    }
+
+    #[test]
+    fn what_is_put_back_yields_to_what_came_since() {
+        let failed = batch([("alice", EventSource::Join, 1_760_000_000_001)]);
+        let mut since = batch([("alice", EventSource::Exit, 1_760_000_000_005)]);
+        since.put_back(failed);
+        since.tidy();
+        assert_eq!(since.columns(Change::Left).accounts, ["alice"]);
+        assert!(since.columns(Change::Arrived).accounts.is_empty());
+    }
+
+    #[test]
+    fn splitting_keeps_every_member() {
+        let at = 1_760_000_000_001;
+        let mut batch = batch(["c", "a", "b", "a"].map(|name| (name, EventSource::Join, at)));
+        let first = batch.split_off_first(2);
+        assert_eq!(first.columns(Change::Arrived).accounts, ["a", "b"]);
+        assert_eq!((first.len(), batch.len()), (2, 1));
+        assert_eq!((batch.split_off_first(2).len(), batch.len()), (1, 0));
+    }
+}

@@ -48,7 +48,7 @@ pub async fn memory(
         );
     }
     report.note(
-        "MB of 1,000,000 bytes. Load: 64 connections without a pause, first callbacks that no rule \
+        "MB of 1,000,000 bytes. Load: 256 connections without a pause, first callbacks that no rule \
          names, then (with rules) such that one names, while marks are set again.",
     );
     Ok(())

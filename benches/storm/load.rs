@@ -15,8 +15,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::requests::Requests;
 
-/// Connections, unless the command line says otherwise.
-pub const CONNECTIONS: usize = 64;
+/// Connections, unless the command line says otherwise: Chat keeps many, and what waits at once is
+/// what one commit can hold.
+pub const CONNECTIONS: usize = 256;
 const OK: &[u8] = br#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#;
 
 /// What a run brought.

@@ -36,7 +36,7 @@ cargo bench -- PART…             parts, printed only (explain writes its page)
   i         from a join to the mark
   explain   plans of the four hot statements
   --rounds N   rounds of each part (5)     --seconds S   measured time of a variant in a round (2)
-  --connections N   connections of (a) to (d) and (h) (64)
+  --connections N   connections of (a) to (d) and (h) (256)
 STICKYMARK_BENCH_DATABASE_URL names a PostgreSQL to use instead of a private one.";
 const PARTS: [&str; 11] = [
     "a", "b", "c", "d", "open", "e", "f", "g", "h", "i", "explain",

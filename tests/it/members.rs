@@ -6,6 +6,7 @@ use sqlx::PgPool;
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent};
 use stickymark::members::{
     Batch, Claim, Named, Outcome, Presence, Settlement, Settling, claim, record, room_gone, settle,
+    until_next_due,
 };
 
 use crate::support::{TestDatabase, database, insert_rule};
@@ -398,4 +399,79 @@ async fn writers_of_the_same_members_in_any_order_do_not_block_each_other() {
         }
     });
     futures::future::join_all(writers).await;
+}
+
+#[tokio::test]
+async fn a_busy_room_gathers_its_members_for_the_next_call_and_a_quiet_one_does_not() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    let an_hour = Duration::from_secs(3600);
+    let gather = Settling {
+        settle: Duration::ZERO,
+        max_wait: an_hour,
+    };
+    let arrive = async |accounts: &[&str]| {
+        let mut batch = Batch::default();
+        for account in accounts {
+            let join = event(account, EventSource::Join, Some(1));
+            batch.add(join, Named::Unknown);
+        }
+        record(pool, &mut batch, gather).await.unwrap();
+    };
+    let idle = Outcome::Idle { next: None };
+
+    arrive(&["alice"]).await;
+    let alone = claim(pool, LEASE, gather).await.unwrap().unwrap();
+    settle_all(pool, &alone, &idle).await;
+    arrive(&["bob"]).await;
+    let alone = claim(pool, LEASE, gather).await.unwrap().unwrap();
+    settle_all(pool, &alone, &idle).await;
+
+    arrive(&["a", "b", "c", "d", "e", "f", "g", "h"]).await;
+    let crowd = claim(pool, LEASE, gather).await.unwrap().unwrap();
+    assert_eq!(crowd.members.len(), 8);
+    settle_all(pool, &crowd, &idle).await;
+    arrive(&["i"]).await;
+    arrive(&["j"]).await;
+    assert!(claim(pool, LEASE, gather).await.unwrap().is_none());
+    let wait = until_next_due(pool).await.unwrap().unwrap();
+    assert!(wait > an_hour / 2 && wait <= an_hour, "{wait:?}");
+    let too_late: i64 = sqlx::query_scalar(
+        "select count(*) from members where due_at > pending_since + interval '1 hour'",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap();
+    assert_eq!(too_late, 0, "nobody waits longer than the limit");
+
+    sqlx::query("update rooms set paced_until = now()")
+        .execute(pool)
+        .await
+        .unwrap();
+    sqlx::query("update members set due_at = now() where due_at is not null")
+        .execute(pool)
+        .await
+        .unwrap();
+    let gathered = claim(pool, LEASE, gather).await.unwrap().unwrap();
+    assert_eq!(gathered.members.len(), 2);
+}
+
+#[tokio::test]
+async fn in_a_busy_room_those_still_settling_go_along() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    let settling = Settling {
+        settle: Duration::from_secs(60),
+        max_wait: Duration::from_secs(120),
+    };
+    for (prefix, settling) in [("due", AT_ONCE), ("settling", settling)] {
+        let mut batch = Batch::default();
+        for number in 0..5 {
+            let join = event(&format!("{prefix}{number}"), EventSource::Join, Some(1));
+            batch.add(join, Named::Unknown);
+        }
+        record(pool, &mut batch, settling).await.unwrap();
+    }
+    let claim = claim(pool, LEASE, settling).await.unwrap().unwrap();
+    assert_eq!(claim.members.len(), 10);
 }

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::budget::{Budget, Slot};
-use super::pause::Pause;
+use super::pause::{Leave, Pause};
 use super::round::Round;
 use crate::chat::ChatClient;
 use crate::database::in_time;
@@ -77,14 +76,14 @@ impl Worker {
             let began = Instant::now();
             match self.claim_if(due).await {
                 Ok(None) => {}
-                Ok(Some((claim, slot))) => {
+                Ok(Some((claim, slot, leave))) => {
                     failures = 0;
-                    let probe = self.shared.pause.probe();
                     let round = Round::new(self.shared.clone(), claim, began);
                     let lease_ends = began + self.shared.lease;
                     self.rounds.spawn(async move {
                         within_lease(round, slot, lease_ends).await;
-                        drop((place, probe));
+                        leave.used().await;
+                        drop(place);
                     });
                 }
                 Err(error) => {
@@ -114,7 +113,7 @@ impl Worker {
 
     /// Waits until somebody is due and a slot for a call has come. A hint given while the database is
     /// asked ends the wait that follows, so none is lost.
-    async fn somebody_due(&self) -> Result<Slot, sqlx::Error> {
+    async fn somebody_due(&self) -> Result<(Slot, Leave), sqlx::Error> {
         let shared = &self.shared;
         loop {
             shared.pause.passed().await;
@@ -123,8 +122,8 @@ impl Worker {
             if wait.is_zero() {
                 let slot = shared.budget.take().await?;
                 // A pause may have begun while the slot was waited for; the slot is lost then.
-                if shared.pause.passed().now_or_never().is_some() {
-                    return Ok(slot);
+                if let Some(leave) = shared.pause.leave().await {
+                    return Ok((slot, leave));
                 }
                 continue;
             }
@@ -134,12 +133,17 @@ impl Worker {
 
     async fn claim_if(
         &self,
-        due: Result<Slot, sqlx::Error>,
-    ) -> Result<Option<(Claim, Slot)>, sqlx::Error> {
-        let slot = due?;
+        due: Result<(Slot, Leave), sqlx::Error>,
+    ) -> Result<Option<(Claim, Slot, Leave)>, sqlx::Error> {
+        let (slot, leave) = due?;
         let claim = claim(&self.shared.pool, self.shared.lease);
-        let claim = in_time(LONGEST_STATEMENT, claim).await?;
-        Ok(claim.map(|claim| (claim, slot)))
+        match in_time(LONGEST_STATEMENT, claim).await {
+            Ok(Some(claim)) => Ok(Some((claim, slot, leave))),
+            nobody => {
+                leave.unused().await;
+                nobody.map(|_| None)
+            }
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::calls::{Calls, SweepError};
 use super::fade::{FADE_INTERVAL, clear_unnamed, fade};
 use super::found::{Found, SweepTotals};
 use super::room::{QUIET, RoomSweep};
-use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, claim, fail, finish, schedule_new};
+use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, claim, fail, finish, give_up, schedule_new};
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::database::in_time;
 use crate::members::{WakeUp, room_gone};
@@ -31,6 +31,8 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 /// The same when only the database failed, which says nothing about the room.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
+/// A replica that ends waits so long for the database.
+const LAST_STATEMENT: Duration = Duration::from_secs(2);
 /// If some call succeeded so recently, a refusal that may mean a setting means this room alone.
 const FINE_LATELY: Duration = Duration::from_secs(600);
 
@@ -168,7 +170,10 @@ impl Sweeper {
         };
         let (shared, cancel) = (self.shared.clone(), cancel.clone());
         self.sweeps.spawn(async move {
-            cancel.run_until_cancelled(shared.sweep(claim)).await;
+            let swept = cancel.run_until_cancelled(shared.sweep(&claim)).await;
+            if swept.is_none() {
+                shared.give_up(&claim).await;
+            }
             leave.used().await;
             drop(slot);
         });
@@ -214,8 +219,7 @@ fn is_time(last: Option<Instant>, every: Duration) -> bool {
 impl Shared {
     /// One room from claim to settlement. Should the database be away at the end, it is waited for,
     /// lest the room wait for the end of the lease; from then on the room is anybody's.
-    async fn sweep(&self, claim: SweepClaim) {
-        let lease_ends = Instant::now() + LEASE;
+    async fn sweep(&self, claim: &SweepClaim) {
         let SweeperSettings {
             pool,
             wake_worker,
@@ -224,13 +228,13 @@ impl Shared {
         } = &self.settings;
         let quiet = TimeDelta::from_std(QUIET).unwrap_or(TimeDelta::MAX);
         let quiet_since = claim.at - quiet;
-        let swept = RoomSweep::new(pool, &self.calls, wake_worker, &claim, quiet_since)
+        let swept = RoomSweep::new(pool, &self.calls, wake_worker, claim, quiet_since)
             .run()
             .await;
         let outcome = match swept {
             Ok(found) => {
                 pause.end().await;
-                self.note_found(&claim, &found);
+                self.note_found(claim, &found);
                 Outcome::Found(found)
             }
             Err(SweepError::LeaseLost) => return,
@@ -238,10 +242,12 @@ impl Shared {
                 tracing::info!(group = ?claim.group.as_str(), "Chat knows the room no more");
                 Outcome::Gone
             }
-            Err(error) => self.put_off(&claim, error).await,
+            Err(error) => self.put_off(claim, error).await,
         };
-        while let Err(error) = in_time(LONGEST_STATEMENT, self.write(&claim, &outcome)).await {
-            if Instant::now() >= lease_ends {
+        let lease_ends = Instant::now() + LEASE;
+        while let Err(error) = in_time(LONGEST_STATEMENT, self.write(claim, &outcome)).await {
+            // That a room is gone must not be said late: another of its id may have begun.
+            if matches!(outcome, Outcome::Gone) || Instant::now() >= lease_ends {
                 tracing::warn!(%error, group = ?claim.group.as_str(), "a sweep is left to its lease");
                 return;
             }
@@ -268,6 +274,14 @@ impl Shared {
                 counts,
                 delay,
             } => fail(pool, claim, error, *counts, *delay).await,
+        }
+    }
+
+    /// Leaves a room to others at once.
+    async fn give_up(&self, claim: &SweepClaim) {
+        let given = in_time(LAST_STATEMENT, give_up(&self.settings.pool, claim)).await;
+        if let Err(error) = given {
+            tracing::warn!(%error, group = ?claim.group.as_str(), "a sweep is left to its lease");
         }
     }
 

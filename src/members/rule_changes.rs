@@ -191,10 +191,7 @@ async fn probe_unknown(
 /// While no rule named a member nobody listened for him, so his row may believe him absent though he
 /// came back meanwhile. A new rule that names him outright has him tried once, as one of whom
 /// nothing is known; Chat leaves him out if he is away, and that is the end of it.
-async fn probe_absent(
-    transaction: &mut PgConnection,
-    rules: &Patterns,
-) -> Result<(), sqlx::Error> {
+async fn probe_absent(transaction: &mut PgConnection, rules: &Patterns) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         with change as (

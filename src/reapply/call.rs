@@ -276,7 +276,9 @@ impl<'a> Caller<'a> {
                     self.shared.pause.begin(error).await;
                 }
             }
-            ErrorClass::Configuration | ErrorClass::NewSignature => self.shared.pause.begin(error).await,
+            ErrorClass::Configuration | ErrorClass::NewSignature => {
+                self.shared.pause.begin(error).await
+            }
             ErrorClass::RoomGone => self.room_gone = true,
             _ => {}
         }

@@ -192,14 +192,11 @@ impl Pause {
     /// Leave to call now, to be asked for right before members are claimed. `None`: calls are
     /// paused, and it is not time for a probe or somebody else has it.
     pub async fn leave(&self) -> Option<Leave> {
-        let due = match &self.known().paused {
+        let probe_at = self.known().paused.as_ref().map(|paused| paused.probe_at);
+        let probe = match probe_at {
             None => None,
-            Some(paused) => Some(paused.probe_at <= Instant::now()),
-        };
-        let probe = match due {
-            None => None,
-            Some(true) => Some(self.take_probe().await?),
-            Some(false) => return None,
+            Some(at) if at <= Instant::now() => Some(self.take_probe().await?),
+            Some(_) => return None,
         };
         Some(Leave {
             pause: self.clone(),

@@ -15,7 +15,9 @@ use super::calls::{Calls, SweepError};
 use super::fade::{FADE_INTERVAL, clear_unnamed, fade};
 use super::found::{Found, SweepTotals};
 use super::room::{QUIET, RoomSweep};
-use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, claim, fail, finish, give_up, schedule_new};
+use super::schedule::{
+    LEASE, LONGEST_STATEMENT, SweepClaim, claim, fail, finish, give_up, schedule_new,
+};
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::database::in_time;
 use crate::members::{WakeUp, room_gone};

@@ -86,7 +86,7 @@ async fn marks_removed_behind_our_back_return() {
     scene.chat().join("class-7", &["teacher"]).await.unwrap();
     scene.wait_for_marks("class-7", "teacher", &[1000]).await;
     scene
-        .wait_for_row("select confirmed_at is not null from members")
+        .wait_for_row("select confirmed_at is not null and pending_since is null and not in_doubt from members")
         .await;
     behind_our_back(&scene, CommandType::Delete, "teacher", &[1000]).await;
     scene.two_minutes_pass().await;
@@ -100,7 +100,7 @@ async fn what_was_confirmed_a_moment_ago_is_left_alone() {
     scene.chat().join("class-7", &["teacher"]).await.unwrap();
     scene.wait_for_marks("class-7", "teacher", &[1000]).await;
     scene
-        .wait_for_row("select confirmed_at is not null from members")
+        .wait_for_row("select confirmed_at is not null and pending_since is null and not in_doubt from members")
         .await;
     behind_our_back(&scene, CommandType::Delete, "teacher", &[1000]).await;
     sweep_now(&scene).await;
@@ -195,7 +195,7 @@ async fn a_member_whose_leave_was_lost_is_found_to_have_left() {
         .unwrap();
     scene.wait_for_marks("class-7", "teacher", &[1000]).await;
     scene
-        .wait_for_row("select confirmed_at is not null from members")
+        .wait_for_row("select confirmed_at is not null and pending_since is null and not in_doubt from members")
         .await;
     lose_callbacks(&scene, 1.0).await;
     scene.chat().leave("class-7", &["teacher"]).await.unwrap();

@@ -196,7 +196,8 @@ async fn sweeps_that_hang_hold_up_neither_other_rooms_nor_marks() {
     scene.chat().join(ROOM, &["teacher"]).await.unwrap();
     scene.wait_for_marks(ROOM, "teacher", &[1000]).await;
     scene
-        .wait_for_row("select confirmed_at is not null from members where group_id = 'class-7'")
+        .wait_for_row("select confirmed_at is not null and pending_since is null and not in_doubt from members
+             where group_id = 'class-7'")
         .await;
     behind_our_back(&scene, CommandType::Delete, "teacher").await;
     scene.two_minutes_pass().await;
@@ -215,7 +216,7 @@ async fn a_queue_longer_than_the_budget_does_not_starve_the_sweep() {
     scene.rule("crowd-*", "vip", &[1000]).await;
     scene.chat().join(ROOM, &["teacher"]).await.unwrap();
     scene
-        .wait_for_row("select confirmed_at is not null from members")
+        .wait_for_row("select confirmed_at is not null and pending_since is null and not in_doubt from members")
         .await;
     behind_our_back(&scene, CommandType::Delete, "teacher").await;
     scene.two_minutes_pass().await;

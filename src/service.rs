@@ -133,7 +133,7 @@ impl Service {
         let watched = Watched {
             budgets,
             filter: Some(filter.clone()),
-            ..Watched::default()
+            ..Watched::new(&pool)
         };
         let state = state.watching(watched.clone());
         let chat = ChatClient::new(endpoint(&settings.chat)?)?;

@@ -58,11 +58,11 @@ impl AdminState {
     pub fn new(pool: PgPool, wake: WakeUp, readiness: Readiness, tokens: &[AdminToken]) -> Self {
         Self {
             rules: Rules::new(pool.clone(), wake.clone()),
+            watched: Watched::new(&pool),
             pool,
             wake,
             readiness,
             tokens: auth::Tokens::new(tokens),
-            watched: Watched::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The state of the service at one look.
 //!
 //! It answers also while the database does not: that is when somebody looks. What could not be read
-//! is null then. Queue and budgets are shared by all replicas; pauses, filter and sweep totals are
+//! is null then. Queue, budgets and pauses are shared by all replicas; filter and sweep totals are
 //! those of the replica that answers.
 
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::version;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The parts of this replica that the management API shows or rings.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Watched {
     /// The sweeper's alarm clock.
     pub sweeper_wake: WakeUp,
@@ -41,6 +41,20 @@ pub struct Watched {
     pub filter: Option<RuleFilter>,
     /// What sweeps found.
     pub sweep_totals: SweepTotals,
+}
+
+impl Watched {
+    /// Nothing but the pauses, as the database has them.
+    pub fn new(pool: &PgPool) -> Self {
+        Self {
+            sweeper_wake: WakeUp::default(),
+            worker_pause: Pause::new(pool.clone(), "reapply"),
+            sweeper_pause: Pause::new(pool.clone(), "resync"),
+            budgets: Vec::new(),
+            filter: None,
+            sweep_totals: SweepTotals::default(),
+        }
+    }
 }
 
 /// What the handler of the status needs.
@@ -102,7 +116,7 @@ struct ChatView {
     reason: Option<String>,
     /// What to do about it.
     #[schema(required = true)]
-    advice: Option<&'static str>,
+    advice: Option<String>,
     /// Since when calls are paused.
     #[schema(required = true)]
     since: Option<DateTime<Utc>>,
@@ -196,6 +210,10 @@ async fn stored(source: &StatusSource) -> Option<Stored> {
     let read = async {
         let queue = queue_depth(&source.pool).await?;
         let failures = failure_reasons(&source.pool).await?;
+        tokio::join!(
+            source.watched.worker_pause.refresh(),
+            source.watched.sweeper_pause.refresh()
+        );
         let mut budgets = Vec::with_capacity(source.watched.budgets.len());
         for budget in &source.watched.budgets {
             let state = budget.state().await?;

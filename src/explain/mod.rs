@@ -29,7 +29,7 @@ pub struct Explanations {
 }
 
 impl Explanations {
-    /// Explanations from this database; `pause` is that of this replica's worker.
+    /// Explanations from this database; `pause` is that of the calls that set marks.
     pub fn new(pool: PgPool, pause: Pause) -> Self {
         Self { pool, pause }
     }

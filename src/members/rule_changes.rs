@@ -34,7 +34,20 @@ pub async fn rules_changed(
         .iter()
         .filter_map(|change| change.after)
         .filter(|rule| rule.enabled);
-    probe_unknown(transaction, &Patterns::of(demanding)).await
+    probe_unknown(transaction, &Patterns::of(demanding)).await?;
+    let new = changes.iter().filter_map(RuleChange::named_anew);
+    probe_absent(transaction, &Patterns::of(new)).await
+}
+
+impl<'a> RuleChange<'a> {
+    /// The rule as it is now, if it demands something and did not speak of these members before.
+    fn named_anew(&self) -> Option<&'a RuleDraft> {
+        let after = self.after.filter(|rule| rule.enabled)?;
+        let before = self.before;
+        before
+            .is_none_or(|rule| (&rule.group, &rule.account) != (&after.group, &after.account))
+            .then_some(after)
+    }
 }
 
 /// The patterns of rules as columns for `UNNEST`.
@@ -164,6 +177,53 @@ async fn probe_unknown(
         select group_id, account, 'unknown', due_at, due_at from unknown
         order by group_id, account
         on conflict on constraint members_pkey do nothing
+        "#,
+        &rules.group_texts,
+        &rules.group_prefix_lens,
+        &rules.account_texts,
+        &rules.account_prefix_lens,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// While no rule named a member nobody listened for him, so his row may believe him absent though he
+/// came back meanwhile. A new rule that names him outright has him tried once, as one of whom
+/// nothing is known; Chat leaves him out if he is away, and that is the end of it.
+async fn probe_absent(transaction: &mut PgConnection, rules: &Patterns) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        with change as (
+            select * from unnest($1::text[], $2::smallint[], $3::text[], $4::smallint[])
+                as c (group_text, group_prefix_len, account_text, account_prefix_len)
+            where account_prefix_len < 0
+        ),
+        named as (
+            select group_text as group_id, account_text as account from change
+            where group_prefix_len < 0
+            union
+            select r.group_id, c.account_text from change c
+            join rooms r on starts_with(r.group_id, c.group_text)
+            where c.group_prefix_len >= 0
+              and r.gone_at is null and r.last_event_at > now() - interval '1 day'
+        ),
+        -- Locked in the order that every writer of members keeps.
+        locked as materialized (
+            select m.group_id, m.account from members m join named n using (group_id, account)
+            join rooms r using (group_id)
+            where m.presence = 'absent' and m.due_at is null and not m.in_doubt and r.gone_at is null
+            order by m.group_id, m.account
+            for update of m
+        ),
+        paced as (
+            select l.*, now() + interval '50 ms' * (dense_rank() over (order by l.group_id) - 1) as at
+            from locked l
+        )
+        update members m set
+            due_at = p.at, pending_since = p.at, generation = m.generation + 1,
+            omissions = 0, attempts = 0, last_error = null, failed_at = null
+        from paced p where m.group_id = p.group_id and m.account = p.account
         "#,
         &rules.group_texts,
         &rules.group_prefix_lens,

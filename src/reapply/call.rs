@@ -127,7 +127,7 @@ impl<'a> Caller<'a> {
             .collect();
         let here = match self.who_is_here(&accounts).await {
             Ok(here) => here,
-            Err(why) => return self.undecided(&members, error, why, verdicts),
+            Err(why) => return self.undecided(&members, error, why, verdicts).await,
         };
         let (here, away): (Vec<_>, Vec<_>) = members
             .into_iter()
@@ -142,7 +142,7 @@ impl<'a> Caller<'a> {
         }
         // Some of those asked for are in the room, so it is not that nobody was online.
         if error.class() == ErrorClass::Configuration && !self.fine_lately() && !here.is_empty() {
-            self.shared.pause.begin(&error);
+            self.shared.pause.begin(&error).await;
             return note_failure(verdicts, &here, error, false);
         }
         match here.as_slice() {
@@ -178,7 +178,7 @@ impl<'a> Caller<'a> {
     }
 
     /// Chat refused the call and also would not say who is in the room.
-    fn undecided(
+    async fn undecided(
         &mut self,
         members: &[MemberMarks],
         error: ChatError,
@@ -188,7 +188,7 @@ impl<'a> Caller<'a> {
         let configuration = why.filter(|why| why.class() == ErrorClass::Configuration);
         let general = configuration.filter(|_| !self.fine_lately());
         if let Some(why) = &general {
-            self.shared.pause.begin(why);
+            self.shared.pause.begin(why).await;
         }
         note_failure(verdicts, members, error, general.is_none());
     }
@@ -257,7 +257,7 @@ impl<'a> Caller<'a> {
             (self.group.as_str(), members.len(), answer.confirmed.len());
         let took = started.elapsed();
         tracing::debug!(?group, ?command, asked, confirmed, ?took, "Chat answered");
-        self.shared.pause.end();
+        self.shared.pause.end().await;
         Ok(answer.confirmed)
     }
 
@@ -273,10 +273,12 @@ impl<'a> Caller<'a> {
             ErrorClass::SlowDown => {
                 slow_down(&self.shared.budget).await;
                 if error.code().is_some_and(|code| code.least_wait().is_some()) {
-                    self.shared.pause.begin(error);
+                    self.shared.pause.begin(error).await;
                 }
             }
-            ErrorClass::Configuration | ErrorClass::NewSignature => self.shared.pause.begin(error),
+            ErrorClass::Configuration | ErrorClass::NewSignature => {
+                self.shared.pause.begin(error).await
+            }
             ErrorClass::RoomGone => self.room_gone = true,
             _ => {}
         }

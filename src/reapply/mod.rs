@@ -15,6 +15,6 @@ mod round;
 mod worker;
 
 pub use budget::{Budget, BudgetState, CallRate, Slot};
-pub use pause::{Pause, PauseState, Probe};
+pub use pause::{Leave, Pause, PauseState};
 pub use plan::{MemberPlan, plan};
 pub use worker::{Worker, WorkerSettings};

@@ -3,45 +3,62 @@
 //! A fault of configuration (plan ended, wrong key, feature not switched on) hits every call alike.
 //! Nothing is claimed then, so nothing is lost and no attempt is used up. After a while one probe
 //! goes out, and only one; the first call that succeeds ends the pause.
+//!
+//! The pause is a row in Postgres, so all replicas stop, probe and resume as one, and a restart
+//! changes nothing. Each looks at it once a second at most: calls that go well cost no statement.
+//! Whoever takes the probe moves the time of the next one on; should he die, another goes out then.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use sqlx::PgPool;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::chat::ChatError;
-use crate::clock;
+use crate::database::in_time;
+use crate::members::interval;
 
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
+/// How long the others wait for a probe whose sender fell silent.
+const PROBE_LEASE: Duration = Duration::from_secs(60);
+/// What was read of the row counts so long.
+const FRESH: Duration = Duration::from_secs(1);
+/// A statement that takes longer is given up: its connection may be dead without a sign.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
+/// So long the row may keep those waiting who only look whether they may call.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// Shared state of the pause; clones see the same.
+/// The pause of some calls; clones share what this replica knows of it.
 #[derive(Debug, Clone)]
 pub struct Pause {
+    pool: PgPool,
+    circuit: &'static str,
     lengths: (Duration, Duration),
     shared: Arc<Shared>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    known: Mutex<Known>,
     changed: Notify,
 }
 
+/// What this replica knows.
 #[derive(Debug, Default)]
-struct State {
+struct Known {
     paused: Option<Paused>,
-    /// A probe is out.
-    probing: bool,
+    read_at: Option<Instant>,
     fine_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
 struct Paused {
     shown: PauseState,
-    until: Instant,
-    length: Duration,
+    /// Not before; there may be a probe out until then.
+    probe_at: Instant,
 }
 
 /// Why calls are paused, for people.
@@ -50,179 +67,270 @@ pub struct PauseState {
     /// What Chat said last.
     pub reason: String,
     /// What to do about it.
-    pub advice: Option<&'static str>,
-    /// Since when; by the clock of this machine, to be shown only.
+    pub advice: Option<String>,
+    /// Since when, by the clock of Postgres.
     pub since: DateTime<Utc>,
 }
 
-/// The one probe that may go out while calls are paused. Dropped, the next one may.
+/// Leave to call: while calls are paused, as the one probe.
 #[derive(Debug)]
-pub struct Probe(Pause);
-
-impl Default for Pause {
-    fn default() -> Self {
-        Self::with_lengths(FIRST, LONGEST)
-    }
+#[must_use = "a probe that is not given back keeps the others waiting"]
+pub struct Leave {
+    pause: Pause,
+    probe: Option<Uuid>,
 }
 
 impl Pause {
+    /// The pause of these calls. All who name the same circuit share it.
+    pub fn new(pool: PgPool, circuit: &'static str) -> Self {
+        Self::with_lengths(pool, circuit, FIRST, LONGEST)
+    }
+
     /// A pause whose first probe goes out after `first`, each further one after twice the time, at
     /// most after `longest`.
-    pub fn with_lengths(first: Duration, longest: Duration) -> Self {
+    pub fn with_lengths(
+        pool: PgPool,
+        circuit: &'static str,
+        first: Duration,
+        longest: Duration,
+    ) -> Self {
         Self {
+            pool,
+            circuit,
             lengths: (first, longest),
             shared: Arc::default(),
         }
     }
 
-    /// A call failed for a reason that a human must mend. Says so in the log, once for each reason.
-    pub fn begin(&self, error: &ChatError) {
-        let (first, longest) = self.lengths;
-        let least = error
-            .code()
-            .and_then(|code| code.least_wait())
-            .unwrap_or_default();
+    /// A call failed for a reason that a human must mend. Calls that were under way when the pause
+    /// began say the same and change nothing.
+    pub async fn begin(&self, error: &ChatError) {
+        let least = error.code().and_then(|code| code.least_wait());
         let (reason, advice) = (error.to_string(), error.advice());
-        let mut state = self.state_now();
-        let now = Instant::now();
-        let (length, since) = match &state.paused {
-            // Calls already under way when the pause began.
-            Some(paused) if paused.until > now => return,
-            Some(paused) => ((paused.length * 2).min(longest), paused.shown.since),
-            None => (first, clock::system()()),
-        };
-        if state
-            .paused
-            .as_ref()
-            .is_none_or(|paused| paused.shown.reason != reason)
-        {
-            tracing::error!(
-                reason,
-                advice,
-                "calls to Chat are paused until this is mended"
-            );
+        let written = in_time(
+            LONGEST_STATEMENT,
+            self.write(&reason, advice, least.unwrap_or_default()),
+        );
+        match written.await {
+            Ok(()) => self.refresh().await,
+            Err(error) => tracing::warn!(%error, reason, "calls cannot be paused"),
         }
-        let shown = PauseState {
+    }
+
+    async fn write(
+        &self,
+        reason: &str,
+        advice: Option<&str>,
+        least: Duration,
+    ) -> Result<(), sqlx::Error> {
+        let (first, longest) = self.lengths;
+        sqlx::query!(
+            r#"
+            insert into chat_pauses as p (circuit, reason, advice, since, length, probe_at)
+            values ($1, $2, $3, now(), $4, now() + greatest($4, $6::interval))
+            on conflict on constraint chat_pauses_pkey do update set
+                reason = excluded.reason, advice = excluded.advice, probe = null,
+                length = least(p.length * 2, $5::interval),
+                probe_at = now() + greatest(least(p.length * 2, $5::interval), $6::interval)
+            where p.probe is not null or p.probe_at <= now()
+            "#,
+            self.circuit,
             reason,
             advice,
-            since,
+            interval(first),
+            interval(longest),
+            interval(least),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// A call succeeded. Costs a statement only if calls are paused.
+    pub async fn end(&self) {
+        let paused = {
+            let mut known = self.known();
+            known.fine_at = Some(Instant::now());
+            known.paused.is_some()
         };
-        let until = now + length.max(least);
-        state.paused = Some(Paused {
-            shown,
-            until,
-            length,
-        });
-    }
-
-    /// A call succeeded.
-    pub fn end(&self) {
-        let mut state = self.state_now();
-        state.fine_at = Some(Instant::now());
-        if let Some(paused) = state.paused.take() {
-            tracing::info!(reason = paused.shown.reason, "calls to Chat are resumed");
+        if !paused {
+            return;
         }
-        drop(state);
-        self.shared.changed.notify_waiters();
+        let ended = sqlx::query!("delete from chat_pauses where circuit = $1", self.circuit);
+        match in_time(LONGEST_STATEMENT, ended.execute(&self.pool)).await {
+            Ok(_) => self.learn(None),
+            // The row stays, and the next probe ends the pause.
+            Err(error) => tracing::warn!(%error, "the pause of calls cannot be ended"),
+        }
     }
 
-    /// Whether a call succeeded within the given time.
+    /// Whether a call of this replica succeeded within the given time.
     pub fn was_fine_within(&self, time: Duration) -> bool {
-        self.state_now()
-            .fine_at
-            .is_some_and(|at| at.elapsed() < time)
+        self.known().fine_at.is_some_and(|at| at.elapsed() < time)
     }
 
-    /// Waits until a call may go out: nothing is paused, or it is time for a probe and none is out.
+    /// Waits until a call may go out: nothing is paused, or it is time for a probe.
     pub async fn passed(&self) {
         loop {
             let mut changed = std::pin::pin!(self.shared.changed.notified());
             // From here on no change goes unnoticed.
             changed.as_mut().enable();
+            self.look().await;
             let left = {
-                let state = self.state_now();
-                let Some(paused) = &state.paused else { return };
-                let left = paused.until.saturating_duration_since(Instant::now());
-                match (left.is_zero(), state.probing) {
-                    (true, false) => return,
-                    (true, true) => Duration::MAX,
-                    (false, _) => left,
-                }
+                let known = self.known();
+                let Some(paused) = &known.paused else { return };
+                paused.probe_at.saturating_duration_since(Instant::now())
             };
-            // Whichever comes first, the state is looked at again.
-            let _elapsed = tokio::time::timeout(left, changed).await.is_err();
+            if left.is_zero() {
+                return;
+            }
+            // Whichever comes first, the row is looked at again: another replica may have ended it.
+            let _elapsed = tokio::time::timeout(left.min(FRESH), changed).await;
         }
     }
 
-    /// To be held by whoever calls now: while calls are paused he is the probe, and others wait.
-    pub fn probe(&self) -> Option<Probe> {
-        let mut state = self.state_now();
-        if state.paused.is_none() || state.probing {
-            return None;
-        }
-        state.probing = true;
-        Some(Probe(self.clone()))
+    /// Leave to call now, to be asked for right before members are claimed. `None`: calls are
+    /// paused, and it is not time for a probe or somebody else has it.
+    pub async fn leave(&self) -> Option<Leave> {
+        let probe_at = self.known().paused.as_ref().map(|paused| paused.probe_at);
+        let probe = match probe_at {
+            None => None,
+            Some(at) if at <= Instant::now() => Some(self.take_probe().await?),
+            Some(_) => return None,
+        };
+        Some(Leave {
+            pause: self.clone(),
+            probe,
+        })
     }
 
-    /// Why calls are paused; `None` if they are not.
+    /// The probe, if nobody else has taken it.
+    async fn take_probe(&self) -> Option<Uuid> {
+        let probe = Uuid::new_v4();
+        let taken = sqlx::query!(
+            "update chat_pauses set probe = $2, probe_at = now() + $3
+             where circuit = $1 and probe_at <= now()",
+            self.circuit,
+            probe,
+            interval(PROBE_LEASE),
+        );
+        let taken = in_time(LONGEST_STATEMENT, taken.execute(&self.pool)).await;
+        self.refresh().await;
+        match taken {
+            Ok(taken) => (taken.rows_affected() == 1).then_some(probe),
+            Err(error) => {
+                tracing::warn!(%error, "the probe of a pause cannot be taken");
+                None
+            }
+        }
+    }
+
+    /// Why calls are paused, as this replica saw it within the last seconds; `None` if they are not.
     pub fn state(&self) -> Option<PauseState> {
-        self.state_now()
-            .paused
-            .as_ref()
-            .map(|paused| paused.shown.clone())
+        let known = self.known();
+        known.paused.as_ref().map(|paused| paused.shown.clone())
     }
 
-    fn state_now(&self) -> MutexGuard<'_, State> {
+    /// Reads the row if it was not read lately.
+    async fn look(&self) {
+        let fresh = self.known().read_at.is_some_and(|at| at.elapsed() < FRESH);
+        if !fresh {
+            self.refresh().await;
+        }
+    }
+
+    /// Reads the row. Should the database be away, what was known stands: nothing can be claimed.
+    pub async fn refresh(&self) {
+        match in_time(LONGEST_LOOK, self.read()).await {
+            Ok(paused) => self.learn(paused),
+            Err(error) => {
+                tracing::debug!(%error, "the pause of calls cannot be read");
+                self.known().read_at = Some(Instant::now());
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Option<Paused>, sqlx::Error> {
+        let row = sqlx::query!(
+            r#"
+            select reason, advice, since,
+                   greatest(0, extract(epoch from probe_at - clock_timestamp()))::float8 as "left!"
+            from chat_pauses where circuit = $1
+            "#,
+            self.circuit,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Paused {
+            probe_at: Instant::now() + Duration::from_secs_f64(row.left),
+            shown: PauseState {
+                reason: row.reason,
+                advice: row.advice,
+                since: row.since,
+            },
+        }))
+    }
+
+    /// Takes note of the row, and says in the log what changed.
+    fn learn(&self, paused: Option<Paused>) {
+        let mut known = self.known();
+        known.read_at = Some(Instant::now());
+        let before = std::mem::replace(&mut known.paused, paused.clone());
+        drop(known);
+        let (before, after) = (before.map(|p| p.shown), paused.map(|p| p.shown));
+        match (before, after) {
+            (before, Some(after)) if before.as_ref().is_none_or(|b| b.reason != after.reason) => {
+                let PauseState { reason, advice, .. } = after;
+                let circuit = self.circuit;
+                tracing::error!(
+                    circuit,
+                    reason,
+                    advice,
+                    "calls to Chat are paused until this is mended"
+                );
+            }
+            (Some(before), None) => {
+                let circuit = self.circuit;
+                tracing::info!(circuit, reason = before.reason, "calls to Chat are resumed");
+            }
+            _ => {}
+        }
+        self.shared.changed.notify_waiters();
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.shared
-            .state
+            .known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Probe {
-    fn drop(&mut self) {
-        self.0.state_now().probing = false;
-        self.0.shared.changed.notify_waiters();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chat::ErrorCode;
-    use futures::FutureExt;
-
-    fn unpaid() -> ChatError {
-        let (code, info) = (ErrorCode::new(60020), String::new());
-        ChatError::Refused { code, info }
+impl Leave {
+    /// Nobody was there to call for: the probe is free for others at once.
+    pub async fn unused(self) {
+        self.give_back(false).await;
     }
 
-    #[tokio::test]
-    async fn a_pause_holds_calls_back_until_one_succeeds() {
-        let pause = Pause::default();
-        pause.passed().await;
-        assert_eq!(pause.state(), None);
-        pause.begin(&unpaid());
-        assert!(pause.passed().now_or_never().is_none());
-        let state = pause.state().unwrap();
-        assert!(state.reason.contains("60020") && state.advice.is_some());
-        pause.end();
-        pause.passed().await;
-        assert_eq!(pause.state(), None);
+    /// The call was made. If it said nothing about the pause, the next probe comes after a while.
+    pub async fn used(self) {
+        self.give_back(true).await;
     }
 
-    #[tokio::test]
-    async fn one_probe_goes_out_at_a_time() {
-        let pause = Pause::with_lengths(Duration::ZERO, Duration::ZERO);
-        assert!(pause.probe().is_none(), "nothing is paused");
-        pause.begin(&unpaid());
-        pause.passed().await;
-        let probe = pause.probe().unwrap();
-        assert!(pause.probe().is_none());
-        assert!(pause.passed().now_or_never().is_none());
-        drop(probe);
-        pause.passed().await;
-        assert!(pause.probe().is_some());
+    async fn give_back(self, used: bool) {
+        let Some(probe) = self.probe else { return };
+        let given = sqlx::query!(
+            "update chat_pauses set
+                 probe = null, probe_at = case when $3 then now() + length else now() end
+             where circuit = $1 and probe = $2",
+            self.pause.circuit,
+            probe,
+            used,
+        );
+        let given = in_time(LONGEST_STATEMENT, given.execute(&self.pause.pool)).await;
+        if let Err(error) = given {
+            tracing::warn!(%error, "the probe of a pause is left to its lease");
+        }
+        self.pause.refresh().await;
     }
 }

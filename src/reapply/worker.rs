@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::budget::{Budget, Slot};
-use super::pause::Pause;
+use super::pause::{Leave, Pause};
 use super::round::Round;
 use crate::chat::ChatClient;
 use crate::database::in_time;
@@ -84,14 +83,14 @@ impl Worker {
             busy = matches!(claimed, Ok(Some(_)));
             match claimed {
                 Ok(None) => {}
-                Ok(Some((claim, slot))) => {
+                Ok(Some((claim, slot, leave))) => {
                     failures = 0;
-                    let probe = self.shared.pause.probe();
                     let round = Round::new(self.shared.clone(), claim, began);
                     let lease_ends = began + self.shared.lease;
                     self.rounds.spawn(async move {
                         within_lease(round, slot, lease_ends).await;
-                        drop((place, probe));
+                        leave.used().await;
+                        drop(place);
                     });
                 }
                 Err(error) => {
@@ -121,7 +120,7 @@ impl Worker {
 
     /// Waits until somebody is due, or `perhaps` is, and a slot for a call has come. A hint given while
     /// the database is asked ends the wait that follows, so none is lost.
-    async fn somebody_due(&self, mut perhaps: bool) -> Result<Slot, sqlx::Error> {
+    async fn somebody_due(&self, mut perhaps: bool) -> Result<(Slot, Leave), sqlx::Error> {
         let shared = &self.shared;
         loop {
             shared.pause.passed().await;
@@ -134,8 +133,8 @@ impl Worker {
             if wait.is_zero() {
                 let slot = shared.budget.take().await?;
                 // A pause may have begun while the slot was waited for; the slot is lost then.
-                if shared.pause.passed().now_or_never().is_some() {
-                    return Ok(slot);
+                if let Some(leave) = shared.pause.leave().await {
+                    return Ok((slot, leave));
                 }
                 continue;
             }
@@ -145,11 +144,16 @@ impl Worker {
 
     async fn claim_if(
         &self,
-        due: Result<Slot, sqlx::Error>,
-    ) -> Result<Option<(Claim, Slot)>, sqlx::Error> {
-        let slot = due?;
-        let claim = in_time(LONGEST_STATEMENT, self.claim()).await?;
-        Ok(claim.map(|claim| (claim, slot)))
+        due: Result<(Slot, Leave), sqlx::Error>,
+    ) -> Result<Option<(Claim, Slot, Leave)>, sqlx::Error> {
+        let (slot, leave) = due?;
+        match in_time(LONGEST_STATEMENT, self.claim()).await {
+            Ok(Some(claim)) => Ok(Some((claim, slot, leave))),
+            nobody => {
+                leave.unused().await;
+                nobody.map(|_| None)
+            }
+        }
     }
 
     async fn claim(&self) -> Result<Option<Claim>, sqlx::Error> {

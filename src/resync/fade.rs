@@ -15,6 +15,8 @@ pub(super) const FADE_INTERVAL: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// A destroyed room is kept so long, lest late callbacks revive its members.
 const AFTERLIFE: Duration = Duration::from_secs(60 * 60);
+/// Marks that rules ceased to name are remembered so long, for rooms that are swept rarely.
+const RETIREMENT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Deletes some rooms that are over, with their members' rows; returns how many rooms.
 ///
@@ -61,6 +63,12 @@ pub(super) async fn fade(pool: &PgPool) -> Result<u64, sqlx::Error> {
         "#,
         interval(SILENCE),
         interval(AFTERLIFE),
+    )
+    .execute(pool)
+    .await?;
+    sqlx::query!(
+        "delete from retired_marks where retired_at < now() - $1::interval",
+        interval(RETIREMENT),
     )
     .execute(pool)
     .await?;

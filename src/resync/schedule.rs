@@ -28,17 +28,22 @@ pub(super) struct SweepClaim {
     pub failures: i32,
 }
 
-/// Has a room compared with Chat as soon as possible, also one of which nothing was heard yet, and
-/// also where sweeps are turned off.
+/// Has a room compared with Chat as soon as possible, before all that are due by themselves, also
+/// one of which nothing was heard yet, and also where sweeps are turned off.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn request(pool: &PgPool, wake: &WakeUp, group: &GroupId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
-        insert into rooms (group_id, sweep_due_at, sweep_requested_at) values ($1, now(), now())
+        with first as (
+            select least(now(), min(sweep_due_at)) - interval '1 millisecond' as due_at
+            from rooms where gone_at is null and sweep_due_at is not null
+        )
+        insert into rooms (group_id, sweep_due_at, sweep_requested_at)
+        select $1, due_at, now() from first
         on conflict on constraint rooms_pkey do update set
-            sweep_due_at = now(), sweep_requested_at = now(), gone_at = null
+            sweep_due_at = excluded.sweep_due_at, sweep_requested_at = now(), gone_at = null
         "#,
         group.as_str(),
     )
@@ -144,6 +149,23 @@ pub(super) async fn finish(
         claim.token,
         Json(found) as _,
         next.map(interval),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Gives a room back unswept; it is due at once.
+pub(super) async fn give_up(pool: &PgPool, claim: &SweepClaim) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        update rooms set
+            sweeping_until = null, sweep = null, sweep_due_at = least(sweep_due_at, now()),
+            sweep_requested_at = coalesce(sweep_requested_at, now())
+        where group_id = $1 and sweep = $2
+        "#,
+        claim.group.as_str(),
+        claim.token,
     )
     .execute(pool)
     .await?;

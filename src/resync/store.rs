@@ -4,12 +4,16 @@
 //! change lately: whatever happened meanwhile knows better than Chat's lists.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use crate::domain::{Account, GroupId, MarkSet};
-use crate::members::{MEMBERS_A_CALL, Presence, array_text, mark_set};
+use crate::members::{MEMBERS_A_CALL, Presence, array_text, interval, mark_set};
+
+/// A sweep so long after a rule went is the last one to look for its marks.
+const RETIRED: Duration = Duration::from_secs(10 * 60);
 
 /// What the table says of a member.
 #[derive(Debug, Clone)]
@@ -43,8 +47,9 @@ pub(super) struct Demand {
     pub by_prefix: bool,
 }
 
-/// What rules demand in a room: every mark that a rule for it names, enabled or not, and every mark
-/// that was set there because a rule, gone since, had named it.
+/// What rules demand in a room: every mark that a rule for it names, enabled or not, every mark
+/// that was set there because a rule, gone since, had named it, and every mark that a rule ceased to
+/// name since the last sweep or shortly before.
 pub(super) async fn demand(pool: &PgPool, group: &GroupId) -> Result<Demand, sqlx::Error> {
     let row = sqlx::query!(
         r#"
@@ -62,6 +67,14 @@ pub(super) async fn demand(pool: &PgPool, group: &GroupId) -> Result<Demand, sql
             where not r.enabled
             union all
             select m.marks from members m where m.group_id = $1 and m.marks <> '{}'
+            union all
+            -- A call that was under way when the rule went may set its mark later than anybody
+            -- could notice; so each room is looked through once more, well after that.
+            select array[k.mark] from generate_series(-1, length($1)) as p (length)
+            join retired_marks k on k.group_prefix_len = p.length
+                and k.group_text = case when p.length < 0 then $1 else left($1, p.length) end
+            where k.retired_at > coalesce(
+                (select swept_at from rooms where group_id = $1), '-infinity') - $2::interval
         )
         select array(select distinct mark from here cross join unnest(marks) as mark) as "marks!",
             exists (
@@ -71,6 +84,7 @@ pub(super) async fn demand(pool: &PgPool, group: &GroupId) -> Result<Demand, sql
             ) as "by_prefix!"
         "#,
         group.as_str(),
+        interval(RETIRED),
     )
     .fetch_one(pool)
     .await?;

@@ -15,7 +15,9 @@ use super::calls::{Calls, SweepError};
 use super::fade::{FADE_INTERVAL, clear_unnamed, fade};
 use super::found::{Found, SweepTotals};
 use super::room::{QUIET, RoomSweep};
-use super::schedule::{LONGEST_STATEMENT, SweepClaim, claim, fail, finish, schedule_new};
+use super::schedule::{
+    LEASE, LONGEST_STATEMENT, SweepClaim, claim, fail, finish, give_up, schedule_new,
+};
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::database::in_time;
 use crate::members::{WakeUp, room_gone};
@@ -29,6 +31,10 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const CATCH_UP: Duration = Duration::from_secs(30);
 /// First and longest pause before a sweep that could not be finished is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// The same when only the database failed, which says nothing about the room.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+/// A replica that ends waits so long for the database.
+const LAST_STATEMENT: Duration = Duration::from_secs(2);
 /// If some call succeeded so recently, a refusal that may mean a setting means this room alone.
 const FINE_LATELY: Duration = Duration::from_secs(600);
 
@@ -69,6 +75,20 @@ pub struct Sweeper {
 struct Shared {
     settings: SweeperSettings,
     calls: Calls,
+}
+
+/// What became of a sweep.
+enum Outcome {
+    Found(Found),
+    /// Chat knows the room no more.
+    Gone,
+    /// It could not be finished.
+    PutOff {
+        error: String,
+        /// Whether that is a failure of this room.
+        counts: bool,
+        delay: Duration,
+    },
 }
 
 impl Sweeper {
@@ -142,14 +162,22 @@ impl Sweeper {
             ..
         } = &self.shared.settings;
         in_time(LONGEST_STATEMENT, chores.run(pool, *interval)).await?;
-        let Some(claim) = in_time(LONGEST_STATEMENT, claim(pool, interval.is_none())).await? else {
+        let Some(leave) = pause.leave().await else {
             return Ok(false);
         };
-        let (shared, probe) = (self.shared.clone(), pause.probe());
-        let cancel = cancel.clone();
+        let claimed = in_time(LONGEST_STATEMENT, claim(pool, interval.is_none())).await;
+        let Ok(Some(claim)) = claimed else {
+            leave.unused().await;
+            return claimed.map(|_| false);
+        };
+        let (shared, cancel) = (self.shared.clone(), cancel.clone());
         self.sweeps.spawn(async move {
-            cancel.run_until_cancelled(shared.sweep(claim)).await;
-            drop((slot, probe));
+            let swept = cancel.run_until_cancelled(shared.sweep(&claim)).await;
+            if swept.is_none() {
+                shared.give_up(&claim).await;
+            }
+            leave.used().await;
+            drop(slot);
         });
         Ok(true)
     }
@@ -191,9 +219,9 @@ fn is_time(last: Option<Instant>, every: Duration) -> bool {
 }
 
 impl Shared {
-    /// One room from claim to settlement. Should the database be away at the end, the lease runs
-    /// out and the room is swept again.
-    async fn sweep(&self, claim: SweepClaim) {
+    /// One room from claim to settlement. Should the database be away at the end, it is waited for,
+    /// lest the room wait for the end of the lease; from then on the room is anybody's.
+    async fn sweep(&self, claim: &SweepClaim) {
         let SweeperSettings {
             pool,
             wake_worker,
@@ -202,29 +230,65 @@ impl Shared {
         } = &self.settings;
         let quiet = TimeDelta::from_std(QUIET).unwrap_or(TimeDelta::MAX);
         let quiet_since = claim.at - quiet;
-        let swept = RoomSweep::new(pool, &self.calls, wake_worker, &claim, quiet_since)
+        let swept = RoomSweep::new(pool, &self.calls, wake_worker, claim, quiet_since)
             .run()
             .await;
-        let written = match swept {
+        let outcome = match swept {
             Ok(found) => {
-                pause.end();
-                in_time(LONGEST_STATEMENT, self.settle(&claim, &found)).await
+                pause.end().await;
+                self.note_found(claim, &found);
+                Outcome::Found(found)
             }
-            Err(SweepError::LeaseLost) => Ok(()),
+            Err(SweepError::LeaseLost) => return,
             Err(SweepError::Chat(error)) if error.class() == ErrorClass::RoomGone => {
                 tracing::info!(group = ?claim.group.as_str(), "Chat knows the room no more");
-                in_time(LONGEST_STATEMENT, self.gone(&claim)).await
+                Outcome::Gone
             }
-            Err(error) => in_time(LONGEST_STATEMENT, self.put_off(&claim, &error)).await,
+            Err(error) => self.put_off(claim, error).await,
         };
-        if let Err(error) = written {
+        let lease_ends = Instant::now() + LEASE;
+        while let Err(error) = in_time(LONGEST_STATEMENT, self.write(claim, &outcome)).await {
+            // That a room is gone must not be said late: another of its id may have begun.
+            if matches!(outcome, Outcome::Gone) || Instant::now() >= lease_ends {
+                tracing::warn!(%error, group = ?claim.group.as_str(), "a sweep is left to its lease");
+                return;
+            }
+            tokio::time::sleep(DATABASE_RETRY).await;
+        }
+    }
+
+    /// Writes down what became of a sweep. Counts only while the lease is held.
+    async fn write(&self, claim: &SweepClaim, outcome: &Outcome) -> Result<(), sqlx::Error> {
+        let SweeperSettings { pool, interval, .. } = &self.settings;
+        match outcome {
+            Outcome::Found(found) => {
+                clear_unnamed(pool, &claim.group).await?;
+                let spread = rand::rng().random_range(0.9..1.1);
+                let next = interval.map(|every| every.mul_f64(spread));
+                finish(pool, claim, found, next).await
+            }
+            Outcome::Gone => {
+                room_gone(pool, &claim.group, None).await?;
+                finish(pool, claim, &Found::default(), None).await
+            }
+            Outcome::PutOff {
+                error,
+                counts,
+                delay,
+            } => fail(pool, claim, error, *counts, *delay).await,
+        }
+    }
+
+    /// Leaves a room to others at once.
+    async fn give_up(&self, claim: &SweepClaim) {
+        let given = in_time(LAST_STATEMENT, give_up(&self.settings.pool, claim)).await;
+        if let Err(error) = given {
             tracing::warn!(%error, group = ?claim.group.as_str(), "a sweep is left to its lease");
         }
     }
 
-    async fn settle(&self, claim: &SweepClaim, found: &Found) -> Result<(), sqlx::Error> {
-        let settings = &self.settings;
-        settings.totals.swept(found);
+    fn note_found(&self, claim: &SweepClaim, found: &Found) {
+        self.settings.totals.swept(found);
         let Found {
             missing,
             surplus,
@@ -236,35 +300,32 @@ impl Shared {
         } else {
             tracing::info!(group = ?claim.group.as_str(), missing, surplus, unheard, vanished, "drift found");
         }
-        clear_unnamed(&settings.pool, &claim.group).await?;
-        let spread = rand::rng().random_range(0.9..1.1);
-        let next = settings.interval.map(|every| every.mul_f64(spread));
-        finish(&settings.pool, claim, found, next).await
-    }
-
-    async fn gone(&self, claim: &SweepClaim) -> Result<(), sqlx::Error> {
-        let pool = &self.settings.pool;
-        room_gone(pool, &claim.group, None).await?;
-        finish(pool, claim, &Found::default(), None).await
     }
 
     /// Notes a failure, pauses if a human must help, and sets the time of the next try.
-    async fn put_off(&self, claim: &SweepClaim, error: &SweepError) -> Result<(), sqlx::Error> {
+    async fn put_off(&self, claim: &SweepClaim, error: SweepError) -> Outcome {
         let settings = &self.settings;
         settings.totals.failed();
         tracing::warn!(group = ?claim.group.as_str(), %error, "a sweep could not be finished");
-        let paused = match error {
+        let counts = match &error {
             SweepError::Chat(error) if self.is_for_a_human(error) => {
-                settings.pause.begin(error);
-                true
+                settings.pause.begin(error).await;
+                false
             }
-            _ => false,
+            SweepError::Database(_) => false,
+            _ => true,
         };
         let doublings = claim.failures.clamp(0, 10).unsigned_abs();
-        let delay = (RETRY.0 * 2u32.pow(doublings)).min(RETRY.1);
+        let delay = match error {
+            SweepError::Database(_) => DATABASE_RETRY,
+            _ => (RETRY.0 * 2u32.pow(doublings)).min(RETRY.1),
+        };
         let delay = delay.mul_f64(rand::rng().random_range(0.5..1.0));
-        let delay = settings.interval.map_or(delay, |every| delay.min(every));
-        fail(&settings.pool, claim, &error.to_string(), !paused, delay).await
+        Outcome::PutOff {
+            error: error.to_string(),
+            counts,
+            delay: settings.interval.map_or(delay, |every| delay.min(every)),
+        }
     }
 
     fn is_for_a_human(&self, error: &ChatError) -> bool {

@@ -9,6 +9,7 @@ use stickymark::domain::{Account, GroupId, Mark, MarkSet};
 use stickymark::simulator::{Api, CallbackEffect, CallbackFault, Effect, Fault, Kind};
 
 use crate::support::stage::{PATIENCE, Stage};
+use crate::support::stall::Stall;
 
 fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count)
@@ -335,6 +336,7 @@ async fn many_members_go_out_in_full_calls_and_no_two_calls_of_a_room_overlap() 
 
 #[tokio::test]
 async fn the_budget_holds_over_all_replicas() {
+    let stall = Stall::watch();
     let mut stage = Stage::open(&[("STICKYMARK__CHAT__CALLS_PER_SECOND", "10")]).await;
     stage.add_replica().await;
     stage.add_replica().await;
@@ -348,7 +350,8 @@ async fn the_budget_holds_over_all_replicas() {
     }
     let stats = stage.chat.stats().await.unwrap();
     let peak = stats.calls[&Api::ModifyUserInfo].peak_per_second;
-    assert!(peak <= 10, "{peak} calls in one second");
+    let most = 10 + stall.calls(10);
+    assert!(peak <= most, "{peak} calls in one second, not {most}");
     stage.close().await;
 }
 

@@ -86,7 +86,7 @@ async fn marks_removed_behind_our_back_return() {
     scene.chat().join("class-7", &["teacher"]).await.unwrap();
     scene.wait_for_marks("class-7", "teacher", &[1000]).await;
     scene
-        .wait_for_row("select confirmed_at is not null from members")
+        .wait_for_row("select confirmed_at is not null and pending_since is null and not in_doubt from members")
         .await;
     behind_our_back(&scene, CommandType::Delete, "teacher", &[1000]).await;
     scene.two_minutes_pass().await;
@@ -100,7 +100,7 @@ async fn what_was_confirmed_a_moment_ago_is_left_alone() {
     scene.chat().join("class-7", &["teacher"]).await.unwrap();
     scene.wait_for_marks("class-7", "teacher", &[1000]).await;
     scene
-        .wait_for_row("select confirmed_at is not null from members")
+        .wait_for_row("select confirmed_at is not null and pending_since is null and not in_doubt from members")
         .await;
     behind_our_back(&scene, CommandType::Delete, "teacher", &[1000]).await;
     sweep_now(&scene).await;
@@ -195,7 +195,7 @@ async fn a_member_whose_leave_was_lost_is_found_to_have_left() {
         .unwrap();
     scene.wait_for_marks("class-7", "teacher", &[1000]).await;
     scene
-        .wait_for_row("select confirmed_at is not null from members")
+        .wait_for_row("select confirmed_at is not null and pending_since is null and not in_doubt from members")
         .await;
     lose_callbacks(&scene, 1.0).await;
     scene.chat().leave("class-7", &["teacher"]).await.unwrap();
@@ -386,4 +386,91 @@ async fn a_fault_of_configuration_stops_the_sweeps_until_it_is_mended() {
     scene
         .wait_for_row("select bool_and(swept_at is not null) from rooms")
         .await;
+}
+
+/// A call that was under way when the rule went may have set its mark after everybody looked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_that_only_a_deleted_rule_named_is_taken_away_once_more_and_then_left_alone() {
+    let scene = Scene::with(|_| {}).await;
+    scene.rule("class-*", "teacher", &[1000]).await;
+    scene.chat().join("class-7", &["teacher"]).await.unwrap();
+    scene.wait_for_marks("class-7", "teacher", &[1000]).await;
+    sqlx::query("delete from rules")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    sqlx::query("delete from members")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    scene.two_minutes_pass().await;
+    sweep_now(&scene).await;
+    scene.wait_for_marks("class-7", "teacher", &[]).await;
+    scene.wait_for_row("select count(*) = 0 from members").await;
+    sqlx::query("update retired_marks set retired_at = now() - interval '1 hour'")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    behind_our_back(&scene, CommandType::Set, "teacher", &[1000]).await;
+    // The mark is somebody else's from now on.
+    let again = "update rooms set sweep_found = null";
+    sqlx::query(again).execute(scene.pool()).await.unwrap();
+    let group = GroupId::parse("class-7").unwrap();
+    resync::request(scene.pool(), &WakeUp::default(), &group)
+        .await
+        .unwrap();
+    scene
+        .wait_for_row("select sweep_found is not null from rooms")
+        .await;
+    let held = scene.chat().marks("class-7").await.unwrap();
+    assert_eq!(held["teacher"], [1000].into());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_came_back_while_no_rule_named_him_is_marked_when_one_does_again() {
+    let stage = crate::support::stage::Stage::open(&[("STICKYMARK__RESYNC__INTERVAL", "0s")]).await;
+    for (id, group) in [("here", "class-7"), ("anywhere", "class-*")] {
+        let account = format!("teacher-{id}");
+        stage.put_rule(id, group, &account, &[1000]).await;
+        stage.chat.join("class-7", &[&account]).await.unwrap();
+        stage.sees("class-7", &account, &[1000]).await;
+        stage.rests().await;
+        stage.chat.leave("class-7", &[&account]).await.unwrap();
+        stage.delete_rule(id).await;
+        stage.chat.join("class-7", &[&account]).await.unwrap();
+        let presence: String =
+            sqlx::query_scalar("select presence from members where account = $1")
+                .bind(&account)
+                .fetch_one(stage.pool())
+                .await
+                .unwrap();
+        assert_eq!(presence, "absent", "nobody listened for him");
+        stage.put_rule(id, group, &account, &[1000]).await;
+        stage.sees("class-7", &account, &[1000]).await;
+        stage.rests().await;
+    }
+    // Who is really away is tried once, and costs nothing more.
+    stage
+        .chat
+        .leave("class-7", &["teacher-here"])
+        .await
+        .unwrap();
+    stage.delete_rule("here").await;
+    let before = stage.mark_calls().await.len();
+    stage
+        .put_rule("here", "class-7", "teacher-here", &[1000])
+        .await;
+    while stage.mark_calls().await.len() == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stage.rests().await;
+    assert_eq!(stage.mark_calls().await.len(), before + 1);
+    let parked = "select presence = 'absent' and due_at is null from members
+                  where account = 'teacher-here'";
+    let parked: bool = sqlx::query_scalar(parked)
+        .fetch_one(stage.pool())
+        .await
+        .unwrap();
+    assert!(parked);
+    stage.close().await;
 }

@@ -41,7 +41,7 @@ async fn calls_that_fail_in_any_way_are_made_again_until_they_succeed() {
             "half of all calls: 502, answer lost after applying, hanging, late, error after applying, \
              member omitted",
             effects.len(),
-            Promise::Answered,
+            Promise::Heard,
         )
         .await;
     assert_eq!(kept.unbound, 0, "Chat's bad day is none of the callbacks'");
@@ -66,7 +66,7 @@ async fn a_chat_that_cannot_be_reached_is_caught_up_with() {
         .reckon(
             "Chat refuses connections, and falls silent",
             4,
-            Promise::Answered,
+            Promise::Heard,
         )
         .await;
     assert_eq!(kept.unbound, 0, "Chat's bad day is none of the callbacks'");

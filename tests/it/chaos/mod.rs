@@ -6,7 +6,10 @@
 
 mod callbacks;
 mod chat;
+#[cfg(target_os = "linux")]
+mod clocks;
 mod drain;
 mod postgres;
 mod replicas;
 mod soak;
+mod sweeps;

@@ -70,6 +70,11 @@ async fn soak() {
         slowest = slowest.max(kept.recovery);
         soak.figures().await;
     }
+    soak.tables("as it is").await;
+    soak.order("vacuum analyze").await;
+    soak.tables("after vacuum").await;
+    soak.order("vacuum full analyze").await;
+    soak.tables("written anew").await;
     println!("soak | {minutes} minutes, {reckonings} reckonings, slowest recovery {slowest:?}");
     println!("soak | faults {:?}", soak.faults);
 }
@@ -185,5 +190,36 @@ impl Soak {
         .unwrap();
         println!("soak | replicas {memory:?} KiB | {members} members | tables {bytes} bytes");
         pause().await;
+    }
+
+    /// What each table holds and takes: rows that live, rows that are dead, and bytes. What a table
+    /// takes when it was written anew is what its rows need; all above that is dead rows and room.
+    async fn tables(&self, when: &str) {
+        self.order("analyze").await;
+        let mut session = self.server.session().await;
+        let tables: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
+            "select relname::text, n_live_tup, n_dead_tup, pg_table_size(relid),
+                    pg_indexes_size(relid)
+             from pg_stat_user_tables order by pg_total_relation_size(relid) desc",
+        )
+        .fetch_all(&mut session)
+        .await
+        .unwrap();
+        for (table, live, dead, bytes, indexes) in &tables {
+            println!(
+                "soak | {when} | {table} | {live} live rows | {dead} dead | {bytes} bytes | \
+                 {indexes} of indexes"
+            );
+        }
+        let all: i64 = tables.iter().map(|table| table.3 + table.4).sum();
+        println!("soak | {when} | all tables | {all} bytes");
+    }
+
+    async fn order(&self, statement: &'static str) {
+        let mut session = self.server.session().await;
+        sqlx::raw_sql(statement)
+            .execute(&mut session)
+            .await
+            .unwrap();
     }
 }

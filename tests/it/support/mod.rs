@@ -7,7 +7,10 @@ pub mod process;
 pub mod scene;
 pub mod server;
 pub mod show;
+#[cfg(target_os = "linux")]
+pub mod skew;
 pub mod stage;
+pub mod stall;
 pub mod wire;
 
 use sqlx::PgPool;

@@ -128,6 +128,17 @@ impl Scene {
         .unwrap()
     }
 
+    /// The pause of the calls that set marks, as a replica of its own knows it.
+    pub fn pause(&self) -> Pause {
+        Pause::new(self.pool().clone(), "reapply")
+    }
+
+    /// The same with a probe every 300 ms.
+    pub fn short_pause(&self) -> Pause {
+        let length = Duration::from_millis(300);
+        Pause::with_lengths(self.pool().clone(), "reapply", length, length)
+    }
+
     /// A worker to be moved by hand or run, without the rest of the service.
     pub fn worker(&self, pause: &Pause) -> Worker {
         let rate = CallRate::new(200);

@@ -115,6 +115,16 @@ impl Stage {
         &self.replicas[0].admin
     }
 
+    /// What each replica says of itself at `/v1/status`.
+    pub async fn statuses(&self) -> Vec<Value> {
+        let mut statuses = Vec::new();
+        for replica in &self.replicas {
+            let answer = self.http.get(format!("{}/v1/status", replica.admin)).send();
+            statuses.push(answer.await.unwrap().json().await.unwrap());
+        }
+        statuses
+    }
+
     /// Creates or replaces a rule by the API.
     pub async fn put_rule(&self, id: &str, group: &str, account: &str, marks: &[u32]) {
         let url = format!("{}/v1/rules/{id}", self.replicas[0].admin);

@@ -91,7 +91,7 @@ async fn record_arrivals(
         insert into members as m
             (group_id, account, presence, event, event_at, heard_at, due_at, pending_since)
         select n.group_id, n.account, 'present', n.source, n.at, now(),
-               greatest(now() + $5, least(room.paced_until, now() + $6)), now()
+               greatest(now() + $5, least(coalesce(room.paced_until, now()), now() + $6)), now()
         from named n join room on room.group_id = n.group_id
         order by n.group_id, n.account
         on conflict on constraint members_pkey do update set

@@ -313,7 +313,8 @@ fn sdk_app_id(chat: &ChatSettings) -> Result<u64, StartError> {
     })
 }
 
-fn endpoint(chat: &ChatSettings) -> Result<ChatEndpoint, StartError> {
+/// Where and as whom Chat is called.
+pub(crate) fn endpoint(chat: &ChatSettings) -> Result<ChatEndpoint, StartError> {
     let mend = "the Chat console shows it as the key of the application";
     Ok(ChatEndpoint {
         base_url: chat

@@ -6,6 +6,7 @@
 
 mod auth;
 mod body;
+mod log;
 mod metrics;
 mod openapi;
 mod parameters;
@@ -172,6 +173,7 @@ fn api() -> OpenApiRouter<AdminState> {
         .merge(resync::api::routes())
         .merge(explain::routes())
         .routes(routes!(status::status))
+        .routes(routes!(log::log, log::set_log))
 }
 
 /// What takes none.

@@ -20,6 +20,7 @@ use super::record::{Batch, Settling, record};
 use crate::database::in_time;
 use crate::domain::{EventTime, GroupId, MemberEvent};
 use crate::metrics::{DatabasePart, Metrics};
+use crate::telemetry::warn_seldom;
 
 /// Callers whose events the writer has not looked at yet, and members they name in all.
 const WAITING_CALLERS: usize = 16_384;
@@ -190,7 +191,7 @@ impl InboxWriter {
                 Err(error) => {
                     self.metrics.database_error(DatabasePart::Inbox);
                     let members = self.gathered.batch.len();
-                    tracing::warn!(%error, members, "events wait for the database");
+                    warn_seldom!(%error, members, "events wait for the database");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY.1);
                 }

@@ -14,6 +14,7 @@ use super::worker::Shared;
 use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks, ModifyAnswer};
 use crate::domain::{Account, GroupId};
 use crate::metrics::MarkResult;
+use crate::telemetry::warn_seldom;
 
 /// If some call succeeded so recently, a refusal that may mean a setting means these members.
 const FINE_LATELY: Duration = Duration::from_secs(60);
@@ -203,14 +204,14 @@ impl<'a> Caller<'a> {
         accounts: &[Account],
     ) -> Result<HashSet<Account>, Option<ChatError>> {
         if let Err(error) = self.shared.checks.take().await {
-            tracing::warn!(%error, "no slot for a call");
+            warn_seldom!(%error, "no slot for a call");
             return Err(None);
         }
         match self.shared.chat.check_members(self.group, accounts).await {
             Ok(here) => Ok(here.into_iter().collect()),
             Err(error) => {
                 let (group, members) = (self.group.as_str(), accounts.len());
-                tracing::warn!(?group, members, %error, "Chat does not say who is in the room");
+                warn_seldom!(?group, members, %error, "Chat does not say who is in the room");
                 self.room_gone |= error.class() == ErrorClass::RoomGone;
                 if error.class() == ErrorClass::SlowDown {
                     slow_down(&self.shared.checks).await;
@@ -244,7 +245,7 @@ impl<'a> Caller<'a> {
         members: &[MemberMarks],
     ) -> Result<HashSet<Account>, ChatError> {
         if let Err(error) = self.shared.budget.fresh(self.slot.take()).await {
-            tracing::warn!(%error, "no slot for a call");
+            warn_seldom!(%error, "no slot for a call");
             let reason = "the budget of calls cannot be read".to_owned();
             return Err(ChatError::Unreachable(reason));
         }
@@ -281,7 +282,7 @@ impl<'a> Caller<'a> {
             tracing::debug!(?group, members, %error, "nobody online, or somebody at fault");
             return;
         }
-        tracing::warn!(?group, ?command, members, %error, "call failed");
+        warn_seldom!(?group, ?command, members, %error, "call failed");
         match error.class() {
             ErrorClass::SlowDown => {
                 slow_down(&self.shared.budget).await;

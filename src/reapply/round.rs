@@ -13,6 +13,7 @@ use crate::chat::{CommandType, MemberMarks};
 use crate::domain::{Account, MarkSet};
 use crate::members::{Claim, ClaimedMember, Settlement, held_places, room_gone, settle};
 use crate::rules::{Matched, matching_rules};
+use crate::telemetry::warn_seldom;
 
 /// Pause between tries to settle while the database is away.
 const SETTLE_RETRY: Duration = Duration::from_millis(200);
@@ -50,7 +51,7 @@ impl Round {
         let mut planned = match self.plan(members).await {
             Ok(planned) => planned,
             Err(error) => {
-                tracing::warn!(%error, group = ?self.claim.group.as_str(), "rules cannot be read");
+                warn_seldom!(%error, group = ?self.claim.group.as_str(), "rules cannot be read");
                 return;
             }
         };
@@ -58,7 +59,7 @@ impl Round {
         let deletes = call_members(&planned, |plan| &plan.delete, &Verdicts::new());
         let deleted = caller.modify(CommandType::Delete, deletes).await;
         if let Err(error) = self.give_places(&mut planned, &deleted).await {
-            tracing::warn!(%error, "the holders of marks cannot be counted");
+            warn_seldom!(%error, "the holders of marks cannot be counted");
         }
         let sets = call_members(&planned, |plan| &plan.set, &deleted);
         let mut set = caller.modify(CommandType::Set, sets).await;
@@ -140,7 +141,7 @@ impl Round {
                     return;
                 }
                 Err(error) if self.claimed.elapsed() < self.shared.lease => {
-                    tracing::warn!(%error, "a claim cannot be settled yet");
+                    warn_seldom!(%error, "a claim cannot be settled yet");
                     tokio::time::sleep(SETTLE_RETRY).await;
                 }
                 Err(error) => {

@@ -16,6 +16,7 @@ use crate::chat::ChatClient;
 use crate::database::in_time;
 use crate::members::{Claim, WakeUp, claim, until_next_due};
 use crate::metrics::{DatabasePart, Metrics};
+use crate::telemetry::warn_seldom;
 
 /// Rooms in flight at once in one replica.
 const ROOMS_IN_FLIGHT: usize = 32;
@@ -92,7 +93,7 @@ impl Worker {
                 }
                 Err(error) => {
                     failures = (failures + 1).min(5);
-                    tracing::warn!(%error, "the queue cannot be read");
+                    warn_seldom!(%error, "the queue cannot be read");
                     let pause = Duration::from_millis(50) * 2u32.pow(failures);
                     cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
                 }

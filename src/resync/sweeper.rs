@@ -21,6 +21,7 @@ use crate::database::in_time;
 use crate::members::{WakeUp, room_gone};
 use crate::metrics::{DatabasePart, Metrics, ResyncOutcome};
 use crate::reapply::{Budget, Pause};
+use crate::telemetry::warn_seldom;
 
 /// Rooms that one replica sweeps at once: few, since nobody waits for a sweep.
 const ROOMS_AT_ONCE: usize = 4;
@@ -115,7 +116,7 @@ impl Sweeper {
                 Some(Err(error)) => {
                     let metrics = &self.shared.settings.metrics;
                     metrics.database_error(DatabasePart::Resync);
-                    tracing::warn!(%error, "the rooms to sweep cannot be read");
+                    warn_seldom!(%error, "the rooms to sweep cannot be read");
                     false
                 }
             };
@@ -265,7 +266,7 @@ impl Shared {
         if matches!(error, SweepError::Database(_)) {
             settings.metrics.database_error(DatabasePart::Resync);
         }
-        tracing::warn!(group = ?claim.group.as_str(), %error, "a sweep could not be finished");
+        warn_seldom!(group = ?claim.group.as_str(), %error, "a sweep could not be finished");
         let paused = match error {
             SweepError::Chat(error) if self.is_for_a_human(error) => {
                 settings.pause.begin(error);

@@ -8,6 +8,7 @@
 
 mod admin_api;
 mod chaos;
+mod check;
 mod database;
 mod demo;
 mod errors;
@@ -17,6 +18,7 @@ mod fuzz;
 mod import;
 mod inbox;
 mod local_database;
+mod log_filter;
 mod marks;
 mod members;
 mod members_api;

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod callback;
 pub mod chat;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod demo;
 pub mod domain;
 pub mod explain;
 pub mod members;
+pub mod metrics;
 pub mod reapply;
 pub mod resync;
 pub mod rules;

@@ -6,6 +6,8 @@
 
 mod auth;
 mod body;
+mod log;
+mod metrics;
 mod openapi;
 mod parameters;
 mod probes;
@@ -171,6 +173,7 @@ fn api() -> OpenApiRouter<AdminState> {
         .merge(resync::api::routes())
         .merge(explain::routes())
         .routes(routes!(status::status))
+        .routes(routes!(log::log, log::set_log))
 }
 
 /// What takes none.
@@ -178,6 +181,7 @@ fn open() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(probes::livez))
         .routes(routes!(probes::readyz))
+        .routes(routes!(metrics::metrics))
 }
 
 /// The document as an answer, made once.

@@ -13,6 +13,8 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
+use crate::database::is_read_only;
+
 /// How long an answer of the database is believed, so that probes never become a load.
 const BELIEVED: Duration = Duration::from_secs(1);
 /// How long the database may take.
@@ -97,11 +99,7 @@ impl Readiness {
 }
 
 async fn ask(pool: &PgPool) -> DatabaseState {
-    let answer = sqlx::query_scalar!(
-        r#"select current_setting('transaction_read_only')::boolean as "read_only!""#
-    )
-    .fetch_one(pool);
-    match tokio::time::timeout(PATIENCE, answer).await {
+    match tokio::time::timeout(PATIENCE, is_read_only(pool)).await {
         Ok(Ok(false)) => DatabaseState::Ok,
         Ok(Ok(true)) => DatabaseState::ReadOnly,
         Ok(Err(error)) => {

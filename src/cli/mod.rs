@@ -1,6 +1,7 @@
 //! The command line. Exit status: 0 done, 2 bad usage or bad configuration, 1 any other failure;
 //! errors go to standard error and say what is wrong and how to mend it.
 
+mod check;
 mod remote;
 mod serve;
 mod small;
@@ -41,6 +42,8 @@ enum Command {
     Simulate(simulator::Command),
     /// Apply pending database migrations and exit.
     Migrate,
+    /// Say whether configuration, database, UserSig and Chat are as they must be.
+    Check(check::Arguments),
     /// Import, export, list and change rules through the management API.
     #[command(subcommand)]
     Rules(remote::RulesCommand),
@@ -94,6 +97,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         #[cfg(feature = "local")]
         Command::Simulate(arguments) => simulator::run(arguments).await,
         Command::Migrate => small::migrate(&settings(config)?).await,
+        Command::Check(arguments) => check::run(&settings(config)?, &arguments).await,
         Command::Rules(command) => remote::rules(command).await,
         Command::Explain(arguments) => remote::explain(arguments).await,
         Command::Members(arguments) => remote::members(arguments).await,

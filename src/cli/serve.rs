@@ -25,8 +25,8 @@ pub(super) struct Arguments {
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<()> {
     settings.validate_for_serve()?;
     telemetry::init(&settings.log)?;
-    for (key, value) in settings.describe() {
-        tracing::debug!(key, value, "setting");
+    for (section, settings) in settings.describe_sections() {
+        tracing::info!(section, settings, "in force");
     }
     for warning in settings.warnings() {
         tracing::warn!("{warning}");

@@ -1,11 +1,13 @@
 //! What settings must be to each other, what `serve` needs beyond that, and what is risky.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use humantime::format_duration;
 use secrecy::ExposeSecret;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::{Host, Url};
 
 use crate::callback::ForwardFailure;
@@ -123,6 +125,28 @@ impl Settings {
             "chat.calls_per_second is close to Chat's limit of 200, which all callers of the \
              application share",
         );
+        warn(
+            self.reapply.lease < 2 * self.chat.request_timeout,
+            "reapply.lease is shorter than two calls of chat.request_timeout: a slow delete and set \
+             of one room would be broken off and done again",
+        );
+        warn(
+            self.reapply.max_wait > Duration::from_secs(1),
+            "reapply.max_wait is above 1s: marks cannot be back within 2s of a callback",
+        );
+        warn(
+            self.database.max_connections < 8,
+            "database.max_connections is below 8: callbacks, calls, sweeps and the management API \
+             wait for each other",
+        );
+        warn(
+            self.database
+                .url
+                .as_ref()
+                .is_some_and(|url| may_be_clear_text_elsewhere(url.expose_secret())),
+            "database.url leads to another machine and does not insist on TLS: the password may \
+             travel in clear text; add sslmode=require, or verify-full to know the server too",
+        );
         let hex = |key: &str| key.len() == 64 && key.bytes().all(|c| c.is_ascii_hexdigit());
         warn(
             self.chat
@@ -190,6 +214,24 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same_ip = a.ip().to_canonical() == b.ip().to_canonical();
     let takes_all = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.port() != 0 && (same_ip || takes_all)
+}
+
+/// Whether a server on another machine is taken at its word when it offers no TLS. A host without a
+/// dot is a name of a container network or a cluster, where that is the rule.
+fn may_be_clear_text_elsewhere(url: &str) -> bool {
+    let Ok(options) = PgConnectOptions::from_str(url) else {
+        return false;
+    };
+    let host = options.get_host();
+    let here = match host.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_loopback(),
+        Err(_) => host.starts_with('/') || !host.contains('.'),
+    };
+    let optional = matches!(
+        options.get_ssl_mode(),
+        PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer
+    );
+    options.get_socket().is_none() && !here && optional
 }
 
 fn is_clear_text_elsewhere(url: &Url) -> bool {

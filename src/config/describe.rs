@@ -61,6 +61,23 @@ impl Settings {
         lines
     }
 
+    /// The same, one line for each section: `key=value key=value`.
+    pub fn describe_sections(&self) -> Vec<(&'static str, String)> {
+        let mut sections: Vec<(&'static str, String)> = Vec::new();
+        for (key, value) in self.describe() {
+            let (section, key) = key.split_once('.').unwrap_or(("", key));
+            let setting = format!("{key}={value}");
+            match sections.last_mut() {
+                Some((last, settings)) if *last == section => {
+                    settings.push(' ');
+                    settings.push_str(&setting);
+                }
+                _ => sections.push((section, setting)),
+            }
+        }
+        sections
+    }
+
     fn describe_listeners(&self) -> Vec<(&'static str, String)> {
         let (callback, admin) = (&self.callback, &self.admin);
         let forward_url = callback

@@ -464,6 +464,9 @@ fn risky_settings_are_warned_about_and_safe_ones_are_not() {
         ("STICKYMARK__CALLBACK__FORWARD_FAILURE", "fail"),
         ("STICKYMARK__ADMIN__TOKENS", "ci:editor:12345678"),
         ("STICKYMARK__RESYNC__INTERVAL", "0s"),
+        ("STICKYMARK__REAPPLY__LEASE", "6s"),
+        ("STICKYMARK__REAPPLY__MAX_WAIT", "2s"),
+        ("STICKYMARK__DATABASE__MAX_CONNECTIONS", "4"),
     ])
     .unwrap()
     .warnings();
@@ -476,6 +479,9 @@ fn risky_settings_are_warned_about_and_safe_ones_are_not() {
         "chat.secret_key",
         "chat.calls_per_second",
         "resync.interval",
+        "reapply.lease",
+        "reapply.max_wait",
+        "database.max_connections",
         "database.url",
     ] {
         assert!(
@@ -491,6 +497,51 @@ fn risky_settings_are_warned_about_and_safe_ones_are_not() {
     ])
     .unwrap();
     assert_eq!(safe.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_database_elsewhere_must_insist_on_tls() {
+    let warned = |url: &str| {
+        let settings = from_environment(&[("STICKYMARK__DATABASE__URL", url)]).unwrap();
+        let warnings = settings.warnings();
+        warnings
+            .iter()
+            .any(|warning| warning.starts_with("database.url"))
+    };
+    for risky in [
+        "postgres://u:p@db.example.com/marks",
+        "postgres://u:p@10.0.0.7/marks?sslmode=prefer",
+    ] {
+        assert!(warned(risky), "{risky}");
+    }
+    for fine in [
+        "postgres://u:p@db.example.com/marks?sslmode=require",
+        "postgres://u:p@db.example.com/marks?sslmode=verify-full",
+        "postgres://u:p@127.0.0.1/marks",
+        "postgres://u:p@[::1]/marks",
+        "postgres://u:p@stickymark-rw/marks",
+    ] {
+        assert!(!warned(fine), "{fine}");
+    }
+}
+
+#[test]
+fn the_settings_in_force_take_one_line_for_each_section() {
+    let settings = from_environment(&[
+        ("STICKYMARK__CHAT__SECRET_KEY", "hidden-key"),
+        ("STICKYMARK__REAPPLY__SETTLE", "50ms"),
+    ]);
+    let sections = settings.unwrap().describe_sections();
+    let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        names,
+        [
+            "admin", "callback", "chat", "database", "log", "reapply", "resync"
+        ]
+    );
+    let lines = format!("{sections:?}");
+    assert!(lines.contains("settle=50ms") && lines.contains("secret_key=(set)"));
+    assert!(!lines.contains("hidden"), "{lines}");
 }
 
 #[test]

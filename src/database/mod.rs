@@ -9,6 +9,7 @@ mod error;
 mod limit;
 #[cfg_attr(not(feature = "local"), path = "no_local.rs")]
 pub mod local;
+mod store;
 
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,7 @@ use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
 pub use error::DatabaseError;
 pub use limit::in_time;
 use local::LocalPostgres;
+pub use store::is_read_only;
 
 use crate::config::DatabaseSettings;
 
@@ -58,6 +60,17 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Statements that one connection keeps prepared; more than the program has.
 const PREPARED_STATEMENTS: usize = 256;
+
+/// How the schema of a database stands to the migrations of this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaState {
+    /// All of them were applied, and no others.
+    Current,
+    /// So many are pending.
+    Behind(usize),
+    /// A newer program migrated it.
+    Ahead,
+}
 
 /// A reachable PostgreSQL of a version that works.
 #[derive(Debug)]
@@ -128,6 +141,24 @@ impl Database {
             .run(&mut *connection)
             .await
             .map_err(DatabaseError::Migration)
+    }
+
+    /// How the schema stands to the migrations of this program.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn schema(&self) -> Result<SchemaState, sqlx::Error> {
+        let applied = match store::has_schema(&self.pool).await? {
+            true => store::applied(&self.pool).await?,
+            false => Vec::new(),
+        };
+        let known: Vec<i64> = MIGRATIONS.iter().map(|known| known.version).collect();
+        let pending = known.iter().filter(|version| !applied.contains(version));
+        Ok(match pending.count() {
+            0 if applied.iter().any(|version| !known.contains(version)) => SchemaState::Ahead,
+            0 => SchemaState::Current,
+            pending => SchemaState::Behind(pending),
+        })
     }
 
     /// Closes the pool, waits a little for connections in use, and stops the private PostgreSQL.

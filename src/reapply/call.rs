@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::budget::Slot;
 use super::worker::Shared;
-use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks};
+use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks, ModifyAnswer};
 use crate::domain::{Account, GroupId};
+use crate::metrics::MarkResult;
+use crate::telemetry::warn_seldom;
 
 /// If some call succeeded so recently, a refusal that may mean a setting means these members.
 const FINE_LATELY: Duration = Duration::from_secs(60);
@@ -202,14 +204,14 @@ impl<'a> Caller<'a> {
         accounts: &[Account],
     ) -> Result<HashSet<Account>, Option<ChatError>> {
         if let Err(error) = self.shared.checks.take().await {
-            tracing::warn!(%error, "no slot for a call");
+            warn_seldom!(%error, "no slot for a call");
             return Err(None);
         }
         match self.shared.chat.check_members(self.group, accounts).await {
             Ok(here) => Ok(here.into_iter().collect()),
             Err(error) => {
                 let (group, members) = (self.group.as_str(), accounts.len());
-                tracing::warn!(?group, members, %error, "Chat does not say who is in the room");
+                warn_seldom!(?group, members, %error, "Chat does not say who is in the room");
                 self.room_gone |= error.class() == ErrorClass::RoomGone;
                 if error.class() == ErrorClass::SlowDown {
                     slow_down(&self.shared.checks).await;
@@ -243,7 +245,7 @@ impl<'a> Caller<'a> {
         members: &[MemberMarks],
     ) -> Result<HashSet<Account>, ChatError> {
         if let Err(error) = self.shared.budget.fresh(self.slot.take()).await {
-            tracing::warn!(%error, "no slot for a call");
+            warn_seldom!(%error, "no slot for a call");
             let reason = "the budget of calls cannot be read".to_owned();
             return Err(ChatError::Unreachable(reason));
         }
@@ -252,13 +254,25 @@ impl<'a> Caller<'a> {
             .shared
             .chat
             .modify_user_info(self.group, command, members)
-            .await?;
+            .await;
+        self.count(members.len(), &answer);
+        let answer = answer?;
         let (group, asked, confirmed) =
             (self.group.as_str(), members.len(), answer.confirmed.len());
         let took = started.elapsed();
         tracing::debug!(?group, ?command, asked, confirmed, ?took, "Chat answered");
         self.shared.pause.end().await;
         Ok(answer.confirmed)
+    }
+
+    fn count(&self, members: usize, answer: &Result<ModifyAnswer, ChatError>) {
+        let metrics = &self.shared.metrics;
+        let Ok(answer) = answer else {
+            return metrics.marked(MarkResult::Failed, members);
+        };
+        let confirmed = answer.confirmed.len();
+        metrics.marked(MarkResult::Confirmed, confirmed);
+        metrics.marked(MarkResult::Omitted, members.saturating_sub(confirmed));
     }
 
     /// What an error means beyond these members.
@@ -268,7 +282,7 @@ impl<'a> Caller<'a> {
             tracing::debug!(?group, members, %error, "nobody online, or somebody at fault");
             return;
         }
-        tracing::warn!(?group, ?command, members, %error, "call failed");
+        warn_seldom!(?group, ?command, members, %error, "call failed");
         match error.class() {
             ErrorClass::SlowDown => {
                 slow_down(&self.shared.budget).await;

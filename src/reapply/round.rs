@@ -13,6 +13,7 @@ use crate::chat::{CommandType, MemberMarks};
 use crate::domain::{Account, MarkSet};
 use crate::members::{Claim, ClaimedMember, Settlement, held_places, room_gone, settle};
 use crate::rules::{Matched, matching_rules};
+use crate::telemetry::warn_seldom;
 
 /// Pause between tries to settle while the database is away.
 const SETTLE_RETRY: Duration = Duration::from_millis(200);
@@ -50,7 +51,7 @@ impl Round {
         let mut planned = match self.plan(members).await {
             Ok(planned) => planned,
             Err(error) => {
-                tracing::warn!(%error, group = ?self.claim.group.as_str(), "rules cannot be read");
+                warn_seldom!(%error, group = ?self.claim.group.as_str(), "rules cannot be read");
                 return;
             }
         };
@@ -58,13 +59,14 @@ impl Round {
         let deletes = call_members(&planned, |plan| &plan.delete, &Verdicts::new());
         let deleted = caller.modify(CommandType::Delete, deletes).await;
         if let Err(error) = self.give_places(&mut planned, &deleted).await {
-            tracing::warn!(%error, "the holders of marks cannot be counted");
+            warn_seldom!(%error, "the holders of marks cannot be counted");
         }
         let sets = call_members(&planned, |plan| &plan.set, &deleted);
         let mut set = caller.modify(CommandType::Set, sets).await;
         caller.look_for(&left_out(&planned, &set), &mut set).await;
         if caller.room_is_gone()
-            && let Err(error) = room_gone(&self.shared.pool, &self.claim.group, None).await
+            && let gone = room_gone(&self.shared.pool, &self.claim.group, None).await
+            && let Err(error) = self.shared.noted(gone)
         {
             tracing::warn!(%error, "the end of a room cannot be recorded");
         }
@@ -78,7 +80,8 @@ impl Round {
             .iter()
             .map(|member| member.account.clone())
             .collect();
-        let matched = matching_rules(&self.shared.pool, &self.claim.group, &accounts).await?;
+        let matched = matching_rules(&self.shared.pool, &self.claim.group, &accounts).await;
+        let matched = self.shared.noted(matched)?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); members.len()];
         for rule in matched {
             rules[rule.account].push(rule);
@@ -104,7 +107,8 @@ impl Round {
         if planned.iter().all(|planned| planned.plan.set.is_empty()) {
             return Ok(());
         }
-        let mut held = held_places(&self.shared.pool, &self.claim.group).await?;
+        let held = held_places(&self.shared.pool, &self.claim.group).await;
+        let mut held = self.shared.noted(held)?;
         for Planned { member, plan, .. } in planned.iter() {
             if matches!(deleted.get(&member.account), Some(Verdict::Confirmed)) {
                 for mark in plan.delete.intersection(&member.marks) {
@@ -127,14 +131,17 @@ impl Round {
     async fn settle(&self, settlements: &[Settlement]) {
         loop {
             let Claim { group, lease, .. } = &self.claim;
-            match settle(&self.shared.pool, group, *lease, settlements).await {
+            let settled = settle(&self.shared.pool, group, *lease, settlements).await;
+            match self.shared.noted(settled) {
                 Ok(waited) => {
+                    let metrics = &self.shared.metrics;
+                    waited.iter().for_each(|delay| metrics.mark_delay(*delay));
                     let longest = waited.iter().copied().fold(0.0, f64::max);
                     tracing::debug!(group = ?group.as_str(), marked = waited.len(), longest, "settled");
                     return;
                 }
                 Err(error) if self.claimed.elapsed() < self.shared.lease => {
-                    tracing::warn!(%error, "a claim cannot be settled yet");
+                    warn_seldom!(%error, "a claim cannot be settled yet");
                     tokio::time::sleep(SETTLE_RETRY).await;
                 }
                 Err(error) => {

@@ -14,6 +14,8 @@ use super::round::Round;
 use crate::chat::ChatClient;
 use crate::database::in_time;
 use crate::members::{Claim, Settling, WakeUp, claim, until_next_due};
+use crate::metrics::{DatabasePart, Metrics};
+use crate::telemetry::warn_seldom;
 
 /// Rooms in flight at once in one replica.
 const ROOMS_IN_FLIGHT: usize = 32;
@@ -42,6 +44,8 @@ pub struct WorkerSettings {
     pub lease: Duration,
     /// How long members' events may settle, and members of a busy room gather.
     pub settling: Settling,
+    /// Told of members marked, delays, and faults of the database.
+    pub metrics: Metrics,
 }
 
 pub(super) type Shared = WorkerSettings;
@@ -95,7 +99,7 @@ impl Worker {
                 }
                 Err(error) => {
                     failures = (failures + 1).min(5);
-                    tracing::warn!(%error, "the queue cannot be read");
+                    warn_seldom!(%error, "the queue cannot be read");
                     let pause = Duration::from_millis(50) * 2u32.pow(failures);
                     cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
                 }
@@ -127,8 +131,8 @@ impl Worker {
             let wait = if std::mem::take(&mut perhaps) {
                 Duration::ZERO
             } else {
-                let next = in_time(LONGEST_STATEMENT, until_next_due(&shared.pool)).await?;
-                next.unwrap_or(LONGEST_SLEEP)
+                let next = in_time(LONGEST_STATEMENT, until_next_due(&shared.pool)).await;
+                shared.noted(next)?.unwrap_or(LONGEST_SLEEP)
             };
             if wait.is_zero() {
                 let slot = shared.budget.take().await?;
@@ -147,7 +151,8 @@ impl Worker {
         due: Result<(Slot, Leave), sqlx::Error>,
     ) -> Result<Option<(Claim, Slot, Leave)>, sqlx::Error> {
         let (slot, leave) = due?;
-        match in_time(LONGEST_STATEMENT, self.claim()).await {
+        let claim = in_time(LONGEST_STATEMENT, self.claim()).await;
+        match self.shared.noted(claim) {
             Ok(Some(claim)) => Ok(Some((claim, slot, leave))),
             nobody => {
                 leave.unused().await;
@@ -159,6 +164,13 @@ impl Worker {
     async fn claim(&self) -> Result<Option<Claim>, sqlx::Error> {
         let shared = &self.shared;
         claim(&shared.pool, shared.lease, shared.settling).await
+    }
+}
+
+impl Shared {
+    /// The answer of the database, counted if it is a fault.
+    pub(super) fn noted<T>(&self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        answer.inspect_err(|_| self.metrics.database_error(DatabasePart::Worker))
     }
 }
 

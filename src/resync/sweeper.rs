@@ -21,7 +21,9 @@ use super::schedule::{
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::database::in_time;
 use crate::members::{WakeUp, room_gone};
+use crate::metrics::{DatabasePart, Metrics, ResyncOutcome};
 use crate::reapply::{Budget, Pause};
+use crate::telemetry::warn_seldom;
 
 /// Rooms that one replica sweeps at once: few, since nobody waits for a sweep.
 const ROOMS_AT_ONCE: usize = 4;
@@ -61,6 +63,8 @@ pub struct SweeperSettings {
     pub interval: Option<Duration>,
     /// Counts for whoever reports on them.
     pub totals: SweepTotals,
+    /// Told of comparisons, drift and faults of the database.
+    pub metrics: Metrics,
 }
 
 /// Sweeps rooms. One per replica.
@@ -130,7 +134,9 @@ impl Sweeper {
                 None => break,
                 Some(Ok(busy)) => busy,
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "the rooms to sweep cannot be read");
+                    let metrics = &self.shared.settings.metrics;
+                    metrics.database_error(DatabasePart::Resync);
+                    warn_seldom!(%error, "the rooms to sweep cannot be read");
                     false
                 }
             };
@@ -231,6 +237,7 @@ impl Shared {
         let quiet = TimeDelta::from_std(QUIET).unwrap_or(TimeDelta::MAX);
         let quiet_since = claim.at - quiet;
         let swept = RoomSweep::new(pool, &self.calls, wake_worker, claim, quiet_since)
+            .measured_by(&self.settings.metrics)
             .run()
             .await;
         let outcome = match swept {
@@ -248,6 +255,7 @@ impl Shared {
         };
         let lease_ends = Instant::now() + LEASE;
         while let Err(error) = in_time(LONGEST_STATEMENT, self.write(claim, &outcome)).await {
+            self.settings.metrics.database_error(DatabasePart::Resync);
             // That a room is gone must not be said late: another of its id may have begun.
             if matches!(outcome, Outcome::Gone) || Instant::now() >= lease_ends {
                 tracing::warn!(%error, group = ?claim.group.as_str(), "a sweep is left to its lease");
@@ -289,6 +297,7 @@ impl Shared {
 
     fn note_found(&self, claim: &SweepClaim, found: &Found) {
         self.settings.totals.swept(found);
+        self.settings.metrics.resynced(ResyncOutcome::Ok);
         let Found {
             missing,
             surplus,
@@ -306,7 +315,11 @@ impl Shared {
     async fn put_off(&self, claim: &SweepClaim, error: SweepError) -> Outcome {
         let settings = &self.settings;
         settings.totals.failed();
-        tracing::warn!(group = ?claim.group.as_str(), %error, "a sweep could not be finished");
+        settings.metrics.resynced(ResyncOutcome::Failed);
+        if matches!(error, SweepError::Database(_)) {
+            settings.metrics.database_error(DatabasePart::Resync);
+        }
+        warn_seldom!(group = ?claim.group.as_str(), %error, "a sweep could not be finished");
         let counts = match &error {
             SweepError::Chat(error) if self.is_for_a_human(error) => {
                 settings.pause.begin(error).await;

@@ -8,6 +8,7 @@
 
 mod admin_api;
 mod chaos;
+mod check;
 mod database;
 mod demo;
 mod errors;
@@ -18,9 +19,11 @@ mod fuzz_import;
 mod import;
 mod inbox;
 mod local_database;
+mod log_filter;
 mod marks;
 mod members;
 mod members_api;
+mod metrics;
 mod pause;
 mod resync;
 mod resync_faults;

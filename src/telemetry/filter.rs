@@ -1,0 +1,84 @@
+//! What is logged, changeable while the process runs.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tracing_subscriber::{EnvFilter, Registry, reload};
+
+/// Longest filter that is taken.
+const LONGEST: usize = 1_000;
+
+/// The filter of this process.
+static IN_FORCE: OnceLock<LogFilter> = OnceLock::new();
+
+/// The filter in force, and the way to change it.
+#[derive(Debug)]
+pub struct LogFilter {
+    handle: reload::Handle<EnvFilter, Registry>,
+    text: Mutex<String>,
+}
+
+/// A text that is no filter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("is no filter: {0}; write a level such as info, or target=level, separated by commas")]
+pub struct UnknownFilter(String);
+
+/// The filter of this process; `None` if it writes no logs of its own.
+pub fn log_filter() -> Option<&'static LogFilter> {
+    IN_FORCE.get()
+}
+
+pub(super) fn keep(handle: reload::Handle<EnvFilter, Registry>, text: &str) {
+    // Only the first subscriber of a process comes into force.
+    let _first = IN_FORCE.set(LogFilter {
+        handle,
+        text: Mutex::new(text.to_owned()),
+    });
+}
+
+impl LogFilter {
+    /// The filter in force.
+    pub fn text(&self) -> String {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        text.clone()
+    }
+
+    /// Puts another one into force, until it is changed again or the process ends.
+    ///
+    /// # Errors
+    /// When the text is no filter; then the old one stays.
+    pub fn set(&self, text: &str) -> Result<(), UnknownFilter> {
+        let filter = parse(text)?;
+        let mut shown = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        tracing::info!(before = *shown, after = text, "the log filter is changed");
+        self.handle
+            .reload(filter)
+            .map_err(|error| UnknownFilter(error.to_string()))?;
+        text.clone_into(&mut shown);
+        Ok(())
+    }
+}
+
+fn parse(text: &str) -> Result<EnvFilter, UnknownFilter> {
+    if text.trim().is_empty() {
+        return Err(UnknownFilter("it is empty".to_owned()));
+    }
+    if text.len() > LONGEST {
+        return Err(UnknownFilter(format!("it is longer than {LONGEST} bytes")));
+    }
+    EnvFilter::try_new(text).map_err(|error| UnknownFilter(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_filters_are_taken() {
+        for right in ["info", "warn,stickymark=debug", "off"] {
+            assert!(parse(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "  ", "info,=", "stickymark=loud", &"a,".repeat(1_000)] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Logs: text for people, JSON for containers, on standard error.
+//!
+//! Texts from outside are logged in their `Debug` form, which escapes what could forge a line. The
+//! filter can be changed while the process runs; there is one for the whole process, as there is
+//! one standard error. A complaint that an outage repeats is told once a minute.
+
+mod filter;
+mod repeated;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer, reload};
+
+pub use filter::{LogFilter, UnknownFilter, log_filter};
+pub(crate) use repeated::{Repeated, warn_seldom};
+
+use crate::config::{LogFormat, LogSettings};
+
+/// Why logs cannot be written as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// `log.filter` is no filter.
+    #[error("log.filter is not understood: {0}; write a level such as info, or target=level")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// Another subscriber is in place.
+    #[error(transparent)]
+    Init(#[from] TryInitError),
+}
+
+/// Starts writing logs, for the life of the process.
+pub fn init(settings: &LogSettings) -> Result<(), LogError> {
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&settings.filter)?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match settings.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init()?;
+    filter::keep(handle, &settings.filter);
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! `stickymark check` as a process, against the simulated Chat and a real database.
+
+use std::process::{Command, Output, Stdio};
+
+use secrecy::ExposeSecret;
+use stickymark::simulator::{Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, start};
+use tokio::net::TcpListener;
+
+use crate::support::{TestDatabase, database, empty_database};
+
+/// Nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+async fn simulator() -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    start(Options::default(), listener).unwrap()
+}
+
+fn url_of(database: &TestDatabase) -> String {
+    database.settings().url.unwrap().expose_secret().to_owned()
+}
+
+/// Runs the program with settings that are right but for those given.
+async fn check(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stickymark"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("STICKYMARK") {
+            command.env_remove(&name);
+        }
+    }
+    let app = SAMPLE_SDK_APP_ID.to_string();
+    command
+        .arg("check")
+        .args(arguments)
+        .env("STICKYMARK__CHAT__SDK_APP_ID", app)
+        .env("STICKYMARK__CHAT__SECRET_KEY", SAMPLE_SECRET_KEY)
+        .env("STICKYMARK__CALLBACK__TOKENS", "long-enough-token")
+        .envs(settings.iter().copied())
+        .stdin(Stdio::null());
+    let ran = tokio::task::spawn_blocking(move || command.output());
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = ran.await.unwrap().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// The line about something, with its verdict.
+fn line<'a>(out: &'a str, about: &str) -> &'a str {
+    let mut lines = out.lines();
+    let of = |line: &&str| line.split_whitespace().nth(1) == Some(about);
+    lines.find(of).unwrap_or_else(|| panic!("{about}: {out}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_is_well_where_it_is() {
+    let (database, chat) = (database().await, simulator().await);
+    let (status, out, err) = check(
+        &[],
+        &[
+            ("STICKYMARK__DATABASE__URL", &url_of(&database)),
+            ("STICKYMARK__CHAT__BASE_URL", &chat.url()),
+        ],
+    )
+    .await;
+    assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");
+    for about in ["configuration", "database", "UserSig", "Chat"] {
+        assert!(line(&out, about).starts_with("ok "), "{out}");
+    }
+    assert_eq!(out.lines().count(), 4, "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_chat_does_not_take_is_told() {
+    let (database, chat) = (database().await, simulator().await);
+    let (status, out, _) = check(
+        &["--passing-ok"],
+        &[
+            ("STICKYMARK__DATABASE__URL", &url_of(&database)),
+            ("STICKYMARK__CHAT__BASE_URL", &chat.url()),
+            ("STICKYMARK__CHAT__SECRET_KEY", &"0".repeat(64)),
+        ],
+    )
+    .await;
+    assert_eq!(status, Some(1), "{out}");
+    let told = line(&out, "Chat");
+    assert!(told.starts_with("FAILED"), "{out}");
+    assert!(told.contains("chat.secret_key"), "{out}");
+    assert!(line(&out, "database").starts_with("ok "), "{out}");
+    assert!(!out.contains(&"0".repeat(64)), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_that_is_away_may_pass_by_itself() {
+    let database = database().await;
+    let url = url_of(&database);
+    let settings = [
+        ("STICKYMARK__DATABASE__URL", url.as_str()),
+        ("STICKYMARK__CHAT__BASE_URL", NOWHERE),
+    ];
+    let (status, out, err) = check(&[], &settings).await;
+    assert_eq!(status, Some(1), "{out}");
+    assert!(line(&out, "Chat").contains("cannot be reached"), "{out}");
+    assert!(err.contains("FAILED"), "{err}");
+    let (status, out, _) = check(&["--passing-ok"], &settings).await;
+    assert_eq!(status, Some(0), "{out}");
+    assert!(line(&out, "Chat").starts_with("FAILED"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_or_not_migrated_is_told_and_chat_is_tried_all_the_same() {
+    let chat = simulator().await;
+    let chat_url = chat.url();
+    let away = "postgres://somebody:hidden@127.0.0.1:9/marks";
+    let (status, out, _) = check(
+        &[],
+        &[
+            ("STICKYMARK__DATABASE__URL", away),
+            ("STICKYMARK__CHAT__BASE_URL", &chat_url),
+        ],
+    )
+    .await;
+    assert_eq!(status, Some(1), "{out}");
+    assert!(line(&out, "database").contains("database.url"), "{out}");
+    assert!(line(&out, "Chat").starts_with("ok "), "{out}");
+    assert!(!out.contains("hidden"), "{out}");
+    let empty = empty_database().await;
+    let (status, out, _) = check(
+        &[],
+        &[
+            ("STICKYMARK__DATABASE__URL", &url_of(&empty)),
+            ("STICKYMARK__CHAT__BASE_URL", &chat_url),
+        ],
+    )
+    .await;
+    assert_eq!(status, Some(1), "{out}");
+    assert!(
+        line(&out, "database").contains("stickymark migrate"),
+        "{out}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_incomplete_configuration_is_the_callers_mistake() {
+    let database = database().await;
+    let url = url_of(&database);
+    let (status, out, _) = check(
+        &[],
+        &[
+            ("STICKYMARK__DATABASE__URL", url.as_str()),
+            ("STICKYMARK__CHAT__BASE_URL", NOWHERE),
+            ("STICKYMARK__ADMIN__LISTEN", "0.0.0.0:8081"),
+        ],
+    )
+    .await;
+    assert_eq!(status, Some(2), "{out}");
+    assert!(
+        line(&out, "configuration").contains("admin.tokens"),
+        "{out}"
+    );
+}

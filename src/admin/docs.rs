@@ -96,11 +96,17 @@ fn body(file: SwaggerFile<'static>) -> Response {
         text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
         other => other.to_owned(),
     };
-    let mut response = ([(header::CONTENT_TYPE, content_type)], file.bytes.into_owned()).into_response();
+    let mut response = (
+        [(header::CONTENT_TYPE, content_type)],
+        file.bytes.into_owned(),
+    )
+        .into_response();
     if file.gzpipped {
         // Every browser takes it; there is no other form of the file to send.
         let encoding = HeaderValue::from_static("gzip");
-        response.headers_mut().insert(header::CONTENT_ENCODING, encoding);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_ENCODING, encoding);
     }
     response
 }

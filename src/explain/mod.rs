@@ -79,7 +79,7 @@ struct ExplainQuery {
 
 /// Explain the marks of a member of a room.
 #[utoipa::path(
-    get, path = "/explain", tag = "members", params(ExplainQuery),
+    get, path = "/explain", operation_id = "explainMember", tag = "members", params(ExplainQuery),
     responses((status = 200, description = "The explanation.", body = Explanation), CommonProblems)
 )]
 async fn explain(

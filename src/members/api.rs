@@ -162,7 +162,7 @@ struct Retried {
 
 /// List members whom rules name, in the order of rooms and accounts.
 #[utoipa::path(
-    get, path = "/members", tag = "members", params(ListQuery),
+    get, path = "/members", operation_id = "listMembers", tag = "members", params(ListQuery),
     responses((status = 200, description = "A page of members.", body = MemberPage), CommonProblems)
 )]
 async fn list(
@@ -190,7 +190,7 @@ async fn list(
 
 /// Try members who were given up again: those of a room, of an account, or all.
 #[utoipa::path(
-    post, path = "/members/retry", tag = "members", request_body = RetryInput,
+    post, path = "/members/retry", operation_id = "retryMembers", tag = "members", request_body = RetryInput,
     responses(
         (status = 200, description = "How many are due now.", body = Retried),
         CommonProblems, BodyProblems,

@@ -173,7 +173,7 @@ struct ResyncRequested {
 
 /// List rooms, in the order of their ids.
 #[utoipa::path(
-    get, path = "/rooms", tag = "rooms", params(ListQuery),
+    get, path = "/rooms", operation_id = "listRooms", tag = "rooms", params(ListQuery),
     responses((status = 200, description = "A page of rooms.", body = RoomPage), CommonProblems)
 )]
 async fn list(
@@ -206,7 +206,7 @@ async fn list(
 
 /// Compare a room with Chat as soon as possible, and mend what differs.
 #[utoipa::path(
-    post, path = "/rooms/resync", tag = "rooms", request_body = ResyncInput,
+    post, path = "/rooms/resync", operation_id = "resyncRoom", tag = "rooms", request_body = ResyncInput,
     responses(
         (status = 202, description = "Asked for.", body = ResyncRequested),
         CommonProblems, BodyProblems,

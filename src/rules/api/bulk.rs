@@ -90,7 +90,7 @@ struct ImportChange {
 /// Import many rules, all or none: NDJSON, one rule with its id a line, at most 64 MiB and 250,000
 /// rules.
 #[utoipa::path(
-    post, path = "/rules/import", tag = "rules", params(ImportQuery),
+    post, path = "/rules/import", operation_id = "importRules", tag = "rules", params(ImportQuery),
     request_body(content = String, content_type = "application/x-ndjson",
                  description = "One rule a line, as RuleInput with an id. Empty lines are skipped."),
     responses(
@@ -129,7 +129,7 @@ pub(super) async fn import(
 
 /// Export rules as NDJSON, in the order of their ids. Imported again it changes nothing.
 #[utoipa::path(
-    get, path = "/rules/export", tag = "rules",
+    get, path = "/rules/export", operation_id = "exportRules", tag = "rules",
     params(("label" = Option<String>, Query, description = "Only rules of this label.")),
     responses(
         (status = 200, description = "One rule a line.", body = String, content_type = "application/x-ndjson"),

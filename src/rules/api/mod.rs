@@ -92,7 +92,7 @@ struct HistoryQuery {
 
 /// List rules, in the order of their ids.
 #[utoipa::path(
-    get, path = "/rules", tag = "rules", params(ListQuery),
+    get, path = "/rules", operation_id = "listRules", tag = "rules", params(ListQuery),
     responses((status = 200, description = "A page of rules.", body = RulePage), CommonProblems)
 )]
 async fn list(
@@ -116,7 +116,7 @@ async fn list(
 
 /// Make a rule. The id is the client's, or made here.
 #[utoipa::path(
-    post, path = "/rules", tag = "rules", request_body = RuleInput,
+    post, path = "/rules", operation_id = "createRule", tag = "rules", request_body = RuleInput,
     responses(
         (status = 201, description = "Made.", body = RuleView, headers(
             ("Location" = String, description = "The path of the rule."),
@@ -140,7 +140,7 @@ async fn create(
 
 /// Read a rule.
 #[utoipa::path(
-    get, path = "/rules/{id}", tag = "rules",
+    get, path = "/rules/{id}", operation_id = "getRule", tag = "rules",
     params(("id" = String, Path, description = "The rule."),
            ("If-None-Match" = Option<String>, Header, description = "ETags that the client has.")),
     responses(
@@ -166,7 +166,7 @@ async fn get(
 
 /// Make a rule of this id, or put one in its place.
 #[utoipa::path(
-    put, path = "/rules/{id}", tag = "rules", request_body = RuleInput,
+    put, path = "/rules/{id}", operation_id = "putRule", tag = "rules", request_body = RuleInput,
     params(("id" = String, Path, description = "The rule."),
            ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be replaced."),
            ("If-None-Match" = Option<String>, Header, description = "`*`: only make, never replace.")),
@@ -202,7 +202,7 @@ async fn put(
 
 /// Change some fields of a rule.
 #[utoipa::path(
-    patch, path = "/rules/{id}", tag = "rules",
+    patch, path = "/rules/{id}", operation_id = "patchRule", tag = "rules",
     request_body(content((RulePatch = "application/merge-patch+json"), (RulePatch = "application/json"))),
     params(("id" = String, Path, description = "The rule."),
            ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be changed.")),
@@ -232,7 +232,7 @@ async fn patch(
 
 /// Remove a rule. Marks that only it demanded are taken from members now online.
 #[utoipa::path(
-    delete, path = "/rules/{id}", tag = "rules",
+    delete, path = "/rules/{id}", operation_id = "deleteRule", tag = "rules",
     params(("id" = String, Path, description = "The rule."),
            ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be removed.")),
     responses(
@@ -256,7 +256,7 @@ async fn delete(
 
 /// List the changes of a rule, the first first; also of a deleted one.
 #[utoipa::path(
-    get, path = "/rules/{id}/history", tag = "rules",
+    get, path = "/rules/{id}/history", operation_id = "listRuleHistory", tag = "rules",
     params(("id" = String, Path, description = "The rule."), HistoryQuery),
     responses(
         (status = 200, description = "A page of changes.", body = HistoryPage),

@@ -8,6 +8,7 @@
 
 mod admin_api;
 mod chaos;
+mod cli;
 mod database;
 mod demo;
 mod errors;

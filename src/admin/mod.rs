@@ -29,7 +29,7 @@ use utoipa_axum::routes;
 pub use auth::Caller;
 pub use body::JsonBody;
 pub use openapi::{BodyProblems, CommonProblems};
-pub use parameters::{PageRequest, Parameters};
+pub use parameters::{PageQuery, PageRequest, Parameters};
 pub use probes::{DatabaseState, Readiness, Ready};
 pub use problem::{FieldError, Problem, ProblemDetails, ProblemType};
 pub use request::RequestId;

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{MemberFilter, MemberRow, MemberState, Presence, WakeUp, list_members, retry_failed};
-use crate::admin::{BodyProblems, CommonProblems, JsonBody, Parameters, Problem};
+use crate::admin::{BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem};
 use crate::domain::{Account, GroupId};
 use crate::rules::wire::MarkNumber;
 
@@ -136,11 +136,6 @@ struct ListQuery {
     account: Option<String>,
     /// Members in this state.
     state: Option<MemberState>,
-    /// Most members of a page; 100 if absent.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u16>,
-    /// The cursor that the page before has as `next`.
-    after: Option<String>,
 }
 
 /// Whose turn it is to be tried again. Without any field: everybody's.
@@ -162,7 +157,7 @@ struct Retried {
 
 /// List members whom rules name, in the order of rooms and accounts.
 #[utoipa::path(
-    get, path = "/members", operation_id = "listMembers", tag = "members", params(ListQuery),
+    get, path = "/members", operation_id = "listMembers", tag = "members", params(ListQuery, PageQuery),
     responses((status = 200, description = "A page of members.", body = MemberPage), CommonProblems)
 )]
 async fn list(
@@ -174,16 +169,11 @@ async fn list(
         account: parameters.take("account", account_id),
         state: parameters.take("state", state),
     };
-    let page = parameters.page("members");
-    let after = page.after.as_deref().map(read_key);
-    if after.as_ref().is_some_and(Option::is_none) {
-        parameters.wrong("after", "is no cursor of this list");
-    }
+    let page = parameters.page("members", read_key);
     parameters.finish()?;
-    let after = after.flatten();
-    let after = after.as_ref().map(|(group, account)| (group, account));
+    let after = page.after.as_ref().map(|(group, account)| (group, account));
     let rows = list_members(&members.pool, &filter, after, i64::from(page.rows())).await?;
-    let (rows, next) = page.cut("members", rows, write_key);
+    let (rows, next) = page.cut(rows, write_key);
     let items = rows.into_iter().map(MemberView::from).collect();
     Ok(Json(MemberPage { items, next }))
 }

@@ -25,3 +25,4 @@ pub use history::{Action, HistoryEntry};
 pub use list::Filter;
 pub use matching::{Matched, matching_rules};
 pub use store::{Author, Rules, WriteError, Written};
+pub(crate) use turn::PATIENCE;

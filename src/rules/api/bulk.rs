@@ -17,7 +17,7 @@ use crate::rules::wire::RuleView;
 use crate::rules::{Action, Author, Filter, Rules};
 
 /// Longest body of an import in bytes.
-const MAX_IMPORT: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_IMPORT: usize = 64 * 1024 * 1024;
 /// Rules that an export reads at a time.
 const EXPORT_PAGE: u16 = 1000;
 const NDJSON: &str = "application/x-ndjson";

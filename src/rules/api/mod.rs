@@ -17,8 +17,11 @@ use super::wire::{
     JsonObject, RuleInput, RulePatch, RuleView, patched, read_rule, read_rule_named,
 };
 use super::{Author, ETag, HistoryEntry, Precondition, Rules, WriteError};
-use crate::admin::{BodyProblems, CommonProblems, JsonBody, Parameters, Problem, ProblemDetails};
+use crate::admin::{
+    BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem, ProblemDetails,
+};
 use crate::domain::{Rule, RuleId};
+pub(crate) use bulk::MAX_IMPORT;
 use extract::{NamedRule, read_filter};
 
 /// The routes below `/v1`.
@@ -71,28 +74,11 @@ struct ListQuery {
     label: Option<String>,
     /// Enabled or disabled rules.
     enabled: Option<bool>,
-    /// Most rules of a page; 100 if absent.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u16>,
-    /// The cursor that the page before has as `next`.
-    after: Option<String>,
-}
-
-/// Paging of the history, for the document.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "describes parameters")]
-struct HistoryQuery {
-    /// Most entries of a page; 100 if absent.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u16>,
-    /// The cursor that the page before has as `next`.
-    after: Option<String>,
 }
 
 /// List rules, in the order of their ids.
 #[utoipa::path(
-    get, path = "/rules", operation_id = "listRules", tag = "rules", params(ListQuery),
+    get, path = "/rules", operation_id = "listRules", tag = "rules", params(ListQuery, PageQuery),
     responses((status = 200, description = "A page of rules.", body = RulePage), CommonProblems)
 )]
 async fn list(
@@ -100,16 +86,12 @@ async fn list(
     mut parameters: Parameters,
 ) -> Result<Json<RulePage>, Problem> {
     let filter = read_filter(&mut parameters);
-    let page = parameters.page("rules");
-    let after = page.after.as_deref().map(RuleId::parse).transpose();
-    if after.is_err() {
-        parameters.wrong("after", "is no cursor of this list");
-    }
+    let page = parameters.page("rules", |key| RuleId::parse(key).ok());
     parameters.finish()?;
     let found = rules
-        .list(&filter, after.ok().flatten().as_ref(), page.rows())
+        .list(&filter, page.after.as_ref(), page.rows())
         .await?;
-    let (found, next) = page.cut("rules", found, |rule| rule.id.to_string());
+    let (found, next) = page.cut(found, |rule| rule.id.to_string());
     let items = found.iter().map(RuleView::from).collect();
     Ok(Json(RulePage { items, next }))
 }
@@ -257,7 +239,7 @@ async fn delete(
 /// List the changes of a rule, the first first; also of a deleted one.
 #[utoipa::path(
     get, path = "/rules/{id}/history", operation_id = "listRuleHistory", tag = "rules",
-    params(("id" = String, Path, description = "The rule."), HistoryQuery),
+    params(("id" = String, Path, description = "The rule."), PageQuery),
     responses(
         (status = 200, description = "A page of changes.", body = HistoryPage),
         (status = 404, description = "There never was such a rule.", body = ProblemDetails,
@@ -270,18 +252,14 @@ async fn history(
     NamedRule(id): NamedRule,
     mut parameters: Parameters,
 ) -> Result<Json<HistoryPage>, Problem> {
-    let page = parameters.page("history");
-    let after = page.after.as_deref().map(str::parse::<i64>).transpose();
-    if after.is_err() {
-        parameters.wrong("after", "is no cursor of this list");
-    }
+    let page = parameters.page("history", |key| key.parse::<i64>().ok());
     parameters.finish()?;
-    let after = after.ok().flatten().unwrap_or(0);
+    let after = page.after.unwrap_or(0);
     let entries = rules.history(&id, after, page.rows()).await?;
     if entries.is_empty() && after == 0 {
         return Err(WriteError::NotFound.into());
     }
-    let (items, next) = page.cut("history", entries, |entry| entry.sequence.to_string());
+    let (items, next) = page.cut(entries, |entry| entry.sequence.to_string());
     Ok(Json(HistoryPage { items, next }))
 }
 

@@ -118,6 +118,7 @@ pub struct PageQuery {
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u16>,
     /// The cursor that the page before has as `next`.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
     after: Option<String>,
 }
 

@@ -70,10 +70,10 @@ where
 #[allow(dead_code, reason = "describes parameters")]
 struct ExplainQuery {
     /// The room.
-    #[param(min_length = 1)]
+    #[param(pattern = "^[ -~]{1,48}$")]
     group: String,
     /// The member; he need not be known.
-    #[param(min_length = 1)]
+    #[param(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
     account: String,
 }
 

@@ -131,8 +131,10 @@ struct MemberPage {
 #[allow(dead_code, reason = "describes parameters")]
 struct ListQuery {
     /// Members of exactly this room.
+    #[param(pattern = "^[ -~]{1,48}$")]
     group: Option<String>,
     /// Exactly this account, in every room.
+    #[param(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
     account: Option<String>,
     /// Members in this state.
     state: Option<MemberState>,
@@ -143,8 +145,10 @@ struct ListQuery {
 #[serde(deny_unknown_fields)]
 struct RetryInput {
     /// Only members of this room.
+    #[schema(pattern = "^[ -~]{1,48}$")]
     group: Option<String>,
-    /// Only this account.
+    /// Only this account, at most 32 bytes.
+    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
     account: Option<String>,
 }
 

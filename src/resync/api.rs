@@ -140,6 +140,7 @@ struct RoomPage {
 #[allow(dead_code, reason = "describes parameters")]
 struct ListQuery {
     /// Exactly this room.
+    #[param(pattern = "^[ -~]{1,48}$")]
     group: Option<String>,
     /// Rooms in this state.
     state: Option<RoomState>,

@@ -35,6 +35,13 @@ async fn a_body_that_is_no_json_is_refused_with_the_place() {
     ] {
         assert_eq!(send_as(json_type, body).await.problem(), "malformed-json");
     }
+    // Such a list could pass for an object whose fields are all absent.
+    for path in ["/v1/members/retry", "/v1/rooms/resync", "/v1/rules"] {
+        let list = api.request(Method::POST, path).json(&json!([null, null]));
+        let refused = send(list).await;
+        assert_eq!((refused.status, refused.problem()), (422, "invalid-input"));
+        assert_eq!(refused.pointers(), [""]);
+    }
     for content_type in [
         None,
         Some("text/plain"),

@@ -31,10 +31,13 @@ pub(super) struct ImportQuery {
     #[param(inline)]
     mode: Option<ImportMode>,
     /// Only rules of this label are touched. Lines without a label get it; other labels are errors.
+    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     label: Option<String>,
     /// Do everything, answer the changes, and undo it.
     dry_run: Option<bool>,
-    /// Most rules that a replace may remove; a fifth of those of the label (or of all) if absent.
+    /// Most rules that a replace may remove; a fifth of those of the label (or of all) if absent. Only
+    /// with `mode=replace`.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4294967295u32)]
     max_removals: Option<u32>,
 }
 
@@ -130,7 +133,8 @@ pub(super) async fn import(
 /// Export rules as NDJSON, in the order of their ids. Imported again it changes nothing.
 #[utoipa::path(
     get, path = "/rules/export", operation_id = "exportRules", tag = "rules",
-    params(("label" = Option<String>, Query, description = "Only rules of this label.")),
+    params(("label" = Option<String>, Query, description = "Only rules of this label.",
+            max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")),
     responses(
         (status = 200, description = "One rule a line.", body = String, content_type = "application/x-ndjson"),
         CommonProblems,

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::wire::{
-    JsonObject, RuleInput, RulePatch, RuleView, patched, read_rule, read_rule_named,
+    JsonObject, MarkNumber, RuleInput, RulePatch, RuleView, patched, read_rule, read_rule_named,
 };
 use super::{Author, ETag, HistoryEntry, Precondition, Rules, WriteError};
 use crate::admin::{
@@ -65,12 +65,16 @@ struct HistoryPage {
 #[allow(dead_code, reason = "describes parameters")]
 struct ListQuery {
     /// Rules over exactly this pattern of rooms, as it is written in the rule.
+    #[param(pattern = r"^(?:[ -)+-~]|\\\*){0,48}\*?$")]
     group: Option<String>,
     /// Rules over exactly this pattern of accounts, as it is written in the rule.
+    #[param(pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,32}\*?$")]
     account: Option<String>,
     /// Rules that demand this mark, among others.
+    #[param(value_type = Option<MarkNumber>)]
     mark: Option<u32>,
     /// Rules of this label.
+    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     label: Option<String>,
     /// Enabled or disabled rules.
     enabled: Option<bool>,
@@ -123,8 +127,9 @@ async fn create(
 /// Read a rule.
 #[utoipa::path(
     get, path = "/rules/{id}", operation_id = "getRule", tag = "rules",
-    params(("id" = String, Path, description = "The rule."),
-           ("If-None-Match" = Option<String>, Header, description = "ETags that the client has.")),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"),
+           ("If-None-Match" = Option<String>, Header, description = "ETags that the client has.",
+            pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#)),
     responses(
         (status = 200, description = "The rule.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
@@ -149,9 +154,11 @@ async fn get(
 /// Make a rule of this id, or put one in its place.
 #[utoipa::path(
     put, path = "/rules/{id}", operation_id = "putRule", tag = "rules", request_body = RuleInput,
-    params(("id" = String, Path, description = "The rule."),
-           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be replaced."),
-           ("If-None-Match" = Option<String>, Header, description = "`*`: only make, never replace.")),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"),
+           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be replaced.",
+            pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#),
+           ("If-None-Match" = Option<String>, Header, description = "`*`: only make, never replace.",
+            pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#)),
     responses(
         (status = 200, description = "Replaced, or as it was.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
@@ -186,8 +193,9 @@ async fn put(
 #[utoipa::path(
     patch, path = "/rules/{id}", operation_id = "patchRule", tag = "rules",
     request_body(content((RulePatch = "application/merge-patch+json"), (RulePatch = "application/json"))),
-    params(("id" = String, Path, description = "The rule."),
-           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be changed.")),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"),
+           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be changed.",
+            pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#)),
     responses(
         (status = 200, description = "Changed, or as it was.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
@@ -215,8 +223,9 @@ async fn patch(
 /// Remove a rule. Marks that only it demanded are taken from members now online.
 #[utoipa::path(
     delete, path = "/rules/{id}", operation_id = "deleteRule", tag = "rules",
-    params(("id" = String, Path, description = "The rule."),
-           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be removed.")),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"),
+           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be removed.",
+            pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#)),
     responses(
         (status = 204, description = "Removed."),
         (status = 404, description = "No such rule.", body = ProblemDetails,
@@ -239,7 +248,7 @@ async fn delete(
 /// List the changes of a rule, the first first; also of a deleted one.
 #[utoipa::path(
     get, path = "/rules/{id}/history", operation_id = "listRuleHistory", tag = "rules",
-    params(("id" = String, Path, description = "The rule."), PageQuery),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), PageQuery),
     responses(
         (status = 200, description = "A page of changes.", body = HistoryPage),
         (status = 404, description = "There never was such a rule.", body = ProblemDetails,

@@ -19,7 +19,7 @@ use super::store::WriteError;
 const RULES_LOCK: i64 = i64::from_be_bytes(*b"sm.rules");
 
 /// How long a write of a few rules waits: longer than an import takes, and less than requests may.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long an import waits.
 pub(super) const IMPORT_PATIENCE: Duration = Duration::from_secs(50);
 

@@ -49,15 +49,17 @@ pub(super) fn are_any(answer: &Value) -> bool {
 fn line(change: &Value) -> String {
     let id = table::plain(&change["id"]);
     let (before, after) = (&change["before"], &change["after"]);
-    let all = |rule: &Value| {
-        let fields = ["group", "account", "marks"].map(|name| table::plain(&rule[name]));
-        fields.join(" ")
-    };
     match (before.is_null(), after.is_null()) {
-        (true, _) => format!("+ {id}  {}", all(after)),
-        (_, true) => format!("- {id}  {}", all(before)),
+        (true, _) => format!("+ {id}  {}", summary(after)),
+        (_, true) => format!("- {id}  {}", summary(before)),
         _ => format!("~ {id}  {}", differences(before, after)),
     }
+}
+
+/// A rule in short.
+pub(super) fn summary(rule: &Value) -> String {
+    let fields = ["group", "account", "marks"].map(|name| table::plain(&rule[name]));
+    fields.join(" ")
 }
 
 /// What differs between two states of a rule.

@@ -169,13 +169,12 @@ async fn history(arguments: HistoryArguments) -> anyhow::Result<()> {
     }
     for entry in &mut entries {
         let what = match (&entry["before"], &entry["after"]) {
-            (Value::Null, after) => changes::differences(&Value::Null, after),
-            (_, Value::Null) => String::new(),
+            (Value::Null, only) | (only, Value::Null) => changes::summary(only),
             (before, after) => changes::differences(before, after),
         };
-        entry["changed"] = what.into();
+        entry["rule"] = what.into();
     }
-    let columns = ["at", "actor", "action", "request_id", "changed"];
+    let columns = ["at", "actor", "action", "request_id", "rule"];
     Ok(table::print(&entries, &columns)?)
 }
 

@@ -41,6 +41,16 @@ pub(super) struct ImportQuery {
     max_removals: Option<u32>,
 }
 
+/// What to export, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "describes parameters")]
+pub(super) struct ExportQuery {
+    /// Only rules of this label.
+    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    label: Option<String>,
+}
+
 /// How to import.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
@@ -133,8 +143,7 @@ pub(super) async fn import(
 /// Export rules as NDJSON, in the order of their ids. Imported again it changes nothing.
 #[utoipa::path(
     get, path = "/rules/export", operation_id = "exportRules", tag = "rules",
-    params(("label" = Option<String>, Query, description = "Only rules of this label.",
-            max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")),
+    params(ExportQuery),
     responses(
         (status = 200, description = "One rule a line.", body = String, content_type = "application/x-ndjson"),
         CommonProblems,

@@ -80,6 +80,33 @@ struct ListQuery {
     enabled: Option<bool>,
 }
 
+/// The condition of a write, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "describes parameters")]
+struct IfMatch {
+    /// ETags of the versions that may be changed; `*`: any, but there must be such a rule.
+    #[param(
+        rename = "If-Match",
+        pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#
+    )]
+    if_match: Option<String>,
+}
+
+/// What the client has, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "describes parameters")]
+struct IfNoneMatch {
+    /// ETags that the client has, which a read need not answer again. With PUT, `*`: only make, never
+    /// replace.
+    #[param(
+        rename = "If-None-Match",
+        pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#
+    )]
+    if_none_match: Option<String>,
+}
+
 /// List rules, in the order of their ids.
 #[utoipa::path(
     get, path = "/rules", operation_id = "listRules", tag = "rules", params(ListQuery, PageQuery),
@@ -127,9 +154,7 @@ async fn create(
 /// Read a rule.
 #[utoipa::path(
     get, path = "/rules/{id}", operation_id = "getRule", tag = "rules",
-    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"),
-           ("If-None-Match" = Option<String>, Header, description = "ETags that the client has.",
-            pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#)),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfNoneMatch),
     responses(
         (status = 200, description = "The rule.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
@@ -154,11 +179,7 @@ async fn get(
 /// Make a rule of this id, or put one in its place.
 #[utoipa::path(
     put, path = "/rules/{id}", operation_id = "putRule", tag = "rules", request_body = RuleInput,
-    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"),
-           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be replaced.",
-            pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#),
-           ("If-None-Match" = Option<String>, Header, description = "`*`: only make, never replace.",
-            pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#)),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch, IfNoneMatch),
     responses(
         (status = 200, description = "Replaced, or as it was.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
@@ -193,9 +214,7 @@ async fn put(
 #[utoipa::path(
     patch, path = "/rules/{id}", operation_id = "patchRule", tag = "rules",
     request_body(content((RulePatch = "application/merge-patch+json"), (RulePatch = "application/json"))),
-    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"),
-           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be changed.",
-            pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#)),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch),
     responses(
         (status = 200, description = "Changed, or as it was.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
@@ -223,9 +242,7 @@ async fn patch(
 /// Remove a rule. Marks that only it demanded are taken from members now online.
 #[utoipa::path(
     delete, path = "/rules/{id}", operation_id = "deleteRule", tag = "rules",
-    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"),
-           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be removed.",
-            pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#)),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch),
     responses(
         (status = 204, description = "Removed."),
         (status = 404, description = "No such rule.", body = ProblemDetails,

@@ -135,10 +135,14 @@ impl Change {
 }
 
 impl Applied {
+    /// What the change is to members. To them a disabled rule is none: it neither gives nor takes, and
+    /// one over all rooms would stir up everybody for nothing.
     fn for_members(&self) -> RuleChange<'_> {
+        let before = self.before.as_ref().map(|rule| &rule.draft);
+        let after = self.after.as_ref().map(|rule| &rule.draft);
         RuleChange {
-            before: self.before.as_ref().map(|rule| &rule.draft),
-            after: self.after.as_ref().map(|rule| &rule.draft),
+            before: before.filter(|rule| rule.enabled),
+            after: after.filter(|rule| rule.enabled),
         }
     }
 }

@@ -372,6 +372,11 @@ async fn a_write_that_changes_nothing_leaves_members_in_peace() {
         api.put("r", rule("room", "teacher", &[1000])).await.status,
         200
     );
+    // A disabled rule changes nothing for anybody either, wherever it may come or go.
+    let mut everybody = named("off", "*", "*", &[1001]);
+    everybody["enabled"] = json!(false);
+    assert_eq!(api.post(everybody).await.status, 201);
+    assert_eq!(api.delete("off").await.status, 204);
     let due: i64 = sqlx::query_scalar("select count(*) from members where due_at is not null")
         .fetch_one(api.pool())
         .await

@@ -1,4 +1,5 @@
-//! The listener for operators: the management API below `/v1`, probes, and the API's document.
+//! The listener for operators: the management API below `/v1`, probes, and the API's document, as
+//! JSON and as a page.
 //!
 //! Every answer that is no success is a [`Problem`]. What stands below `/v1` passes `auth` first,
 //! unknown paths too. Nothing from outside gets past here unread: bodies have a limit, requests a
@@ -6,6 +7,7 @@
 
 mod auth;
 mod body;
+mod docs;
 mod log;
 mod metrics;
 mod openapi;
@@ -29,7 +31,7 @@ use utoipa_axum::routes;
 pub use auth::Caller;
 pub use body::JsonBody;
 pub use openapi::{BodyProblems, CommonProblems};
-pub use parameters::{PageRequest, Parameters};
+pub use parameters::{PageQuery, PageRequest, Parameters};
 pub use probes::{DatabaseState, Readiness, Ready};
 pub use problem::{FieldError, Problem, ProblemDetails, ProblemType};
 pub use request::RequestId;
@@ -133,6 +135,7 @@ pub fn router(state: AdminState) -> Router {
             routing::get(move || std::future::ready(document.clone())),
         )
         .nest("/v1", api)
+        .merge(docs::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);
     guarded(open).with_state(state)
@@ -194,6 +197,10 @@ fn document_json() -> ([(header::HeaderName, &'static str); 1], axum::body::Byte
 }
 
 async fn not_found() -> Problem {
+    not_found_here()
+}
+
+fn not_found_here() -> Problem {
     Problem::new(
         ProblemType::NotFound,
         "no such path; /openapi.json lists all",

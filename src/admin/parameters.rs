@@ -5,13 +5,14 @@ use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use url::form_urlencoded;
+use utoipa::IntoParams;
 
 use super::problem::Problem;
 
 /// Items of a page where the client does not say.
 const DEFAULT_LIMIT: u16 = 100;
 /// Most items of a page.
-const MAX_LIMIT: u16 = 500;
+pub(super) const MAX_LIMIT: u16 = 500;
 
 /// The query of a request. An empty parameter counts as absent.
 #[derive(Debug)]
@@ -64,16 +65,22 @@ impl Parameters {
         }
     }
 
-    /// Takes `limit` and `after` of a list of this kind.
-    pub fn page(&mut self, kind: &str) -> PageRequest {
+    /// Takes `limit` and `after` of a list of this kind; `read` makes a key of what a cursor names.
+    pub fn page<K>(
+        &mut self,
+        kind: &'static str,
+        read: impl FnOnce(&str) -> Option<K>,
+    ) -> PageRequest<K> {
         let limit = self.take("limit", |text| match text.parse() {
             Ok(limit @ 1..=MAX_LIMIT) => Ok(limit),
             _ => Err(format!("must be a number from 1 to {MAX_LIMIT}")),
         });
         PageRequest {
+            kind,
             limit: limit.unwrap_or(DEFAULT_LIMIT),
             after: self.take("after", |text| {
-                read_cursor(kind, text).ok_or_else(|| {
+                let key = read_cursor(kind, text);
+                key.and_then(|key| read(&key)).ok_or_else(|| {
                     "must be the text that a page of this list has as next".to_owned()
                 })
             }),
@@ -102,16 +109,30 @@ impl Parameters {
     }
 }
 
+/// Paging, for the document; [`Parameters::page`] reads it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "describes parameters")]
+pub struct PageQuery {
+    /// Most items of a page; 100 if absent.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u16>,
+    /// The cursor that the page before has as `next`.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
+    after: Option<String>,
+}
+
 /// Which page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageRequest {
+pub struct PageRequest<K> {
+    kind: &'static str,
     /// Most items, 1 to 500.
     pub limit: u16,
     /// The key of the last item of the page before.
-    pub after: Option<String>,
+    pub after: Option<K>,
 }
 
-impl PageRequest {
+impl<K> PageRequest<K> {
     /// How many rows to read: one more than the page has, which tells whether another page follows.
     pub fn rows(&self) -> u16 {
         self.limit + 1
@@ -120,7 +141,6 @@ impl PageRequest {
     /// Cuts the rows to the page, and makes the cursor of the next one from its last item.
     pub fn cut<T>(
         &self,
-        kind: &str,
         mut rows: Vec<T>,
         key: impl FnOnce(&T) -> String,
     ) -> (Vec<T>, Option<String>) {
@@ -129,7 +149,7 @@ impl PageRequest {
         let next = rows
             .last()
             .filter(|_| more)
-            .map(|last| write_cursor(kind, &key(last)));
+            .map(|last| write_cursor(self.kind, &key(last)));
         (rows, next)
     }
 }
@@ -162,7 +182,7 @@ mod tests {
     #[test]
     fn all_wrong_parameters_are_reported_at_once() {
         let mut given = parameters("limit=0&after=%FF&label=a&label=b&color=red&group=");
-        let page = given.page("rules");
+        let page = given.page("rules", |key| Some(key.to_owned()));
         assert_eq!(given.take("label", |text| Ok(text.to_owned())), None);
         assert_eq!(
             given.take("group", |_| Err::<(), _>("empty is absent".to_owned())),
@@ -179,13 +199,13 @@ mod tests {
 
     #[test]
     fn the_next_page_exists_only_if_a_row_is_left() {
-        let page = parameters("limit=2").page("rules");
+        let page = parameters("limit=2").page("rules", |key| Some(key.to_owned()));
         assert_eq!(page.rows(), 3);
         assert_eq!(
-            page.cut("rules", vec![1, 2], ToString::to_string),
+            page.cut(vec![1, 2], ToString::to_string),
             (vec![1, 2], None)
         );
-        let (items, next) = page.cut("rules", vec![1, 2, 3], ToString::to_string);
+        let (items, next) = page.cut(vec![1, 2, 3], ToString::to_string);
         assert_eq!(items, [1, 2]);
         let next = next.unwrap();
         assert_eq!(read_cursor("rules", &next).as_deref(), Some("2"));
@@ -196,7 +216,7 @@ mod tests {
         #[test]
         fn no_query_makes_it_panic(query in any::<String>()) {
             let mut given = parameters(&query);
-            given.page("rules");
+            given.page("rules", |key| Some(key.to_owned()));
             let _ = given.finish();
         }
     }

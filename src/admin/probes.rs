@@ -112,7 +112,7 @@ async fn ask(pool: &PgPool) -> DatabaseState {
 
 /// Whether the process lives: if it answers, it does.
 #[utoipa::path(
-    get, path = "/livez", tag = "probes", security(()),
+    get, path = "/livez", operation_id = "getLiveness", tag = "probes", security(()),
     responses((status = 200, description = "The process lives.", body = str, content_type = "text/plain"))
 )]
 pub(super) async fn livez() -> &'static str {
@@ -121,7 +121,7 @@ pub(super) async fn livez() -> &'static str {
 
 /// Whether requests should come here.
 #[utoipa::path(
-    get, path = "/readyz", tag = "probes", security(()),
+    get, path = "/readyz", operation_id = "getReadiness", tag = "probes", security(()),
     responses(
         (status = 200, description = "Ready.", body = Ready),
         (status = 503, description = "Not ready; the fields say why.", body = Ready),

@@ -16,7 +16,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Above the longest wait for a connection and for the turn to write, so that it ends only what
 /// hangs.
-const DEADLINE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(25);
 
 /// An import brings up to 64 MiB over a line that may be slow, and writes as much.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(300);

@@ -179,7 +179,7 @@ impl From<FilterState> for FilterView {
 
 /// Read the state of the service. Also while the database does not answer.
 #[utoipa::path(
-    get, path = "/status", tag = "status",
+    get, path = "/status", operation_id = "getStatus", tag = "status",
     responses((status = 200, description = "The state.", body = Status), CommonProblems)
 )]
 pub(super) async fn status(

@@ -1,7 +1,9 @@
 //! The command line. Exit status: 0 done, 2 bad usage or bad configuration, 1 any other failure;
-//! errors go to standard error and say what is wrong and how to mend it.
+//! errors go to standard error and say what is wrong and how to mend it. `rules diff` says 1 for
+//! differences too, as diff does. Output that nobody reads any more ends a command with 0.
 
 mod check;
+mod output;
 mod remote;
 mod serve;
 mod small;
@@ -10,7 +12,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{ConfigError, Settings};
 use crate::database::DatabaseError;
@@ -59,7 +61,14 @@ enum Command {
     UserSig(small::UserSigArguments),
     /// Print the OpenAPI document of the management API.
     Openapi,
+    /// Print completions for a shell, for example: source <(stickymark completions bash)
+    Completions(small::CompletionsArguments),
 }
+
+/// What a command found, besides success: exit status 1, and nothing to report.
+#[derive(Debug, thiserror::Error)]
+#[error("there are differences")]
+struct Different;
 
 /// A mistake of the caller's: exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +90,8 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Different>() => ExitCode::FAILURE,
         Err(error) => {
             report(&error);
             status(&error)
@@ -105,6 +116,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Resync(arguments) => remote::resync(arguments).await,
         Command::UserSig(arguments) => small::user_sig(&settings(config)?, &arguments),
         Command::Openapi => small::openapi(),
+        Command::Completions(arguments) => small::completions(&arguments, Arguments::command()),
     }
 }
 

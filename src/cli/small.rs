@@ -1,13 +1,12 @@
-//! The commands that need no service: `migrate`, `user-sig`, `openapi`.
+//! The commands that need no service: `migrate`, `user-sig`, `openapi`, `completions`.
 
-use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use secrecy::ExposeSecret;
 
-use super::Usage;
+use super::{Usage, output};
 use crate::chat::UserSigKey;
 use crate::config::Settings;
 use crate::database::Database;
@@ -20,8 +19,7 @@ pub(super) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
     let database = Database::connect(&settings.database).await?;
     database.migrate().await?;
     database.close().await?;
-    println!("the database is up to date");
-    Ok(())
+    Ok(output::line("the database is up to date")?)
 }
 
 #[derive(Debug, Args)]
@@ -56,8 +54,7 @@ pub(super) fn user_sig(settings: &Settings, arguments: &UserSigArguments) -> any
     };
     let now = chrono::Utc::now();
     let sig = UserSigKey::new(app, key).sign(&account, arguments.ttl, now)?;
-    println!("{}", sig.expose_secret());
-    Ok(())
+    Ok(output::line(sig.expose_secret())?)
 }
 
 /// `stickymark openapi`.
@@ -65,9 +62,21 @@ pub(super) fn openapi() -> anyhow::Result<()> {
     let document = admin::openapi()
         .to_pretty_json()
         .context("the document cannot be printed")?;
-    match writeln!(std::io::stdout(), "{document}") {
-        // Whoever reads only the beginning has what he wanted.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
-    }
+    Ok(output::line(&document)?)
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArguments {
+    /// The shell.
+    shell: clap_complete::Shell,
+}
+
+/// `stickymark completions`.
+pub(super) fn completions(
+    arguments: &CompletionsArguments,
+    mut command: clap::Command,
+) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "stickymark", &mut script);
+    Ok(output::text(&String::from_utf8_lossy(&script))?)
 }

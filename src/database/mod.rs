@@ -47,9 +47,11 @@ const TRUSTED_IDLE: Duration = Duration::from_millis(500);
 const TEST_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the server gives up by itself, so that whoever waited here in vain does not leave sessions
-/// behind that hold locks. Longer than any statement of ours, imports included.
+/// behind that hold locks. Longer than any statement of ours, imports included. And nothing is to be
+/// compiled: that takes a second where planners guess too high, and our statements take milliseconds.
 const SESSION: &str = "set statement_timeout = '60s'; \
-                       set idle_in_transaction_session_timeout = '60s'";
+                       set idle_in_transaction_session_timeout = '60s'; \
+                       set jit = off";
 
 /// A migration may take as long as it needs.
 const MIGRATING_SESSION: &str = "set statement_timeout = 0; \

@@ -70,16 +70,16 @@ where
 #[allow(dead_code, reason = "describes parameters")]
 struct ExplainQuery {
     /// The room.
-    #[param(min_length = 1)]
+    #[param(pattern = "^[ -~]{1,48}$")]
     group: String,
     /// The member; he need not be known.
-    #[param(min_length = 1)]
+    #[param(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
     account: String,
 }
 
 /// Explain the marks of a member of a room.
 #[utoipa::path(
-    get, path = "/explain", tag = "members", params(ExplainQuery),
+    get, path = "/explain", operation_id = "explainMember", tag = "members", params(ExplainQuery),
     responses((status = 200, description = "The explanation.", body = Explanation), CommonProblems)
 )]
 async fn explain(

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{MemberFilter, MemberRow, MemberState, Presence, WakeUp, list_members, retry_failed};
-use crate::admin::{BodyProblems, CommonProblems, JsonBody, Parameters, Problem};
+use crate::admin::{BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem};
 use crate::domain::{Account, GroupId};
 use crate::rules::wire::MarkNumber;
 
@@ -131,16 +131,13 @@ struct MemberPage {
 #[allow(dead_code, reason = "describes parameters")]
 struct ListQuery {
     /// Members of exactly this room.
+    #[param(pattern = "^[ -~]{1,48}$")]
     group: Option<String>,
     /// Exactly this account, in every room.
+    #[param(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
     account: Option<String>,
     /// Members in this state.
     state: Option<MemberState>,
-    /// Most members of a page; 100 if absent.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u16>,
-    /// The cursor that the page before has as `next`.
-    after: Option<String>,
 }
 
 /// Whose turn it is to be tried again. Without any field: everybody's.
@@ -148,8 +145,10 @@ struct ListQuery {
 #[serde(deny_unknown_fields)]
 struct RetryInput {
     /// Only members of this room.
+    #[schema(pattern = "^[ -~]{1,48}$")]
     group: Option<String>,
-    /// Only this account.
+    /// Only this account, at most 32 bytes.
+    #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
     account: Option<String>,
 }
 
@@ -162,7 +161,7 @@ struct Retried {
 
 /// List members whom rules name, in the order of rooms and accounts.
 #[utoipa::path(
-    get, path = "/members", tag = "members", params(ListQuery),
+    get, path = "/members", operation_id = "listMembers", tag = "members", params(ListQuery, PageQuery),
     responses((status = 200, description = "A page of members.", body = MemberPage), CommonProblems)
 )]
 async fn list(
@@ -174,23 +173,18 @@ async fn list(
         account: parameters.take("account", account_id),
         state: parameters.take("state", state),
     };
-    let page = parameters.page("members");
-    let after = page.after.as_deref().map(read_key);
-    if after.as_ref().is_some_and(Option::is_none) {
-        parameters.wrong("after", "is no cursor of this list");
-    }
+    let page = parameters.page("members", read_key);
     parameters.finish()?;
-    let after = after.flatten();
-    let after = after.as_ref().map(|(group, account)| (group, account));
+    let after = page.after.as_ref().map(|(group, account)| (group, account));
     let rows = list_members(&members.pool, &filter, after, i64::from(page.rows())).await?;
-    let (rows, next) = page.cut("members", rows, write_key);
+    let (rows, next) = page.cut(rows, write_key);
     let items = rows.into_iter().map(MemberView::from).collect();
     Ok(Json(MemberPage { items, next }))
 }
 
 /// Try members who were given up again: those of a room, of an account, or all.
 #[utoipa::path(
-    post, path = "/members/retry", tag = "members", request_body = RetryInput,
+    post, path = "/members/retry", operation_id = "retryMembers", tag = "members", request_body = RetryInput,
     responses(
         (status = 200, description = "How many are due now.", body = Retried),
         CommonProblems, BodyProblems,

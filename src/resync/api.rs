@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::found::Found;
 use super::list::{MembersByState, RoomFilter, RoomRow, list_rooms};
 use super::request;
-use crate::admin::{BodyProblems, CommonProblems, JsonBody, Parameters, Problem};
+use crate::admin::{BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem};
 use crate::domain::GroupId;
 use crate::members::WakeUp;
 
@@ -140,14 +140,10 @@ struct RoomPage {
 #[allow(dead_code, reason = "describes parameters")]
 struct ListQuery {
     /// Exactly this room.
+    #[param(pattern = "^[ -~]{1,48}$")]
     group: Option<String>,
     /// Rooms in this state.
     state: Option<RoomState>,
-    /// Most rooms of a page; 100 if absent.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u16>,
-    /// The cursor that the page before has as `next`.
-    after: Option<String>,
 }
 
 /// The room to compare with Chat.
@@ -173,7 +169,7 @@ struct ResyncRequested {
 
 /// List rooms, in the order of their ids.
 #[utoipa::path(
-    get, path = "/rooms", tag = "rooms", params(ListQuery),
+    get, path = "/rooms", operation_id = "listRooms", tag = "rooms", params(ListQuery, PageQuery),
     responses((status = 200, description = "A page of rooms.", body = RoomPage), CommonProblems)
 )]
 async fn list(
@@ -190,23 +186,18 @@ async fn list(
             _ => Err("must be live or gone".to_owned()),
         }),
     };
-    let page = parameters.page("rooms");
-    let after = page.after.as_deref().map(GroupId::parse).transpose();
-    if after.is_err() {
-        parameters.wrong("after", "is no cursor of this list");
-    }
+    let page = parameters.page("rooms", |key| GroupId::parse(key).ok());
     parameters.finish()?;
-    let after = after.ok().flatten();
-    let after = after.as_ref().map_or("", GroupId::as_str);
+    let after = page.after.as_ref().map_or("", GroupId::as_str);
     let rows = list_rooms(&rooms.pool, &filter, after, i64::from(page.rows())).await?;
-    let (rows, next) = page.cut("rooms", rows, |row| row.group.clone());
+    let (rows, next) = page.cut(rows, |row| row.group.clone());
     let items = rows.into_iter().map(RoomView::from).collect();
     Ok(Json(RoomPage { items, next }))
 }
 
 /// Compare a room with Chat as soon as possible, and mend what differs.
 #[utoipa::path(
-    post, path = "/rooms/resync", tag = "rooms", request_body = ResyncInput,
+    post, path = "/rooms/resync", operation_id = "resyncRoom", tag = "rooms", request_body = ResyncInput,
     responses(
         (status = 202, description = "Asked for.", body = ResyncRequested),
         CommonProblems, BodyProblems,

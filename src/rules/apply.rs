@@ -1,14 +1,13 @@
 //! Applies a set of changes to the rules, with everything that follows from it: the check of the
 //! mark limit, the history, and the members concerned. One write of one rule is a set of one.
 //!
-//! Writes of rules take their turn by one lock, from before they read until they commit. So two
-//! writers cannot together break a limit that neither breaks alone, and the order of the history
-//! is the order of the changes.
+//! It runs within a [`Turn`](super::turn::Turn), so that two writers cannot together break a limit
+//! that neither breaks alone, and the order of the history is the order of the changes.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::PgConnection;
 
 use super::history;
 use super::limits::{self, Demand};
@@ -17,9 +16,9 @@ use super::table;
 use crate::domain::{Rule, RuleDraft, RuleId};
 use crate::members::{RuleChange, rules_changed};
 
-/// The advisory lock of rule writes: the bytes of "sm.rules". Taken for a transaction, by nobody
-/// else.
-const RULES_LOCK: i64 = i64::from_be_bytes(*b"sm.rules");
+/// So many changes at once make what the planner knows of the tables wrong. It would be told within
+/// a minute anyway, but a minute of bad plans is long for the worker.
+const MANY: usize = 10_000;
 
 /// One rule as it is, read under the lock, and as it shall be. `None`: no such rule.
 #[derive(Debug)]
@@ -36,30 +35,7 @@ pub(super) struct Applied {
     pub after: Option<Rule>,
 }
 
-/// Begins a transaction that may write rules, and waits for its turn, at most five seconds.
-///
-/// Read committed, whatever the server's default: what is read after the wait must include what
-/// the others wrote.
-pub(super) async fn begin_write(
-    pool: &PgPool,
-) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let mut transaction = pool
-        .begin_with("begin isolation level read committed")
-        .await?;
-    sqlx::query!("set local lock_timeout = '5s'")
-        .execute(&mut *transaction)
-        .await?;
-    // Compiling the statements of a large write takes longer than running them.
-    sqlx::query!("set local jit = off")
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query!("select pg_advisory_xact_lock($1)", RULES_LOCK)
-        .execute(&mut *transaction)
-        .await?;
-    Ok(transaction)
-}
-
-/// Applies changes of distinct rules in a transaction of [`begin_write`]. Answers in their order.
+/// Applies changes of distinct rules in the transaction of a turn. Answers in their order.
 ///
 /// A change that changes nothing leaves the version and the history as they are. The caller
 /// commits, then wakes the worker.
@@ -116,7 +92,11 @@ async fn write(transaction: &mut PgConnection, changed: &[&Applied]) -> Result<(
     }
     table::delete(transaction, &removed).await?;
     table::update(transaction, &replaced).await?;
-    table::insert(transaction, &made).await
+    table::insert(transaction, &made).await?;
+    if changed.len() >= MANY {
+        table::analyze(transaction).await?;
+    }
+    Ok(())
 }
 
 /// What the changes demand that was not demanded before; only that can break the limit.
@@ -155,10 +135,14 @@ impl Change {
 }
 
 impl Applied {
+    /// What the change is to members. To them a disabled rule is none: it neither gives nor takes, and
+    /// one over all rooms would stir up everybody for nothing.
     fn for_members(&self) -> RuleChange<'_> {
+        let before = self.before.as_ref().map(|rule| &rule.draft);
+        let after = self.after.as_ref().map(|rule| &rule.draft);
         RuleChange {
-            before: self.before.as_ref().map(|rule| &rule.draft),
-            after: self.after.as_ref().map(|rule| &rule.draft),
+            before: before.filter(|rule| rule.enabled),
+            after: after.filter(|rule| rule.enabled),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Mark rules: kept in Postgres, changed over REST, matched against members.
 //!
-//! SQL stands in `table`, `list`, `history`, `matching`, `explain`, `filter::store` and `limits::stream` alone.
-//! Writes of rules take their turn, and whatever a write means for the history and for members is
-//! committed with it.
+//! SQL stands in `table`, `turn`, `list`, `history`, `matching`, `explain`, `filter::store` and
+//! `limits::stream` alone. Writes of rules take their turn, and whatever a write means for the history
+//! and for members is committed with it.
 
 pub mod api;
 mod apply;
@@ -17,6 +17,7 @@ mod matching;
 mod row;
 mod store;
 mod table;
+mod turn;
 pub mod wire;
 
 pub use etag::{ETag, InvalidTags, Precondition};
@@ -24,3 +25,4 @@ pub use history::{Action, HistoryEntry};
 pub use list::Filter;
 pub use matching::{Matched, matching_rules};
 pub use store::{Author, Rules, WriteError, Written};
+pub(crate) use turn::PATIENCE;

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::apply::{Applied, Change, apply, begin_write};
+use super::apply::{Applied, Change, apply};
 use super::etag::Precondition;
 use super::history::{self, HistoryEntry};
 use super::limits::Conflict;
 use super::list::{self, Filter};
 use super::table;
+use super::turn::{PATIENCE, Turn, Turns};
 use super::wire::InvalidField;
 use crate::domain::{Rule, RuleDraft, RuleId};
 use crate::members::WakeUp;
@@ -21,6 +23,7 @@ use crate::members::WakeUp;
 pub struct Rules {
     pool: PgPool,
     wake: WakeUp,
+    turns: Turns,
     importing: Arc<Semaphore>,
 }
 
@@ -59,6 +62,9 @@ pub enum WriteError {
         /// Rules that together demand the marks, the widest pattern of rooms first.
         rules: Vec<RuleId>,
     },
+    /// Other writes of rules take too long.
+    #[error("other writes of rules take long; nothing was written, try again in a moment")]
+    Busy,
     /// The database's answer.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -79,6 +85,7 @@ impl Rules {
         Self {
             pool,
             wake,
+            turns: Turns::default(),
             importing: Arc::new(Semaphore::new(1)),
         }
     }
@@ -89,8 +96,9 @@ impl Rules {
         self.importing.acquire().await.ok()
     }
 
-    pub(super) fn pool(&self) -> &PgPool {
-        &self.pool
+    /// The turn to write rules.
+    pub(super) async fn turn(&self, patience: Duration) -> Result<Turn<'_>, WriteError> {
+        self.turns.begin(&self.pool, patience).await
     }
 
     pub(super) fn wake(&self) -> &WakeUp {
@@ -216,9 +224,9 @@ impl Rules {
         wanted: BTreeMap<RuleId, Option<RuleDraft>>,
         author: &Author,
     ) -> Result<usize, WriteError> {
-        let mut transaction = begin_write(&self.pool).await?;
+        let mut turn = self.turn(PATIENCE).await?;
         let ids: Vec<&RuleId> = wanted.keys().collect();
-        let mut standing = table::fetch_all(&mut *transaction, &ids).await?;
+        let mut standing = table::fetch_all(&mut *turn, &ids).await?;
         let changes = wanted
             .into_iter()
             .map(|(id, after)| Change {
@@ -227,8 +235,8 @@ impl Rules {
                 after,
             })
             .collect();
-        let applied = apply(&mut transaction, changes, author).await?;
-        transaction.commit().await?;
+        let applied = apply(&mut turn, changes, author).await?;
+        turn.commit().await?;
         self.wake.now();
         Ok(applied.iter().filter(|one| one.before != one.after).count())
     }
@@ -240,13 +248,13 @@ impl Rules {
         author: &Author,
         decide: impl FnOnce(Option<&Rule>) -> Result<Option<RuleDraft>, WriteError>,
     ) -> Result<Applied, WriteError> {
-        let mut transaction = begin_write(&self.pool).await?;
-        let before = table::fetch(&mut *transaction, id).await?;
+        let mut turn = self.turn(PATIENCE).await?;
+        let before = table::fetch(&mut *turn, id).await?;
         let after = decide(before.as_ref())?;
         let id = id.clone();
         let changes = vec![Change { id, before, after }];
-        let applied = apply(&mut transaction, changes, author).await?.pop();
-        transaction.commit().await?;
+        let applied = apply(&mut turn, changes, author).await?.pop();
+        turn.commit().await?;
         self.wake.now();
         applied.ok_or(WriteError::NotFound)
     }

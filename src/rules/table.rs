@@ -175,6 +175,15 @@ pub(super) async fn delete(
     Ok(())
 }
 
+/// Tells the planner what a large write has made of the tables, the small counts included, which
+/// PostgreSQL never looks at by itself.
+pub(super) async fn analyze(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("analyze rules, rule_shapes, room_demands")
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
 /// Rules as columns for `UNNEST`.
 #[derive(Default)]
 struct Columns<'a> {

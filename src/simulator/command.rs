@@ -1,6 +1,7 @@
 //! `stickymark simulate`: the simulated Chat as a program.
 
 use std::convert::Infallible;
+use std::io::Write;
 use std::net::SocketAddr;
 
 use anyhow::Context;
@@ -120,7 +121,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         }
         ended.cancel();
     });
-    print!("{}", greeting(&command, address));
+    std::io::stdout().write_all(greeting(&command, address).as_bytes())?;
     serve(command.options(), listener, stop).await?;
     Ok(())
 }

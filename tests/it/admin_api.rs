@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use stickymark::admin;
 
-use crate::support::api::{VIEWER, api, api_with, named, rule, send};
+use crate::support::api::{Api, EDITOR, VIEWER, api, api_with, named, rule, send};
 
 #[tokio::test]
 async fn a_body_that_is_no_json_is_refused_with_the_place() {
@@ -34,6 +34,13 @@ async fn a_body_that_is_no_json_is_refused_with_the_place() {
         b"{\"group\":1e999}".to_vec(),
     ] {
         assert_eq!(send_as(json_type, body).await.problem(), "malformed-json");
+    }
+    // Such a list could pass for an object whose fields are all absent.
+    for path in ["/v1/members/retry", "/v1/rooms/resync", "/v1/rules"] {
+        let list = api.request(Method::POST, path).json(&json!([null, null]));
+        let refused = send(list).await;
+        assert_eq!((refused.status, refused.problem()), (422, "invalid-input"));
+        assert_eq!(refused.pointers(), [""]);
     }
     for content_type in [
         None,
@@ -97,7 +104,7 @@ async fn wrong_parameters_and_paths_are_problems_too() {
 }
 
 #[tokio::test]
-async fn no_request_passes_without_a_token_and_viewers_only_read() {
+async fn no_request_passes_without_a_token_viewers_only_read_and_editors_may_do_all() {
     let api = api().await;
     api.post(named("r", "g", "a", &[1000])).await;
     let document = send(api.bare(Method::GET, "/openapi.json")).await.body;
@@ -125,16 +132,18 @@ async fn no_request_passes_without_a_token_and_viewers_only_read() {
                 assert_eq!((answer.status, answer.problem()), (401, "unauthorized"));
                 assert!(answer.header("www-authenticate").starts_with("Bearer"));
             }
-            let answer = send(
-                api.bare(method.clone(), &path)
-                    .bearer_auth(VIEWER)
-                    .json(&json!({})),
-            )
-            .await;
+            let ask = async |secret| {
+                // No write of this body goes through, so that there is something left to read.
+                let request = api.bare(method.clone(), &path).json(&json!([]));
+                send(request.bearer_auth(secret).header("if-match", "\"0\"")).await
+            };
+            let (viewer, editor) = (ask(VIEWER).await, ask(EDITOR).await);
             if method == Method::GET {
-                assert_eq!(answer.status, 200, "{path}");
+                assert_eq!((viewer.status, editor.status), (200, 200), "{path}");
             } else {
-                assert_eq!((answer.status, answer.problem()), (403, "forbidden"));
+                assert_eq!((viewer.status, viewer.problem()), (403, "forbidden"));
+                let refused = [412, 415, 422];
+                assert!(refused.contains(&editor.status), "{path} {}", editor.body);
             }
             tried += 1;
         }
@@ -257,6 +266,86 @@ async fn the_document_describes_every_route_and_problem() {
     assert!(types.contains(&json!("urn:stickymark:problem:mark-limit-exceeded")));
     assert_eq!(types.len(), 16);
     assert_every_reference_resolves(&document, &document);
+    let operations = document["paths"].as_object().unwrap().values();
+    let operations = operations.flat_map(|item| item.as_object().unwrap().values());
+    let names: Vec<&str> = operations
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names.len(),
+        names.iter().collect::<BTreeSet<_>>().len(),
+        "names that clients are made of are distinct: {names:?}"
+    );
+    assert!(names.contains(&"listRules") && names.contains(&"createRule"));
+}
+
+#[tokio::test]
+async fn the_page_of_the_document_needs_nothing_from_outside() {
+    let api = api().await;
+    let moved = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let moved = moved
+        .get(format!("{}/docs", api.base))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(moved.status(), 307);
+    assert_eq!(moved.headers()["location"], "docs/");
+
+    let page = read_page(&api, "").await;
+    assert!(page.contains("swagger-ui-bundle.js"));
+    assert!(!page.contains("<style") && !page.contains("://"), "{page}");
+    let inline = page.match_indices("<script").all(|(at, _)| {
+        let tag = &page[at..at + page[at..].find('>').unwrap()];
+        tag.contains(" src=")
+    });
+    assert!(inline, "the policy lets no script in the page run: {page}");
+    let start = read_page(&api, "swagger-initializer.js").await;
+    assert!(start.contains("../openapi.json") && start.contains("\"validatorUrl\": \"none\""));
+
+    let mut loaded = 0;
+    for attribute in [" src=\"", " href=\""] {
+        for (at, _) in page.match_indices(attribute) {
+            let name = &page[at + attribute.len()..];
+            let name = name[..name.find('"').unwrap()].trim_start_matches("./");
+            read_page(&api, name).await;
+            loaded += 1;
+        }
+    }
+    assert!(loaded >= 6, "{page}");
+    for absent in [
+        "swagger-ui-es-bundle.js",
+        "oauth2-redirect.html",
+        "..%2fv1",
+        "x",
+    ] {
+        let answer = api.get(&format!("/docs/{absent}")).await;
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (404, "not-found"),
+            "{absent}"
+        );
+    }
+}
+
+/// A file of the page, unpacked; it is guarded, and not sent again to whoever has it.
+async fn read_page(api: &Api, name: &str) -> String {
+    let ask = || api.bare(Method::GET, &format!("/docs/{name}"));
+    let answer = ask().send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{name}");
+    let policy = answer.headers()["content-security-policy"]
+        .to_str()
+        .unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"));
+    assert!(!policy.contains("http") && !policy.contains("unsafe-eval"));
+    let etag = answer.headers()["etag"].clone();
+    let body = answer.bytes().await.unwrap();
+    assert!(!body.is_empty());
+    let again = ask().header("if-none-match", etag).send().await.unwrap();
+    assert_eq!(again.status(), 304, "{name}");
+    String::from_utf8_lossy(&body).into_owned()
 }
 
 fn assert_every_reference_resolves(document: &Value, part: &Value) {

@@ -9,6 +9,7 @@
 mod admin_api;
 mod chaos;
 mod check;
+mod cli;
 mod database;
 mod demo;
 mod errors;

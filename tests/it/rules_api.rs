@@ -4,6 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::api::{api, named, rule, send};
+use crate::support::process::until;
 
 #[tokio::test]
 async fn a_rule_is_made_read_replaced_changed_and_removed() {
@@ -371,6 +372,11 @@ async fn a_write_that_changes_nothing_leaves_members_in_peace() {
         api.put("r", rule("room", "teacher", &[1000])).await.status,
         200
     );
+    // A disabled rule changes nothing for anybody either, wherever it may come or go.
+    let mut everybody = named("off", "*", "*", &[1001]);
+    everybody["enabled"] = json!(false);
+    assert_eq!(api.post(everybody).await.status, 201);
+    assert_eq!(api.delete("off").await.status, 204);
     let due: i64 = sqlx::query_scalar("select count(*) from members where due_at is not null")
         .fetch_one(api.pool())
         .await
@@ -393,6 +399,48 @@ async fn a_writer_that_hangs_makes_others_give_up_rather_than_wait_for_ever() {
     );
     hanging.rollback().await.unwrap();
     assert_eq!(api.put("r", rule("g", "a", &[1000])).await.status, 201);
+}
+
+/// An import holds the turn for seconds. More writers than connections wait for it here.
+#[tokio::test]
+async fn writers_that_wait_for_their_turn_leave_the_connections_to_readers() {
+    let api = api().await;
+    let mut import = api.pool().begin().await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock($1)")
+        .bind(i64::from_be_bytes(*b"sm.rules"))
+        .execute(&mut *import)
+        .await
+        .unwrap();
+    let writes = (0..20).map(|n| {
+        let request = api.request(Method::PUT, &format!("/v1/rules/r{n}"));
+        tokio::spawn(send(request.json(&rule("g", "a", &[1000]))))
+    });
+    let writes: Vec<_> = writes.collect();
+    let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted
+         and database = (select oid from pg_database where datname = current_database())";
+    until("one of them waits in the database", async || {
+        let waiting: i64 = sqlx::query_scalar(waiting)
+            .fetch_one(api.pool())
+            .await
+            .unwrap();
+        waiting > 0
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(api.get("/v1/rules").await.status, 200);
+    }
+    let held: i64 = sqlx::query_scalar(
+        "select count(*) from pg_stat_activity
+         where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()",
+    )
+    .fetch_one(api.pool())
+    .await
+    .unwrap();
+    assert_eq!(held, 2, "the import, and the first of those who wait");
+    import.commit().await.unwrap();
+    for write in writes {
+        assert_eq!(write.await.unwrap().status, 201);
+    }
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Remote, given, print_json, table};
+use super::{Remote, given, json, print_json, table};
+use crate::cli::output;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExplainArguments {
@@ -55,6 +56,9 @@ pub(in crate::cli) struct ResyncArguments {
     remote: Remote,
     /// The room to compare with Chat.
     group: String,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Why a member has, or lacks, marks.
@@ -64,7 +68,7 @@ pub(in crate::cli) async fn explain(arguments: ExplainArguments) -> anyhow::Resu
     if arguments.json {
         return print_json(&answer);
     }
-    println!("{}\n", table::plain(&answer["summary"]));
+    output::line(&format!("{}\n", table::plain(&answer["summary"])))?;
     let shown = [
         ("desired marks", &answer["desired"]),
         ("confirmed marks", &answer["member"]["marks"]),
@@ -77,19 +81,17 @@ pub(in crate::cli) async fn explain(arguments: ExplainArguments) -> anyhow::Resu
         ("last error", &answer["member"]["last_error"]),
         ("room", &answer["room"]["state"]),
     ];
-    print_pairs(&shown);
+    table::print_pairs(&shown)?;
     let matched = answer["matched"].as_array().cloned().unwrap_or_default();
     if !matched.is_empty() {
-        println!("\nRules in force that name him:");
-        table::print(
-            &matched,
-            &["id", "group", "account", "marks", "ends_at", "label"],
-        );
+        output::line("\nRules in force that name him:")?;
+        let fields = ["id", "group", "account", "marks", "ends_at", "label"];
+        table::print(&matched, &fields)?;
     }
     let near = answer["near"].as_array().cloned().unwrap_or_default();
     if !near.is_empty() {
-        println!("\nRules that nearly do:");
-        table::print(&near, &["rule.id", "rule.marks", "detail"]);
+        output::line("\nRules that nearly do:")?;
+        table::print(&near, &["rule.id", "rule.marks", "detail"])?;
     }
     Ok(())
 }
@@ -118,8 +120,7 @@ pub(in crate::cli) async fn members(arguments: MembersArguments) -> anyhow::Resu
         "due_at",
         "last_error",
     ];
-    table::print(&members, &fields);
-    Ok(())
+    Ok(table::print(&members, &fields)?)
 }
 
 /// The state of the service.
@@ -129,7 +130,7 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
         return print_json(&status);
     }
     let (queue, chat) = (&status["queue"], &status["chat"]);
-    print_pairs(&[
+    table::print_pairs(&[
         ("version", &status["version"]),
         ("database", &status["database"]),
         ("members due", &queue["due"]),
@@ -142,7 +143,7 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
         ("reason", &chat["reason"]),
         ("advice", &chat["advice"]),
         ("filter bypassed", &status["filter"]["bypassing"]),
-    ]);
+    ])?;
     for (title, list, fields) in [
         (
             "Budgets:",
@@ -157,8 +158,8 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
     ] {
         let items = status[list].as_array().cloned().unwrap_or_default();
         if !items.is_empty() {
-            println!("\n{title}");
-            table::print(&items, fields);
+            output::line(&format!("\n{title}"))?;
+            table::print(&items, fields)?;
         }
     }
     Ok(())
@@ -169,14 +170,12 @@ pub(in crate::cli) async fn resync(arguments: ResyncArguments) -> anyhow::Result
     let request = arguments
         .remote
         .request(Method::POST, &["rooms", "resync"], &[])?;
-    let body = json!({"group": arguments.group});
-    arguments.remote.send(request.json(&body)).await?;
-    println!("asked for");
-    Ok(())
-}
-
-fn print_pairs(pairs: &[(&str, &Value)]) {
-    for (name, value) in pairs {
-        println!("{name:18}  {}", table::plain(value));
+    let body = serde_json::json!({"group": arguments.group});
+    let answer = json(arguments.remote.send(request.json(&body)).await?).await?;
+    if arguments.json {
+        return print_json(&answer);
     }
+    Ok(output::line(
+        "asked for; its entry in GET /v1/rooms shows what is found",
+    )?)
 }

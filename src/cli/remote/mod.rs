@@ -1,9 +1,11 @@
 //! The commands that talk to a service that runs: its management API from the command line, made for
 //! people (tables, progress on a terminal) and for pipes (`--json`, NDJSON).
 
+mod changes;
 mod look;
 mod rules;
 mod table;
+mod transfer;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use reqwest::{Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
+
+use super::output;
 
 pub(super) use look::{ExplainArguments, MembersArguments, ResyncArguments, StatusArguments};
 pub(super) use look::{explain, members, resync, status};
@@ -101,7 +105,8 @@ impl Remote {
         })))
     }
 
-    /// All items of a list, page by page, at most `most`.
+    /// All items of a list, page by page, at most `most`; if there are more, a note on standard error
+    /// says so.
     async fn items(
         &self,
         path: &[&str],
@@ -121,7 +126,12 @@ impl Remote {
                     query.retain(|(name, _)| *name != "after");
                     query.push(("after", next.to_owned()));
                 }
-                _ => break,
+                next => {
+                    if next.is_some() || items.len() > most {
+                        eprintln!("only the first {most}; --most lists more");
+                    }
+                    break;
+                }
             }
         }
         items.truncate(most);
@@ -153,8 +163,7 @@ fn problem(text: &str) -> Option<String> {
 
 /// Prints JSON for a pipe.
 fn print_json(value: &Value) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+    Ok(output::line(&serde_json::to_string_pretty(value)?)?)
 }
 
 /// A parameter, if it is given.

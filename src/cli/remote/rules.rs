@@ -1,20 +1,16 @@
-//! `stickymark rules …`.
+//! `stickymark rules …`: rules one by one, listed, and their history.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Args, Subcommand, ValueEnum};
-use futures::stream;
-use reqwest::{Body, Method, header};
-use serde_json::Value;
-use tokio::sync::mpsc;
+use clap::{Args, Subcommand};
+use reqwest::{Method, RequestBuilder, StatusCode, header};
+use serde_json::{Value, json};
 
-use super::{Remote, given, json, print_json, table};
+use super::transfer::{self, DiffArguments, ExportArguments, ImportArguments};
+use super::{Remote, changes, given, print_json, table};
+use crate::cli::output;
 
-/// Bytes read at a time.
-const PIECE: usize = 64 * 1024;
 /// Columns of a table of rules.
 const COLUMNS: [&str; 8] = [
     "id",
@@ -31,56 +27,22 @@ const COLUMNS: [&str; 8] = [
 pub(in crate::cli) enum RulesCommand {
     /// Import rules from NDJSON, one rule a line; all or nothing.
     Import(ImportArguments),
+    /// Say what an import would do, and do nothing. Exit status, as with diff: 0 nothing would
+    /// change, 1 something would. A failure is 1 too; then standard error says why, and nothing is
+    /// printed.
+    Diff(DiffArguments),
     /// Write all rules, or those of a label, to standard output as NDJSON.
     Export(ExportArguments),
     /// List rules.
     List(ListArguments),
     /// Show one rule.
     Get(OneArguments),
+    /// Show who changed a rule, when, and what; also of a deleted one.
+    History(HistoryArguments),
     /// Make or replace one rule, read as JSON from a file.
     Put(PutArguments),
     /// Remove one rule.
-    Delete(OneArguments),
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct ImportArguments {
-    #[command(flatten)]
-    remote: Remote,
-    /// The file; - is standard input.
-    file: PathBuf,
-    /// What becomes of rules that are not in the file.
-    #[arg(long, value_enum, default_value_t = Mode::Merge)]
-    mode: Mode,
-    /// Touch only rules of this label.
-    #[arg(long)]
-    label: Option<String>,
-    /// Show what would change, and change nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// Most rules that a replace may remove; a fifth of them if not given.
-    #[arg(long, value_name = "NUMBER")]
-    max_removals: Option<u32>,
-    /// Print the service's answer as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Mode {
-    /// They stay.
-    Merge,
-    /// They are removed.
-    Replace,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct ExportArguments {
-    #[command(flatten)]
-    remote: Remote,
-    /// Only rules of this label.
-    #[arg(long)]
-    label: Option<String>,
+    Delete(DeleteArguments),
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +61,9 @@ pub(in crate::cli) struct ListArguments {
     /// Rules of this label.
     #[arg(long)]
     label: Option<String>,
+    /// Only enabled rules (true) or disabled ones (false).
+    #[arg(long)]
+    enabled: Option<bool>,
     /// Most rules to list.
     #[arg(long, default_value_t = 1000)]
     most: usize,
@@ -113,127 +78,62 @@ pub(in crate::cli) struct OneArguments {
     remote: Remote,
     /// The rule.
     id: String,
+    /// Print the whole answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct HistoryArguments {
+    #[command(flatten)]
+    one: OneArguments,
+    /// Most changes to list.
+    #[arg(long, default_value_t = 1000)]
+    most: usize,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DeleteArguments {
+    #[command(flatten)]
+    one: OneArguments,
+    /// Only if the rule is at this version.
+    #[arg(long, value_name = "VERSION")]
+    if_version: Option<i64>,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PutArguments {
     #[command(flatten)]
-    remote: Remote,
-    /// The rule.
-    id: String,
+    one: OneArguments,
     /// The file with the rule as JSON; - is standard input.
     file: PathBuf,
+    /// Only if the rule is at this version.
+    #[arg(long, value_name = "VERSION")]
+    if_version: Option<i64>,
 }
 
 /// Runs one of them.
 pub(in crate::cli) async fn run(command: RulesCommand) -> anyhow::Result<()> {
     match command {
-        RulesCommand::Import(arguments) => import(arguments).await,
-        RulesCommand::Export(arguments) => export(arguments).await,
+        RulesCommand::Import(arguments) => transfer::import(arguments).await,
+        RulesCommand::Diff(arguments) => transfer::diff(arguments).await,
+        RulesCommand::Export(arguments) => transfer::export(arguments).await,
         RulesCommand::List(arguments) => list(arguments).await,
-        RulesCommand::Get(arguments) => {
-            let path = ["rules", &arguments.id];
-            print_json(&arguments.remote.get(&path, &[]).await?)
-        }
+        RulesCommand::Get(arguments) => get(arguments).await,
+        RulesCommand::History(arguments) => history(arguments).await,
         RulesCommand::Put(arguments) => put(arguments).await,
-        RulesCommand::Delete(arguments) => {
-            let path = ["rules", &arguments.id];
-            let request = arguments.remote.request(Method::DELETE, &path, &[])?;
-            arguments.remote.send(request).await.map(|_| ())
-        }
+        RulesCommand::Delete(arguments) => delete(arguments).await,
     }
-}
-
-async fn import(arguments: ImportArguments) -> anyhow::Result<()> {
-    let mut query = vec![("dry_run", arguments.dry_run.to_string())];
-    let mode = match arguments.mode {
-        Mode::Merge => "merge",
-        Mode::Replace => "replace",
-    };
-    query.push(("mode", mode.to_owned()));
-    query.extend(given("label", arguments.label.as_ref()));
-    query.extend(
-        arguments
-            .max_removals
-            .map(|most| ("max_removals", most.to_string())),
-    );
-    let request = arguments
-        .remote
-        .request(Method::POST, &["rules", "import"], &query)?
-        .header(header::CONTENT_TYPE, "application/x-ndjson")
-        .body(body(open(&arguments.file)?));
-    let answer = json(arguments.remote.send(request).await?).await?;
-    if arguments.json {
-        return print_json(&answer);
-    }
-    for change in answer["changes"].as_array().into_iter().flatten() {
-        println!("{}", change_line(change));
-    }
-    let counts = ["created", "updated", "unchanged", "removed"];
-    let counts = counts.map(|name| format!("{name} {}", table::plain(&answer[name])));
-    println!("{}", counts.join(", "));
-    if arguments.dry_run {
-        println!("dry run: nothing was changed");
-    }
-    if let Some(refusal) = answer["refusal"].as_str() {
-        println!("it would be refused: {refusal}");
-    }
-    Ok(())
-}
-
-/// One change of a dry run, such as `~ class-7  marks 1000 -> 1001`.
-fn change_line(change: &Value) -> String {
-    let id = table::plain(&change["id"]);
-    let (before, after) = (&change["before"], &change["after"]);
-    let shown = [
-        "group",
-        "account",
-        "marks",
-        "enabled",
-        "starts_at",
-        "ends_at",
-        "label",
-        "note",
-    ];
-    let all = |rule: &Value| {
-        let fields = ["group", "account", "marks"].map(|name| table::plain(&rule[name]));
-        fields.join(" ")
-    };
-    match (before.is_null(), after.is_null()) {
-        (true, _) => format!("+ {id}  {}", all(after)),
-        (_, true) => format!("- {id}  {}", all(before)),
-        _ => {
-            let changed = shown.iter().filter(|name| before[**name] != after[**name]);
-            let changed = changed.map(|name| {
-                let (old, new) = (table::plain(&before[*name]), table::plain(&after[*name]));
-                format!("{name} {old} -> {new}")
-            });
-            format!("~ {id}  {}", changed.collect::<Vec<_>>().join("; "))
-        }
-    }
-}
-
-async fn export(arguments: ExportArguments) -> anyhow::Result<()> {
-    let query: Vec<_> = given("label", arguments.label.as_ref())
-        .into_iter()
-        .collect();
-    let request = arguments
-        .remote
-        .request(Method::GET, &["rules", "export"], &query)?;
-    let mut response = arguments.remote.send(request).await?;
-    let mut out = io::BufWriter::new(io::stdout());
-    while let Some(piece) = response.chunk().await.context("the export was cut short")? {
-        out.write_all(&piece).context("standard output")?;
-    }
-    out.flush().context("standard output")
 }
 
 async fn list(arguments: ListArguments) -> anyhow::Result<()> {
+    let enabled = arguments.enabled.map(|enabled| enabled.to_string());
     let query = [
         given("group", arguments.group.as_ref()),
         given("account", arguments.account.as_ref()),
         given("mark", arguments.mark.as_ref()),
         given("label", arguments.label.as_ref()),
+        given("enabled", enabled.as_ref()),
     ];
     let query: Vec<_> = query.into_iter().flatten().collect();
     let rules = arguments
@@ -243,76 +143,83 @@ async fn list(arguments: ListArguments) -> anyhow::Result<()> {
     if arguments.json {
         return print_json(&Value::Array(rules));
     }
-    table::print(&rules, &COLUMNS);
-    Ok(())
+    Ok(table::print(&rules, &COLUMNS)?)
+}
+
+async fn get(arguments: OneArguments) -> anyhow::Result<()> {
+    let rule = arguments.remote.get(&["rules", &arguments.id], &[]).await?;
+    if arguments.json {
+        return print_json(&rule);
+    }
+    let more = ["note", "version", "created_at", "updated_at"];
+    let fields: Vec<_> = COLUMNS
+        .into_iter()
+        .chain(more)
+        .map(|field| (field, &rule[field]))
+        .collect();
+    Ok(table::print_pairs(&fields)?)
+}
+
+async fn history(arguments: HistoryArguments) -> anyhow::Result<()> {
+    let HistoryArguments { one, most } = arguments;
+    let path = ["rules", &one.id, "history"];
+    let mut entries = one.remote.items(&path, &[], most).await?;
+    if one.json {
+        return print_json(&Value::Array(entries));
+    }
+    for entry in &mut entries {
+        let what = match (&entry["before"], &entry["after"]) {
+            (Value::Null, only) | (only, Value::Null) => changes::summary(only),
+            (before, after) => changes::differences(before, after),
+        };
+        entry["rule"] = what.into();
+    }
+    let columns = ["at", "actor", "action", "request_id", "rule"];
+    Ok(table::print(&entries, &columns)?)
 }
 
 async fn put(arguments: PutArguments) -> anyhow::Result<()> {
+    let PutArguments {
+        one,
+        file,
+        if_version,
+    } = arguments;
     let mut text = String::new();
-    open(&arguments.file)?
+    transfer::open(&file)?
         .read_to_string(&mut text)
-        .with_context(|| format!("{} cannot be read", arguments.file.display()))?;
-    let request = arguments
+        .with_context(|| format!("{} cannot be read", file.display()))?;
+    let request = one
         .remote
-        .request(Method::PUT, &["rules", &arguments.id], &[])?
+        .request(Method::PUT, &["rules", &one.id], &[])?
         .header(header::CONTENT_TYPE, "application/json")
         .body(text);
-    print_json(&json(arguments.remote.send(request).await?).await?)
-}
-
-fn open(file: &PathBuf) -> anyhow::Result<Box<dyn Read + Send>> {
-    if file.as_os_str() == "-" {
-        return Ok(Box::new(io::stdin()));
+    let response = one.remote.send(only_at(request, if_version)).await?;
+    let made = response.status() == StatusCode::CREATED;
+    let rule = super::json(response).await?;
+    if one.json {
+        return print_json(&rule);
     }
-    let opened = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    Ok(Box::new(opened))
+    let (id, version) = (table::plain(&rule["id"]), table::plain(&rule["version"]));
+    let done = if made { "made" } else { "stands" };
+    Ok(output::line(&format!("{id} {done}, version {version}"))?)
 }
 
-/// The text piece by piece, read on a thread of its own, with the progress on a terminal.
-fn body(mut from: Box<dyn Read + Send>) -> Body {
-    let (sender, receiver) = mpsc::channel(4);
-    std::thread::spawn(move || {
-        let progress = io::stderr().is_terminal();
-        let mut lines = 0usize;
-        loop {
-            let mut piece = vec![0; PIECE];
-            let read = from.read(&mut piece).map(|length| {
-                piece.truncate(length);
-                piece
-            });
-            let last = !matches!(&read, Ok(piece) if !piece.is_empty());
-            if let Ok(piece) = &read {
-                lines += piece.iter().filter(|byte| **byte == b'\n').count();
-            }
-            if progress {
-                eprint!("\r{lines} lines sent{}", if last { "\n" } else { "" });
-            }
-            let ended = matches!(&read, Ok(piece) if piece.is_empty());
-            if ended || sender.blocking_send(read).is_err() || last {
-                return;
-            }
-        }
-    });
-    let pieces = stream::unfold(receiver, |mut receiver| async move {
-        let piece = receiver.recv().await?;
-        Some((piece, receiver))
-    });
-    Body::wrap_stream(pieces)
+async fn delete(arguments: DeleteArguments) -> anyhow::Result<()> {
+    let DeleteArguments { one, if_version } = arguments;
+    let request = one
+        .remote
+        .request(Method::DELETE, &["rules", &one.id], &[])?;
+    one.remote.send(only_at(request, if_version)).await?;
+    if one.json {
+        return print_json(&json!({"id": one.id, "action": "deleted"}));
+    }
+    Ok(output::line(&format!("{} removed", one.id))?)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_change_is_one_line_that_says_what_changes() {
-        let rule = |mark: u32| json!({"group": "g", "account": "a", "marks": [mark], "note": ""});
-        let line = |before: Value, after: Value| {
-            change_line(&json!({"id": "r", "before": before, "after": after}))
-        };
-        assert_eq!(line(Value::Null, rule(1000)), "+ r  g a 1000");
-        assert_eq!(line(rule(1000), Value::Null), "- r  g a 1000");
-        assert_eq!(line(rule(1000), rule(1001)), "~ r  marks 1000 -> 1001");
+/// Guards a write against changes that its author has not seen.
+fn only_at(request: RequestBuilder, version: Option<i64>) -> RequestBuilder {
+    match version {
+        Some(version) => request.header(header::IF_MATCH, format!("\"{version}\"")),
+        None => request,
     }
 }

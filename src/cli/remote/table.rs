@@ -1,11 +1,25 @@
 //! Tables for a terminal.
 
+use std::io;
+
 use serde_json::Value;
+
+use crate::cli::output;
 
 /// Prints the fields of the items as columns. Text from outside is printed without its control
 /// characters, which could drive the terminal.
-pub(super) fn print(items: &[Value], fields: &[&str]) {
-    print!("{}", lines(items, fields));
+pub(super) fn print(items: &[Value], fields: &[&str]) -> io::Result<()> {
+    output::text(&lines(items, fields))
+}
+
+/// Prints names and their values.
+pub(super) fn print_pairs(pairs: &[(&str, &Value)]) -> io::Result<()> {
+    let widest = pairs.iter().map(|(name, _)| name.chars().count()).max();
+    let widest = widest.unwrap_or(0);
+    let lines = pairs
+        .iter()
+        .map(|(name, value)| format!("{name:widest$}  {}\n", plain(value)));
+    output::text(&lines.collect::<String>())
 }
 
 fn lines(items: &[Value], fields: &[&str]) -> String {

@@ -17,7 +17,7 @@ use crate::rules::wire::RuleView;
 use crate::rules::{Action, Author, Filter, Rules};
 
 /// Longest body of an import in bytes.
-const MAX_IMPORT: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_IMPORT: usize = 64 * 1024 * 1024;
 /// Rules that an export reads at a time.
 const EXPORT_PAGE: u16 = 1000;
 const NDJSON: &str = "application/x-ndjson";
@@ -31,11 +31,24 @@ pub(super) struct ImportQuery {
     #[param(inline)]
     mode: Option<ImportMode>,
     /// Only rules of this label are touched. Lines without a label get it; other labels are errors.
+    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     label: Option<String>,
     /// Do everything, answer the changes, and undo it.
     dry_run: Option<bool>,
-    /// Most rules that a replace may remove; a fifth of those of the label (or of all) if absent.
+    /// Most rules that a replace may remove; a fifth of those of the label (or of all) if absent. Only
+    /// with `mode=replace`.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4294967295u32)]
     max_removals: Option<u32>,
+}
+
+/// What to export, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "describes parameters")]
+pub(super) struct ExportQuery {
+    /// Only rules of this label.
+    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    label: Option<String>,
 }
 
 /// How to import.
@@ -90,7 +103,7 @@ struct ImportChange {
 /// Import many rules, all or none: NDJSON, one rule with its id a line, at most 64 MiB and 250,000
 /// rules.
 #[utoipa::path(
-    post, path = "/rules/import", tag = "rules", params(ImportQuery),
+    post, path = "/rules/import", operation_id = "importRules", tag = "rules", params(ImportQuery),
     request_body(content = String, content_type = "application/x-ndjson",
                  description = "One rule a line, as RuleInput with an id. Empty lines are skipped."),
     responses(
@@ -129,8 +142,8 @@ pub(super) async fn import(
 
 /// Export rules as NDJSON, in the order of their ids. Imported again it changes nothing.
 #[utoipa::path(
-    get, path = "/rules/export", tag = "rules",
-    params(("label" = Option<String>, Query, description = "Only rules of this label.")),
+    get, path = "/rules/export", operation_id = "exportRules", tag = "rules",
+    params(ExportQuery),
     responses(
         (status = 200, description = "One rule a line.", body = String, content_type = "application/x-ndjson"),
         CommonProblems,

@@ -14,11 +14,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::wire::{
-    JsonObject, RuleInput, RulePatch, RuleView, patched, read_rule, read_rule_named,
+    JsonObject, MarkNumber, RuleInput, RulePatch, RuleView, patched, read_rule, read_rule_named,
 };
 use super::{Author, ETag, HistoryEntry, Precondition, Rules, WriteError};
-use crate::admin::{BodyProblems, CommonProblems, JsonBody, Parameters, Problem, ProblemDetails};
+use crate::admin::{
+    BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem, ProblemDetails,
+};
 use crate::domain::{Rule, RuleId};
+pub(crate) use bulk::MAX_IMPORT;
 use extract::{NamedRule, read_filter};
 
 /// The routes below `/v1`.
@@ -62,37 +65,51 @@ struct HistoryPage {
 #[allow(dead_code, reason = "describes parameters")]
 struct ListQuery {
     /// Rules over exactly this pattern of rooms, as it is written in the rule.
+    #[param(pattern = r"^(?:[ -)+-~]|\\\*){0,48}\*?$")]
     group: Option<String>,
     /// Rules over exactly this pattern of accounts, as it is written in the rule.
+    #[param(pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,32}\*?$")]
     account: Option<String>,
     /// Rules that demand this mark, among others.
+    #[param(value_type = Option<MarkNumber>)]
     mark: Option<u32>,
     /// Rules of this label.
+    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     label: Option<String>,
     /// Enabled or disabled rules.
     enabled: Option<bool>,
-    /// Most rules of a page; 100 if absent.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u16>,
-    /// The cursor that the page before has as `next`.
-    after: Option<String>,
 }
 
-/// Paging of the history, for the document.
+/// The condition of a write, for the document.
 #[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Header)]
 #[allow(dead_code, reason = "describes parameters")]
-struct HistoryQuery {
-    /// Most entries of a page; 100 if absent.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u16>,
-    /// The cursor that the page before has as `next`.
-    after: Option<String>,
+struct IfMatch {
+    /// ETags of the versions that may be changed; `*`: any, but there must be such a rule.
+    #[param(
+        rename = "If-Match",
+        pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#
+    )]
+    if_match: Option<String>,
+}
+
+/// What the client has, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "describes parameters")]
+struct IfNoneMatch {
+    /// ETags that the client has, which a read need not answer again. With PUT, `*`: only make, never
+    /// replace.
+    #[param(
+        rename = "If-None-Match",
+        pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#
+    )]
+    if_none_match: Option<String>,
 }
 
 /// List rules, in the order of their ids.
 #[utoipa::path(
-    get, path = "/rules", tag = "rules", params(ListQuery),
+    get, path = "/rules", operation_id = "listRules", tag = "rules", params(ListQuery, PageQuery),
     responses((status = 200, description = "A page of rules.", body = RulePage), CommonProblems)
 )]
 async fn list(
@@ -100,23 +117,19 @@ async fn list(
     mut parameters: Parameters,
 ) -> Result<Json<RulePage>, Problem> {
     let filter = read_filter(&mut parameters);
-    let page = parameters.page("rules");
-    let after = page.after.as_deref().map(RuleId::parse).transpose();
-    if after.is_err() {
-        parameters.wrong("after", "is no cursor of this list");
-    }
+    let page = parameters.page("rules", |key| RuleId::parse(key).ok());
     parameters.finish()?;
     let found = rules
-        .list(&filter, after.ok().flatten().as_ref(), page.rows())
+        .list(&filter, page.after.as_ref(), page.rows())
         .await?;
-    let (found, next) = page.cut("rules", found, |rule| rule.id.to_string());
+    let (found, next) = page.cut(found, |rule| rule.id.to_string());
     let items = found.iter().map(RuleView::from).collect();
     Ok(Json(RulePage { items, next }))
 }
 
 /// Make a rule. The id is the client's, or made here.
 #[utoipa::path(
-    post, path = "/rules", tag = "rules", request_body = RuleInput,
+    post, path = "/rules", operation_id = "createRule", tag = "rules", request_body = RuleInput,
     responses(
         (status = 201, description = "Made.", body = RuleView, headers(
             ("Location" = String, description = "The path of the rule."),
@@ -140,9 +153,8 @@ async fn create(
 
 /// Read a rule.
 #[utoipa::path(
-    get, path = "/rules/{id}", tag = "rules",
-    params(("id" = String, Path, description = "The rule."),
-           ("If-None-Match" = Option<String>, Header, description = "ETags that the client has.")),
+    get, path = "/rules/{id}", operation_id = "getRule", tag = "rules",
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfNoneMatch),
     responses(
         (status = 200, description = "The rule.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
@@ -166,10 +178,8 @@ async fn get(
 
 /// Make a rule of this id, or put one in its place.
 #[utoipa::path(
-    put, path = "/rules/{id}", tag = "rules", request_body = RuleInput,
-    params(("id" = String, Path, description = "The rule."),
-           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be replaced."),
-           ("If-None-Match" = Option<String>, Header, description = "`*`: only make, never replace.")),
+    put, path = "/rules/{id}", operation_id = "putRule", tag = "rules", request_body = RuleInput,
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch, IfNoneMatch),
     responses(
         (status = 200, description = "Replaced, or as it was.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
@@ -202,10 +212,9 @@ async fn put(
 
 /// Change some fields of a rule.
 #[utoipa::path(
-    patch, path = "/rules/{id}", tag = "rules",
+    patch, path = "/rules/{id}", operation_id = "patchRule", tag = "rules",
     request_body(content((RulePatch = "application/merge-patch+json"), (RulePatch = "application/json"))),
-    params(("id" = String, Path, description = "The rule."),
-           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be changed.")),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch),
     responses(
         (status = 200, description = "Changed, or as it was.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
@@ -232,9 +241,8 @@ async fn patch(
 
 /// Remove a rule. Marks that only it demanded are taken from members now online.
 #[utoipa::path(
-    delete, path = "/rules/{id}", tag = "rules",
-    params(("id" = String, Path, description = "The rule."),
-           ("If-Match" = Option<String>, Header, description = "ETags of the versions that may be removed.")),
+    delete, path = "/rules/{id}", operation_id = "deleteRule", tag = "rules",
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch),
     responses(
         (status = 204, description = "Removed."),
         (status = 404, description = "No such rule.", body = ProblemDetails,
@@ -256,8 +264,8 @@ async fn delete(
 
 /// List the changes of a rule, the first first; also of a deleted one.
 #[utoipa::path(
-    get, path = "/rules/{id}/history", tag = "rules",
-    params(("id" = String, Path, description = "The rule."), HistoryQuery),
+    get, path = "/rules/{id}/history", operation_id = "listRuleHistory", tag = "rules",
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), PageQuery),
     responses(
         (status = 200, description = "A page of changes.", body = HistoryPage),
         (status = 404, description = "There never was such a rule.", body = ProblemDetails,
@@ -270,18 +278,14 @@ async fn history(
     NamedRule(id): NamedRule,
     mut parameters: Parameters,
 ) -> Result<Json<HistoryPage>, Problem> {
-    let page = parameters.page("history");
-    let after = page.after.as_deref().map(str::parse::<i64>).transpose();
-    if after.is_err() {
-        parameters.wrong("after", "is no cursor of this list");
-    }
+    let page = parameters.page("history", |key| key.parse::<i64>().ok());
     parameters.finish()?;
-    let after = after.ok().flatten().unwrap_or(0);
+    let after = page.after.unwrap_or(0);
     let entries = rules.history(&id, after, page.rows()).await?;
     if entries.is_empty() && after == 0 {
         return Err(WriteError::NotFound.into());
     }
-    let (items, next) = page.cut("history", entries, |entry| entry.sequence.to_string());
+    let (items, next) = page.cut(entries, |entry| entry.sequence.to_string());
     Ok(Json(HistoryPage { items, next }))
 }
 

@@ -30,6 +30,7 @@ impl From<WriteError> for Problem {
                     .map(|field| (field.pointer, field.detail)),
             ),
             WriteError::MarkLimit { conflict, rules } => clash(&conflict, &rules),
+            WriteError::Busy => Self::new(ProblemType::DatabaseUnavailable, detail),
             WriteError::Database(error) => error.into(),
         }
     }

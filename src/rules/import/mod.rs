@@ -9,13 +9,14 @@ mod lines;
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 
 pub use lines::{BadLine, BadLines, Lines, MAX_LINE, MAX_RULES};
 
-use super::apply::{Applied, Change, apply, begin_write};
+use super::apply::{Applied, Change, apply};
 use super::store::{Author, Rules, WriteError};
 use super::table;
+use super::turn::{IMPORT_PATIENCE, Turn};
 use crate::domain::{Rule, RuleDraft, RuleId};
 
 /// The share of the standing rules that a replace may remove where nothing is said.
@@ -104,30 +105,30 @@ impl Rules {
         options: &ImportOptions,
         author: &Author,
     ) -> Result<Imported, ImportError> {
-        let mut transaction = begin_import(self).await?;
-        let (changes, refusal) = plan(&mut transaction, brought, options).await?;
+        let mut turn = begin_import(self).await?;
+        let (changes, refusal) = plan(&mut turn, brought, options).await?;
         match refusal {
             Some(refusal) if !options.dry_run => return Err(refusal.into()),
             _ => {}
         }
-        let applied = apply(&mut transaction, changes, author).await?;
+        let applied = apply(&mut turn, changes, author).await?;
         if options.dry_run {
-            transaction.rollback().await?;
+            turn.rollback().await?;
         } else {
-            transaction.commit().await?;
+            turn.commit().await?;
             self.wake().now();
         }
         Ok(Imported::of(applied, refusal))
     }
 }
 
-/// The usual transaction of a write, with room to sort and hash a whole import.
-async fn begin_import(rules: &Rules) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let mut transaction = begin_write(rules.pool()).await?;
+/// The usual turn of a write, with room to sort and hash a whole import.
+async fn begin_import(rules: &Rules) -> Result<Turn<'_>, WriteError> {
+    let mut turn = rules.turn(IMPORT_PATIENCE).await?;
     sqlx::query!("set local work_mem = '64MB'")
-        .execute(&mut *transaction)
+        .execute(&mut *turn)
         .await?;
-    Ok(transaction)
+    Ok(turn)
 }
 
 /// What is to be changed, read under the lock.

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::area::{Area, order};
 use super::walk::{Conflict, Demand, Walk};
-use crate::domain::{Pattern, RuleId, Window};
+use crate::domain::{MAX_MARKS_PER_ROOM, Pattern, RuleId, Window};
 use crate::rules::row::{array_text, corrupt, marks_of};
 
 /// Checks the areas of a write that stands in the transaction already. The outer result is the
@@ -21,7 +21,7 @@ pub(in crate::rules) async fn check(
     areas: &[Area],
     now: DateTime<Utc>,
 ) -> Result<Result<(), Conflict>, sqlx::Error> {
-    if areas.is_empty() {
+    if areas.is_empty() || few_marks_are_in_use(transaction).await? {
         return Ok(Ok(()));
     }
     let columns = Columns::of(areas);
@@ -84,6 +84,34 @@ pub(in crate::rules) async fn check(
     }
     let rest = floors.into_iter().try_for_each(|floor| walk.step(floor));
     Ok(rest.and_then(|()| walk.finish()))
+}
+
+/// Sets of marks looked at. Who demands more different ones may well demand more than ten marks.
+const MOST_SETS: i64 = 100;
+
+/// Whether all rules together, wherever and whenever they hold, demand no more marks than one room
+/// can have. So it is for most applications, and then a rule over all rooms is no more to check than
+/// one over a single room.
+async fn few_marks_are_in_use(transaction: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let used = sqlx::query!(
+        r#"
+        with recursive used as (
+            (select marks from room_demands order by marks limit 1)
+            union all
+            select (select d.marks from room_demands d where d.marks > u.marks
+                    order by d.marks limit 1)
+            from used u where u.marks is not null
+        )
+        select count(distinct mark) as "marks!", count(distinct u.marks) as "sets!"
+        from (select marks from used where marks is not null limit $1) u
+        cross join unnest(u.marks) as mark
+        "#,
+        MOST_SETS,
+    )
+    .fetch_one(transaction)
+    .await?;
+    let marks = usize::try_from(used.marks).unwrap_or(usize::MAX);
+    Ok(used.sets < MOST_SETS && marks <= MAX_MARKS_PER_ROOM)
 }
 
 /// One rule for each demand of a conflict, in their order.

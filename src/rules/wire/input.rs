@@ -1,7 +1,7 @@
 //! Reads a rule from JSON.
 
 use chrono::{DateTime, Datelike, Utc};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::object::JsonObject;
 use crate::domain::{
@@ -238,7 +238,7 @@ fn pattern<T: PatternText>(value: &Value) -> Result<Pattern<T>, String> {
 
 fn mark(value: &Value) -> Result<Mark, String> {
     match value {
-        Value::Number(number) => match number.as_i64() {
+        Value::Number(number) => match number.as_i64().or_else(|| whole(number)) {
             Some(integer) => Mark::parse(integer).map_err(|invalid| invalid.to_string()),
             None => Err(format!(
                 "a mark is 500, 600, or from 1000 to 4294967295, not {number}"
@@ -246,6 +246,13 @@ fn mark(value: &Value) -> Result<Mark, String> {
         },
         other => Err(must_be("an integer", other)),
     }
+}
+
+/// An integer written with a point, such as 1000.0: to JSON the two are one number.
+fn whole(number: &Number) -> Option<i64> {
+    let number = number.as_f64()?;
+    let integer = u32::try_from(number as i64).ok()?;
+    (f64::from(integer) == number).then(|| i64::from(integer))
 }
 
 /// A moment in the precision of the database, so that what is read back compares equal.

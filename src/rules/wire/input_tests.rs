@@ -160,3 +160,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_integer_may_be_written_with_a_point_and_nothing_else_may() {
+    let marks = |mark: Value| read(json!({"group": "g", "account": "a", "marks": [mark]}));
+    let read = marks(json!(1000.0)).unwrap().draft.marks;
+    assert_eq!(read.iter().map(Mark::get).collect::<Vec<_>>(), [1000]);
+    for wrong in [
+        json!(1000.5),
+        json!(4_294_967_296.0),
+        json!(1e300),
+        json!(-1.0),
+        json!(0.0),
+    ] {
+        assert!(marks(wrong.clone()).is_err(), "{wrong}");
+    }
+}

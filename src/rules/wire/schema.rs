@@ -1,6 +1,9 @@
 //! The shape of requests, for the OpenAPI document. [`super::input`] reads them by hand, to report
 //! every wrong field at once; what it takes and what stands here are kept equal by tests.
 
+#[allow(unused_imports, reason = "stands in schemas alone")]
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
@@ -32,7 +35,7 @@ pub struct RuleInput {
     )]
     pub account: String,
     /// 1 to 10 distinct marks.
-    #[schema(value_type = Vec<MarkNumber>, min_items = 1, max_items = 10, example = json!([1000]))]
+    #[schema(value_type = BTreeSet<MarkNumber>, min_items = 1, max_items = 10, example = json!([1000]))]
     pub marks: Vec<u32>,
     /// A disabled rule demands nothing. Absent or null: true.
     pub enabled: Option<bool>,
@@ -91,7 +94,7 @@ pub struct RulePatch {
     /// All marks that the rule is to have.
     #[schema(
         nullable = false,
-        value_type = Option<Vec<MarkNumber>>,
+        value_type = Option<BTreeSet<MarkNumber>>,
         min_items = 1,
         max_items = 10
     )]

@@ -1,0 +1,28 @@
+//! Standard output. Whoever closes it early, like `head`, has what he wanted: that ends the program
+//! with success, where the macros of the standard library would panic.
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+/// Writes a text as it is.
+pub(super) fn text(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Writes a line.
+pub(super) fn line(line: &str) -> io::Result<()> {
+    text(&format!("{line}\n"))
+}
+
+/// Whether a command ended because nobody reads what it writes.
+pub(super) fn is_closed(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Whether colours are wanted: on a terminal, unless `NO_COLOR` is set.
+pub(super) fn wants_colours() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !refused
+}

@@ -1,0 +1,99 @@
+//! What an import changes, for people: a line for each rule, coloured on a terminal.
+
+use std::io;
+
+use serde_json::Value;
+
+use super::table;
+use crate::cli::output;
+
+/// Fields that a change can concern.
+const FIELDS: [&str; 8] = [
+    "group",
+    "account",
+    "marks",
+    "enabled",
+    "starts_at",
+    "ends_at",
+    "label",
+    "note",
+];
+
+/// Prints the answer of an import: its changes, if it names them, then the counts.
+pub(super) fn print(answer: &Value) -> io::Result<()> {
+    let colours = output::wants_colours();
+    for change in answer["changes"].as_array().into_iter().flatten() {
+        let line = line(change);
+        output::line(&if colours { painted(&line) } else { line })?;
+    }
+    let counts = ["created", "updated", "unchanged", "removed"];
+    let counts = counts.map(|name| format!("{name} {}", table::plain(&answer[name])));
+    output::line(&counts.join(", "))?;
+    if answer["dry_run"] == true {
+        output::line("dry run: nothing was changed")?;
+    }
+    match answer["refusal"].as_str() {
+        Some(refusal) => output::line(&format!("it would be refused: {refusal}")),
+        None => Ok(()),
+    }
+}
+
+/// Whether the answer names anything that is changed.
+pub(super) fn are_any(answer: &Value) -> bool {
+    ["created", "updated", "removed"]
+        .iter()
+        .any(|count| answer[*count] != 0)
+}
+
+/// One change, such as `~ class-7  marks 1000 -> 1001`.
+fn line(change: &Value) -> String {
+    let id = table::plain(&change["id"]);
+    let (before, after) = (&change["before"], &change["after"]);
+    match (before.is_null(), after.is_null()) {
+        (true, _) => format!("+ {id}  {}", summary(after)),
+        (_, true) => format!("- {id}  {}", summary(before)),
+        _ => format!("~ {id}  {}", differences(before, after)),
+    }
+}
+
+/// A rule in short.
+pub(super) fn summary(rule: &Value) -> String {
+    let fields = ["group", "account", "marks"].map(|name| table::plain(&rule[name]));
+    fields.join(" ")
+}
+
+/// What differs between two states of a rule.
+pub(super) fn differences(before: &Value, after: &Value) -> String {
+    let changed = FIELDS.iter().filter(|name| before[**name] != after[**name]);
+    let changed = changed.map(|name| {
+        let (old, new) = (table::plain(&before[*name]), table::plain(&after[*name]));
+        format!("{name} {old} -> {new}")
+    });
+    changed.collect::<Vec<_>>().join("; ")
+}
+
+fn painted(line: &str) -> String {
+    let colour = match line.as_bytes().first() {
+        Some(b'+') => 32,
+        Some(b'-') => 31,
+        _ => 33,
+    };
+    format!("\u{1b}[{colour}m{line}\u{1b}[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_change_is_one_line_that_says_what_changes() {
+        let rule = |mark: u32| json!({"group": "g", "account": "a", "marks": [mark], "note": ""});
+        let line = |before: Value, after: Value| {
+            super::line(&json!({"id": "r", "before": before, "after": after}))
+        };
+        assert_eq!(line(Value::Null, rule(1000)), "+ r  g a 1000");
+        assert_eq!(line(rule(1000), Value::Null), "- r  g a 1000");
+        assert_eq!(line(rule(1000), rule(1001)), "~ r  marks 1000 -> 1001");
+    }
+}

@@ -1,0 +1,190 @@
+//! `stickymark rules import`, `diff` and `export`: rules as NDJSON, streamed both ways.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use futures::stream;
+use reqwest::{Body, Method, header};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::{Remote, changes, given, json, print_json};
+use crate::cli::Different;
+
+/// Bytes read at a time.
+const PIECE: usize = 64 * 1024;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ImportArguments {
+    #[command(flatten)]
+    remote: Remote,
+    /// The file; - is standard input.
+    file: PathBuf,
+    /// What becomes of rules that are not in the file.
+    #[arg(long, value_enum, default_value_t = Mode::Merge)]
+    mode: Mode,
+    /// Touch only rules of this label.
+    #[arg(long)]
+    label: Option<String>,
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Most rules that a replace may remove; a fifth of them if not given.
+    #[arg(long, value_name = "NUMBER")]
+    max_removals: Option<u32>,
+    /// Print the service's answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// They stay.
+    Merge,
+    /// They are removed.
+    Replace,
+}
+
+impl Mode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Merge => "merge",
+            Self::Replace => "replace",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DiffArguments {
+    #[command(flatten)]
+    remote: Remote,
+    /// The file; - is standard input.
+    file: PathBuf,
+    /// What an import would do with rules that are not in the file.
+    #[arg(long, value_enum, default_value_t = Mode::Merge)]
+    mode: Mode,
+    /// Compare only rules of this label.
+    #[arg(long)]
+    label: Option<String>,
+    /// Print the service's answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ExportArguments {
+    #[command(flatten)]
+    remote: Remote,
+    /// Only rules of this label.
+    #[arg(long)]
+    label: Option<String>,
+}
+
+/// Imports a file.
+pub(super) async fn import(arguments: ImportArguments) -> anyhow::Result<()> {
+    let most = arguments.max_removals.map(|most| most.to_string());
+    let query = [
+        Some(("dry_run", arguments.dry_run.to_string())),
+        Some(("mode", arguments.mode.as_str().to_owned())),
+        given("label", arguments.label.as_ref()),
+        given("max_removals", most.as_ref()),
+    ];
+    let answer = send(&arguments.remote, &arguments.file, query).await?;
+    if arguments.json {
+        return print_json(&answer);
+    }
+    Ok(changes::print(&answer)?)
+}
+
+/// Says what an import would do.
+pub(super) async fn diff(arguments: DiffArguments) -> anyhow::Result<()> {
+    let query = [
+        Some(("dry_run", true.to_string())),
+        Some(("mode", arguments.mode.as_str().to_owned())),
+        given("label", arguments.label.as_ref()),
+        None,
+    ];
+    let answer = send(&arguments.remote, &arguments.file, query).await?;
+    if arguments.json {
+        print_json(&answer)?;
+    } else if changes::are_any(&answer) {
+        changes::print(&answer)?;
+    }
+    if changes::are_any(&answer) {
+        return Err(Different.into());
+    }
+    Ok(())
+}
+
+async fn send(
+    remote: &Remote,
+    file: &Path,
+    query: [Option<(&str, String)>; 4],
+) -> anyhow::Result<Value> {
+    let query: Vec<_> = query.into_iter().flatten().collect();
+    let request = remote
+        .request(Method::POST, &["rules", "import"], &query)?
+        .header(header::CONTENT_TYPE, "application/x-ndjson")
+        .body(body(open(file)?));
+    json(remote.send(request).await?).await
+}
+
+/// Writes all rules, or those of a label.
+pub(super) async fn export(arguments: ExportArguments) -> anyhow::Result<()> {
+    let query: Vec<_> = given("label", arguments.label.as_ref())
+        .into_iter()
+        .collect();
+    let request = arguments
+        .remote
+        .request(Method::GET, &["rules", "export"], &query)?;
+    let mut response = arguments.remote.send(request).await?;
+    let mut out = io::stdout().lock();
+    while let Some(piece) = response.chunk().await.context("the export was cut short")? {
+        out.write_all(&piece)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// A file, or standard input.
+pub(super) fn open(file: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
+    if file.as_os_str() == "-" {
+        return Ok(Box::new(io::stdin()));
+    }
+    let opened = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    Ok(Box::new(opened))
+}
+
+/// The text piece by piece, read on a thread of its own, with the progress on a terminal.
+fn body(mut from: Box<dyn Read + Send>) -> Body {
+    let (sender, receiver) = mpsc::channel(4);
+    std::thread::spawn(move || {
+        let progress = io::stderr().is_terminal();
+        let mut lines = 0usize;
+        loop {
+            let mut piece = vec![0; PIECE];
+            let read = from.read(&mut piece).map(|length| {
+                piece.truncate(length);
+                piece
+            });
+            let last = !matches!(&read, Ok(piece) if !piece.is_empty());
+            if let Ok(piece) = &read {
+                lines += piece.iter().filter(|byte| **byte == b'\n').count();
+            }
+            if progress {
+                eprint!("\r{lines} lines sent{}", if last { "\n" } else { "" });
+            }
+            let ended = matches!(&read, Ok(piece) if piece.is_empty());
+            if ended || sender.blocking_send(read).is_err() || last {
+                return;
+            }
+        }
+    });
+    let pieces = stream::unfold(receiver, |mut receiver| async move {
+        let piece = receiver.recv().await?;
+        Some((piece, receiver))
+    });
+    Body::wrap_stream(pieces)
+}

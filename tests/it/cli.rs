@@ -1,0 +1,378 @@
+//! The command line as operators use it: the real program against a real `serve`.
+
+use std::process::Output;
+
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use stickymark::simulator::{Options, Running, start};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+use crate::support::database::{TestDatabase, database};
+use crate::support::process::{Orders, Replica, until};
+
+/// A service that runs, a simulated Chat behind it, and files of whoever works with them.
+struct Desk {
+    service: Replica,
+    files: TempDir,
+    chat: Running,
+    _database: TestDatabase,
+}
+
+/// What a command answered.
+struct Answer {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+impl Desk {
+    async fn open() -> Self {
+        let database = database().await;
+        let url = database.settings().url.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let chat = start(Options::default(), listener).unwrap();
+        let files = tempfile::tempdir().unwrap();
+        let orders = Orders {
+            database: url.expose_secret().to_owned(),
+            chat: chat.url(),
+            environment: vec![(
+                "STICKYMARK__ADMIN__TOKENS",
+                "eve:editor:editor-secret,vic:viewer:viewer-secret".to_owned(),
+            )],
+        };
+        let service = Replica::start(&orders, files.path().join("serve.log")).await;
+        Self {
+            service,
+            files,
+            chat,
+            _database: database,
+        }
+    }
+
+    async fn run_as(&self, token: &str, arguments: &[&str]) -> Answer {
+        let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))
+            .args(arguments)
+            .current_dir(self.files.path())
+            .env("STICKYMARK_URL", format!("http://{}", self.service.admin))
+            .env("STICKYMARK_TOKEN", token)
+            .output()
+            .await
+            .unwrap();
+        output.into()
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Answer {
+        self.run_as("editor-secret", arguments).await
+    }
+
+    /// Runs what must succeed, and answers what it prints.
+    async fn done(&self, arguments: &[&str]) -> String {
+        let answer = self.run(arguments).await;
+        assert_eq!(answer.status, 0, "{arguments:?}: {}", answer.err);
+        answer.out
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.done(arguments).await).unwrap()
+    }
+
+    fn write(&self, name: &str, rules: &[Value]) {
+        let text: String = rules.iter().map(|rule| format!("{rule}\n")).collect();
+        std::fs::write(self.files.path().join(name), text).unwrap();
+    }
+}
+
+impl From<Output> for Answer {
+    fn from(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+fn rules(label: &str, count: usize) -> Vec<Value> {
+    let rule = |n: usize| {
+        json!({"id": format!("{label}-{n:03}"), "group": format!("class-{}", n % 7),
+               "account": format!("pupil{n}"), "marks": [1000 + n % 3], "label": label})
+    };
+    (0..count).map(rule).collect()
+}
+
+#[tokio::test]
+async fn rules_travel_through_files_and_come_back_the_same() {
+    let desk = Desk::open().await;
+    desk.write("all", &[rules("school", 60), rules("sport", 50)].concat());
+    let made = desk.done(&["rules", "import", "all"]).await;
+    assert_eq!(made, "created 110, updated 0, unchanged 0, removed 0\n");
+
+    let export = desk.done(&["rules", "export"]).await;
+    assert_eq!(export.lines().count(), 110);
+    std::fs::write(desk.files.path().join("export"), &export).unwrap();
+    let again = ["rules", "import", "export", "--mode", "replace"];
+    assert_eq!(
+        desk.done(&again).await,
+        "created 0, updated 0, unchanged 110, removed 0\n"
+    );
+    let same = ["rules", "diff", "export", "--mode", "replace"];
+    assert_eq!(desk.done(&same).await, "");
+    assert_eq!(desk.done(&["rules", "export"]).await, export);
+}
+
+#[tokio::test]
+async fn a_label_is_replaced_after_a_look_at_what_would_change() {
+    let desk = Desk::open().await;
+    desk.write("all", &[rules("school", 20), rules("sport", 20)].concat());
+    desk.done(&["rules", "import", "all"]).await;
+    let mut wanted = rules("school", 21);
+    wanted.remove(19);
+    wanted[0]["marks"] = json!([1009]);
+    desk.write("wanted", &wanted);
+
+    let replace = ["wanted", "--mode", "replace", "--label", "school"];
+    let differs = desk
+        .run(&[["rules", "diff"].as_slice(), &replace].concat())
+        .await;
+    assert_eq!((differs.status, differs.err.as_str()), (1, ""));
+    assert_eq!(
+        differs.out,
+        "- school-019  class-5 pupil19 1001\n\
+         ~ school-000  marks 1000 -> 1009\n\
+         + school-020  class-6 pupil20 1002\n\
+         created 1, updated 1, unchanged 18, removed 1\n\
+         dry run: nothing was changed\n"
+    );
+    let import = [["rules", "import"].as_slice(), &replace].concat();
+    let shown = desk
+        .done(&[import.as_slice(), &["--dry-run"]].concat())
+        .await;
+    assert_eq!(shown, differs.out);
+    let done = desk.done(&import).await;
+    assert_eq!(done, "created 1, updated 1, unchanged 18, removed 1\n");
+    let left = desk.json(&["rules", "list", "--json"]).await;
+    assert_eq!(left.as_array().unwrap().len(), 40);
+
+    desk.write("few", &rules("school", 3));
+    let few = [
+        "rules", "import", "few", "--mode", "replace", "--label", "school",
+    ];
+    let refused = desk.run(&few).await;
+    assert_eq!((refused.status, refused.out.as_str()), (1, ""));
+    assert!(refused.err.starts_with("error: "), "{}", refused.err);
+    assert!(
+        refused.err.contains("remove 17 of 20 rules"),
+        "{}",
+        refused.err
+    );
+    assert!(refused.err.contains("max_removals=17"), "{}", refused.err);
+    let allowed = [few.as_slice(), &["--max-removals", "17", "--json"]].concat();
+    assert_eq!(desk.json(&allowed).await["removed"], 17);
+}
+
+#[tokio::test]
+async fn one_rule_is_made_shown_guarded_and_removed() {
+    let desk = Desk::open().await;
+    let rule = |mark: u32| json!({"group": "class-7", "account": "ann", "marks": [mark]});
+    desk.write("rule", &[rule(1000)]);
+    assert_eq!(
+        desk.done(&["rules", "put", "r", "rule"]).await,
+        "r made, version 1\n"
+    );
+    desk.write("rule", &[rule(1001)]);
+    let changed = desk
+        .json(&["rules", "put", "r", "rule", "--if-version", "1", "--json"])
+        .await;
+    assert_eq!(
+        (&changed["version"], &changed["marks"]),
+        (&json!(2), &json!([1001]))
+    );
+    let stale = desk
+        .run(&["rules", "delete", "r", "--if-version", "1"])
+        .await;
+    assert_eq!(stale.status, 1);
+    assert!(stale.err.contains("version \"2\""), "{}", stale.err);
+
+    let shown = desk.done(&["rules", "get", "r"]).await;
+    assert!(shown.contains("marks       1001\n"), "{shown}");
+    let listed = desk
+        .done(&["rules", "list", "--mark", "1001", "--enabled", "true"])
+        .await;
+    assert!(
+        listed.starts_with("ID  GROUP    ACCOUNT  MARKS"),
+        "{listed}"
+    );
+    assert_eq!(listed.lines().count(), 2);
+
+    assert_eq!(desk.done(&["rules", "delete", "r"]).await, "r removed\n");
+    let gone = desk.run(&["rules", "get", "r"]).await;
+    assert_eq!((gone.status, gone.out.as_str()), (1, ""));
+    let history = desk.json(&["rules", "history", "r", "--json"]).await;
+    let actions: Vec<_> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            (
+                entry["action"].as_str().unwrap(),
+                entry["actor"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        actions,
+        [("created", "eve"), ("updated", "eve"), ("deleted", "eve")]
+    );
+    let table = desk.done(&["rules", "history", "r"]).await;
+    assert!(table.contains("marks 1000 -> 1001"), "{table}");
+}
+
+#[tokio::test]
+async fn members_rooms_and_the_service_can_be_looked_at() {
+    let desk = Desk::open().await;
+    desk.write(
+        "all",
+        &[
+            json!({"id": "now", "group": "class-7", "account": "ann", "marks": [1000]}),
+            json!({"id": "past", "group": "class-*", "account": "ann", "marks": [1001],
+                   "starts_at": "2020-01-01T00:00:00Z", "ends_at": "2020-02-01T00:00:00Z"}),
+        ],
+    );
+    let chat = desk.chat.client().unwrap();
+    chat.join("class-7", &["ann"]).await.unwrap();
+    desk.done(&["rules", "import", "all"]).await;
+    until("the mark of ann is in place", async || {
+        let members = desk
+            .json(&["members", "--group", "class-7", "--json"])
+            .await;
+        members[0]["state"] == "applied" && members[0]["marks"] == json!([1000])
+    })
+    .await;
+    let table = desk.done(&["members", "--state", "applied"]).await;
+    assert!(table.contains("class-7  ann"), "{table}");
+
+    let why = desk.done(&["explain", "class-7", "ann"]).await;
+    assert!(
+        why.contains("Rules in force that name him:\nID   GROUP"),
+        "{why}"
+    );
+    assert!(why.contains("Rules that nearly do:"), "{why}");
+    let why = desk.json(&["explain", "class-7", "ann", "--json"]).await;
+    assert_eq!(why["desired"], json!([1000]));
+    assert_eq!(why["near"][0]["reason"], "ended");
+
+    let status = desk.done(&["status"]).await;
+    assert!(status.contains("database           ok"), "{status}");
+    assert_eq!(desk.json(&["status", "--json"]).await["draining"], false);
+    assert_eq!(
+        desk.json(&["resync", "class-7", "--json"]).await,
+        json!({"group": "class-7"})
+    );
+}
+
+#[tokio::test]
+async fn mistakes_end_with_2_and_refusals_with_1_and_a_reason() {
+    let desk = Desk::open().await;
+    for wrong in [
+        ["rules", "import"].as_slice(),
+        &["rules", "import", "x", "--mode", "both"],
+        &["rules", "list", "--most", "many"],
+        &["members", "--state", "asleep"],
+        &["status", "--url", "nowhere"],
+        &["completions", "cobol"],
+        &["sing"],
+    ] {
+        let answer = desk.run(wrong).await;
+        assert_eq!((answer.status, answer.out.as_str()), (2, ""), "{wrong:?}");
+        assert!(answer.err.starts_with("error: "), "{}", answer.err);
+    }
+    desk.write("one", &rules("a", 1));
+    let refused = desk
+        .run_as("viewer-secret", &["rules", "import", "one"])
+        .await;
+    assert_eq!((refused.status, refused.out.as_str()), (1, ""));
+    assert!(refused.err.contains("vic is a viewer"), "{}", refused.err);
+    assert_eq!(
+        desk.run_as("viewer-secret", &["rules", "list"])
+            .await
+            .status,
+        0
+    );
+    let stranger = desk.run_as("guessed", &["status"]).await;
+    assert_eq!(stranger.status, 1);
+    assert!(!stranger.err.contains("guessed"), "{}", stranger.err);
+
+    std::fs::write(desk.files.path().join("bad"), "{}\n{\"id\":7}\n").unwrap();
+    let bad = desk.run(&["rules", "import", "bad"]).await;
+    assert_eq!(bad.status, 1);
+    assert!(
+        bad.err.contains("error: line 1: /group must be given"),
+        "{}",
+        bad.err
+    );
+    assert!(
+        bad.err.contains("error: line 2: /id must be a string"),
+        "{}",
+        bad.err
+    );
+    assert_eq!(desk.run(&["rules", "diff", "absent"]).await.status, 1);
+    let nobody = ["status", "--url", "http://127.0.0.1:1"];
+    let nobody = desk.run(&nobody).await;
+    assert_eq!(nobody.status, 1);
+    assert!(nobody.err.contains("--url"), "{}", nobody.err);
+}
+
+/// A pipe whose reader has gone, as `head` leaves it.
+#[tokio::test]
+async fn commands_end_quietly_when_nobody_reads_on() {
+    let desk = Desk::open().await;
+    desk.write("all", &rules("many", 300));
+    desk.done(&["rules", "import", "all"]).await;
+    for arguments in [
+        ["rules", "export"].as_slice(),
+        &["rules", "list"],
+        &["rules", "list", "--json"],
+        &["rules", "get", "many-001"],
+        &["rules", "history", "many-001"],
+        &["members"],
+        &["status"],
+        &["explain", "class-1", "pupil1"],
+        &["openapi"],
+        &["completions", "bash"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))
+            .args(arguments)
+            .env("STICKYMARK_URL", format!("http://{}", desk.service.admin))
+            .env("STICKYMARK_TOKEN", "editor-secret")
+            .stdout(writer)
+            .output()
+            .await
+            .unwrap();
+        let answer = Answer::from(output);
+        assert_eq!(
+            (answer.status, answer.err.as_str()),
+            (0, ""),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn completions_know_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))
+            .args(["completions", shell])
+            .output()
+            .await
+            .unwrap();
+        let answer = Answer::from(output);
+        assert_eq!((answer.status, answer.err.as_str()), (0, ""), "{shell}");
+        for word in ["serve", "explain", "resync", "max-removals"] {
+            assert!(answer.out.contains(word), "{shell} does not know {word}");
+        }
+    }
+}

@@ -295,3 +295,38 @@ async fn a_replica_that_ends_in_the_middle_of_a_sweep_leaves_the_room_to_others_
     .unwrap();
     assert!(free, "the lease is given back");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_accounts_than_one_call_takes_are_asked_about_in_several() {
+    let scene = Scene::with(|_| {}).await;
+    sqlx::query(
+        "insert into rules select 'rule-' || n, $1, -1, 'user' || n, -1, '{1000}', true,
+             null, null, '', '', 1, now(), now() from generate_series(0, 1199) n",
+    )
+    .bind(ROOM)
+    .execute(scene.pool())
+    .await
+    .unwrap();
+    let lost = CallbackFault::new(CallbackEffect::Lose);
+    scene.chat().inject_callback(&lost).await.unwrap();
+    let here = users(700);
+    scene.chat().join(ROOM, &here).await.unwrap();
+    request(&scene, ROOM).await;
+    let all_marked = |members: &std::collections::BTreeMap<String, _>| {
+        let marked = |marks: &&std::collections::BTreeSet<u32>| marks.contains(&1000);
+        members.values().filter(marked).count() == 700
+    };
+    scene
+        .chat()
+        .wait_until(ROOM, PATIENCE, all_marked)
+        .await
+        .unwrap();
+    let asked = scene
+        .chat()
+        .calls_of(Api::CheckMembers, ROOM)
+        .await
+        .unwrap();
+    let sizes: Vec<usize> = asked.iter().map(|call| call.members.len()).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 1200, "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size <= 500), "{sizes:?}");
+}

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use super::budget::{Budget, Slot};
 use super::pause::Pause;
@@ -84,12 +85,15 @@ impl Worker {
                 Ok(Some((claim, slot))) => {
                     failures = 0;
                     let probe = self.shared.pause.probe();
+                    let (group, members) = (claim.group.as_str(), claim.members.len());
+                    let span = tracing::debug_span!("round", ?group, members);
                     let round = Round::new(self.shared.clone(), claim, began);
                     let lease_ends = began + self.shared.lease;
-                    self.rounds.spawn(async move {
+                    let round = async move {
                         within_lease(round, slot, lease_ends).await;
                         drop((place, probe));
-                    });
+                    };
+                    self.rounds.spawn(round.instrument(span));
                 }
                 Err(error) => {
                     failures = (failures + 1).min(5);

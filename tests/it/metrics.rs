@@ -175,9 +175,10 @@ fn holds_what_happened(scrape: &Scrape) {
     assert!(scrape.value("stickymark_inbox_wait_seconds_count") >= 2.0);
     assert!(scrape.value("stickymark_inbox_batch_members_count") >= 2.0);
     assert_eq!(scrape.value("stickymark_inbox_members"), 0.0);
-    assert_eq!(scrape.value("stickymark_mark_delay_seconds_count"), 1.0);
+    // One arrival may be told by two callbacks, and served by two calls.
+    let delays = scrape.value("stickymark_mark_delay_seconds_count");
     let confirmed = scrape.value("stickymark_marked_members_total{result=\"confirmed\"}");
-    assert_eq!(confirmed, 1.0);
+    assert!(delays >= 1.0 && confirmed >= delays);
     let ok = "stickymark_chat_calls_total{api=\"modify_user_info\",class=\"none\",outcome=\"ok\"}";
     assert!(scrape.value(ok) >= 1.0);
     let of_marks = "{api=\"modify_user_info\"}";

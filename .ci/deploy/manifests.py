@@ -190,8 +190,8 @@ def service(where, deployment, pod):
     for probe, path in [("startupProbe", "/livez"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")]:
         expect(where, main[probe]["httpGet"] == {"path": path, "port": "admin"}, f"{probe} is not {path}")
     expect(where, main["args"] == ["serve", "--no-migrate"], "does not serve")
-    expect(where, [c["args"] for c in pod["initContainers"]] == [["migrate"]], "does not migrate first")
-    expect(where, pod["initContainers"][0]["image"] == main["image"], "migrates with another image")
+    expect(where, [c["args"] for c in pod["initContainers"]] == [["migrate"], ["check", "--passing-ok"]], "does not migrate and check first")
+    expect(where, all(c["image"] == main["image"] for c in pod["initContainers"]), "migrates or checks with another image")
 
 
 def matches(selector, labels):

@@ -27,7 +27,6 @@ pub(super) async fn metrics(State(source): State<StatusSource>) -> Response {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 fn read_anew(source: &StatusSource) {
     let watched = &source.watched;
     let gauges = watched.metrics.gauges();

@@ -21,6 +21,8 @@ use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout_at};
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 use url::form_urlencoded;
 
 use super::answer::{self, Refusal};
@@ -35,6 +37,9 @@ use crate::metrics::{CallbackCommand, CallbackOutcome, Label, Metrics};
 /// When a callback is answered at the latest. Chat waits 2 s:
 /// <https://www.tencentcloud.com/document/product/1047/34354>.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(1800);
+
+/// Chat's ids are shorter; others are cut.
+const LONGEST_REQUEST_ID: usize = 64;
 
 /// What the listener is told by the configuration.
 #[derive(Debug, Clone)]
@@ -128,6 +133,16 @@ pub fn router<I: Intake>(state: CallbackState<I>) -> Router {
 }
 
 async fn handle<I: Intake>(State(state): State<CallbackState<I>>, request: Request) -> Response {
+    let span = tracing::debug_span!(
+        "callback",
+        request_id = Empty,
+        command = Empty,
+        outcome = Empty
+    );
+    answer(state, request).instrument(span).await
+}
+
+async fn answer<I: Intake>(state: CallbackState<I>, request: Request) -> Response {
     let arrived = Instant::now();
     // Until the request has proved itself, its command may be anything.
     let mut command = CallbackCommand::Other;
@@ -139,6 +154,9 @@ async fn handle<I: Intake>(State(state): State<CallbackState<I>>, request: Reque
     };
     let took = (outcome != CallbackOutcome::NotFound).then(|| arrived.elapsed());
     state.shared.metrics.callback(command, outcome, took);
+    let span = Span::current();
+    span.record("command", command.text());
+    span.record("outcome", outcome.text());
     match answer {
         Ok((answer, _)) => answer,
         Err(refusal) => {
@@ -176,6 +194,7 @@ impl<I: Intake> Shared<I> {
         if query.sdk_app_id.as_deref() != Some(&self.sdk_app_id) {
             return Err(Refusal::OtherApp);
         }
+        note_request_id(query.request_id.as_deref());
         let now = (self.clock)();
         self.signatures
             .check(query.sign.as_deref(), query.request_time.as_deref(), now)?;
@@ -226,6 +245,15 @@ impl<I: Intake> Shared<I> {
     }
 }
 
+/// Chat's own id of the request, for the log and the trace.
+fn note_request_id(id: Option<&str>) {
+    let span = Span::current();
+    if let Some(id) = id.filter(|_| !span.is_disabled()) {
+        let short: String = id.chars().take(LONGEST_REQUEST_ID).collect();
+        span.record("request_id", tracing::field::debug(short));
+    }
+}
+
 /// The command of a request that has proved itself.
 fn known(command: &str) -> CallbackCommand {
     let all = CallbackCommand::ALL.iter().copied();
@@ -250,6 +278,7 @@ struct Query<'a> {
     command: Option<Cow<'a, str>>,
     sign: Option<Cow<'a, str>>,
     request_time: Option<Cow<'a, str>>,
+    request_id: Option<Cow<'a, str>>,
 }
 
 impl<'a> Query<'a> {
@@ -261,6 +290,7 @@ impl<'a> Query<'a> {
                 "CallbackCommand" => &mut found.command,
                 "Sign" => &mut found.sign,
                 "RequestTime" => &mut found.request_time,
+                "RequestID" => &mut found.request_id,
                 _ => continue,
             };
             field.get_or_insert(value);

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<()> {
     settings.validate_for_serve()?;
-    telemetry::init(&settings.log)?;
+    let traces = telemetry::init_with_traces(&settings.log, &settings.telemetry)?;
     for (section, settings) in settings.describe_sections() {
         tracing::info!(section, settings, "in force");
     }
@@ -45,6 +45,9 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     );
     service.run(signals.first()).await;
     database.close().await?;
+    if let Some(traces) = traces {
+        traces.close().await;
+    }
     Ok(())
 }
 

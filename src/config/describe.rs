@@ -56,6 +56,13 @@ impl Settings {
                 },
             ),
             ("log.filter", format!("{:?}", self.log.filter)),
+            (
+                "telemetry.otlp_endpoint",
+                self.telemetry
+                    .otlp_endpoint
+                    .as_ref()
+                    .map_or(ABSENT.into(), without_path),
+            ),
         ]);
         lines.sort_by_key(|(key, _)| *key);
         lines

@@ -20,5 +20,5 @@ pub use error::{ConfigError, Problems};
 pub use layers::DEFAULTS;
 pub use settings::{
     AdminSettings, AdminToken, CallbackPath, CallbackSettings, ChatSettings, DatabaseSettings,
-    LogFormat, LogSettings, ReapplySettings, ResyncSettings, Role, Settings,
+    LogFormat, LogSettings, ReapplySettings, ResyncSettings, Role, Settings, TelemetrySettings,
 };

@@ -8,7 +8,7 @@ use super::layers::Layers;
 use super::reader::Reader;
 use super::settings::{
     AdminSettings, CallbackSettings, ChatSettings, DatabaseSettings, LogSettings, ReapplySettings,
-    ResyncSettings, Settings,
+    ResyncSettings, Settings, TelemetrySettings,
 };
 use super::{ConfigError, Problems, parse};
 
@@ -44,6 +44,7 @@ fn all(reader: &mut Reader) -> Option<Settings> {
     let (chat, callback, admin) = (chat(reader), callback(reader), admin(reader));
     let (database, reapply) = (database(reader), reapply(reader));
     let (resync, log) = (resync(reader), log(reader));
+    let telemetry = telemetry(reader);
     Some(Settings {
         chat: chat?,
         callback: callback?,
@@ -52,6 +53,7 @@ fn all(reader: &mut Reader) -> Option<Settings> {
         reapply: reapply?,
         resync: resync?,
         log: log?,
+        telemetry,
     })
 }
 
@@ -143,6 +145,11 @@ fn log(reader: &mut Reader) -> Option<LogSettings> {
         format: format?,
         filter: filter?,
     })
+}
+
+fn telemetry(reader: &mut Reader) -> TelemetrySettings {
+    let otlp_endpoint = reader.optional("telemetry.otlp_endpoint", parse::http_url);
+    TelemetrySettings { otlp_endpoint }
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

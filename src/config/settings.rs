@@ -30,6 +30,8 @@ pub struct Settings {
     pub resync: ResyncSettings,
     /// Log output.
     pub log: LogSettings,
+    /// Traces.
+    pub telemetry: TelemetrySettings,
 }
 
 /// Section `chat`.
@@ -162,6 +164,13 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// Directives that `tracing_subscriber::EnvFilter` takes.
     pub filter: String,
+}
+
+/// Section `telemetry`.
+#[derive(Debug, Clone, Default)]
+pub struct TelemetrySettings {
+    /// A receiver of OTLP over HTTP, without the path of a signal; `None` = no traces.
+    pub otlp_endpoint: Option<Url>,
 }
 
 /// How a log line is written.

@@ -536,7 +536,14 @@ fn the_settings_in_force_take_one_line_for_each_section() {
     assert_eq!(
         names,
         [
-            "admin", "callback", "chat", "database", "log", "reapply", "resync"
+            "admin",
+            "callback",
+            "chat",
+            "database",
+            "log",
+            "reapply",
+            "resync",
+            "telemetry"
         ]
     );
     let lines = format!("{sections:?}");

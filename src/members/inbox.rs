@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::WakeUp;
 use super::batch::{Batch, Named};
@@ -32,6 +33,8 @@ const MEMBERS_A_STATEMENT: usize = 2_000;
 const MEMBERS_KEPT: usize = 200_000;
 /// A statement that takes longer is given up: its connection may be dead without a sign.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
+/// Callbacks that the span of one statement is linked with.
+const SPANS_LINKED: usize = 32;
 /// First and longest pause between tries while the database is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -85,6 +88,7 @@ struct Delivery {
 #[derive(Debug)]
 struct Waiting {
     since: Instant,
+    span: Span,
     committed: oneshot::Sender<()>,
 }
 
@@ -156,6 +160,7 @@ impl Inbox {
                 news,
                 caller: Waiting {
                     since: Instant::now(),
+                    span: Span::current(),
                     committed,
                 },
                 _place: place,
@@ -229,10 +234,15 @@ impl InboxWriter {
     async fn write(&mut self, mut writing: Gathered) -> Result<(), sqlx::Error> {
         let mut due = 0;
         let mut part_size = MEMBERS_A_STATEMENT;
+        let span = tracing::debug_span!("record", members = writing.batch.len());
+        let callers = writing.callers.iter().take(SPANS_LINKED);
+        for caller in callers {
+            span.follows_from(&caller.span);
+        }
         self.show(writing.batch.len());
         while !writing.batch.is_empty() {
             let mut part = writing.batch.split_off_first(part_size);
-            match self.write_part(&mut part).await {
+            match self.write_part(&mut part).instrument(span.clone()).await {
                 Ok(members) => {
                     self.metrics.inbox_batch(part.len());
                     due += members;

@@ -27,7 +27,6 @@ impl<'a> Calling<'a> {
     }
 
     /// It ended so.
-    #[expect(clippy::cast_precision_loss, reason = "a call names at most 500")]
     pub fn ended<T>(self, answer: &Result<T, ChatError>) {
         let (outcome, class) = match answer {
             Ok(_) => (CallOutcome::Ok, NO_CLASS),

@@ -89,7 +89,6 @@ impl Figures {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts and times below 2^52")]
 fn number(count: i64) -> f64 {
     count as f64
 }

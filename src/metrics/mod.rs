@@ -68,7 +68,6 @@ impl Metrics {
     }
 
     /// A statement of the inbox wrote so many members.
-    #[expect(clippy::cast_precision_loss, reason = "a batch is far below 2^52")]
     pub fn inbox_batch(&self, members: usize) {
         self.made.inbox_batch.observe(members as f64);
     }

@@ -109,10 +109,6 @@ impl Snapshot {
     }
 
     /// What happened since an earlier snapshot of the same metrics.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a picture needs no more than 52 bits"
-    )]
     pub fn since(&self, earlier: &Self) -> Rates {
         let seconds = self.at.saturating_duration_since(earlier.at).as_secs_f64();
         let rate = |now: u64, then: u64| match seconds > 0.0 {
@@ -147,10 +143,6 @@ impl DelaySnapshot {
 
     /// A share (above 0 to 1) of the delays was at most this many seconds: the bound is spread evenly
     /// within its bucket, and what lies beyond the last one counts as that. `None` without delays.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a picture needs no more than 52 bits"
-    )]
     pub fn quantile(&self, share: f64) -> Option<f64> {
         if self.count == 0 {
             return None;
@@ -203,11 +195,6 @@ impl Calls {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "numbers of members, set from integers"
-)]
 fn queue(made: &Made) -> [u64; 4] {
     let members = &made.gauges.queue_members;
     [

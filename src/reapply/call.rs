@@ -9,6 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::Instrument;
+
 use super::budget::Slot;
 use super::worker::Shared;
 use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks, ModifyAnswer};
@@ -250,10 +252,12 @@ impl<'a> Caller<'a> {
             return Err(ChatError::Unreachable(reason));
         }
         let started = Instant::now();
+        let span = tracing::debug_span!("call", ?command, members = members.len());
         let answer = self
             .shared
             .chat
             .modify_user_info(self.group, command, members)
+            .instrument(span)
             .await;
         self.count(members.len(), &answer);
         let answer = answer?;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::Instrument;
+
 use super::budget::Slot;
 use super::call::{Caller, Verdict, Verdicts};
 use super::outcome::{Spread, is_last_try, outcome};
@@ -71,7 +73,8 @@ impl Round {
             tracing::warn!(%error, "the end of a room cannot be recorded");
         }
         let settlements = settlements(planned, &deleted, &set);
-        self.settle(&settlements).await;
+        let span = tracing::debug_span!("settle", members = settlements.len());
+        self.settle(&settlements).instrument(span).await;
         self.shared.wake.now();
     }
 

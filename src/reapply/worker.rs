@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use super::budget::{Budget, Slot};
 use super::pause::{Leave, Pause};
@@ -89,13 +90,16 @@ impl Worker {
                 Ok(None) => {}
                 Ok(Some((claim, slot, leave))) => {
                     failures = 0;
+                    let (group, members) = (claim.group.as_str(), claim.members.len());
+                    let span = tracing::debug_span!("round", ?group, members);
                     let round = Round::new(self.shared.clone(), claim, began);
                     let lease_ends = began + self.shared.lease;
-                    self.rounds.spawn(async move {
+                    let round = async move {
                         within_lease(round, slot, lease_ends).await;
                         leave.used().await;
                         drop(place);
-                    });
+                    };
+                    self.rounds.spawn(round.instrument(span));
                 }
                 Err(error) => {
                     failures = (failures + 1).min(5);

@@ -175,9 +175,10 @@ fn holds_what_happened(scrape: &Scrape) {
     assert!(scrape.value("stickymark_inbox_wait_seconds_count") >= 2.0);
     assert!(scrape.value("stickymark_inbox_batch_members_count") >= 2.0);
     assert_eq!(scrape.value("stickymark_inbox_members"), 0.0);
-    assert_eq!(scrape.value("stickymark_mark_delay_seconds_count"), 1.0);
+    // One arrival may be told by two callbacks, and served by two calls.
+    let delays = scrape.value("stickymark_mark_delay_seconds_count");
     let confirmed = scrape.value("stickymark_marked_members_total{result=\"confirmed\"}");
-    assert_eq!(confirmed, 1.0);
+    assert!(delays >= 1.0 && confirmed >= delays);
     let ok = "stickymark_chat_calls_total{api=\"modify_user_info\",class=\"none\",outcome=\"ok\"}";
     assert!(scrape.value(ok) >= 1.0);
     let of_marks = "{api=\"modify_user_info\"}";
@@ -252,10 +253,12 @@ async fn drift_is_counted_by_kind_and_marks_that_the_sweep_restored_are_no_delay
     let settled = "select count(*) = 3 from members where pending_since is null and not in_doubt";
     scene.wait_for_row(settled).await;
     let metrics = scene.metrics();
-    assert_eq!(metrics.snapshot().delay.count, 3);
     scene
         .take_marks_behind_our_back("class-7", "user1", &[1000])
         .await;
+    // One arrival may be told by two callbacks, and served by two calls.
+    let before = metrics.snapshot();
+    assert!(before.delay.count >= 3);
     scene.two_minutes_pass().await;
     scene.wait_for_marks("class-7", "user1", &[1000]).await;
     scene.wait_for_row(settled).await;
@@ -268,5 +271,6 @@ async fn drift_is_counted_by_kind_and_marks_that_the_sweep_restored_are_no_delay
         assert!(text.lines().any(|shown| shown == line), "{line}\n{text}");
     }
     let snapshot = metrics.snapshot();
-    assert_eq!((snapshot.delay.count, snapshot.confirmed), (3, 4));
+    assert_eq!(snapshot.delay.count, before.delay.count);
+    assert_eq!(snapshot.confirmed, before.confirmed + 1);
 }

@@ -101,7 +101,11 @@ async fn a_replica_of_the_version_before_records_and_claims_on_the_new_schema() 
     let pool = database.pool();
     insert_rule(pool, "class-7", "teacher*", &[1000]).await;
     let before = before();
-    let arrived = before.statement(&["insert into members as m", "from named", "unnest($1::text[]"]);
+    let arrived = before.statement(&[
+        "insert into members as m",
+        "from named",
+        "unnest($1::text[]",
+    ]);
     arrive(pool, arrived, "teacher1").await;
     let due: i64 = sqlx::query_scalar("select count(*) from members where due_at <= now()")
         .fetch_one(pool)
@@ -122,7 +126,9 @@ async fn a_replica_of_the_version_before_records_and_claims_on_the_new_schema() 
         .unwrap();
     assert_eq!(claimed.len(), 1);
     // What the old program wrote and holds is what the new one reads.
-    let shown = stickymark::metrics::figures::shared_figures(pool).await.unwrap();
+    let shown = stickymark::metrics::figures::shared_figures(pool)
+        .await
+        .unwrap();
     assert_eq!((shown.leased, shown.due), (1, 0));
 }
 

@@ -1,0 +1,130 @@
+//! Traces over OTLP (HTTP, protobuf), if an endpoint is configured.
+//!
+//! Spans of this program go out, no events: those are the log's, and may name members. What cannot
+//! be sent in time is dropped; a collector that is away harms nobody. The usual variables of
+//! OpenTelemetry hold for the rest, such as `OTEL_TRACES_SAMPLER` and `OTEL_RESOURCE_ATTRIBUTES`.
+//! Source: <https://opentelemetry.io/docs/specs/otlp/>.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::{Request, Response};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{
+    ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
+};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SdkTracerProvider, Tracer};
+use tokio::runtime::Handle;
+use url::Url;
+
+use super::repeated::warn_seldom;
+use crate::version;
+
+/// How long the collector may take over one batch.
+const SEND_WITHIN: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for the last batch.
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Why no traces can be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// TLS or the resolver could not be set up.
+    #[error("the HTTP client for traces cannot be set up: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The exporter does not take the endpoint.
+    #[error("telemetry.otlp_endpoint cannot be used: {0}")]
+    Exporter(#[from] ExporterBuildError),
+}
+
+/// The sending of traces; to be closed at the end, so that the last ones get away.
+#[derive(Debug)]
+pub struct Traces {
+    provider: SdkTracerProvider,
+}
+
+impl Traces {
+    /// Sends to `<endpoint>/v1/traces`, from tasks of the runtime this is called in.
+    pub(super) fn to(endpoint: &Url) -> Result<(Self, Tracer), TraceError> {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(SEND_WITHIN)
+            .build()?;
+        let runtime = Handle::current();
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(Collector { http, runtime })
+            .with_protocol(Protocol::HttpBinary)
+            .with_timeout(SEND_WITHIN)
+            .with_endpoint(signal_url(endpoint))
+            .build()?;
+        let resource = Resource::builder()
+            .with_service_name("stickymark")
+            .with_attribute(KeyValue::new("service.version", version::FULL))
+            .build();
+        let provider = SdkTracerProvider::builder()
+            .with_resource(resource)
+            .with_batch_exporter(exporter)
+            .build();
+        let tracer = provider.tracer("stickymark");
+        Ok((Self { provider }, tracer))
+    }
+
+    /// Sends what is left.
+    pub async fn close(self) {
+        let closing =
+            tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(CLOSE_WITHIN));
+        if let Ok(Err(error)) = closing.await {
+            tracing::debug!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+fn signal_url(endpoint: &Url) -> String {
+    format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/'))
+}
+
+/// The way to the collector. Batches are made in a thread without a runtime, so they are sent by
+/// tasks of ours.
+#[derive(Debug)]
+struct Collector {
+    http: reqwest::Client,
+    runtime: Handle,
+}
+
+type Sent<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
+
+impl HttpClient for Collector {
+    fn send_bytes<'a, 'b>(&'a self, request: Request<Bytes>) -> Sent<'b>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        let sending = self.runtime.spawn(send(self.http.clone(), request));
+        Box::pin(async move {
+            let sent = sending.await?;
+            Ok(sent.inspect_err(|error| warn_seldom!(%error, "traces cannot be sent"))?)
+        })
+    }
+}
+
+async fn send(
+    http: reqwest::Client,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, reqwest::Error> {
+    let answer = http.execute(request.try_into()?).await?;
+    let status = answer.status();
+    if !status.is_success() {
+        warn_seldom!(
+            status = status.as_u16(),
+            "the collector does not take traces"
+        );
+    }
+    let mut response = Response::new(answer.bytes().await?);
+    *response.status_mut() = status;
+    Ok(response)
+}

@@ -1,0 +1,143 @@
+//! A collector gets the spans of a replica that runs, over real HTTP.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::{Router, routing};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use stickymark::simulator::{Options, SAMPLE_SDK_APP_ID, start};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+
+use crate::support::process::{Orders, Replica, until};
+use crate::support::{database, insert_rule};
+
+const JOIN: &str = "Group.CallbackAfterNewMemberJoin";
+
+/// What came.
+#[derive(Default)]
+struct Received {
+    services: Vec<String>,
+    spans: Vec<Span>,
+}
+
+type Collector = Arc<Mutex<Received>>;
+
+/// Takes what OTLP over HTTP sends, as a collector does.
+async fn take(State(collector): State<Collector>, headers: HeaderMap, body: Bytes) -> Vec<u8> {
+    assert_eq!(headers["content-type"], "application/x-protobuf");
+    let request = ExportTraceServiceRequest::decode(body).unwrap();
+    let mut received = collector.lock().await;
+    for resource in request.resource_spans {
+        let attributes = resource.resource.unwrap().attributes;
+        let name = attributes
+            .iter()
+            .find(|attribute| attribute.key == "service.name");
+        let name = name.and_then(|name| name.value.clone()?.value);
+        if let Some(Value::StringValue(name)) = name {
+            received.services.push(name);
+        }
+        let spans = resource.scope_spans.into_iter();
+        received.spans.extend(spans.flat_map(|scope| scope.spans));
+    }
+    Vec::new()
+}
+
+async fn collector() -> (String, Collector) {
+    let collector = Collector::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new()
+        .route("/v1/traces", routing::post(take))
+        .with_state(Arc::clone(&collector));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, collector)
+}
+
+fn text(span: &Span, key: &str) -> Option<String> {
+    let mut attributes = span.attributes.iter();
+    let found = attributes.find(|attribute| attribute.key == key)?;
+    match found.value.clone()?.value? {
+        Value::StringValue(text) => Some(text),
+        other => Some(format!("{other:?}")),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_gets_callback_record_round_call_and_settle_with_their_relations() {
+    let (endpoint, collector) = collector().await;
+    let database = database().await;
+    insert_rule(database.pool(), "class-7", "teacher10", &[1000]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let simulator = start(Options::default(), listener).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let orders = Orders {
+        database: database.settings().url.unwrap().expose_secret().to_owned(),
+        chat: simulator.url(),
+        environment: vec![
+            ("STICKYMARK__TELEMETRY__OTLP_ENDPOINT", endpoint),
+            ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned()),
+        ],
+    };
+    let mut replica = Replica::start(&orders, directory.path().join("log")).await;
+    let chat = simulator.client().unwrap().waiting();
+    chat.join("class-7", &["teacher10".to_owned()])
+        .await
+        .unwrap();
+    let query = format!(
+        "SdkAppid={SAMPLE_SDK_APP_ID}&CallbackCommand={JOIN}&contenttype=json&RequestID=5f0c-7"
+    );
+    let callback = json!({"CallbackCommand": JOIN, "GroupId": "class-7", "Type": "AVChatRoom",
+        "NewMemberList": [{"Member_Account": "teacher10"}]});
+    let post = reqwest::Client::new()
+        .post(format!("http://{}/callback?{query}", replica.callbacks))
+        .json(&callback);
+    assert_eq!(post.send().await.unwrap().status(), 200);
+    let names = ["callback", "record", "round", "call", "settle"];
+    until("all spans", || async {
+        let received = collector.lock().await;
+        let mut spans = received.spans.iter();
+        names
+            .iter()
+            .all(|name| spans.clone().any(|span| span.name == *name))
+            && spans.any(|span| text(span, "outcome").as_deref() == Some("stored"))
+    })
+    .await;
+    replica.signal("INT");
+    assert!(replica.ended().await.success(), "{}", replica.log());
+    let received = collector.lock().await;
+    assert!(received.services.iter().all(|name| name == "stickymark"));
+    let by_id: BTreeMap<&[u8], &Span> = received
+        .spans
+        .iter()
+        .map(|span| (&span.span_id[..], span))
+        .collect();
+    let stored = received
+        .spans
+        .iter()
+        .find(|span| text(span, "outcome").as_deref() == Some("stored"))
+        .unwrap();
+    assert_eq!(stored.name, "callback");
+    assert_eq!(text(stored, "request_id").as_deref(), Some("\"5f0c-7\""));
+    let linked = received.spans.iter().any(|span| {
+        span.name == "record" && span.links.iter().any(|link| link.span_id == stored.span_id)
+    });
+    assert!(linked, "the statement knows its callbacks");
+    for name in ["call", "settle"] {
+        let span = received.spans.iter().find(|span| span.name == name);
+        let parent = by_id.get(&span.unwrap().parent_span_id[..]);
+        assert_eq!(parent.map(|parent| parent.name.as_str()), Some("round"));
+    }
+    assert!(
+        received.spans.iter().all(|span| span.events.is_empty()),
+        "log lines stay here"
+    );
+}

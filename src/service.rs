@@ -176,6 +176,14 @@ impl Service {
         })
     }
 
+    /// The same with more pages on the admin listener. They bring guards of their own.
+    #[cfg(feature = "local")]
+    #[must_use]
+    pub fn with_pages(mut self, pages: axum::Router) -> Self {
+        self.admin.1 = self.admin.1.merge(pages);
+        self
+    }
+
     /// How forwarding goes; `None` without a backend to forward to.
     pub fn forward_counts(&self) -> Option<Arc<ForwardCounts>> {
         self.forward.as_ref().map(Forward::counts)

@@ -146,7 +146,7 @@ fn refuse_web_pages(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
 }
 
 /// Whether `host` or `host:port` means this machine.
-fn is_loopback(authority: &str) -> bool {
+pub(crate) fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or("", |(host, _)| host),
         None => authority

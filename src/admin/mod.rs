@@ -25,6 +25,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use auth::Caller;
+#[cfg(feature = "local")]
+pub(crate) use auth::is_loopback;
 pub use body::JsonBody;
 pub use openapi::{BodyProblems, CommonProblems};
 pub use parameters::{PageRequest, Parameters};

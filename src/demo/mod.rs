@@ -8,6 +8,7 @@ mod house;
 mod invitation;
 mod ledger;
 mod operator;
+mod page;
 mod script;
 mod show;
 mod stage;

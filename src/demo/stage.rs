@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::operator::Operator;
+use super::page::Page;
 use crate::config::Settings;
 use crate::database::local::LocalError;
 use crate::database::{Database, DatabaseError};
@@ -36,6 +37,7 @@ pub(super) struct Stage {
     closing: DropGuard,
     pub chat: Simulated,
     pub operator: Operator,
+    pub page: Page,
     pub places: Places,
 }
 
@@ -71,15 +73,19 @@ impl Stage {
             told.await;
             Duration::ZERO
         };
-        let service = tokio::spawn(service.run(stop));
         let chat = running.client()?;
+        let operator = Operator::new(admin, token.clone())?;
+        let pool = database.pool().clone();
+        let page = Page::open(chat.clone(), pool, operator.clone(), closing.clone());
+        let service = service.with_pages(page.router());
+        let service = tokio::spawn(service.run(stop));
         let url = format!("http://{callback}/callback");
         chat.set_callback(Some(&url), Some(callback_token)).await?;
         let places = Places {
             chat: running.address(),
             callback,
             admin,
-            token: token.clone(),
+            token,
             database: match database.local() {
                 Some(local) => local.path().to_owned(),
                 None => PathBuf::from(DATABASE_PATH),
@@ -92,7 +98,8 @@ impl Stage {
             service,
             closing: closing.drop_guard(),
             chat,
-            operator: Operator::new(admin, token)?,
+            operator,
+            page,
             places,
         })
     }

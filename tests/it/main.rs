@@ -23,4 +23,5 @@ mod members_api;
 mod resync;
 mod rules_api;
 mod rules_limits;
+mod stage;
 mod support;

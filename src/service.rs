@@ -17,6 +17,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "local")]
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
@@ -35,6 +37,8 @@ use crate::callback::{
 use crate::chat::{ChatClient, ChatEndpoint, InvalidEndpoint};
 use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
+#[cfg(feature = "local")]
+use crate::console::Stage;
 use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
 use crate::reapply::{Budget, CallRate, Worker, WorkerSettings};
 use crate::resync::{Sweeper, SweeperSettings};
@@ -176,11 +180,12 @@ impl Service {
         })
     }
 
-    /// The same with more pages on the admin listener. They bring guards of their own.
+    /// The same with the stage of the demo on the admin listener. It brings guards of its own.
     #[cfg(feature = "local")]
     #[must_use]
-    pub fn with_pages(mut self, pages: axum::Router) -> Self {
-        self.admin.1 = self.admin.1.merge(pages);
+    pub fn with_stage(mut self, stage: axum::Router) -> Self {
+        // The console leads there.
+        self.admin.1 = self.admin.1.merge(stage).layer(Extension(Stage));
         self
     }
 

@@ -1,4 +1,5 @@
-//! The listener for operators: the management API below `/v1`, probes, and the API's document.
+//! The listener for operators: the management API below `/v1`, probes, the API's document, and the
+//! console.
 //!
 //! Every answer that is no success is a [`Problem`]. What stands below `/v1` passes `auth` first,
 //! unknown paths too. Nothing from outside gets past here unread: bodies have a limit, requests a
@@ -27,6 +28,7 @@ use utoipa_axum::routes;
 pub use auth::Caller;
 #[cfg(feature = "local")]
 pub(crate) use auth::is_loopback;
+pub(crate) use auth::{Tokens, authorize, foreign_page};
 pub use body::JsonBody;
 pub use openapi::{BodyProblems, CommonProblems};
 pub use parameters::{PageRequest, Parameters};
@@ -36,6 +38,7 @@ pub use request::RequestId;
 pub use status::Watched;
 
 use crate::config::AdminToken;
+use crate::console;
 use crate::explain::{self, Explanations};
 use crate::members::api::Members;
 use crate::members::{self, WakeUp};
@@ -50,7 +53,7 @@ pub struct AdminState {
     pool: PgPool,
     wake: WakeUp,
     readiness: Readiness,
-    tokens: auth::Tokens,
+    tokens: Tokens,
     watched: Watched,
 }
 
@@ -63,7 +66,7 @@ impl AdminState {
             pool,
             wake,
             readiness,
-            tokens: auth::Tokens::new(tokens),
+            tokens: Tokens::new(tokens),
             watched: Watched::default(),
         }
     }
@@ -109,6 +112,12 @@ impl FromRef<AdminState> for status::StatusSource {
     }
 }
 
+impl FromRef<AdminState> for Tokens {
+    fn from_ref(state: &AdminState) -> Self {
+        state.tokens.clone()
+    }
+}
+
 impl FromRef<AdminState> for Readiness {
     fn from_ref(state: &AdminState) -> Self {
         state.readiness.clone()
@@ -125,13 +134,15 @@ pub fn router(state: AdminState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(
             state.tokens.clone(),
-            auth::authorize,
+            authorize,
         ));
+    let console = console::routes(&state.tokens);
     let open = open
         .route(
             "/openapi.json",
             routing::get(move || std::future::ready(document.clone())),
         )
+        .merge(console)
         .nest("/v1", api)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed);

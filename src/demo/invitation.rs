@@ -53,12 +53,14 @@ pub(super) fn rules() -> String {
 pub(super) fn lines(places: &Places) -> String {
     let Places { chat, admin, .. } = places;
     let token = places.token.expose_secret();
+    let viewer = places.viewer.expose_secret();
     let member = format!(r#"'{{"group":"{LESSON}","accounts":["teacher-li"]}}'"#);
     format!(
         r#"It stays up until Ctrl-C. In a browser, move the members yourself and make Chat fail; and write rules:
 
   stage    http://{admin}{stage}
   console  http://{admin}/    sign in with {token}
+                            or only look with {viewer}
 
 In another terminal, while this one goes on telling:
 
@@ -98,6 +100,7 @@ mod tests {
             callback: at(2),
             admin: at(3),
             token: SecretString::from("s3cret"),
+            viewer: SecretString::from("peep"),
             database: "/var/lib/stickymark/x".into(),
             taken,
         }

@@ -1,4 +1,4 @@
-//! The files of the page, compiled in.
+//! The files of the page, compiled in. Frame, colours and small parts are the console's.
 
 use axum::Router;
 use axum::http::header;
@@ -7,16 +7,15 @@ use axum::routing::get;
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
-const SVG: &str = "image/svg+xml";
 
 const FILES: [(&str, &str, &str); 7] = [
     (super::PATH, HTML, include_str!("assets/stage.html")),
     ("/stage/stage.css", CSS, include_str!("assets/stage.css")),
     ("/stage/stage.js", JS, include_str!("assets/stage.js")),
     ("/stage/room.js", JS, include_str!("assets/room.js")),
+    ("/stage/frame.js", JS, include_str!("assets/frame.js")),
     ("/stage/dom.js", JS, include_str!("assets/dom.js")),
     ("/stage/words.js", JS, include_str!("assets/words.js")),
-    ("/stage/icon.svg", SVG, include_str!("assets/icon.svg")),
 ];
 
 /// One route a file.

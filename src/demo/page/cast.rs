@@ -135,11 +135,13 @@ impl Member {
             self.awaits = Awaits::Unknown;
             self.delay = None;
         }
-        self.state = if view.online {
-            State::Here
-        } else {
-            State::Away
+        self.state = match view.online {
+            true => State::Here,
+            false => State::Away,
         };
+        if !view.online {
+            self.delay = None;
+        }
         self.marks.clone_from(&view.marks);
     }
 

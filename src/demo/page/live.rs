@@ -50,13 +50,14 @@ struct Painter {
     asked: Option<Instant>,
 }
 
-/// Draws as long as looks come.
+/// Draws as long as looks come and the page is not closing; a picture that was begun is finished.
 pub(super) async fn draw(
     shared: Arc<Shared>,
     pool: PgPool,
     operator: Operator,
     mut looks: mpsc::Receiver<(Look, Vec<Change>)>,
 ) {
+    let closing = shared.closing.clone();
     let mut painter = Painter {
         shared,
         pool,
@@ -66,7 +67,7 @@ pub(super) async fn draw(
         pause: None,
         asked: None,
     };
-    while let Some((look, changes)) = looks.recv().await {
+    while let Some(Some((look, changes))) = closing.run_until_cancelled(looks.recv()).await {
         match painter.draw(&look, &changes).await {
             Ok(picture) => painter.show(picture.into()),
             Err(error) => tracing::warn!(?error, "the stage cannot be drawn"),

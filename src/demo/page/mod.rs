@@ -23,6 +23,7 @@ use axum::middleware;
 use axum::routing::{get, post, put};
 use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Change, Look};
@@ -41,6 +42,7 @@ const SEATS: usize = 32;
 pub(super) struct Page {
     shared: Arc<Shared>,
     looks: mpsc::Sender<(Look, Vec<Change>)>,
+    drawing: JoinHandle<()>,
 }
 
 /// What the handlers share.
@@ -71,11 +73,15 @@ impl Page {
             seats: Arc::new(Semaphore::new(SEATS)),
             playing: AtomicBool::new(true),
             moved: Notify::new(),
-            closing: closing.clone(),
+            closing,
         });
         let drawn = live::draw(shared.clone(), pool, operator, waiting);
-        tokio::spawn(closing.run_until_cancelled_owned(drawn));
-        Self { shared, looks }
+        let drawing = tokio::spawn(drawn);
+        Self {
+            shared,
+            looks,
+            drawing,
+        }
     }
 
     /// Page, pictures and orders.
@@ -99,6 +105,13 @@ impl Page {
     /// The screenplay is over; from now on visitors move the members.
     pub(super) fn hand_over(&self) {
         self.shared.playing.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits for the last picture, once the page is closing.
+    pub(super) async fn close(self) {
+        if let Err(error) = self.drawing.await {
+            tracing::error!(%error, "the drawing of the stage ended badly");
+        }
     }
 
     /// Waits until somebody on the page did something.

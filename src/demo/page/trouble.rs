@@ -9,9 +9,9 @@ use crate::simulator::{CallbackEffect, CallbackFault, Effect, Fault, FaultList, 
 const SLOW: u64 = 3_000;
 /// Calls come too fast: <https://www.tencentcloud.com/document/product/1047/34348>.
 const TOO_FAST: i64 = 60007;
-/// A feature is off, or the administrator lacks the permission:
+/// The plan of the application has ended:
 /// <https://www.tencentcloud.com/document/product/1047/34348>.
-const NOT_ALLOWED: i64 = 10007;
+const PLAN_ENDED: i64 = 60020;
 
 /// A state of the simulated Chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +21,8 @@ pub(super) enum Trouble {
     None,
     /// Every call is answered with 60007.
     TooFast,
-    /// Every call is answered with 10007.
-    NotAllowed,
+    /// Every call is answered with 60020.
+    PlanEnded,
     /// Every call is answered with HTTP 502.
     BadGateway,
     /// Every answer comes late.
@@ -42,7 +42,7 @@ enum Cause {
 impl Trouble {
     const ORDERED: [Self; 5] = [
         Self::TooFast,
-        Self::NotAllowed,
+        Self::PlanEnded,
         Self::BadGateway,
         Self::Slow,
         Self::Silent,
@@ -52,7 +52,7 @@ impl Trouble {
         Some(match self {
             Self::None | Self::Other => return None,
             Self::TooFast => Cause::Calls(Effect::ErrorCode(TOO_FAST)),
-            Self::NotAllowed => Cause::Calls(Effect::ErrorCode(NOT_ALLOWED)),
+            Self::PlanEnded => Cause::Calls(Effect::ErrorCode(PLAN_ENDED)),
             Self::BadGateway => Cause::Calls(Effect::HttpStatus(502)),
             Self::Slow => Cause::Calls(Effect::DelayMs(SLOW)),
             Self::Silent => Cause::Callbacks(CallbackEffect::Lose),

@@ -1,6 +1,8 @@
 // One room: its members, their marks as badges, and what can be done with them.
 
-import { attribute, list, make, say } from "./dom.js";
+import { h } from "/console/assets/dom.js";
+import { attribute, list, say } from "./dom.js";
+import { address } from "./frame.js";
 import { words } from "./words.js";
 
 /** What the first button of a member does, by his state. */
@@ -11,29 +13,29 @@ export function createRoom({ group }, orders) {
   const heading = `room-${group}`;
   const own = { orders, group, members: [] };
   const all = (state) => own.members.filter((member) => member.state === state).map((m) => m.account);
-  const button = (word, onclick) => make("button", { type: "button", onclick }, words[word]);
+  const button = (word, click) => h("button", { type: "button", class: "quiet small", on: { click } }, words[word]);
   const parts = {
-    counts: make("p", { class: "quiet" }),
+    counts: h("p", { class: "facts" }),
     drop: button("all_drop", () => orders.move("drop", group, all("here"))),
     back: button("all_back", () => orders.move("back", group, all("away"))),
-    door: make("button", { type: "button" }),
-    marked: make("ul", { class: "members" }),
-    others: make("ul", { class: "members" }),
-    summary: make("summary"),
-    hidden: make("p", { class: "quiet" }),
-    input: make("input", { name: "account", required: "", maxlength: "32", autocomplete: "off", spellcheck: "false", placeholder: "viewer-1", "aria-label": words.account }),
+    door: h("button", { type: "button", class: "quiet small" }),
+    marked: h("ul", { class: "members" }),
+    others: h("ul", { class: "members" }),
+    summary: h("summary"),
+    hidden: h("p", { class: "facts" }),
+    input: h("input", { name: "account", required: true, maxlength: "32", autocomplete: "off", spellcheck: "false", placeholder: "viewer-1", "aria-label": words.account }),
   };
   parts.door.addEventListener("click", () => (own.open ? orders.close(group) : orders.open(group)));
-  parts.rest = make("details", {}, parts.summary, parts.others);
-  parts.form = make("form", { class: "join", onsubmit: join }, parts.input, make("button", {}, words.add));
+  parts.rest = h("details", {}, parts.summary, parts.others);
+  parts.form = h("form", { class: "join", on: { submit: join } }, parts.input, h("button", { class: "quiet small" }, words.add));
   function join(event) {
     event.preventDefault();
     orders.move("join", group, [parts.input.value.trim()]);
     parts.input.value = "";
   }
-  const title = make("div", { class: "title" }, make("h2", { id: heading }, words.room(group)), parts.counts);
-  const tools = make("div", { class: "tools" }, parts.drop, parts.back, parts.door);
-  const element = make("section", { class: "card room", "aria-labelledby": heading },
+  const title = h("div", { class: "title" }, h("h2", { id: heading }, words.room(group)), parts.counts);
+  const tools = h("div", { class: "actions" }, parts.drop, parts.back, parts.door);
+  const element = h("section", { class: "card room", "aria-labelledby": heading },
     title, tools, parts.marked, parts.rest, parts.hidden, parts.form);
   element.room = { own, parts };
   return element;
@@ -71,16 +73,17 @@ function showMembers(parent, members, own) {
 
 function createMember({ account }, { orders, group }) {
   const parts = {
-    state: make("span", { class: "state" }),
-    marks: make("ul", { class: "marks", "aria-label": words.marks_of(account) }),
-    delay: make("span", { class: "delay" }),
-    first: make("button", { type: "button" }),
-    leave: make("button", { type: "button", "aria-label": `${words.leave} ${account}` }, words.leave),
+    state: h("span", { class: "state" }),
+    marks: h("ul", { class: "marks", "aria-label": words.marks_of(account) }),
+    delay: h("span"),
+    why: h("a", { href: address(`why?${new URLSearchParams({ group, account })}`), "aria-label": `${words.why} ${account}` }, words.why),
+    first: h("button", { type: "button", class: "small" }),
+    leave: h("button", { type: "button", class: "quiet small", "aria-label": `${words.leave} ${account}` }, words.leave),
   };
-  const element = make("li", { class: "member" },
-    make("span", { class: "who" }, make("span", { class: "account" }, account), " ", parts.state),
-    parts.marks, parts.delay,
-    make("span", { class: "does" }, parts.first, parts.leave));
+  const element = h("li", { class: "member" },
+    h("span", { class: "person" }, h("span", { class: "account" }, account), " ", parts.state),
+    parts.marks, h("span", { class: "after" }, parts.delay, " ", parts.why),
+    h("span", { class: "does" }, parts.first, parts.leave));
   parts.first.addEventListener("click", () => orders.move(FIRST[element.dataset.state], group, [account]));
   parts.leave.addEventListener("click", () => {
     // The button is about to go; whoever uses the keyboard stays with the member.
@@ -99,11 +102,13 @@ function updateMember(element, member) {
   const first = words[FIRST[member.state]];
   say(parts.first, first);
   attribute(parts.first, "aria-label", `${first} ${member.account}`);
+  // What brings a member back is what one looks for.
+  parts.first.classList.toggle("quiet", member.state === "here");
   parts.leave.hidden = member.state === "gone";
   const numbers = [...new Set([...member.wanted, ...member.marks])].sort((a, b) => a - b);
   const marks = numbers.map((number) => ({ number, look: look(number, member) }));
   parts.marks.hidden = marks.length === 0;
-  const create = ({ number }) => make("li", { "data-hue": number % 6 }, String(number), make("span", { class: "unseen" }));
+  const create = ({ number }) => h("li", { data: { hue: number % 6 } }, String(number), h("span", { class: "sr" }));
   list(parts.marks, marks, (mark) => mark.number, create, (badge, mark) => {
     attribute(badge, "class", `mark ${mark.look}`);
     say(badge.lastElementChild, ` ${words[`is_${mark.look}`]}`);

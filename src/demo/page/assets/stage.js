@@ -3,27 +3,23 @@
 // A picture is the whole stage at one moment, so the page keeps nothing of its own: what it shows is
 // the latest picture, whatever was missed.
 
-import { attribute, list, make, say } from "./dom.js";
+import { h } from "/console/assets/dom.js";
+import { locale } from "/console/assets/i18n.js";
+import { attribute, list, say } from "./dom.js";
+import { frame } from "./frame.js";
 import { createRoom, updateRoom } from "./room.js";
-import { language, words } from "./words.js";
+import { words } from "./words.js";
 
-const TROUBLES = ["none", "too_fast", "not_allowed", "bad_gateway", "slow", "silent"];
+const TROUBLES = ["none", "too_fast", "plan_ended", "bad_gateway", "slow", "silent"];
 /** Milliseconds between two attempts, where the browser does not try by itself. */
 const RETRY = 3000;
 /** Milliseconds between two texts that are read out. */
 const BREATH = 1500;
 
 const at = (id) => document.getElementById(id);
-const clock = new Intl.DateTimeFormat(language, { timeStyle: "medium" });
+const clock = new Intl.DateTimeFormat(locale(), { timeStyle: "medium" });
 let lastLine = null;
 let spokenAt = 0;
-
-document.documentElement.lang = language;
-document.title = `Stickymark · ${words.stage}`;
-for (const element of document.querySelectorAll("[data-word]")) say(element, words[element.dataset.word]);
-for (const element of document.querySelectorAll("[data-label]")) {
-  element.setAttribute("aria-label", words[element.dataset.label]);
-}
 
 /** Sends an order; what is wrong with it is told at the top. */
 async function order(method, path, body) {
@@ -66,7 +62,7 @@ function showChat({ trouble, calls, pause }) {
 
 function showNews(news) {
   at("no-news").hidden = news.length > 0;
-  const create = (line) => make("li", { class: line.what }, make("time"), " ", make("span"));
+  const create = (line) => h("li", { class: line.what }, h("time"), " ", h("span"));
   list(at("lines"), news, (line) => line.id, create, (element, line) => {
     say(element.firstElementChild, clock.format(line.at));
     say(element.lastElementChild, text(line));
@@ -103,11 +99,12 @@ function watch() {
   };
 }
 
+frame();
 at("troubles").append(
   ...TROUBLES.map((trouble) => {
-    const onclick = () => order("PUT", "/stage/trouble", { trouble });
-    const attributes = { type: "button", "aria-pressed": "false", "data-trouble": trouble, onclick };
-    return make("button", attributes, words[trouble]);
+    const click = () => order("PUT", "/stage/trouble", { trouble });
+    const properties = { type: "button", "aria-pressed": "false", data: { trouble }, on: { click } };
+    return h("button", properties, words[trouble]);
   }),
 );
 notice(words.connecting);

@@ -1,24 +1,24 @@
 // The words of the page, in English and Chinese.
 
+import { language } from "/console/assets/i18n.js";
+
 const en = {
   title: "The stage",
   lead: "Chat forgets a member's marks whenever he drops or leaves. Let somebody drop and come back, and watch Stickymark set them again.",
-  console: "Console",
   stage: "Stage",
-  pages: "Pages",
   skip: "Skip to the rooms",
   hands: "What you can do",
   chat: "Chat",
   calls: (made, failed) => `${made} calls so far, ${failed} failed`,
   none: "works",
   too_fast: "too fast (60007)",
-  not_allowed: "not allowed (10007)",
+  plan_ended: "plan ended (60020)",
   bad_gateway: "HTTP 502",
   slow: "3 s late",
   silent: "sends no callbacks",
   hint_none: "Chat does what it should. Press another button to make it fail.",
   hint_too_fast: "Chat says to every call that it came too fast. Stickymark lowers its rate and tries again; nothing is lost.",
-  hint_not_allowed: "Chat refuses every call, as with a feature that is switched off. Stickymark stops, says what a person must do, and tries one call now and then.",
+  hint_plan_ended: "Chat refuses every call because the plan of the app has ended. Stickymark stops, says what a person must do, and tries one call now and then.",
   hint_bad_gateway: "Every call is answered with HTTP 502. Stickymark tries again, at growing intervals.",
   hint_slow: "Chat answers every call after 3 seconds.",
   hint_silent: "No callback is sent. Stickymark cannot know who returns, until it next compares the room with Chat.",
@@ -65,29 +65,27 @@ const en = {
 const zh = {
   title: "演示舞台",
   lead: "成员掉线或退群后，即时通信 IM 会清空其标记。让某个成员掉线再回来，看 Stickymark 如何把标记重新设上。",
-  console: "控制台",
   stage: "舞台",
-  pages: "页面",
   skip: "跳到直播群列表",
   hands: "可以做的操作",
   chat: "即时通信 IM",
   calls: (made, failed) => `已调用 ${made} 次，失败 ${failed} 次`,
   none: "正常",
   too_fast: "频率超限（60007）",
-  not_allowed: "无权限（10007）",
+  plan_ended: "套餐到期（60020）",
   bad_gateway: "HTTP 502",
   slow: "迟 3 秒应答",
   silent: "不发回调",
   hint_none: "IM 一切正常。点其他按钮可以让它出故障。",
   hint_too_fast: "IM 对每次调用都回答频率超限。Stickymark 会降低速率并重试，不会丢失任何标记。",
-  hint_not_allowed: "IM 拒绝每次调用，如同功能未开通。Stickymark 会停止调用、说明需要人工处理什么，并不时试探一次。",
+  hint_plan_ended: "IM 因套餐到期而拒绝每次调用。Stickymark 会停止调用、说明需要人工处理什么，并不时试探一次。",
   hint_bad_gateway: "每次调用都返回 HTTP 502。Stickymark 会以越来越长的间隔重试。",
   hint_slow: "IM 每次调用都在 3 秒后才应答。",
   hint_silent: "IM 不再发送回调。在下一次与 IM 核对直播群之前，Stickymark 无从得知谁回来了。",
   hint_other: "IM 现有的故障不是在本页设置的。点“正常”即可全部清除。",
   pause: (reason, advice) => `Stickymark 已暂停调用：${reason}${advice ? ` 处理办法：${advice}。` : ""}`,
   connecting: "正在等待演示程序……",
-  playing: "演出正在进行，请看标记的消失与恢复。几秒后舞台就交给您。",
+  playing: "演出正在进行，请看标记的消失与恢复。几秒后舞台就交给你。",
   room: (group) => `直播群 ${group}`,
   counts: (members, online) => `成员 ${members} 人，在线 ${online} 人`,
   hidden: (n) => `另有 ${n} 名成员未显示。`,
@@ -124,11 +122,10 @@ const zh = {
   unreachable: "演示程序没有应答",
 };
 
-const chinese = navigator.languages.map((tag) => tag.slice(0, 2).toLowerCase()).find((tag) => tag === "zh" || tag === "en") === "zh";
+const chinese = language() === "zh";
 
-/** The words in the language that the browser prefers. */
+/** The words in the language of the console. */
 export const words = chinese ? zh : en;
-export const language = chinese ? "zh-CN" : "en";
 
 function duration(ms) {
   if (ms < 1000) return chinese ? `${ms} 毫秒` : `${ms} ms`;

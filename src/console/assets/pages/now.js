@@ -1,0 +1,3 @@
+// Placeholder
+import { t } from '../i18n.js';
+export const nowPage = () => ({ title: t('now.title'), nodes: [] });

@@ -8,6 +8,7 @@
 
 mod admin_api;
 mod chaos;
+mod console;
 mod database;
 mod demo;
 mod errors;

@@ -21,6 +21,7 @@ mod local_database;
 mod marks;
 mod members;
 mod members_api;
+mod metrics;
 mod resync;
 mod rules_api;
 mod rules_limits;

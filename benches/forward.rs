@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use futures::future::join_all;
 use stickymark::callback::{
     ANSWER_WITHIN, CallbackSettings, CallbackState, Forward, ForwardFailure, ForwardOutcome,
-    ForwardSettings, Intake, NotStored, RequestOverLimit, Signatures, router,
+    ForwardSettings, Intake, NotStored, Recorded, RequestOverLimit, Signatures, router,
 };
 use stickymark::clock;
 use stickymark::domain::{EventTime, GroupId, MemberEvent};
@@ -32,8 +32,8 @@ const ANSWER: &str = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#;
 struct AtOnce;
 
 impl Intake for AtOnce {
-    async fn record(&self, _: Vec<MemberEvent>) -> Result<(), NotStored> {
-        Ok(())
+    async fn record(&self, _: Vec<MemberEvent>) -> Result<Recorded, NotStored> {
+        Ok(Recorded::Stored)
     }
 
     async fn room_destroyed(&self, _: GroupId, _: Option<EventTime>) -> Result<(), NotStored> {

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod domain;
 pub mod explain;
 pub mod members;
+pub mod metrics;
 pub mod reapply;
 pub mod resync;
 pub mod rules;

@@ -40,6 +40,8 @@ use crate::config::{CallbackSettings, ChatSettings, Settings};
 #[cfg(feature = "local")]
 use crate::console::Stage;
 use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
+use crate::metrics::Metrics;
+use crate::metrics::figures::Figures;
 use crate::reapply::{Budget, CallRate, Worker, WorkerSettings};
 use crate::resync::{Sweeper, SweeperSettings};
 use crate::rules::filter::{FilterSettings, Follower, RuleFilter};
@@ -97,6 +99,8 @@ pub struct Service {
     writer: InboxWriter,
     worker: Worker,
     sweeper: Sweeper,
+    figures: Figures,
+    metrics: Metrics,
     readiness: Readiness,
     forward: Option<Forward>,
     leaving: CancellationToken,
@@ -110,20 +114,28 @@ impl Service {
     /// When a setting that the service needs is missing, or an address cannot be bound.
     pub async fn build(settings: &Settings, pool: PgPool) -> Result<Self, StartError> {
         let wake = WakeUp::default();
+        let metrics = Metrics::default();
         let rate = CallRate::new(settings.chat.calls_per_second);
-        let budget = Budget::new(pool.clone(), "modify_user_info", rate);
-        let checks = Budget::new(pool.clone(), "check_members", rate);
-        let lists = Budget::new(pool.clone(), "get_members", rate);
+        let budget = |api| Budget::new(pool.clone(), api, rate).measured_by(&metrics);
+        let checks = budget("check_members");
+        let lists = budget("get_members");
+        let budget = budget("modify_user_info");
         let budgets = vec![budget.clone(), checks.clone(), lists.clone()];
         let settling = Settling {
             settle: settings.reapply.settle,
             max_wait: settings.reapply.max_wait,
         };
         let (inbox, writer) = Inbox::new(pool.clone(), settling, wake.clone());
-        let (filter, follower) = RuleFilter::new(&pool, inbox.clone(), FilterSettings::default());
-        let forward = forward(&settings.callback).await?;
-        let intake = MemberIntake::new(inbox, filter.clone(), budgets.clone());
-        let callbacks = callback_router(settings, intake, forward.clone())?;
+        let writer = writer.measured_by(&metrics);
+        let (filter, follower) = RuleFilter::with_metrics(
+            &pool,
+            inbox.clone(),
+            FilterSettings::default(),
+            metrics.clone(),
+        );
+        let forward = forward(&settings.callback, &metrics).await?;
+        let intake = MemberIntake::new(inbox.clone(), filter.clone(), budgets.clone());
+        let callbacks = callback_router(settings, intake, forward.clone(), &metrics)?;
         let leaving = CancellationToken::new();
         let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
         let callbacks = callbacks.layer(last_answers);
@@ -135,12 +147,14 @@ impl Service {
             &settings.admin.tokens,
         );
         let watched = Watched {
-            budgets,
+            budgets: budgets.clone(),
             filter: Some(filter.clone()),
+            inbox: Some(inbox),
+            metrics: metrics.clone(),
             ..Watched::default()
         };
         let state = state.watching(watched.clone());
-        let chat = ChatClient::new(endpoint(&settings.chat)?)?;
+        let chat = ChatClient::new(endpoint(&settings.chat)?)?.measured_by(&metrics);
         let pause = watched.worker_pause;
         let sweeper = Sweeper::new(SweeperSettings {
             pool: pool.clone(),
@@ -153,7 +167,14 @@ impl Service {
             pause: watched.sweeper_pause,
             interval: settings.resync.interval,
             totals: watched.sweep_totals,
+            metrics: metrics.clone(),
         });
+        let figures = Figures {
+            pool: pool.clone(),
+            budgets,
+            metrics: metrics.clone(),
+        };
+        figures.show(settings.chat.calls_per_second, settings.resync.interval);
         let worker = Worker::new(WorkerSettings {
             pool,
             chat,
@@ -162,6 +183,7 @@ impl Service {
             wake,
             pause,
             lease: settings.reapply.lease,
+            metrics: metrics.clone(),
         });
         let callback = listen("callback.listen", settings.callback.listen).await?;
         let admin = listen("admin.listen", settings.admin.listen).await?;
@@ -174,6 +196,8 @@ impl Service {
             writer,
             worker,
             sweeper,
+            figures,
+            metrics,
             readiness,
             forward,
             leaving,
@@ -192,6 +216,11 @@ impl Service {
     /// How forwarding goes; `None` without a backend to forward to.
     pub fn forward_counts(&self) -> Option<Arc<ForwardCounts>> {
         self.forward.as_ref().map(Forward::counts)
+    }
+
+    /// What this replica counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Where callbacks are taken, with the port that was bound.
@@ -221,6 +250,7 @@ impl Service {
         );
         let worker = tokio::spawn(self.worker.run(claiming.clone()));
         let sweeper = tokio::spawn(self.sweeper.run(claiming.clone()));
+        let figures = tokio::spawn(self.figures.run(claiming.clone()));
         let writer = tokio::spawn(self.writer.closed_by(writing.clone()).run());
         let follower = tokio::spawn(self.follower.run(following.clone()));
         let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
@@ -243,6 +273,7 @@ impl Service {
             tokio::join!(
                 ended("the sweeper", sweeper),
                 ended("the worker", worker),
+                ended("the figures", figures),
                 last_events
             );
             managing.cancel();
@@ -255,7 +286,10 @@ impl Service {
     }
 }
 
-async fn forward(callback: &CallbackSettings) -> Result<Option<Forward>, StartError> {
+async fn forward(
+    callback: &CallbackSettings,
+    metrics: &Metrics,
+) -> Result<Option<Forward>, StartError> {
     let Some(url) = callback.forward_url.clone() else {
         return Ok(None);
     };
@@ -263,13 +297,14 @@ async fn forward(callback: &CallbackSettings) -> Result<Option<Forward>, StartEr
         return Err(StartError::ForwardsToItself(callback.listen));
     }
     let settings = ForwardSettings::new(url, callback.forward_failure);
-    Ok(Some(Forward::new(settings)?))
+    Ok(Some(Forward::with_metrics(settings, metrics.clone())?))
 }
 
 fn callback_router(
     settings: &Settings,
     intake: MemberIntake,
     forward: Option<Forward>,
+    metrics: &Metrics,
 ) -> Result<axum::Router, StartError> {
     let callback_settings = callback::CallbackSettings {
         path: settings.callback.path.as_str().to_owned(),
@@ -278,7 +313,8 @@ fn callback_router(
         answer_within: ANSWER_WITHIN,
         forward,
     };
-    let state = CallbackState::new(callback_settings, intake, clock::system())?;
+    let clock = clock::system();
+    let state = CallbackState::with_metrics(callback_settings, intake, clock, metrics.clone())?;
     Ok(callback::router(state))
 }
 

@@ -82,7 +82,7 @@ impl Tokens {
         let known = self.guesses.attempt(Instant::now(), || self.token(secret));
         let known = known.ok_or_else(|| {
             let detail = "too many secrets were wrong; try again in some seconds";
-            Problem::new(ProblemType::TooManyAttempts, detail)
+            Problem::new(ProblemType::TooManyRequests, detail)
         })?;
         let known = known.ok_or_else(unknown_token)?;
         let session = Session::begin(&known.caller.name, &known.digest, Utc::now());

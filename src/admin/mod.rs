@@ -7,6 +7,7 @@
 
 mod auth;
 mod body;
+mod metrics;
 mod openapi;
 mod parameters;
 mod probes;
@@ -191,6 +192,7 @@ fn open() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(probes::livez))
         .routes(routes!(probes::readyz))
+        .routes(routes!(metrics::metrics))
 }
 
 /// The document as an answer, made once.

@@ -52,9 +52,9 @@ pub enum ProblemType {
     /// 422: the body is JSON, but not what is asked for; `errors` name each wrong field.
     #[serde(rename = "urn:stickymark:problem:invalid-input")]
     InvalidInput,
-    /// 429: too many secrets were wrong of late; see `Retry-After`.
-    #[serde(rename = "urn:stickymark:problem:too-many-attempts")]
-    TooManyAttempts,
+    /// 429: too many secrets were wrong of late, or too many pages watch; see `Retry-After`.
+    #[serde(rename = "urn:stickymark:problem:too-many-requests")]
+    TooManyRequests,
     /// 500: a fault of the service; the log says more.
     #[serde(rename = "urn:stickymark:problem:internal")]
     Internal,
@@ -80,7 +80,7 @@ impl ProblemType {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::DatabaseUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -102,7 +102,7 @@ impl ProblemType {
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body must be declared as JSON",
             Self::InvalidInput => "The body is not what is asked for",
-            Self::TooManyAttempts => "Too many attempts",
+            Self::TooManyRequests => "Too many requests",
             Self::Internal => "The service has a fault",
             Self::DatabaseUnavailable => "The database does not answer",
         }
@@ -115,7 +115,7 @@ impl ProblemType {
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"stickymark\""),
             )),
-            Self::DatabaseUnavailable | Self::TooManyAttempts => {
+            Self::DatabaseUnavailable | Self::TooManyRequests => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("2")))
             }
             _ => None,

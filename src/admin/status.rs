@@ -17,7 +17,8 @@ use super::openapi::CommonProblems;
 use super::parameters::Parameters;
 use super::probes::{DatabaseState, Readiness};
 use super::problem::Problem;
-use crate::members::{FailureReason, QueueDepth, WakeUp, failure_reasons, queue_depth};
+use crate::members::{FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth};
+use crate::metrics::Metrics;
 use crate::reapply::{Budget, Pause, PauseState};
 use crate::resync::{SweepTotals, TotalsSnapshot};
 use crate::rules::filter::{FilterState, RuleFilter};
@@ -41,6 +42,10 @@ pub struct Watched {
     pub filter: Option<RuleFilter>,
     /// What sweeps found.
     pub sweep_totals: SweepTotals,
+    /// The inbox, if callbacks are taken.
+    pub inbox: Option<Inbox>,
+    /// What the replica counts.
+    pub metrics: Metrics,
 }
 
 /// What the handler of the status needs.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::intake::NotStored;
 use super::signature::NotSigned;
 use super::wire::Unreadable;
+use crate::metrics::CallbackOutcome;
 
 const OK: &str = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -64,6 +65,23 @@ impl Refusal {
             Self::BrokenOff | Self::Unreadable(_) => StatusCode::BAD_REQUEST,
             Self::NotStored(_) | Self::NotStoredYet => StatusCode::SERVICE_UNAVAILABLE,
             Self::Loop => StatusCode::LOOP_DETECTED,
+        }
+    }
+}
+
+impl Refusal {
+    /// The word for the metrics.
+    pub fn outcome(&self) -> CallbackOutcome {
+        match self {
+            Self::OtherPath | Self::OtherMethod => CallbackOutcome::NotFound,
+            Self::TooLong => CallbackOutcome::TooLong,
+            Self::TooSlow => CallbackOutcome::TooSlow,
+            Self::OtherApp => CallbackOutcome::OtherApp,
+            Self::NotSigned(NotSigned::Stale { .. }) => CallbackOutcome::Stale,
+            Self::NotSigned(_) => CallbackOutcome::BadSignature,
+            Self::BrokenOff | Self::Unreadable(_) => CallbackOutcome::Unreadable,
+            Self::NotStored(_) | Self::NotStoredYet => CallbackOutcome::NotStored,
+            Self::Loop => CallbackOutcome::Loop,
         }
     }
 }

@@ -28,6 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::metrics::{ForwardResult, Metrics};
 pub use counts::{ForwardCounts, ForwardOutcome};
 pub use failure::ForwardFailure;
 use failure::{Failure, Warnings};
@@ -102,6 +103,7 @@ struct Shared {
     answer_within: Duration,
     counts: Arc<ForwardCounts>,
     warnings: Warnings,
+    metrics: Metrics,
 }
 
 impl Forward {
@@ -110,6 +112,17 @@ impl Forward {
     /// # Errors
     /// When the URL cannot be called, or TLS finds no certificates to trust.
     pub fn new(settings: ForwardSettings) -> Result<Self, InvalidForward> {
+        Self::with_metrics(settings, Metrics::default())
+    }
+
+    /// The same, telling these metrics how callbacks fare.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_metrics(
+        settings: ForwardSettings,
+        metrics: Metrics,
+    ) -> Result<Self, InvalidForward> {
         let shared = Shared {
             target: Target::of(&settings.url).ok_or(InvalidForward::Url)?,
             client: client().map_err(InvalidForward::Tls)?,
@@ -118,6 +131,7 @@ impl Forward {
             answer_within: settings.answer_within,
             counts: Arc::default(),
             warnings: Warnings::new(),
+            metrics,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -127,6 +141,11 @@ impl Forward {
     /// How forwarding went so far.
     pub fn counts(&self) -> Arc<ForwardCounts> {
         Arc::clone(&self.shared.counts)
+    }
+
+    /// A callback had been forwarded before.
+    pub(super) fn note_loop(&self) {
+        self.shared.metrics.forwarded(ForwardResult::Loop);
     }
 
     /// What Chat is to be answered: the backend's answer, or ours in its place.
@@ -152,14 +171,15 @@ impl Shared {
             reason: "too many callbacks wait for the backend".to_owned(),
         })?;
         let deadline = arrived + self.answer_within;
-        timeout_at(deadline, self.call(head, body))
-            .await
-            .unwrap_or_else(|_| {
-                Err(Failure {
-                    outcome: ForwardOutcome::Slow,
-                    reason: format!("no whole answer within {:?}", self.answer_within),
-                })
+        let began = Instant::now();
+        let asked = timeout_at(deadline, self.call(head, body)).await;
+        self.metrics.forward_took(began.elapsed());
+        asked.unwrap_or_else(|_| {
+            Err(Failure {
+                outcome: ForwardOutcome::Slow,
+                reason: format!("no whole answer within {:?}", self.answer_within),
             })
+        })
     }
 
     async fn call(&self, head: Parts, body: Bytes) -> Result<Response, Failure> {
@@ -178,6 +198,7 @@ impl Shared {
             Err(failure) => (failure.outcome, failure.reason.clone()),
         };
         self.counts.add(outcome);
+        self.metrics.forwarded(outcome.into());
         if outcome != ForwardOutcome::Ok {
             self.warnings.tell(outcome, &reason);
         }

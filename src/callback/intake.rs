@@ -18,7 +18,7 @@ pub trait Intake: Send + Sync + 'static {
     fn record(
         &self,
         events: Vec<MemberEvent>,
-    ) -> impl Future<Output = Result<(), NotStored>> + Send;
+    ) -> impl Future<Output = Result<Recorded, NotStored>> + Send;
 
     /// Resolves when it is committed that the room is gone.
     fn room_destroyed(
@@ -29,6 +29,15 @@ pub trait Intake: Send + Sync + 'static {
 
     /// Chat warns that an API nears its limit. A hint: needs no storing and must not block.
     fn over_limit(&self, alert: RequestOverLimit);
+}
+
+/// What was done about events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// They were stored.
+    Stored,
+    /// None of them causes any work.
+    NotNeeded,
 }
 
 /// Why events were not stored; Chat is answered with 503.
@@ -46,7 +55,7 @@ impl<I: Intake> Intake for Arc<I> {
     fn record(
         &self,
         events: Vec<MemberEvent>,
-    ) -> impl Future<Output = Result<(), NotStored>> + Send {
+    ) -> impl Future<Output = Result<Recorded, NotStored>> + Send {
         I::record(self, events)
     }
 

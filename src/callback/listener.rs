@@ -26,10 +26,11 @@ use url::form_urlencoded;
 use super::answer::{self, Refusal};
 use super::body;
 use super::forward::{self, Forward};
-use super::intake::{Intake, NotStored};
+use super::intake::{Intake, NotStored, Recorded};
 use super::signature::Signatures;
 use super::wire::{self, Callback, Unreadable};
 use crate::clock::Clock;
+use crate::metrics::{CallbackCommand, CallbackOutcome, Label, Metrics};
 
 /// When a callback is answered at the latest. Chat waits 2 s:
 /// <https://www.tencentcloud.com/document/product/1047/34354>.
@@ -72,6 +73,7 @@ struct Shared<I> {
     intake: I,
     clock: Clock,
     last_warning: AtomicI64,
+    metrics: Metrics,
 }
 
 impl<I> Clone for CallbackState<I> {
@@ -85,6 +87,16 @@ impl<I> Clone for CallbackState<I> {
 impl<I: Intake> CallbackState<I> {
     /// Warns when callbacks need not be signed.
     pub fn new(settings: CallbackSettings, intake: I, clock: Clock) -> Result<Self, InvalidPath> {
+        Self::with_metrics(settings, intake, clock, Metrics::default())
+    }
+
+    /// The same, telling these metrics of every answer.
+    pub fn with_metrics(
+        settings: CallbackSettings,
+        intake: I,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, InvalidPath> {
         let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
         if !settings.path.starts_with('/') || !settings.path.bytes().all(fits) {
             return Err(InvalidPath);
@@ -101,6 +113,7 @@ impl<I: Intake> CallbackState<I> {
             intake,
             clock,
             last_warning: AtomicI64::new(i64::MIN),
+            metrics,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -115,8 +128,19 @@ pub fn router<I: Intake>(state: CallbackState<I>) -> Router {
 }
 
 async fn handle<I: Intake>(State(state): State<CallbackState<I>>, request: Request) -> Response {
-    match state.shared.take(request).await {
-        Ok(answer) => answer,
+    let arrived = Instant::now();
+    // Until the request has proved itself, its command may be anything.
+    let mut command = CallbackCommand::Other;
+    let answer = state.shared.take(request, arrived, &mut command).await;
+    let outcome = match &answer {
+        Ok((_, Recorded::Stored)) => CallbackOutcome::Stored,
+        Ok((_, Recorded::NotNeeded)) => CallbackOutcome::Ignored,
+        Err(refusal) => refusal.outcome(),
+    };
+    let took = (outcome != CallbackOutcome::NotFound).then(|| arrived.elapsed());
+    state.shared.metrics.callback(command, outcome, took);
+    match answer {
+        Ok((answer, _)) => answer,
         Err(refusal) => {
             state.shared.log(&refusal);
             refusal.into_response()
@@ -125,8 +149,12 @@ async fn handle<I: Intake>(State(state): State<CallbackState<I>>, request: Reque
 }
 
 impl<I: Intake> Shared<I> {
-    async fn take(&self, request: Request) -> Result<Response, Refusal> {
-        let arrived = Instant::now();
+    async fn take(
+        &self,
+        request: Request,
+        arrived: Instant,
+        command: &mut CallbackCommand,
+    ) -> Result<(Response, Recorded), Refusal> {
         let deadline = arrived + self.answer_within;
         let (head, body) = request.into_parts();
         if !bool::from(head.uri.path().as_bytes().ct_eq(self.path.as_bytes())) {
@@ -135,7 +163,10 @@ impl<I: Intake> Shared<I> {
         if head.method != Method::POST {
             return Err(Refusal::OtherMethod);
         }
-        if self.forward.is_some() && forward::has_been_forwarded(&head.headers) {
+        if let Some(forward) = &self.forward
+            && forward::has_been_forwarded(&head.headers)
+        {
+            forward.note_loop();
             return Err(Refusal::Loop);
         }
         let body = timeout_at(deadline, body::read(body))
@@ -152,29 +183,32 @@ impl<I: Intake> Shared<I> {
         if let Err(unreadable @ (Unreadable::NotJson(_) | Unreadable::CommandsDiffer)) = callback {
             return Err(unreadable.into());
         }
+        *command = known(query.command.as_deref().unwrap_or_default());
         // A field that we cannot read may well mean something to the backend.
         let Some(forward) = &self.forward else {
             drop(body);
-            self.hand_over(callback?, deadline).await?;
-            return Ok(answer::ok());
+            let recorded = self.hand_over(callback?, deadline).await?;
+            return Ok((answer::ok(), recorded));
         };
         let taking = async { self.hand_over(callback?, deadline).await };
         let (taken, answer) = tokio::join!(taking, forward.answer(head, body, arrived));
-        taken.map(|()| answer)
+        taken.map(|recorded| (answer, recorded))
     }
 
-    async fn hand_over(&self, callback: Callback, deadline: Instant) -> Result<(), Refusal> {
+    async fn hand_over(&self, callback: Callback, deadline: Instant) -> Result<Recorded, Refusal> {
         match callback {
-            Callback::Members(events) if events.is_empty() => Ok(()),
-            Callback::Members(events) => stored(self.intake.record(events), deadline).await,
+            Callback::Members(events) if !events.is_empty() => {
+                stored(self.intake.record(events), deadline).await
+            }
             Callback::RoomDestroyed { group, at } => {
-                stored(self.intake.room_destroyed(group, at), deadline).await
+                stored(self.intake.room_destroyed(group, at), deadline).await?;
+                Ok(Recorded::Stored)
             }
             Callback::RequestOverLimit(alert) => {
                 self.intake.over_limit(alert);
-                Ok(())
+                Ok(Recorded::NotNeeded)
             }
-            Callback::Other(_) => Ok(()),
+            Callback::Members(_) | Callback::Other(_) => Ok(Recorded::NotNeeded),
         }
     }
 
@@ -192,10 +226,17 @@ impl<I: Intake> Shared<I> {
     }
 }
 
-async fn stored(
-    storing: impl Future<Output = Result<(), NotStored>>,
+/// The command of a request that has proved itself.
+fn known(command: &str) -> CallbackCommand {
+    let all = CallbackCommand::ALL.iter().copied();
+    let mut named = all.filter(|known| known.text() == command);
+    named.next().unwrap_or(CallbackCommand::Other)
+}
+
+async fn stored<T>(
+    storing: impl Future<Output = Result<T, NotStored>>,
     deadline: Instant,
-) -> Result<(), Refusal> {
+) -> Result<T, Refusal> {
     let in_time = timeout_at(deadline, storing)
         .await
         .map_err(|_| Refusal::NotStoredYet)?;

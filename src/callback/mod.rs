@@ -23,7 +23,7 @@ pub use forward::{
     FORWARD_WITHIN, FORWARDS_AT_ONCE, Forward, ForwardCounts, ForwardFailure, ForwardOutcome,
     ForwardSettings, InvalidForward, leads_to,
 };
-pub use intake::{Intake, NotStored};
+pub use intake::{Intake, NotStored, Recorded};
 pub use listener::{ANSWER_WITHIN, CallbackSettings, CallbackState, InvalidPath, router};
 pub use signature::{NotSigned, Signatures};
 pub use wire::{Callback, RequestOverLimit, Unreadable, parse};

@@ -22,6 +22,7 @@ use super::error_codes::ErrorClass;
 use super::user_sig::{CurrentUserSig, UserSigKey};
 use crate::clock::{self, Clock};
 use crate::domain::{Account, GroupId, Mark};
+use crate::metrics::{Api, Metrics};
 
 const LIVE_ROOMS: &str = "group_open_avchatroom_http_svc";
 const GROUPS: &str = "group_open_http_svc";
@@ -64,6 +65,7 @@ pub enum InvalidEndpoint {
 #[derive(Debug, Clone)]
 pub struct ChatClient {
     shared: Arc<Shared>,
+    metrics: Metrics,
 }
 
 struct Shared {
@@ -112,7 +114,15 @@ impl ChatClient {
         };
         Ok(Self {
             shared: Arc::new(shared),
+            metrics: Metrics::default(),
         })
+    }
+
+    /// The same, telling these metrics of every call.
+    #[must_use]
+    pub fn measured_by(self, metrics: &Metrics) -> Self {
+        let metrics = metrics.clone();
+        Self { metrics, ..self }
     }
 
     /// Sets or deletes marks of 1 to 500 distinct members of one room; entries may differ. Setting
@@ -127,9 +137,15 @@ impl ChatClient {
         command: CommandType,
         members: &[MemberMarks],
     ) -> Result<ModifyAnswer, ChatError> {
-        let call = ModifyUserInfo::new(group, command, members)?;
-        let answer = self.call(LIVE_ROOMS, "modify_user_info", &call).await?;
-        Ok(answer.modified(members))
+        let calling = self.metrics.call(Api::ModifyUserInfo, Some(members.len()));
+        let answer = async {
+            let call = ModifyUserInfo::new(group, command, members)?;
+            let answer = self.call(LIVE_ROOMS, "modify_user_info", &call).await?;
+            Ok(answer.modified(members))
+        };
+        let answer = answer.await;
+        calling.ended(&answer);
+        answer
     }
 
     /// One page of the members online, of those with `mark` if given. The first page has timestamp
@@ -148,8 +164,11 @@ impl ChatClient {
             timestamp,
             mark: mark.map(Mark::get),
         };
-        let answer = self.call(LIVE_ROOMS, "get_members", &call).await?;
-        answer.members_page(timestamp)
+        let calling = self.metrics.call(Api::GetMembers, None);
+        let answer = self.call(LIVE_ROOMS, "get_members", &call).await;
+        let page = answer.and_then(|answer| answer.members_page(timestamp));
+        calling.ended(&page);
+        page
     }
 
     /// Which of 1 to 500 distinct accounts are in the room; correct to about 40 s.
@@ -161,9 +180,15 @@ impl ChatClient {
         group: &GroupId,
         accounts: &[Account],
     ) -> Result<Vec<Account>, ChatError> {
-        let call = CheckMembers::new(group, accounts)?;
-        let answer = self.call(LIVE_ROOMS, "check_members", &call).await?;
-        Ok(answer.present(accounts))
+        let calling = self.metrics.call(Api::CheckMembers, Some(accounts.len()));
+        let present = async {
+            let call = CheckMembers::new(group, accounts)?;
+            let answer = self.call(LIVE_ROOMS, "check_members", &call).await?;
+            Ok(answer.present(accounts))
+        };
+        let present = present.await;
+        calling.ended(&present);
+        present
     }
 
     /// How many members are online in the room; correct to 10 or 20 s.
@@ -171,8 +196,11 @@ impl ChatClient {
     /// Source: <https://www.tencentcloud.com/document/product/1047/38521>.
     pub async fn get_online_member_num(&self, group: &GroupId) -> Result<u64, ChatError> {
         let call = GetOnlineMemberNum { group_id: group };
-        let answer = self.call(GROUPS, "get_online_member_num", &call).await?;
-        answer.online_member_num()
+        let calling = self.metrics.call(Api::GetOnlineMemberNum, None);
+        let answer = self.call(GROUPS, "get_online_member_num", &call).await;
+        let online = answer.and_then(|answer| answer.online_member_num());
+        calling.ended(&online);
+        online
     }
 
     async fn call<C: Serialize>(

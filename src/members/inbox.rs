@@ -8,7 +8,8 @@
 //! what it says is dropped alone and never holds up its neighbours.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -18,6 +19,7 @@ use super::WakeUp;
 use super::record::{Batch, Settling, record};
 use crate::database::in_time;
 use crate::domain::{EventTime, GroupId, MemberEvent};
+use crate::metrics::{DatabasePart, Metrics};
 
 /// Callers whose events the writer has not looked at yet, and members they name in all.
 const WAITING_CALLERS: usize = 16_384;
@@ -66,14 +68,22 @@ impl News {
 pub struct Inbox {
     sender: mpsc::Sender<Delivery>,
     room: Arc<Semaphore>,
+    gathered: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
 struct Delivery {
     news: News,
-    committed: oneshot::Sender<()>,
+    caller: Waiting,
     /// Its place among those who wait, given back when it is gathered.
     _place: OwnedSemaphorePermit,
+}
+
+/// A caller, and since when he waits.
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    committed: oneshot::Sender<()>,
 }
 
 /// The other end: gathers, writes, answers.
@@ -84,6 +94,9 @@ pub struct InboxWriter {
     settling: Settling,
     wake: WakeUp,
     gathered: Gathered,
+    /// How many members are gathered or being written, for whoever asks the inbox.
+    shown: Arc<AtomicUsize>,
+    metrics: Metrics,
     stop: CancellationToken,
 }
 
@@ -91,7 +104,7 @@ pub struct InboxWriter {
 #[derive(Debug, Default)]
 struct Gathered {
     batch: Batch,
-    callers: Vec<oneshot::Sender<()>>,
+    callers: Vec<Waiting>,
 }
 
 impl Inbox {
@@ -99,10 +112,12 @@ impl Inbox {
     pub fn new(pool: PgPool, settling: Settling, wake: WakeUp) -> (Self, InboxWriter) {
         let (sender, receiver) = mpsc::channel(WAITING_CALLERS);
         let gathered = Gathered::default();
+        let shown = Arc::default();
         (
             Self {
                 sender,
                 room: Arc::new(Semaphore::new(WAITING_MEMBERS)),
+                gathered: Arc::clone(&shown),
             },
             InboxWriter {
                 receiver,
@@ -110,9 +125,17 @@ impl Inbox {
                 settling,
                 wake,
                 gathered,
+                shown,
+                metrics: Metrics::default(),
                 stop: CancellationToken::new(),
             },
         )
+    }
+
+    /// Members whose events wait in memory for their commit.
+    pub fn waiting(&self) -> usize {
+        let handed_in = WAITING_MEMBERS.saturating_sub(self.room.available_permits());
+        handed_in + self.gathered.load(Ordering::Relaxed)
     }
 
     /// Hands in news and returns when it is committed. From the first poll on the news is the
@@ -129,7 +152,10 @@ impl Inbox {
         self.sender
             .try_send(Delivery {
                 news,
-                committed,
+                caller: Waiting {
+                    since: Instant::now(),
+                    committed,
+                },
                 _place: place,
             })
             .map_err(|error| match error {
@@ -147,6 +173,13 @@ impl InboxWriter {
         Self { stop, ..self }
     }
 
+    /// Tells these metrics of waits, batches and faults of the database.
+    #[must_use]
+    pub fn measured_by(self, metrics: &Metrics) -> Self {
+        let metrics = metrics.clone();
+        Self { metrics, ..self }
+    }
+
     /// Writes until the inbox is closed, or every [`Inbox`] is gone, and nothing is left to write.
     pub async fn run(mut self) {
         let mut pause = RETRY.0;
@@ -155,6 +188,7 @@ impl InboxWriter {
             match self.write(writing).await {
                 Ok(()) => pause = RETRY.0,
                 Err(error) => {
+                    self.metrics.database_error(DatabasePart::Inbox);
                     let members = self.gathered.batch.len();
                     tracing::warn!(%error, members, "events wait for the database");
                     tokio::time::sleep(pause).await;
@@ -193,14 +227,17 @@ impl InboxWriter {
     async fn write(&mut self, mut writing: Gathered) -> Result<(), sqlx::Error> {
         let mut due = 0;
         let mut part_size = MEMBERS_A_STATEMENT;
+        self.show(writing.batch.len());
         while !writing.batch.is_empty() {
             let part = writing.batch.split_off_first(part_size);
             match self.write_part(&part).await {
                 Ok(members) => {
+                    self.metrics.inbox_batch(part.len());
                     due += members;
                     part_size = (part_size * 2).clamp(1, MEMBERS_A_STATEMENT);
                 }
                 Err(error) if refuses_content(&error) && part.is_indivisible() => {
+                    self.metrics.database_error(DatabasePart::Inbox);
                     tracing::error!(%error, dropped = ?part, "the database refuses an event");
                     // Nobody knows any more whose it was: none of them is told that all is well.
                     writing.callers.clear();
@@ -220,10 +257,18 @@ impl InboxWriter {
             self.wake.after(self.settling.settle);
         }
         for caller in writing.callers {
+            self.metrics.inbox_waited(caller.since.elapsed());
             // Nobody listens any more if the caller gave up.
-            let _ = caller.send(());
+            let _ = caller.committed.send(());
         }
+        self.show(0);
         Ok(())
+    }
+
+    /// Lets the inbox know how much is in work.
+    fn show(&self, writing: usize) {
+        let members = self.gathered.batch.len() + writing;
+        self.shown.store(members, Ordering::Relaxed);
     }
 
     async fn write_part(&mut self, part: &Batch) -> Result<u64, sqlx::Error> {
@@ -271,13 +316,13 @@ impl Gathered {
             News::Members(events) => events.into_iter().for_each(|event| self.batch.fold(event)),
             News::RoomDestroyed(group, at) => self.batch.destroy(group, at),
         }
-        self.callers.push(delivery.committed);
+        self.callers.push(delivery.caller);
     }
 
     /// A caller that gave up needs no answer and keeps no place.
     fn put_back(&mut self, older: Self) {
         self.batch.put_back(older.batch);
         self.callers.extend(older.callers);
-        self.callers.retain(|caller| !caller.is_closed());
+        self.callers.retain(|caller| !caller.committed.is_closed());
     }
 }

@@ -150,7 +150,8 @@ impl Columns {
 }
 
 /// Settles the members of one claim and gives the room back. Returns, for each member whose marks
-/// were confirmed, the seconds since he began to wait.
+/// were confirmed after a callback, the seconds since he began to wait. What made him wait was a
+/// callback if one was heard then or later: rule changes and sweeps let nobody hear anything.
 pub async fn settle(
     pool: &PgPool,
     group: &GroupId,
@@ -185,7 +186,7 @@ pub async fn settle(
         ),
         -- Locked in the order that every writer of members keeps.
         locked as materialized (
-            select o.*, m.pending_since, m.marks as old_marks
+            select o.*, m.pending_since, m.heard_at, m.marks as old_marks
             from members m join outcome o on m.account = o.account
             where m.group_id = $1 and m.generation = o.generation
             order by m.account
@@ -242,7 +243,7 @@ pub async fn settle(
             update rooms set leased_until = null, lease = null where group_id = $1 and lease = $2
         )
         select extract(epoch from now() - l.pending_since)::float8 as "seconds!"
-        from locked l where l.kind = 'confirmed' and l.pending_since is not null
+        from locked l where l.kind = 'confirmed' and l.heard_at >= l.pending_since
         "#,
         group.as_str(),
         lease,

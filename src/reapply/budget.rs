@@ -13,6 +13,7 @@ use sqlx::PgPool;
 
 use crate::database::in_time;
 use crate::members::interval;
+use crate::metrics::{Api, DatabasePart, Metrics, SlowdownReason};
 
 /// Calls per second that the configuration grants, at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub struct Budget {
     pool: PgPool,
     api: &'static str,
     rate: CallRate,
+    metrics: Metrics,
 }
 
 /// Leave for one call, now.
@@ -74,7 +76,20 @@ pub struct BudgetState {
 impl Budget {
     /// The budget of an API, named as in its URL.
     pub fn new(pool: PgPool, api: &'static str, rate: CallRate) -> Self {
-        Self { pool, api, rate }
+        let metrics = Metrics::default();
+        Self {
+            pool,
+            api,
+            rate,
+            metrics,
+        }
+    }
+
+    /// The same, telling these metrics of waits, slow-downs and faults of the database.
+    #[must_use]
+    pub fn measured_by(self, metrics: &Metrics) -> Self {
+        let metrics = metrics.clone();
+        Self { metrics, ..self }
     }
 
     /// The API, named as in its URL.
@@ -89,15 +104,17 @@ impl Budget {
 
     /// Waits for the next free slot. The call belongs right behind it.
     pub async fn take(&self) -> Result<Slot, sqlx::Error> {
+        let began = Instant::now();
         loop {
             let asked = Instant::now();
-            let delay = in_time(LONGEST_STATEMENT, self.reserve()).await?;
+            let delay = self.noted(in_time(LONGEST_STATEMENT, self.reserve()).await)?;
             if asked.elapsed() > LATEST_GRANT {
                 continue;
             }
             let slot = Slot(Instant::now() + delay);
             tokio::time::sleep_until(slot.0.into()).await;
             if slot.is_fresh() {
+                self.on_metrics(|metrics, api| metrics.budget_waited(api, began.elapsed()));
                 return Ok(slot);
             }
         }
@@ -136,9 +153,18 @@ impl Budget {
         Ok(Duration::from_secs_f64(seconds))
     }
 
-    /// Halves the rate: Chat said that calls come too fast. Once a second counts, since calls
-    /// already under way will say the same.
+    /// Halves the rate: Chat refused a call because calls come too fast. Once a second counts,
+    /// since calls already under way will say the same.
     pub async fn slow_down(&self) -> Result<(), sqlx::Error> {
+        self.halve(SlowdownReason::Answer).await
+    }
+
+    /// The same after a warning of Chat's.
+    pub async fn heed_alert(&self) -> Result<(), sqlx::Error> {
+        self.halve(SlowdownReason::Alert).await
+    }
+
+    async fn halve(&self, reason: SlowdownReason) -> Result<(), sqlx::Error> {
         let slower = sqlx::query!(
             r#"
             update chat_budgets set
@@ -152,8 +178,21 @@ impl Budget {
             RECOVERY,
         )
         .execute(&self.pool);
-        in_time(LONGEST_STATEMENT, slower).await?;
+        let halved = self.noted(in_time(LONGEST_STATEMENT, slower).await)?;
+        if halved.rows_affected() > 0 {
+            self.on_metrics(|metrics, api| metrics.slowed_down(api, reason));
+        }
         Ok(())
+    }
+
+    fn on_metrics(&self, note: impl FnOnce(&Metrics, Api)) {
+        if let Some(api) = Api::named(self.api) {
+            note(&self.metrics, api);
+        }
+    }
+
+    fn noted<T>(&self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        answer.inspect_err(|_| self.metrics.database_error(DatabasePart::Budget))
     }
 
     /// What is in force now.

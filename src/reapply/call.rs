@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::budget::Slot;
 use super::worker::Shared;
-use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks};
+use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks, ModifyAnswer};
 use crate::domain::{Account, GroupId};
+use crate::metrics::MarkResult;
 
 /// If some call succeeded so recently, a refusal that may mean a setting means these members.
 const FINE_LATELY: Duration = Duration::from_secs(60);
@@ -252,13 +253,25 @@ impl<'a> Caller<'a> {
             .shared
             .chat
             .modify_user_info(self.group, command, members)
-            .await?;
+            .await;
+        self.count(members.len(), &answer);
+        let answer = answer?;
         let (group, asked, confirmed) =
             (self.group.as_str(), members.len(), answer.confirmed.len());
         let took = started.elapsed();
         tracing::debug!(?group, ?command, asked, confirmed, ?took, "Chat answered");
         self.shared.pause.end();
         Ok(answer.confirmed)
+    }
+
+    fn count(&self, members: usize, answer: &Result<ModifyAnswer, ChatError>) {
+        let metrics = &self.shared.metrics;
+        let Ok(answer) = answer else {
+            return metrics.marked(MarkResult::Failed, members);
+        };
+        let confirmed = answer.confirmed.len();
+        metrics.marked(MarkResult::Confirmed, confirmed);
+        metrics.marked(MarkResult::Omitted, members.saturating_sub(confirmed));
     }
 
     /// What an error means beyond these members.

@@ -64,7 +64,8 @@ impl Round {
         let mut set = caller.modify(CommandType::Set, sets).await;
         caller.look_for(&left_out(&planned, &set), &mut set).await;
         if caller.room_is_gone()
-            && let Err(error) = room_gone(&self.shared.pool, &self.claim.group, None).await
+            && let gone = room_gone(&self.shared.pool, &self.claim.group, None).await
+            && let Err(error) = self.shared.noted(gone)
         {
             tracing::warn!(%error, "the end of a room cannot be recorded");
         }
@@ -78,7 +79,8 @@ impl Round {
             .iter()
             .map(|member| member.account.clone())
             .collect();
-        let matched = matching_rules(&self.shared.pool, &self.claim.group, &accounts).await?;
+        let matched = matching_rules(&self.shared.pool, &self.claim.group, &accounts).await;
+        let matched = self.shared.noted(matched)?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); members.len()];
         for rule in matched {
             rules[rule.account].push(rule);
@@ -104,7 +106,8 @@ impl Round {
         if planned.iter().all(|planned| planned.plan.set.is_empty()) {
             return Ok(());
         }
-        let mut held = held_places(&self.shared.pool, &self.claim.group).await?;
+        let held = held_places(&self.shared.pool, &self.claim.group).await;
+        let mut held = self.shared.noted(held)?;
         for Planned { member, plan, .. } in planned.iter() {
             if matches!(deleted.get(&member.account), Some(Verdict::Confirmed)) {
                 for mark in plan.delete.intersection(&member.marks) {
@@ -127,8 +130,11 @@ impl Round {
     async fn settle(&self, settlements: &[Settlement]) {
         loop {
             let Claim { group, lease, .. } = &self.claim;
-            match settle(&self.shared.pool, group, *lease, settlements).await {
+            let settled = settle(&self.shared.pool, group, *lease, settlements).await;
+            match self.shared.noted(settled) {
                 Ok(waited) => {
+                    let metrics = &self.shared.metrics;
+                    waited.iter().for_each(|delay| metrics.mark_delay(*delay));
                     let longest = waited.iter().copied().fold(0.0, f64::max);
                     tracing::debug!(group = ?group.as_str(), marked = waited.len(), longest, "settled");
                     return;

@@ -15,6 +15,7 @@ use super::round::Round;
 use crate::chat::ChatClient;
 use crate::database::in_time;
 use crate::members::{Claim, WakeUp, claim, until_next_due};
+use crate::metrics::{DatabasePart, Metrics};
 
 /// Rooms in flight at once in one replica.
 const ROOMS_IN_FLIGHT: usize = 32;
@@ -41,6 +42,8 @@ pub struct WorkerSettings {
     pub pause: Pause,
     /// How long a claim stays with a worker that fell silent.
     pub lease: Duration,
+    /// Told of members marked, delays, and faults of the database.
+    pub metrics: Metrics,
 }
 
 pub(super) type Shared = WorkerSettings;
@@ -118,7 +121,8 @@ impl Worker {
         let shared = &self.shared;
         loop {
             shared.pause.passed().await;
-            let wait = in_time(LONGEST_STATEMENT, until_next_due(&shared.pool)).await?;
+            let wait = in_time(LONGEST_STATEMENT, until_next_due(&shared.pool)).await;
+            let wait = shared.noted(wait)?;
             let wait = wait.unwrap_or(LONGEST_SLEEP);
             if wait.is_zero() {
                 let slot = shared.budget.take().await?;
@@ -138,8 +142,15 @@ impl Worker {
     ) -> Result<Option<(Claim, Slot)>, sqlx::Error> {
         let slot = due?;
         let claim = claim(&self.shared.pool, self.shared.lease);
-        let claim = in_time(LONGEST_STATEMENT, claim).await?;
+        let claim = self.shared.noted(in_time(LONGEST_STATEMENT, claim).await)?;
         Ok(claim.map(|claim| (claim, slot)))
+    }
+}
+
+impl Shared {
+    /// The answer of the database, counted if it is a fault.
+    pub(super) fn noted<T>(&self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        answer.inspect_err(|_| self.metrics.database_error(DatabasePart::Worker))
     }
 }
 

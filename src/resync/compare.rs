@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::store::{Correction, Known};
 use crate::domain::{Account, MarkSet};
 use crate::members::{ClaimedMember, Presence};
+use crate::metrics::DriftKind;
 use crate::reapply::plan;
 use crate::rules::Matched;
 
@@ -18,6 +19,19 @@ pub(super) struct Difference {
     pub surplus: bool,
     /// No callback had told that he is there.
     pub unheard: bool,
+}
+
+impl Difference {
+    /// The words for the metrics.
+    pub(super) fn kinds(&self) -> Vec<DriftKind> {
+        let kinds = [
+            (self.missing, DriftKind::Missing),
+            (self.surplus, DriftKind::Surplus),
+            (self.unheard, DriftKind::Unknown),
+        ];
+        let found = kinds.into_iter().filter(|(found, _)| *found);
+        found.map(|(_, kind)| kind).collect()
+    }
 }
 
 /// Compares a member whom Chat finds in the room, holding `held` of our marks, with his row (if he

@@ -20,6 +20,7 @@ use crate::chat::MAX_MEMBERS_PER_CALL;
 use crate::database::in_time;
 use crate::domain::{Account, MarkSet};
 use crate::members::{MEMBERS_A_CALL, Presence, WakeUp};
+use crate::metrics::{DriftKind, Metrics};
 use crate::rules::{Matched, matching_rules};
 
 /// Members of one list after which it is given up. Chat lists a thousand for a mark or a room.
@@ -40,6 +41,7 @@ pub(super) struct RoomSweep<'a> {
     renewed: Instant,
     /// Whom Chat's lists showed in the room.
     seen: HashSet<Account>,
+    metrics: Option<&'a Metrics>,
 }
 
 /// Members with their rules and rows.
@@ -65,7 +67,14 @@ impl<'a> RoomSweep<'a> {
             found: Found::default(),
             renewed: Instant::now(),
             seen: HashSet::new(),
+            metrics: None,
         }
+    }
+
+    /// Tells these metrics of whoever is found other than he should be.
+    pub(super) fn measured_by(self, metrics: &'a Metrics) -> Self {
+        let metrics = Some(metrics);
+        Self { metrics, ..self }
     }
 
     pub(super) async fn run(mut self) -> Result<Found, SweepError> {
@@ -192,11 +201,17 @@ impl<'a> RoomSweep<'a> {
         };
         let away: Vec<(Account, i64)> = away.into_iter().filter_map(believed).collect();
         if !away.is_empty() {
-            self.found.vanished += in_time(
+            let gone = in_time(
                 LONGEST_STATEMENT,
                 store::vanished(self.pool, group, &away, self.quiet_since),
             )
             .await?;
+            for account in &gone {
+                self.found.vanished += 1;
+                let account = Account::parse(account).ok();
+                let known = account.and_then(|account| batch.known.get(&account));
+                self.drifted(known, &[DriftKind::Gone]);
+            }
         }
         let here: Vec<(Account, MarkSet)> = here
             .into_iter()
@@ -246,11 +261,23 @@ impl<'a> RoomSweep<'a> {
             self.found.surplus += u64::from(difference.surplus);
             self.found.unheard += u64::from(difference.unheard);
             due |= difference.correction.due;
+            let known = batch.known.get(&difference.correction.account);
+            self.drifted(known, &difference.kinds());
         }
         if due {
             self.wake.now();
         }
         Ok(())
+    }
+
+    /// Whatever Chat or a sweep confirmed last, he may have been wrong since then.
+    fn drifted(&self, known: Option<&Known>, kinds: &[DriftKind]) {
+        let confirmed = known.and_then(|known| known.confirmed_at);
+        let right = confirmed.max(Some(self.claim.compared_at));
+        let wrong_for = self.claim.at - right.unwrap_or(self.claim.at);
+        if let Some(metrics) = self.metrics {
+            metrics.drifted(kinds, wrong_for.to_std().unwrap_or_default());
+        }
     }
 
     async fn load(&self, accounts: &[Account]) -> Result<Batch, sqlx::Error> {

@@ -24,6 +24,8 @@ pub(super) struct SweepClaim {
     pub token: Uuid,
     /// The moment of the claim by the clock of Postgres.
     pub at: DateTime<Utc>,
+    /// The last whole sweep of the room, or its first event.
+    pub compared_at: DateTime<Utc>,
     /// Sweeps in a row that could not be finished.
     pub failures: i32,
 }
@@ -87,7 +89,8 @@ pub(super) async fn claim(
         )
         update rooms r set sweeping_until = now() + $1, sweep = $2, sweep_requested_at = null
         from room where r.group_id = room.group_id
-        returning r.group_id, r.sweep_failures, now() as "at!"
+        returning r.group_id, r.sweep_failures, coalesce(r.swept_at, r.opened_at) as "compared_at!",
+                  now() as "at!"
         "#,
         interval(LEASE),
         token,
@@ -102,6 +105,7 @@ pub(super) async fn claim(
         group,
         token,
         at: row.at,
+        compared_at: row.compared_at,
         failures: row.sweep_failures,
     }))
 }

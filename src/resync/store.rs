@@ -212,19 +212,19 @@ pub(super) async fn correct(
 }
 
 /// Notes members, given with the generation that was read, whom Chat does not find in the room.
-/// Returns how many rows took it.
+/// Returns the accounts whose rows took it.
 pub(super) async fn vanished(
     pool: &PgPool,
     group: &GroupId,
     members: &[(Account, i64)],
     quiet_since: DateTime<Utc>,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Vec<String>, sqlx::Error> {
     let accounts: Vec<&str> = members
         .iter()
         .map(|(account, _)| account.as_str())
         .collect();
     let generations: Vec<i64> = members.iter().map(|(_, generation)| *generation).collect();
-    let noted = sqlx::query!(
+    sqlx::query_scalar!(
         r#"
         -- Locked in the order that every writer of members keeps.
         with locked as (
@@ -242,13 +242,13 @@ pub(super) async fn vanished(
             presence = 'absent', marks = '{}', waits_for = '{}', generation = m.generation + 1,
             due_at = null, omissions = 0, attempts = 0, last_error = null, failed_at = null
         from locked l where m.group_id = $1 and m.account = l.account
+        returning m.account
         "#,
         group.as_str(),
         &accounts as &[&str],
         &generations,
         quiet_since,
     )
-    .execute(pool)
-    .await?;
-    Ok(noted.rows_affected())
+    .fetch_all(pool)
+    .await
 }

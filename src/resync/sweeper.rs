@@ -19,6 +19,7 @@ use super::schedule::{LONGEST_STATEMENT, SweepClaim, claim, fail, finish, schedu
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::database::in_time;
 use crate::members::{WakeUp, room_gone};
+use crate::metrics::{DatabasePart, Metrics, ResyncOutcome};
 use crate::reapply::{Budget, Pause};
 
 /// Rooms that one replica sweeps at once: few, since nobody waits for a sweep.
@@ -55,6 +56,8 @@ pub struct SweeperSettings {
     pub interval: Option<Duration>,
     /// Counts for whoever reports on them.
     pub totals: SweepTotals,
+    /// Told of comparisons, drift and faults of the database.
+    pub metrics: Metrics,
 }
 
 /// Sweeps rooms. One per replica.
@@ -110,6 +113,8 @@ impl Sweeper {
                 None => break,
                 Some(Ok(busy)) => busy,
                 Some(Err(error)) => {
+                    let metrics = &self.shared.settings.metrics;
+                    metrics.database_error(DatabasePart::Resync);
                     tracing::warn!(%error, "the rooms to sweep cannot be read");
                     false
                 }
@@ -202,7 +207,9 @@ impl Shared {
         } = &self.settings;
         let quiet = TimeDelta::from_std(QUIET).unwrap_or(TimeDelta::MAX);
         let quiet_since = claim.at - quiet;
+        let metrics = &self.settings.metrics;
         let swept = RoomSweep::new(pool, &self.calls, wake_worker, &claim, quiet_since)
+            .measured_by(metrics)
             .run()
             .await;
         let written = match swept {
@@ -218,6 +225,7 @@ impl Shared {
             Err(error) => in_time(LONGEST_STATEMENT, self.put_off(&claim, &error)).await,
         };
         if let Err(error) = written {
+            metrics.database_error(DatabasePart::Resync);
             tracing::warn!(%error, group = ?claim.group.as_str(), "a sweep is left to its lease");
         }
     }
@@ -225,6 +233,7 @@ impl Shared {
     async fn settle(&self, claim: &SweepClaim, found: &Found) -> Result<(), sqlx::Error> {
         let settings = &self.settings;
         settings.totals.swept(found);
+        settings.metrics.resynced(ResyncOutcome::Ok);
         let Found {
             missing,
             surplus,
@@ -252,6 +261,10 @@ impl Shared {
     async fn put_off(&self, claim: &SweepClaim, error: &SweepError) -> Result<(), sqlx::Error> {
         let settings = &self.settings;
         settings.totals.failed();
+        settings.metrics.resynced(ResyncOutcome::Failed);
+        if matches!(error, SweepError::Database(_)) {
+            settings.metrics.database_error(DatabasePart::Resync);
+        }
         tracing::warn!(group = ?claim.group.as_str(), %error, "a sweep could not be finished");
         let paused = match error {
             SweepError::Chat(error) if self.is_for_a_human(error) => {

@@ -1,7 +1,7 @@
 //! Where the callback listener meets the members: events that some rule may concern go to the
 //! inbox, alerts to the budget.
 
-use crate::callback::{Intake, NotStored, RequestOverLimit};
+use crate::callback::{Intake, NotStored, Recorded, RequestOverLimit};
 use crate::domain::{EventTime, GroupId, MemberEvent};
 use crate::members::{Inbox, News, NotTaken};
 use crate::reapply::Budget;
@@ -35,12 +35,13 @@ impl MemberIntake {
 }
 
 impl Intake for MemberIntake {
-    async fn record(&self, events: Vec<MemberEvent>) -> Result<(), NotStored> {
+    async fn record(&self, events: Vec<MemberEvent>) -> Result<Recorded, NotStored> {
         let events = self.filter.named(events);
         if events.is_empty() {
-            return Ok(());
+            return Ok(Recorded::NotNeeded);
         }
-        self.store(News::Members(events)).await
+        self.store(News::Members(events)).await?;
+        Ok(Recorded::Stored)
     }
 
     /// Always written: it happens once a room, and rows may outlive their rules.
@@ -61,7 +62,7 @@ impl Intake for MemberIntake {
             "Chat warns of too many calls"
         );
         tokio::spawn(async move {
-            if let Err(error) = budget.slow_down().await {
+            if let Err(error) = budget.heed_alert().await {
                 tracing::warn!(%error, "the budget cannot be slowed down");
             }
         });

@@ -255,7 +255,7 @@ async fn the_document_describes_every_route_and_problem() {
         .as_array()
         .unwrap();
     assert!(types.contains(&json!("urn:stickymark:problem:mark-limit-exceeded")));
-    assert_eq!(types.len(), 16);
+    assert_eq!(types.len(), 17);
     assert_every_reference_resolves(&document, &document);
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
-use stickymark::callback::Intake;
+use stickymark::callback::{Intake, Recorded};
 use stickymark::config::Settings;
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, MemberEvent};
 use stickymark::members::{Inbox, Settling, WakeUp};
@@ -129,11 +129,11 @@ async fn a_callback_about_nobodys_rule_is_answered_without_the_database() {
     let (replica, _follower) = replica(database.pool(), &dead, BY_HAND).await;
     let viewers = (0..50).map(|n| join(&format!("viewer{n}"))).collect();
     let answered = replica.intake.record(viewers).now_or_never();
-    assert_eq!(answered, Some(Ok(())));
+    assert_eq!(answered, Some(Ok(Recorded::NotNeeded)));
     let exit = event("viewer1", EventSource::Exit, 1);
     assert_eq!(
         replica.intake.record(vec![exit]).now_or_never(),
-        Some(Ok(()))
+        Some(Ok(Recorded::NotNeeded))
     );
     // Who is named waits for the database, also together with others.
     let mixed = vec![join("viewer1"), join("teacher1")];

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use stickymark::admin::{self, AdminState, Readiness};
 use stickymark::callback::{
-    ANSWER_WITHIN, CallbackSettings, CallbackState, Intake, NotStored, RequestOverLimit,
+    ANSWER_WITHIN, CallbackSettings, CallbackState, Intake, NotStored, Recorded, RequestOverLimit,
     Signatures, router,
 };
 use stickymark::clock;
@@ -34,9 +34,9 @@ struct Understood {
 }
 
 impl Intake for Understood {
-    async fn record(&self, events: Vec<MemberEvent>) -> Result<(), NotStored> {
+    async fn record(&self, events: Vec<MemberEvent>) -> Result<Recorded, NotStored> {
         self.events.lock().unwrap().extend(events);
-        Ok(())
+        Ok(Recorded::Stored)
     }
 
     async fn room_destroyed(&self, group: GroupId, at: Option<EventTime>) -> Result<(), NotStored> {

@@ -8,6 +8,7 @@
 
 mod admin_api;
 mod chaos;
+mod console;
 mod database;
 mod demo;
 mod errors;
@@ -20,6 +21,7 @@ mod local_database;
 mod marks;
 mod members;
 mod members_api;
+mod metrics;
 mod resync;
 mod rules_api;
 mod rules_limits;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::metrics::ForwardResult;
+
 /// How one callback fared that was to be forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ForwardOutcome {
@@ -13,7 +15,9 @@ pub enum ForwardOutcome {
     Slow,
     /// No connection to it: refused, no such name, no route, TLS failed.
     Down,
-    /// 5xx, not HTTP, not JSON, compressed, or broken off.
+    /// 5xx.
+    Faulty,
+    /// Not HTTP, not JSON, compressed, or broken off.
     Broken,
     /// Longer than 64 KiB.
     Oversized,
@@ -25,11 +29,12 @@ pub enum ForwardOutcome {
 
 impl ForwardOutcome {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ok,
         Self::Refused,
         Self::Slow,
         Self::Down,
+        Self::Faulty,
         Self::Broken,
         Self::Oversized,
         Self::Redirect,
@@ -43,10 +48,26 @@ impl ForwardOutcome {
             Self::Refused => "refused",
             Self::Slow => "slow",
             Self::Down => "down",
+            Self::Faulty => "faulty",
             Self::Broken => "broken",
             Self::Oversized => "oversized",
             Self::Redirect => "redirect",
             Self::Busy => "busy",
+        }
+    }
+}
+
+impl From<ForwardOutcome> for ForwardResult {
+    fn from(outcome: ForwardOutcome) -> Self {
+        match outcome {
+            ForwardOutcome::Ok => Self::Answered,
+            ForwardOutcome::Refused | ForwardOutcome::Faulty => Self::BadStatus,
+            ForwardOutcome::Slow => Self::Timeout,
+            ForwardOutcome::Down => Self::Unreachable,
+            ForwardOutcome::Broken => Self::BadAnswer,
+            ForwardOutcome::Oversized => Self::Oversized,
+            ForwardOutcome::Redirect => Self::Redirect,
+            ForwardOutcome::Busy => Self::Overloaded,
         }
     }
 }

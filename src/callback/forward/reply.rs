@@ -26,7 +26,14 @@ pub(super) async fn read(response: Response) -> Result<Response, Failure> {
         });
     }
     if !status.is_success() && !status.is_client_error() {
-        return Err(Failure::broken(&format!("status {}", status.as_u16())));
+        let outcome = match status.is_server_error() {
+            true => ForwardOutcome::Faulty,
+            false => ForwardOutcome::Broken,
+        };
+        return Err(Failure {
+            outcome,
+            reason: format!("status {}", status.as_u16()),
+        });
     }
     if is_compressed(&head.headers) {
         return Err(Failure::broken(

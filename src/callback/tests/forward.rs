@@ -16,7 +16,7 @@ use super::listener::{
     JOIN, NOW, PATH, Recorder, assert_refused, join, query_with, settings, signed_query,
 };
 use crate::callback::{
-    CallbackState, Forward, ForwardOutcome, Intake, NotStored, RequestOverLimit, router,
+    CallbackState, Forward, ForwardOutcome, Intake, NotStored, Recorded, RequestOverLimit, router,
 };
 use crate::domain::{EventTime, GroupId, MemberEvent};
 
@@ -240,12 +240,12 @@ async fn connections_to_the_backend_are_kept() {
 struct Forsaken(mpsc::UnboundedSender<oneshot::Sender<()>>);
 
 impl Intake for Forsaken {
-    async fn record(&self, _: Vec<MemberEvent>) -> Result<(), NotStored> {
+    async fn record(&self, _: Vec<MemberEvent>) -> Result<Recorded, NotStored> {
         let (sender, mut receiver) = oneshot::channel();
         self.0.send(sender).unwrap();
         pending::<()>().await;
         receiver.close();
-        Ok(())
+        Ok(Recorded::Stored)
     }
 
     async fn room_destroyed(&self, _: GroupId, _: Option<EventTime>) -> Result<(), NotStored> {

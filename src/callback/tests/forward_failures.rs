@@ -85,11 +85,11 @@ async fn what_chat_could_not_read_is_broken() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_backend_is_broken() {
+async fn an_error_of_the_backend_is_its_fault() {
     for status in [500, 502, 503] {
         let status = StatusCode::from_u16(status).unwrap();
         let backend = Backend::start(move || ready((status, "{}"))).await;
-        assert_counts_as(backend.url(), ForwardOutcome::Broken).await;
+        assert_counts_as(backend.url(), ForwardOutcome::Faulty).await;
     }
 }
 
@@ -179,7 +179,7 @@ async fn a_callback_that_comes_back_is_refused() {
     let forward = forwarding(itself.parse().unwrap());
     let front = Front::on(listener, forward, Recorder::new(true), LONG);
     assert_ok(front.post(&join()).await).await;
-    assert_eq!(front.counted(), [(ForwardOutcome::Broken, 1)]);
+    assert_eq!(front.counted(), [(ForwardOutcome::Faulty, 1)]);
     assert_eq!(front.recorder.stored().events.len(), 1);
     let again = front.request(&signed_query(JOIN));
     let again = again

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::callback::{
     ANSWER_WITHIN, CallbackSettings, CallbackState, Intake, InvalidPath, MAX_BODY_BYTES, NotStored,
-    RequestOverLimit, Signatures, router,
+    Recorded, RequestOverLimit, Signatures, router,
 };
 use crate::domain::{EventTime, GroupId, MemberEvent};
 
@@ -70,8 +70,9 @@ impl Recorder {
 }
 
 impl Intake for Recorder {
-    async fn record(&self, events: Vec<MemberEvent>) -> Result<(), NotStored> {
-        self.store(|stored| stored.events.extend(events)).await
+    async fn record(&self, events: Vec<MemberEvent>) -> Result<Recorded, NotStored> {
+        self.store(|stored| stored.events.extend(events)).await?;
+        Ok(Recorded::Stored)
     }
 
     async fn room_destroyed(&self, group: GroupId, at: Option<EventTime>) -> Result<(), NotStored> {

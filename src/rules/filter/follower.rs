@@ -20,6 +20,7 @@ use super::rule_set::RuleSet;
 use super::store::{Changes, changes_since, in_time, read_all};
 use crate::domain::MemberEvent;
 use crate::members::{Inbox, News, NotTaken};
+use crate::metrics::DatabasePart;
 
 /// Commits of rules are told here, by a trigger.
 const CHANNEL: &str = "stickymark_rules";
@@ -73,6 +74,7 @@ impl Follower {
         let mut pause = RETRY.0;
         while let Some(error) = stop.run_until_cancelled(self.follow(&mut pause)).await {
             self.database = None;
+            self.shared.metrics.database_error(DatabasePart::Rules);
             tracing::warn!(%error, "the rule filter cannot follow the rules");
             stop.run_until_cancelled(tokio::time::sleep(pause)).await;
             pause = (pause * 2).min(RETRY.1);

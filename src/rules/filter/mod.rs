@@ -37,6 +37,7 @@ pub use follower::Follower;
 
 use crate::domain::MemberEvent;
 use crate::members::Inbox;
+use crate::metrics::{FilterDecision, Metrics};
 use kept::KeptEvents;
 use keys::Hashing;
 use rule_set::RuleSet;
@@ -92,6 +93,7 @@ struct Shared {
     freshness: Freshness,
     kept: KeptEvents,
     settings: FilterSettings,
+    metrics: Metrics,
 }
 
 impl RuleFilter {
@@ -100,6 +102,16 @@ impl RuleFilter {
     ///
     /// The follower uses one connection of its own, made with the options of `pool`.
     pub fn new(pool: &PgPool, inbox: Inbox, settings: FilterSettings) -> (Self, Follower) {
+        Self::with_metrics(pool, inbox, settings, Metrics::default())
+    }
+
+    /// The same, telling these metrics of its decisions.
+    pub fn with_metrics(
+        pool: &PgPool,
+        inbox: Inbox,
+        settings: FilterSettings,
+        metrics: Metrics,
+    ) -> (Self, Follower) {
         let (kept, incoming) = KeptEvents::new(settings.most_kept);
         let shared = Arc::new(Shared {
             hashing: Hashing::default(),
@@ -107,6 +119,7 @@ impl RuleFilter {
             freshness: Freshness::default(),
             kept,
             settings,
+            metrics,
         });
         let follower = Follower::new(Arc::clone(&shared), incoming, inbox, pool);
         (Self { shared }, follower)
@@ -116,21 +129,33 @@ impl RuleFilter {
     /// of them if the filter cannot be trusted now. The others need no storing.
     pub fn named(&self, events: Vec<MemberEvent>) -> Vec<MemberEvent> {
         let shared = &*self.shared;
-        if !shared.freshness.within(shared.settings.stale_after) {
-            return events;
-        }
         let rules = shared.rules.load();
-        let Some(rules) = rules.as_ref() else {
+        let fresh = shared.freshness.within(shared.settings.stale_after);
+        let Some(rules) = rules.as_ref().filter(|_| fresh) else {
+            let bypassed = u64::try_from(events.len()).unwrap_or(u64::MAX);
+            shared.metrics.filtered(FilterDecision::Bypassed, bypassed);
             return events;
         };
         let must_go = |event: MemberEvent| {
-            if rules.may_name(&shared.hashing, &event.group, &event.account) {
-                Some(event)
+            let (event, decision) = if rules.may_name(&shared.hashing, &event.group, &event.account)
+            {
+                (Some(event), FilterDecision::Passed)
             } else {
-                shared.kept.keep(event, rules.revision).err()
-            }
+                match shared.kept.keep(event, rules.revision) {
+                    Ok(()) => (None, FilterDecision::Skipped),
+                    Err(event) => (Some(event), FilterDecision::Bypassed),
+                }
+            };
+            shared.metrics.filtered(decision, 1);
+            event
         };
         events.into_iter().filter_map(must_go).collect()
+    }
+
+    /// How long ago it was last known to agree with the rules in the database; since it was made, if
+    /// that never was.
+    pub fn age(&self) -> Duration {
+        self.shared.freshness.age()
     }
 
     /// How it does.
@@ -154,8 +179,10 @@ impl RuleFilter {
 #[derive(Debug)]
 struct Freshness {
     origin: Instant,
-    /// Microseconds since the origin; 0: never.
+    /// Microseconds since the origin; 0: never, or no longer believed.
     confirmed: AtomicU64,
+    /// The same of the last confirmation, believed or not.
+    last: AtomicU64,
 }
 
 impl Default for Freshness {
@@ -163,6 +190,7 @@ impl Default for Freshness {
         Self {
             origin: Instant::now(),
             confirmed: AtomicU64::new(0),
+            last: AtomicU64::new(0),
         }
     }
 }
@@ -172,6 +200,12 @@ impl Freshness {
         let micros = began.saturating_duration_since(self.origin).as_micros();
         let micros = u64::try_from(micros).unwrap_or(u64::MAX).max(1);
         self.confirmed.store(micros, Ordering::Release);
+        self.last.store(micros, Ordering::Release);
+    }
+
+    fn age(&self) -> Duration {
+        let last = Duration::from_micros(self.last.load(Ordering::Acquire));
+        self.origin.elapsed().saturating_sub(last)
     }
 
     fn doubt(&self) {

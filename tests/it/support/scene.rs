@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use sqlx::PgPool;
-use stickymark::chat::{ChatClient, ChatEndpoint};
+use stickymark::chat::{ChatClient, ChatEndpoint, CommandType, MemberMarks};
 use stickymark::config::Settings;
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent};
 use stickymark::members::{Batch, Settling, WakeUp, record};
+use stickymark::metrics::Metrics;
 use stickymark::reapply::{Budget, CallRate, Pause, Worker, WorkerSettings};
 use stickymark::service::Service;
 use stickymark::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
@@ -33,6 +34,7 @@ pub struct Scene {
 }
 
 struct Replica {
+    metrics: Metrics,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -84,6 +86,7 @@ impl Scene {
         let pool = self.pool().clone();
         let service = Service::build(&self.settings, pool).await.unwrap();
         let url = format!("http://{}/callback", service.callback_address());
+        let metrics = service.metrics().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(service.run(async {
             let _stopped_or_dropped = stopped.await;
@@ -91,12 +94,16 @@ impl Scene {
         }));
         let token = Some(SecretString::from(CALLBACK_TOKEN));
         self.chat.set_callback(Some(&url), token).await.unwrap();
-        self.replicas.push(Replica { stop, task });
+        self.replicas.push(Replica {
+            metrics,
+            stop,
+            task,
+        });
     }
 
     /// Stops all replicas in order.
     pub async fn stop_replicas(&mut self) {
-        for Replica { stop, task } in self.replicas.drain(..) {
+        for Replica { stop, task, .. } in self.replicas.drain(..) {
             stop.send(()).unwrap();
             task.await.unwrap();
         }
@@ -113,6 +120,11 @@ impl Scene {
 
     pub async fn rule(&self, group: &str, account: &str, marks: &[i64]) {
         insert_rule(self.pool(), group, account, marks).await;
+    }
+
+    /// What the newest replica counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.replicas.last().unwrap().metrics
     }
 
     /// A client of the simulated Chat, to do things behind the service's back.
@@ -140,6 +152,7 @@ impl Scene {
             wake: WakeUp::default(),
             pause: pause.clone(),
             lease: Duration::from_secs(15),
+            metrics: Metrics::default(),
         })
     }
 
@@ -159,6 +172,20 @@ impl Scene {
             max_wait: Duration::ZERO,
         };
         record(self.pool(), &batch, at_once).await.unwrap();
+    }
+
+    /// Takes a member's marks away as some other program of the operator might.
+    pub async fn take_marks_behind_our_back(&self, group: &str, account: &str, numbers: &[i64]) {
+        let member = MemberMarks {
+            account: Account::parse(account).unwrap(),
+            marks: marks(numbers),
+        };
+        let group = GroupId::parse(group).unwrap();
+        let client = self.client();
+        let answer = client
+            .modify_user_info(&group, CommandType::Delete, &[member])
+            .await;
+        assert_eq!(answer.unwrap().confirmed.len(), 1);
     }
 
     /// Lets everything that is known of members be two minutes old.

@@ -115,6 +115,11 @@ impl Stage {
         &self.replicas[0].admin
     }
 
+    /// Where Chat posts callbacks of the first replica.
+    pub fn callback_url(&self) -> &str {
+        &self.replicas[0].callbacks
+    }
+
     /// Creates or replaces a rule by the API.
     pub async fn put_rule(&self, id: &str, group: &str, account: &str, marks: &[u32]) {
         let url = format!("{}/v1/rules/{id}", self.replicas[0].admin);

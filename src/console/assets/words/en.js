@@ -41,7 +41,7 @@ export default {
   'problem.invalid-input': 'Something in it is not right.',
   'problem.invalid-parameter': 'A filter is not right.',
   'problem.malformed-json': 'The service could not read it.',
-  'problem.too-many-attempts': 'Too many wrong tokens. Try again in some seconds.',
+  'problem.too-many-requests': 'Too many wrong tokens. Try again in some seconds.',
   'problem.internal': 'The service has a fault. Its log says more.',
   'problem.database-unavailable': 'The database does not answer. Try again in a moment.',
 

@@ -41,7 +41,7 @@ export default {
   'problem.invalid-input': '内容有误。',
   'problem.invalid-parameter': '筛选条件有误。',
   'problem.malformed-json': '服务无法解析提交的内容。',
-  'problem.too-many-attempts': '错误的令牌过多，请稍后再试。',
+  'problem.too-many-requests': '错误的令牌过多，请稍后再试。',
   'problem.internal': '服务内部出错，详情见日志。',
   'problem.database-unavailable': '数据库没有应答，请稍后再试。',
 

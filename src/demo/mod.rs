@@ -2,7 +2,8 @@
 //!
 //! Database, simulated Chat and service are the real ones and talk over real sockets. A screenplay
 //! moves the members; what they lose and get back is read from the simulated Chat alone, and the
-//! verdict is worked out from the screenplay's rules without the service's help.
+//! verdict is worked out from the screenplay's rules without the service's help. Afterwards members
+//! move by other hands, among them those of visitors of the stage in a browser (see `page`).
 
 mod house;
 mod invitation;

@@ -30,7 +30,7 @@ export function stageTests(shared) {
       await teacher.getByText("connection lost").waitFor();
       await teacher.getByRole("button", { name: "Come back teacher-li" }).click();
       await mark(teacher, 1001, "set");
-      await teacher.getByText(/^after \d/).waitFor();
+      await teacher.getByText(/set after \d/).waitFor();
       await page.locator("#lines").getByText(/teacher-li in math-7: 1001 set after/).first().waitFor();
     }));
 

@@ -46,7 +46,7 @@ const en = {
   gone: "left",
   marks_of: (account) => `Marks of ${account}`,
   why: "Why?",
-  after: (ms) => `after ${duration(ms)}`,
+  after: (ms) => `set after ${duration(ms)}`,
   news: "What happens",
   no_news: "Nothing yet.",
   legend: "What the marks look like",

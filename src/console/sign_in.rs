@@ -39,10 +39,6 @@ struct Who {
 
 /// In the extensions of every request where the stage of the demo is served beside the console.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(
-    not(feature = "local"),
-    expect(dead_code, reason = "only the demo has a stage")
-)]
 pub(crate) struct Stage;
 
 impl Who {

@@ -380,3 +380,18 @@ async fn no_more_pages_watch_the_stage_than_have_a_seat() {
     });
     seat.await.expect("seats become free");
 }
+
+#[tokio::test]
+async fn a_page_that_watches_does_not_hold_up_the_end() {
+    let mut demo = Demo::start("The lesson begins").await;
+    let mut watch = demo.watch().await;
+    let child = demo.child.id().to_string();
+    let mut interrupt = std::process::Command::new("kill");
+    let interrupted = interrupt.args(["-INT", &child]).status().unwrap();
+    assert!(interrupted.success());
+    let end = async { while watch.stream.chunk().await.unwrap().is_some() {} };
+    let ended = tokio::time::timeout(PATIENCE, end).await;
+    ended.expect("the pictures end with the demo");
+    let status = tokio::task::spawn_blocking(move || demo.child.wait().unwrap()).await;
+    assert!(status.unwrap().success());
+}

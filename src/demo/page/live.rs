@@ -70,6 +70,8 @@ pub(super) async fn draw(
     while let Some(Some((look, changes))) = closing.run_until_cancelled(looks.recv()).await {
         match painter.draw(&look, &changes).await {
             Ok(picture) => painter.show(picture.into()),
+            // What it is drawn from is going as well.
+            Err(_) if closing.is_cancelled() => {}
             Err(error) => tracing::warn!(?error, "the stage cannot be drawn"),
         }
     }
@@ -132,6 +134,7 @@ impl Painter {
         self.asked = Some(Instant::now());
         match self.operator.pause().await {
             Ok(pause) => self.pause = pause,
+            Err(_) if self.shared.closing.is_cancelled() => {}
             Err(error) => tracing::warn!(?error, "the service does not tell its status"),
         }
     }

@@ -51,3 +51,6 @@ export function toLocalInput(text) {
 }
 
 export const fromLocalInput = (text) => (text ? new Date(text).toISOString().replace('.000', '') : null);
+
+// "a, b and c".
+export const listed = (words) => new Intl.ListFormat(locale()).format(words);

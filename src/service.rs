@@ -37,6 +37,7 @@ use crate::callback::{
 use crate::chat::{ChatClient, ChatEndpoint, InvalidEndpoint};
 use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
+use crate::console::Pulse;
 #[cfg(feature = "local")]
 use crate::console::Stage;
 use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
@@ -100,6 +101,8 @@ pub struct Service {
     worker: Worker,
     sweeper: Sweeper,
     figures: Figures,
+    pulse: Pulse,
+    closing: CancellationToken,
     metrics: Metrics,
     readiness: Readiness,
     forward: Option<Forward>,
@@ -151,6 +154,7 @@ impl Service {
             filter: Some(filter.clone()),
             inbox: Some(inbox),
             metrics: metrics.clone(),
+            pulse: Pulse::of(metrics.clone()),
             ..Watched::default()
         };
         let state = state.watching(watched.clone());
@@ -184,6 +188,7 @@ impl Service {
             pause,
             lease: settings.reapply.lease,
             metrics: metrics.clone(),
+            restorations: watched.restorations,
         });
         let callback = listen("callback.listen", settings.callback.listen).await?;
         let admin = listen("admin.listen", settings.admin.listen).await?;
@@ -197,6 +202,8 @@ impl Service {
             worker,
             sweeper,
             figures,
+            pulse: watched.pulse,
+            closing: watched.closing,
             metrics,
             readiness,
             forward,
@@ -241,8 +248,8 @@ impl Service {
     /// Runs until `stop` resolves and the service has stopped in order. For the time that `stop`
     /// gives, readiness is down while everything still works.
     pub async fn run(self, stop: impl Future<Output = Duration>) {
-        let (claiming, answering, following, writing, managing) = (
-            CancellationToken::new(),
+        let managing = self.closing;
+        let (claiming, answering, following, writing) = (
             CancellationToken::new(),
             CancellationToken::new(),
             CancellationToken::new(),
@@ -251,6 +258,7 @@ impl Service {
         let worker = tokio::spawn(self.worker.run(claiming.clone()));
         let sweeper = tokio::spawn(self.sweeper.run(claiming.clone()));
         let figures = tokio::spawn(self.figures.run(claiming.clone()));
+        let pulse = tokio::spawn(self.pulse.run(claiming.clone()));
         let writer = tokio::spawn(self.writer.closed_by(writing.clone()).run());
         let follower = tokio::spawn(self.follower.run(following.clone()));
         let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
@@ -274,6 +282,7 @@ impl Service {
                 ended("the sweeper", sweeper),
                 ended("the worker", worker),
                 ended("the figures", figures),
+                ended("the pulse", pulse),
                 last_events
             );
             managing.cancel();

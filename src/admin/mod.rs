@@ -37,9 +37,10 @@ pub use probes::{DatabaseState, Readiness, Ready};
 pub use problem::{FieldError, Problem, ProblemDetails, ProblemType};
 pub use request::RequestId;
 pub use status::Watched;
+pub(crate) use status::{Status, StatusSource};
 
 use crate::config::AdminToken;
-use crate::console;
+use crate::console::{self, Live};
 use crate::explain::{self, Explanations};
 use crate::members::api::Members;
 use crate::members::{self, WakeUp};
@@ -56,6 +57,7 @@ pub struct AdminState {
     readiness: Readiness,
     tokens: Tokens,
     watched: Watched,
+    live: Live,
 }
 
 impl AdminState {
@@ -68,6 +70,7 @@ impl AdminState {
             wake,
             readiness,
             tokens: Tokens::new(tokens),
+            live: live(&Watched::default()),
             watched: Watched::default(),
         }
     }
@@ -75,7 +78,21 @@ impl AdminState {
     /// The same with the parts of a replica that runs.
     #[must_use]
     pub fn watching(self, watched: Watched) -> Self {
-        Self { watched, ..self }
+        Self {
+            live: live(&watched),
+            watched,
+            ..self
+        }
+    }
+}
+
+fn live(watched: &Watched) -> Live {
+    Live::new(watched.pulse.clone(), watched.restorations.clone())
+}
+
+impl FromRef<AdminState> for Live {
+    fn from_ref(state: &AdminState) -> Self {
+        state.live.clone()
     }
 }
 
@@ -103,7 +120,7 @@ impl FromRef<AdminState> for Explanations {
     }
 }
 
-impl FromRef<AdminState> for status::StatusSource {
+impl FromRef<AdminState> for StatusSource {
     fn from_ref(state: &AdminState) -> Self {
         Self {
             pool: state.pool.clone(),

@@ -49,13 +49,12 @@ pub struct Unseen {
 }
 
 impl Restorations {
-    /// Adds restorations in their order. Only the last of them are looked at.
-    pub fn add(&self, restored: impl DoubleEndedIterator<Item = Restoration> + ExactSizeIterator) {
-        let count = restored.len();
-        let mut latest: Vec<Restoration> = restored.rev().take(KEPT).collect();
+    /// Adds so many restorations, in their order. Only the last of them are looked at.
+    pub fn add(&self, count: usize, restored: impl DoubleEndedIterator<Item = Restoration>) {
+        let latest: Vec<Restoration> = restored.rev().take(KEPT).collect();
         let mut kept = self.kept();
         kept.total += u64::try_from(count).unwrap_or(u64::MAX);
-        while let Some(one) = latest.pop() {
+        for one in latest.into_iter().rev() {
             if kept.latest.len() == KEPT {
                 kept.latest.pop_front();
             }
@@ -105,13 +104,19 @@ mod tests {
     #[test]
     fn whoever_looks_sees_what_is_new_and_how_much_he_missed() {
         let feed = Restorations::default();
-        feed.add(restored(0..3).into_iter());
+        feed.add(3, restored(0..3).into_iter());
         let first = feed.after(1, 20);
-        assert_eq!((first.latest, first.missed, first.total), (restored(1..3), 0, 3));
+        assert_eq!(
+            (first.latest, first.missed, first.total),
+            (restored(1..3), 0, 3)
+        );
         assert_eq!(feed.after(3, 20).latest, []);
-        feed.add(restored(3..1000).into_iter());
+        feed.add(997, restored(3..1000).into_iter());
         let next = feed.after(3, 20);
-        assert_eq!((next.latest, next.missed, next.total), (restored(980..1000), 977, 1000));
+        assert_eq!(
+            (next.latest, next.missed, next.total),
+            (restored(980..1000), 977, 1000)
+        );
         let all = feed.after(0, usize::MAX);
         assert_eq!((all.latest.len(), all.missed), (KEPT, 1000 - KEPT as u64));
     }

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::budget::{Budget, Slot};
 use super::pause::Pause;
+use super::restored::Restorations;
 use super::round::Round;
 use crate::chat::ChatClient;
 use crate::database::in_time;
@@ -44,6 +45,8 @@ pub struct WorkerSettings {
     pub lease: Duration,
     /// Told of members marked, delays, and faults of the database.
     pub metrics: Metrics,
+    /// Where restored members are shown.
+    pub restorations: Restorations,
 }
 
 pub(super) type Shared = WorkerSettings;

@@ -5,13 +5,13 @@ import { locale, t } from './i18n.js';
 
 const DAY = 86400;
 
-// "14:03:07" today, with the date on other days.
+// "14:03:07" today; on other days the date, with minutes.
 export function moment(text) {
   const at = new Date(text);
   const sameDay = at.toDateString() === new Date().toDateString();
-  const clock = { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' };
+  const clock = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' };
   const date = { year: 'numeric', month: 'short', day: 'numeric' };
-  return new Intl.DateTimeFormat(locale(), sameDay ? clock : { ...date, ...clock }).format(at);
+  return new Intl.DateTimeFormat(locale(), sameDay ? { ...clock, second: '2-digit' } : { ...date, ...clock }).format(at);
 }
 
 // A moment with its exact form at hand; a dash if there is none.
@@ -51,3 +51,6 @@ export function toLocalInput(text) {
 }
 
 export const fromLocalInput = (text) => (text ? new Date(text).toISOString().replace('.000', '') : null);
+
+// "a, b and c".
+export const listed = (words) => new Intl.ListFormat(locale()).format(words);

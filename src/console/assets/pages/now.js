@@ -28,6 +28,9 @@ const PICTURES = [
     : t('now.queue.empty'))],
 ];
 
+// Of a replica that has not counted yet.
+const NOTHING = { callbacks: null, calls: null, restored: null, median_delay: null, p99_delay: null };
+
 const budget = (status) => status.budgets.find((one) => one.api === 'modify_user_info');
 
 function calls(status) {
@@ -47,7 +50,8 @@ export function nowPage({ signal }) {
   const seen = { points: [], banner: '' };
 
   const draw = ({ status, point, restored, skipped }) => {
-    seen.points = [...seen.points, { ...point, waiting: status.queue?.due ?? null }].slice(-POINTS);
+    const latest = { ...NOTHING, ...point, waiting: status.queue?.due ?? null };
+    seen.points = [...seen.points, latest].slice(-POINTS);
     for (const one of tiles) one.draw(status, seen.points);
     show(parts, states(status));
     // Said once, not every second.

@@ -2,13 +2,13 @@
 // person can mend.
 
 import { h } from '../dom.js';
-import { moment, number } from '../format.js';
+import { listed, moment, number } from '../format.js';
 import { language, t } from '../i18n.js';
 import ADVICE from '../words/advice.js';
 import { address } from './form.js';
 import { icon } from './icon.js';
 
-const state = (tone, name, words, more) => h('div', {}, icon(tone), h('dt', {}, t(`now.state.${name}`)), h('dd', {}, words, more));
+const state = (tone, name, words, more) => h('div', { class: tone }, icon(tone), h('dt', {}, t(`now.state.${name}`)), h('dd', {}, words, more));
 
 // All states of a status as `GET /v1/status` gives it.
 export function states(status) {
@@ -29,7 +29,7 @@ function compare({ resync, chat_resync: pause }) {
   if (pause.paused) return state('bad', 'compare', t('now.chat.paused', { since: moment(pause.since) }));
   const found = ['missing', 'surplus', 'unheard', 'vanished'].filter((name) => resync.found[name] > 0);
   const more = [
-    found.length > 0 && t('now.compare.found', { found: found.map((name) => t(`drift.${name}`, { n: resync.found[name] })).join(', ') }),
+    found.length > 0 && t('now.compare.found', { found: listed(found.map((name) => t(`drift.${name}`, { n: resync.found[name] }))) }),
     resync.failed > 0 && t('now.compare.failed', { n: resync.failed }),
   ].filter(Boolean);
   return state(resync.failed > 0 ? 'warn' : 'good', 'compare', t('now.compare.ok', { n: resync.rooms }), more.map((one) => ` · ${one}`));

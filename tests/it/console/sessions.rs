@@ -1,6 +1,4 @@
-//! The console over real HTTP: its files, and sessions in place of tokens.
-
-use std::collections::BTreeSet;
+//! Sessions of the console in place of tokens, over real HTTP.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -8,7 +6,7 @@ use serde_json::json;
 use crate::support::api::{Answer, Api, EDITOR, VIEWER, api, api_with, rule, send};
 
 /// A request as the console's own pages make it.
-fn from_page(api: &Api, method: Method, path: &str) -> RequestBuilder {
+pub fn from_page(api: &Api, method: Method, path: &str) -> RequestBuilder {
     api.bare(method, path).header("x-stickymark-console", "1")
 }
 
@@ -17,7 +15,7 @@ async fn sign_in(api: &Api, secret: &str) -> Answer {
 }
 
 /// What the browser would send back.
-async fn cookie(api: &Api, secret: &str) -> String {
+pub async fn cookie(api: &Api, secret: &str) -> String {
     let answer = sign_in(api, secret).await;
     assert_eq!(answer.status, 200);
     answer
@@ -198,56 +196,4 @@ async fn signing_out_takes_the_cookie_away() {
     );
     let foreign = send(api.bare(Method::DELETE, "/console/session")).await;
     assert_eq!(foreign.problem(), "foreign-origin");
-}
-
-#[tokio::test]
-async fn every_file_is_fenced_in_and_asked_for_again_only_when_it_changed() {
-    let api = api().await;
-    let page = api.bare(Method::GET, "/").send().await.unwrap();
-    let html = page.text().await.unwrap();
-    let mut paths: BTreeSet<&str> = html
-        .split(['"'])
-        .filter(|part| part.starts_with("/console/assets/"))
-        .collect();
-    assert!(paths.contains("/console/assets/app.js"));
-    paths.insert("/");
-    for path in paths {
-        let answer = api.bare(Method::GET, path).send().await.unwrap();
-        assert_eq!(answer.status(), 200, "{path}");
-        let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
-        let policy = header("content-security-policy");
-        for part in [
-            "default-src 'none'",
-            "script-src 'self'",
-            "frame-ancestors 'none'",
-            "base-uri 'none'",
-        ] {
-            assert!(policy.split("; ").any(|one| one == part), "{path}: {part}");
-        }
-        assert!(!policy.contains("unsafe"));
-        assert_eq!(header("x-content-type-options"), "nosniff");
-        assert_eq!(header("referrer-policy"), "no-referrer");
-        assert_eq!(header("cache-control"), "no-cache");
-        let known = api
-            .bare(Method::GET, path)
-            .header("if-none-match", header("etag"));
-        let known = known.send().await.unwrap();
-        assert_eq!(known.status(), 304, "{path}");
-        assert!(known.bytes().await.unwrap().is_empty());
-    }
-    for wild in [
-        "/console/assets/",
-        "/console/assets/..%2f..%2fmod.rs",
-        "/console/assets/index.html",
-    ] {
-        assert_eq!(
-            send(api.bare(Method::GET, wild)).await.problem(),
-            "not-found",
-            "{wild}"
-        );
-    }
-    assert_eq!(
-        send(api.bare(Method::POST, "/")).await.problem(),
-        "method-not-allowed"
-    );
 }

@@ -3,38 +3,32 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { mark, member } from "./stage.mjs";
-import { goTo, openPage, settled, signIn } from "./support.mjs";
+import { goTo, onPage, openPage, settled, signIn } from "./support.mjs";
 
 export function consoleTests(shared) {
-  const inConsole = async (token, what, expected = []) => {
-    const context = await shared.browser.newContext({ locale: "en-GB" });
-    const { page, complaints } = await openPage(context, shared.origin, { expected });
-    await signIn(page, shared.demo.console, token);
-    await what(page, context);
-    await context.close();
-    assert.deepEqual(complaints, []);
-  };
+  const inConsole = (token, what, expected) =>
+    onPage(shared, { expected }, async (page, context) => {
+      await signIn(page, shared.demo.console, token);
+      await what(page, context);
+    });
   const asEditor = (what, expected) => inConsole(shared.demo.token, what, expected);
 
-  test("asks for a token, refuses a wrong one, and forgets it at the end", async () => {
-    const context = await shared.browser.newContext({ locale: "en-GB" });
+  test("asks for a token, refuses a wrong one, and forgets it at the end", () =>
     // The browser itself reports the refusal.
-    const { page, complaints } = await openPage(context, shared.origin, { expected: ["401"] });
-    await page.goto(shared.demo.console);
-    await page.getByLabel("Token").fill("wrong");
-    await page.getByRole("button", { name: "Sign in" }).click();
-    await page.getByText("This token is not known.").waitFor();
-    await page.getByLabel("Token").fill(shared.demo.token);
-    await page.getByRole("button", { name: "Sign in" }).click();
-    await page.getByRole("navigation").waitFor();
-    const kept = await page.evaluate(() => [document.cookie, ...Object.values(localStorage)].join());
-    assert.ok(!kept.includes(shared.demo.token) && !kept.includes("stickymark="), kept);
-    await page.reload();
-    await page.getByRole("button", { name: "Sign out" }).click();
-    await page.getByLabel("Token").waitFor();
-    await context.close();
-    assert.deepEqual(complaints, []);
-  });
+    onPage(shared, { expected: ["401"] }, async (page) => {
+      await page.goto(shared.demo.console);
+      await page.getByLabel("Token").fill("wrong");
+      await page.getByRole("button", { name: "Sign in" }).click();
+      await page.getByText("This token is not known.").waitFor();
+      await page.getByLabel("Token").fill(shared.demo.token);
+      await page.getByRole("button", { name: "Sign in" }).click();
+      await page.getByRole("navigation").waitFor();
+      const kept = await page.evaluate(() => [document.cookie, ...Object.values(localStorage)].join());
+      assert.ok(!kept.includes(shared.demo.token) && !kept.includes("stickymark="), kept);
+      await page.reload();
+      await page.getByRole("button", { name: "Sign out" }).click();
+      await page.getByLabel("Token").waitFor();
+    }));
 
   test("a rule written here marks a member of the demo, who loses the mark and gets it back", () =>
     asEditor(async (page, context) => {
@@ -59,6 +53,23 @@ export function consoleTests(shared) {
       await pupil.getByRole("link", { name: "Why? pupil-01" }).click();
       await stage.getByRole("link", { name: "one-pupil" }).waitFor();
       await stage.locator(".verdict.good").waitFor();
+    }));
+
+  test("shows each restored mark as it happens, and leads to the stage", () =>
+    asEditor(async (page, context) => {
+      await goTo(page, shared.demo.console, "/now");
+      // The pictures come once the figures are no dashes any more.
+      await page.locator(".tile .figure").filter({ hasText: /\d/ }).first().waitFor();
+      const { page: stage, complaints } = await openPage(context, shared.origin);
+      await stage.goto(shared.demo.stage);
+      const teacher = member(stage, "math-7", "teacher-li");
+      await teacher.getByRole("button", { name: "Drop teacher-li" }).click();
+      await teacher.getByRole("button", { name: "Come back teacher-li" }).click();
+      await mark(teacher, 1001, "set");
+      await page.locator(".latest li").filter({ hasText: "teacher-li" }).first().waitFor();
+      await page.getByRole("link", { name: "Stage" }).click();
+      await page.getByRole("heading", { name: "The stage" }).waitFor();
+      assert.deepEqual(complaints, []);
     }));
 
   test("shows what is wrong beside the field", () =>

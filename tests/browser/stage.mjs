@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { openPage } from "./support.mjs";
+import { onPage } from "./support.mjs";
 
 /** The line of a member. */
 export const member = (page, group, account) =>
@@ -12,14 +12,11 @@ export const member = (page, group, account) =>
 export const mark = (line, number, look) => line.locator(`.mark.${look}[data-key="${number}"]`).waitFor();
 
 export function stageTests(shared) {
-  const onStage = async (what, expected) => {
-    const context = await shared.browser.newContext({ locale: "en-GB" });
-    const { page, complaints } = await openPage(context, shared.origin, { expected });
-    await page.goto(shared.demo.stage);
-    await what(page);
-    await context.close();
-    assert.deepEqual(complaints, []);
-  };
+  const onStage = (what, options = {}) =>
+    onPage(shared, options, async (page) => {
+      await page.goto(shared.demo.stage);
+      await what(page);
+    });
 
   test("shows a drop wiping a mark and the return restoring it, with its delay", () =>
     onStage(async (page) => {
@@ -102,17 +99,13 @@ export function stageTests(shared) {
       await room.getByLabel("Account of a new member").fill("名".repeat(32));
       await page.keyboard.press("Enter");
       await page.getByRole("alert").getByText(/That did not work: .*accounts/).waitFor();
-    }, ["400"]));
+    }, { expected: ["400"] }));
 
-  test("speaks Chinese to a Chinese browser, and English when asked to", async () => {
-    const context = await shared.browser.newContext({ locale: "zh-CN" });
-    const { page, complaints } = await openPage(context, shared.origin);
-    await page.goto(shared.demo.stage);
-    await page.getByRole("region", { name: "直播群 math-7" }).waitFor();
-    assert.equal(await page.locator("html").getAttribute("lang"), "zh-CN");
-    await page.getByRole("button", { name: "English" }).click();
-    await page.getByRole("region", { name: "Room math-7" }).waitFor();
-    await context.close();
-    assert.deepEqual(complaints, []);
-  });
+  test("speaks Chinese to a Chinese browser, and English when asked to", () =>
+    onStage(async (page) => {
+      await page.getByRole("region", { name: "直播群 math-7" }).waitFor();
+      assert.equal(await page.locator("html").getAttribute("lang"), "zh-CN");
+      await page.getByRole("button", { name: "English" }).click();
+      await page.getByRole("region", { name: "Room math-7" }).waitFor();
+    }, { locale: "zh-CN" }));
 }

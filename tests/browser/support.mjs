@@ -13,7 +13,7 @@ import { chromium } from "playwright-core";
 import axe from "axe-core";
 
 /** Milliseconds after which something did not come: far more than the slowest machine needs. */
-export const PATIENCE = 60_000;
+export const PATIENCE = 30_000;
 
 export const DESKTOP = { width: 1280, height: 800 };
 export const PHONE = { width: 390, height: 844 };
@@ -94,6 +94,24 @@ export async function openPage(context, origin, { expected = [] } = {}) {
     if (reason !== "net::ERR_ABORTED") complaints.push(`${request.url()}: ${reason}`);
   });
   return { page, complaints };
+}
+
+/**
+ * Does something on a page of its own, and fails if the browser complained of anything but what is
+ * `expected`. `more` are options of the browser's context.
+ */
+export async function onPage({ browser, origin }, { expected, ...more }, what) {
+  const context = await browser.newContext({ locale: "en-GB", ...more });
+  const { page, complaints } = await openPage(context, origin, { expected });
+  try {
+    await what(page, context);
+  } catch (error) {
+    if (complaints.length) error.message += `\nThe browser complained:\n${complaints.join("\n")}`;
+    throw error;
+  } finally {
+    await context.close();
+  }
+  assert.deepEqual(complaints, []);
 }
 
 /** Signs in on the console's page. */

@@ -237,6 +237,7 @@ async fn the_document_describes_every_route_and_problem() {
         paths,
         [
             "/livez",
+            "/metrics",
             "/readyz",
             "/v1/explain",
             "/v1/members",

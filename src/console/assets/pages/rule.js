@@ -32,7 +32,7 @@ const gone = (id) => [hint(t('rule.gone'), 'rest'),
 function fieldsOf(rule, isNew) {
   const local = { type: 'datetime-local', step: '1' };
   return {
-    ...(isNew && { id: field(t('rule.field.id'), textInput('id', rule.id), { hint: t('rule.hint.id') }) }),
+    ...(isNew && { id: field(t('rule.field.id'), textInput('id', rule.id), { hint: t('rule.hint.id'), wide: true }) }),
     group: field(t('rule.field.group'), textInput('group', rule.group, { required: true }), { hint: t('rule.hint.group') }),
     account: field(t('rule.field.account'), textInput('account', rule.account, { required: true }), { hint: t('rule.hint.account') }),
     marks: field(t('rule.field.marks'), textInput('marks', rule.marks.join(', '), { required: true, inputmode: 'text' }), { hint: t('rule.hint.marks') }),

@@ -150,7 +150,7 @@ export default {
   'import.check': 'Show what would change',
   'import.outcome': 'What the import does',
   'import.preview': 'This would change',
-  'import.summary': 'Made {created}, changed {updated}, removed {removed}, as they were {unchanged}.',
+  'import.summary': '{created} made, {updated} changed, {removed} removed, {unchanged} as they were.',
   'import.refusal': 'The import would be refused:',
   'import.more': { one: 'And one more change.', other: 'And {n} more changes.' },
   'import.nothing': 'Nothing would change.',

@@ -121,7 +121,7 @@ export function consoleTests(shared) {
       };
       await goTo(page, shared.demo.console, "/import");
       await load(rules);
-      await page.getByText("Made 2, changed 0, removed 0").waitFor();
+      await page.getByText("2 made, 0 changed, 0 removed").waitFor();
       await page.getByRole("button", { name: "Apply 2 changes" }).click();
       await page.getByRole("link", { name: "Look at the rules" }).waitFor();
 
@@ -129,7 +129,7 @@ export function consoleTests(shared) {
       await page.getByRole("link", { name: "imported-2", exact: true }).waitFor();
       await goTo(page, shared.demo.console, "/import");
       await load([{ ...rules[0], marks: [1007] }]);
-      await page.getByText("Made 0, changed 1, removed 0").waitFor();
+      await page.getByText("0 made, 1 changed, 0 removed").waitFor();
       const change = page.locator(".timeline li").filter({ hasText: "imported-1" });
       assert.match(await change.locator("del").textContent(), /1005/);
       assert.match(await change.locator("ins").textContent(), /1007/);

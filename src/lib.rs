@@ -7,6 +7,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod database;
 #[cfg(feature = "local")]
 pub mod demo;

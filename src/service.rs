@@ -17,6 +17,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "local")]
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
@@ -35,6 +37,9 @@ use crate::callback::{
 use crate::chat::{ChatClient, ChatEndpoint, InvalidEndpoint};
 use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
+use crate::console::Pulse;
+#[cfg(feature = "local")]
+use crate::console::Stage;
 use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
 use crate::metrics::Metrics;
 use crate::metrics::figures::Figures;
@@ -96,6 +101,8 @@ pub struct Service {
     worker: Worker,
     sweeper: Sweeper,
     figures: Figures,
+    pulse: Pulse,
+    closing: CancellationToken,
     metrics: Metrics,
     readiness: Readiness,
     forward: Option<Forward>,
@@ -147,6 +154,7 @@ impl Service {
             filter: Some(filter.clone()),
             inbox: Some(inbox),
             metrics: metrics.clone(),
+            pulse: Pulse::of(metrics.clone()),
             ..Watched::new(&pool)
         };
         let state = state.watching(watched.clone());
@@ -181,6 +189,7 @@ impl Service {
             lease: settings.reapply.lease,
             settling,
             metrics: metrics.clone(),
+            restorations: watched.restorations,
         });
         let callback = listen("callback.listen", settings.callback.listen).await?;
         let admin = listen("admin.listen", settings.admin.listen).await?;
@@ -194,11 +203,22 @@ impl Service {
             worker,
             sweeper,
             figures,
+            pulse: watched.pulse,
+            closing: watched.closing,
             metrics,
             readiness,
             forward,
             leaving,
         })
+    }
+
+    /// The same with the stage of the demo on the admin listener. It brings guards of its own.
+    #[cfg(feature = "local")]
+    #[must_use]
+    pub fn with_stage(mut self, stage: axum::Router) -> Self {
+        // The console leads there.
+        self.admin.1 = self.admin.1.merge(stage).layer(Extension(Stage));
+        self
     }
 
     /// How forwarding goes; `None` without a backend to forward to.
@@ -229,8 +249,8 @@ impl Service {
     /// Runs until `stop` resolves and the service has stopped in order. For the time that `stop`
     /// gives, readiness is down while everything still works.
     pub async fn run(self, stop: impl Future<Output = Duration>) {
-        let (claiming, answering, following, writing, managing) = (
-            CancellationToken::new(),
+        let managing = self.closing;
+        let (claiming, answering, following, writing) = (
             CancellationToken::new(),
             CancellationToken::new(),
             CancellationToken::new(),
@@ -239,6 +259,7 @@ impl Service {
         let worker = tokio::spawn(self.worker.run(claiming.clone()));
         let sweeper = tokio::spawn(self.sweeper.run(claiming.clone()));
         let figures = tokio::spawn(self.figures.run(claiming.clone()));
+        let pulse = tokio::spawn(self.pulse.run(claiming.clone()));
         let writer = tokio::spawn(self.writer.closed_by(writing.clone()).run());
         let follower = tokio::spawn(self.follower.run(following.clone()));
         let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
@@ -262,6 +283,7 @@ impl Service {
                 ended("the sweeper", sweeper),
                 ended("the worker", worker),
                 ended("the figures", figures),
+                ended("the pulse", pulse),
                 last_events
             );
             managing.cancel();

@@ -1,28 +1,34 @@
 //! Who calls, and what he may do.
 //!
-//! A bearer token names the caller; its role decides by the method: a viewer reads, an editor
-//! writes. Only digests of the secrets are kept, and every one of them is compared, so that the
+//! A bearer token names the caller, or a session of the console that was begun with one; the role
+//! of the token decides by the method: a viewer reads, an editor writes. Only digests of the secrets are kept, and every one of them is compared, so that the
 //! time tells nothing. Without tokens, which is allowed on loopback alone, everybody is an editor
 //! called `anonymous`; then a web page open in a browser of this machine must be kept out, by the
 //! `Host` (DNS rebinding) and the `Origin` (requests of other sites) that browsers send.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use chrono::Utc;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::problem::{Problem, ProblemType};
 use crate::config::{AdminToken, Role};
+use crate::console::session::{Guesses, Session, is_own_page};
 
-/// The tokens that are known.
+/// The tokens that are known. Clones count wrong guesses together.
 #[derive(Clone)]
-pub(super) struct Tokens(Arc<[Known]>);
+pub(crate) struct Tokens {
+    known: Arc<[Known]>,
+    guesses: Arc<Guesses>,
+}
 
 struct Known {
     digest: [u8; 32],
@@ -47,42 +53,98 @@ impl Tokens {
                 role: token.role,
             },
         });
-        Self(known.collect())
+        Self {
+            known: known.collect(),
+            guesses: Arc::default(),
+        }
     }
 
-    fn caller(&self, secret: &str) -> Option<&Caller> {
+    /// Whether anybody on this machine may do everything.
+    pub(crate) fn is_open(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    fn token(&self, secret: &str) -> Option<&Known> {
         let given = digest(secret);
         let mut found = u32::MAX;
-        for (index, known) in (0u32..).zip(self.0.iter()) {
+        for (index, known) in (0u32..).zip(self.known.iter()) {
             let equal: Choice = known.digest.ct_eq(&given);
             found.conditional_assign(&index, equal);
         }
-        self.0
-            .get(usize::try_from(found).ok()?)
-            .map(|known| &known.caller)
+        self.known.get(usize::try_from(found).ok()?)
     }
 
-    fn identify(&self, headers: &HeaderMap, uri: &Uri) -> Result<Caller, Problem> {
-        if self.0.is_empty() {
+    /// Begins a session of the console.
+    ///
+    /// # Errors
+    /// When the secret is not known, or too many were wrong of late.
+    pub(crate) fn sign_in(&self, secret: &str) -> Result<(Caller, Session), Problem> {
+        let known = self.guesses.attempt(Instant::now(), || self.token(secret));
+        let known = known.ok_or_else(|| {
+            let detail = "too many secrets were wrong; try again in some seconds";
+            Problem::new(ProblemType::TooManyRequests, detail)
+        })?;
+        let known = known.ok_or_else(unknown_token)?;
+        let session = Session::begin(&known.caller.name, &known.digest, Utc::now());
+        Ok((known.caller.clone(), session))
+    }
+
+    /// Whose session a request brings.
+    fn in_session(&self, headers: &HeaderMap) -> Option<&Caller> {
+        let now = Utc::now();
+        Session::of(headers).find_map(|session| {
+            let mut named = self.known.iter();
+            let known = named.find(|known| *known.caller.name == *session.name)?;
+            session.holds(&known.digest, now).then_some(&known.caller)
+        })
+    }
+
+    /// Who calls.
+    ///
+    /// # Errors
+    /// When that is not known, or a page of another origin calls in his name.
+    pub(crate) fn identify(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        uri: &Uri,
+    ) -> Result<Caller, Problem> {
+        if self.is_open() {
             refuse_web_pages(headers, uri)?;
             return Ok(Caller {
                 name: "anonymous".into(),
                 role: Role::Editor,
             });
         }
-        let secret = bearer(headers).ok_or_else(|| {
-            Problem::new(
+        if let Some(secret) = bearer(headers) {
+            let known = self.token(secret).ok_or_else(unknown_token)?;
+            return Ok(known.caller.clone());
+        }
+        match self.in_session(headers) {
+            Some(_) if is_write(method) && !is_own_page(headers) => Err(foreign_page()),
+            Some(caller) => Ok(caller.clone()),
+            None => Err(Problem::new(
                 ProblemType::Unauthorized,
                 "send the header Authorization: Bearer <secret of an entry of admin.tokens>",
-            )
-        })?;
-        self.caller(secret).cloned().ok_or_else(|| {
-            Problem::new(
-                ProblemType::Unauthorized,
-                "this token is not in admin.tokens",
-            )
-        })
+            )),
+        }
     }
+}
+
+fn unknown_token() -> Problem {
+    Problem::new(
+        ProblemType::Unauthorized,
+        "this token is not in admin.tokens",
+    )
+}
+
+/// What a write in a session must show.
+pub(crate) fn foreign_page() -> Problem {
+    Problem::new(
+        ProblemType::ForeignOrigin,
+        "a session of the console writes only from its own pages, with the header \
+         X-Stickymark-Console: 1; elsewhere send Authorization: Bearer",
+    )
 }
 
 fn digest(secret: &str) -> [u8; 32] {
@@ -97,12 +159,12 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Lets a request pass whose caller is known and may do what it asks for.
-pub(super) async fn authorize(
+pub(crate) async fn authorize(
     State(tokens): State<Tokens>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let caller = match tokens.identify(request.headers(), request.uri()) {
+    let caller = match tokens.identify(request.method(), request.headers(), request.uri()) {
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
@@ -146,7 +208,7 @@ fn refuse_web_pages(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
 }
 
 /// Whether `host` or `host:port` means this machine.
-fn is_loopback(authority: &str) -> bool {
+pub(crate) fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or("", |(host, _)| host),
         None => authority
@@ -191,7 +253,7 @@ mod tests {
             .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
             .collect();
         tokens
-            .identify(&headers, &Uri::from_static("/v1/rules"))
+            .identify(&Method::GET, &headers, &Uri::from_static("/v1/rules"))
             .map(|caller| caller.name.to_string())
             .map_err(|problem| problem.details().status)
     }

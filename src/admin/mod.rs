@@ -1,5 +1,5 @@
-//! The listener for operators: the management API below `/v1`, probes, and the API's document, as
-//! JSON and as a page.
+//! The listener for operators: the management API below `/v1`, probes, the API's document, as JSON
+//! and as a page, and the console.
 //!
 //! Every answer that is no success is a [`Problem`]. What stands below `/v1` passes `auth` first,
 //! unknown paths too. Nothing from outside gets past here unread: bodies have a limit, requests a
@@ -29,6 +29,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use auth::Caller;
+#[cfg(feature = "local")]
+pub(crate) use auth::is_loopback;
+pub(crate) use auth::{Tokens, authorize, foreign_page};
 pub use body::JsonBody;
 pub use openapi::{BodyProblems, CommonProblems};
 pub use parameters::{PageQuery, PageRequest, Parameters};
@@ -36,8 +39,10 @@ pub use probes::{DatabaseState, Readiness, Ready};
 pub use problem::{FieldError, Problem, ProblemDetails, ProblemType};
 pub use request::RequestId;
 pub use status::Watched;
+pub(crate) use status::{Status, StatusSource};
 
 use crate::config::AdminToken;
+use crate::console::{self, Live};
 use crate::explain::{self, Explanations};
 use crate::members::api::Members;
 use crate::members::{self, WakeUp};
@@ -52,28 +57,45 @@ pub struct AdminState {
     pool: PgPool,
     wake: WakeUp,
     readiness: Readiness,
-    tokens: auth::Tokens,
+    tokens: Tokens,
     watched: Watched,
+    live: Live,
 }
 
 impl AdminState {
     /// `wake` is the alarm clock of this replica's worker. Without tokens everybody who reaches
     /// the listener from this machine may do everything; the settings allow that on loopback alone.
     pub fn new(pool: PgPool, wake: WakeUp, readiness: Readiness, tokens: &[AdminToken]) -> Self {
+        let watched = Watched::new(&pool);
         Self {
             rules: Rules::new(pool.clone(), wake.clone()),
-            watched: Watched::new(&pool),
+            live: live(&watched),
+            watched,
             pool,
             wake,
             readiness,
-            tokens: auth::Tokens::new(tokens),
+            tokens: Tokens::new(tokens),
         }
     }
 
     /// The same with the parts of a replica that runs.
     #[must_use]
     pub fn watching(self, watched: Watched) -> Self {
-        Self { watched, ..self }
+        Self {
+            live: live(&watched),
+            watched,
+            ..self
+        }
+    }
+}
+
+fn live(watched: &Watched) -> Live {
+    Live::new(watched.pulse.clone(), watched.restorations.clone())
+}
+
+impl FromRef<AdminState> for Live {
+    fn from_ref(state: &AdminState) -> Self {
+        state.live.clone()
     }
 }
 
@@ -101,13 +123,19 @@ impl FromRef<AdminState> for Explanations {
     }
 }
 
-impl FromRef<AdminState> for status::StatusSource {
+impl FromRef<AdminState> for StatusSource {
     fn from_ref(state: &AdminState) -> Self {
         Self {
             pool: state.pool.clone(),
             readiness: state.readiness.clone(),
             watched: state.watched.clone(),
         }
+    }
+}
+
+impl FromRef<AdminState> for Tokens {
+    fn from_ref(state: &AdminState) -> Self {
+        state.tokens.clone()
     }
 }
 
@@ -127,13 +155,15 @@ pub fn router(state: AdminState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(
             state.tokens.clone(),
-            auth::authorize,
+            authorize,
         ));
+    let console = console::routes(&state.tokens);
     let open = open
         .route(
             "/openapi.json",
             routing::get(move || std::future::ready(document.clone())),
         )
+        .merge(console)
         .nest("/v1", api)
         .merge(docs::routes())
         .fallback(not_found)

@@ -21,8 +21,8 @@ pub enum ProblemType {
     /// 403: the token's role does not allow it.
     #[serde(rename = "urn:stickymark:problem:forbidden")]
     Forbidden,
-    /// 403: the listener is open to this machine alone, and the request may come from a web page
-    /// of another origin.
+    /// 403: the request may come from a web page of another origin, and the listener is open to
+    /// this machine alone, or the page writes with a session of the console.
     #[serde(rename = "urn:stickymark:problem:foreign-origin")]
     ForeignOrigin,
     /// 404: no such path, or no such rule.
@@ -52,6 +52,9 @@ pub enum ProblemType {
     /// 422: the body is JSON, but not what is asked for; `errors` name each wrong field.
     #[serde(rename = "urn:stickymark:problem:invalid-input")]
     InvalidInput,
+    /// 429: too many secrets were wrong of late, or too many pages watch; see `Retry-After`.
+    #[serde(rename = "urn:stickymark:problem:too-many-requests")]
+    TooManyRequests,
     /// 500: a fault of the service; the log says more.
     #[serde(rename = "urn:stickymark:problem:internal")]
     Internal,
@@ -77,6 +80,7 @@ impl ProblemType {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::DatabaseUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -88,7 +92,7 @@ impl ProblemType {
             Self::InvalidParameter => "A parameter is wrong",
             Self::Unauthorized => "A token is needed",
             Self::Forbidden => "The token does not allow this",
-            Self::ForeignOrigin => "Only this machine may call",
+            Self::ForeignOrigin => "Another origin may not call",
             Self::NotFound => "There is nothing here",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::RuleExists => "The id is taken",
@@ -98,6 +102,7 @@ impl ProblemType {
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body must be declared as JSON",
             Self::InvalidInput => "The body is not what is asked for",
+            Self::TooManyRequests => "Too many requests",
             Self::Internal => "The service has a fault",
             Self::DatabaseUnavailable => "The database does not answer",
         }
@@ -110,7 +115,9 @@ impl ProblemType {
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"stickymark\""),
             )),
-            Self::DatabaseUnavailable => Some((header::RETRY_AFTER, HeaderValue::from_static("2"))),
+            Self::DatabaseUnavailable | Self::TooManyRequests => {
+                Some((header::RETRY_AFTER, HeaderValue::from_static("2")))
+            }
             _ => None,
         }
     }

@@ -11,15 +11,17 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::openapi::CommonProblems;
 use super::parameters::Parameters;
 use super::probes::{DatabaseState, Readiness};
 use super::problem::Problem;
+use crate::console::Pulse;
 use crate::members::{FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth};
 use crate::metrics::Metrics;
-use crate::reapply::{Budget, Pause, PauseState};
+use crate::reapply::{Budget, Pause, PauseState, Restorations};
 use crate::resync::{SweepTotals, TotalsSnapshot};
 use crate::rules::filter::{FilterState, RuleFilter};
 use crate::version;
@@ -46,6 +48,12 @@ pub struct Watched {
     pub inbox: Option<Inbox>,
     /// What the replica counts.
     pub metrics: Metrics,
+    /// What it counted of late, for pictures.
+    pub pulse: Pulse,
+    /// The members whom it restored last.
+    pub restorations: Restorations,
+    /// Cancelled when the listener closes: ends answers that would go on for ever.
+    pub closing: CancellationToken,
 }
 
 impl Watched {
@@ -60,13 +68,16 @@ impl Watched {
             sweep_totals: SweepTotals::default(),
             inbox: None,
             metrics: Metrics::default(),
+            pulse: Pulse::default(),
+            restorations: Restorations::default(),
+            closing: CancellationToken::default(),
         }
     }
 }
 
 /// What the handler of the status needs.
 #[derive(Debug, Clone)]
-pub(super) struct StatusSource {
+pub(crate) struct StatusSource {
     pub pool: PgPool,
     pub readiness: Readiness,
     pub watched: Watched,
@@ -74,7 +85,7 @@ pub(super) struct StatusSource {
 
 /// The state of the service.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Status {
+pub(crate) struct Status {
     /// Version and commit of the replica that answers.
     version: &'static str,
     /// True once the replica has begun to end.
@@ -187,27 +198,39 @@ pub(super) async fn status(
     parameters: Parameters,
 ) -> Result<Json<Status>, Problem> {
     parameters.finish()?;
-    let ready = source.readiness.check().await;
-    let stored = match ready.database {
-        DatabaseState::Unreachable => None,
-        _ => stored(&source).await,
-    };
-    let (queue, failures, budgets) = stored.map_or_else(Default::default, |stored| {
-        (Some(stored.0), stored.1, stored.2)
-    });
-    let watched = &source.watched;
-    Ok(Json(Status {
-        version: version::FULL,
-        draining: ready.draining,
-        database: ready.database,
-        queue,
-        failures,
-        budgets,
-        chat: watched.worker_pause.state().into(),
-        chat_resync: watched.sweeper_pause.state().into(),
-        filter: watched.filter.as_ref().map(|filter| filter.state().into()),
-        resync: watched.sweep_totals.snapshot(),
-    }))
+    Ok(Json(source.read().await))
+}
+
+impl StatusSource {
+    /// Reads the state of the service; it takes as long as the database is waited for, at most.
+    pub(crate) async fn read(&self) -> Status {
+        let ready = self.readiness.check().await;
+        let stored = match ready.database {
+            DatabaseState::Unreachable => None,
+            _ => stored(self).await,
+        };
+        let (queue, failures, budgets) = stored.map_or_else(Default::default, |stored| {
+            (Some(stored.0), stored.1, stored.2)
+        });
+        let watched = &self.watched;
+        Status {
+            version: version::FULL,
+            draining: ready.draining,
+            database: ready.database,
+            queue,
+            failures,
+            budgets,
+            chat: watched.worker_pause.state().into(),
+            chat_resync: watched.sweeper_pause.state().into(),
+            filter: watched.filter.as_ref().map(|filter| filter.state().into()),
+            resync: watched.sweep_totals.snapshot(),
+        }
+    }
+
+    /// Cancelled when the listener closes.
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.watched.closing.clone()
+    }
 }
 
 type Stored = (QueueDepth, Vec<FailureReason>, Vec<BudgetView>);

@@ -2,6 +2,7 @@
 
 use secrecy::ExposeSecret;
 
+use super::page;
 use super::script::{LESSON, RULES};
 use super::stage::Places;
 
@@ -20,11 +21,13 @@ pub(super) fn places(places: &Places) -> String {
          \x20 simulated Chat   http://{chat}\n\
          \x20 callbacks        http://{callback}/callback\n\
          \x20 management API   http://{admin}\n\
+         \x20 stage            http://{admin}{stage}\n\
          \x20 database         PostgreSQL in {database}{taken}",
         chat = places.chat,
         callback = places.callback,
         admin = places.admin,
         database = places.database.display(),
+        stage = page::PATH,
     )
 }
 
@@ -50,9 +53,16 @@ pub(super) fn rules() -> String {
 pub(super) fn lines(places: &Places) -> String {
     let Places { chat, admin, .. } = places;
     let token = places.token.expose_secret();
+    let viewer = places.viewer.expose_secret();
     let member = format!(r#"'{{"group":"{LESSON}","accounts":["teacher-li"]}}'"#);
     format!(
-        r#"It stays up until Ctrl-C. In another terminal, while this one goes on telling:
+        r#"It stays up until Ctrl-C. In a browser, move the members yourself and make Chat fail; and write rules:
+
+  stage    http://{admin}{stage}
+  console  http://{admin}/    sign in with {token}
+                            or only look with {viewer}
+
+In another terminal, while this one goes on telling:
 
   # the teacher drops and comes back; the marks on the teacher
   curl http://{chat}/control/drop -d {member}
@@ -72,7 +82,8 @@ pub(super) fn lines(places: &Places) -> String {
 
   # the next two calls fail; let somebody drop and come back then
   curl http://{chat}/control/faults -d '{{"count":2,"effect":{{"error_code":60008}}}}'
-"#
+"#,
+        stage = page::PATH,
     )
 }
 
@@ -89,6 +100,7 @@ mod tests {
             callback: at(2),
             admin: at(3),
             token: SecretString::from("s3cret"),
+            viewer: SecretString::from("peep"),
             database: "/var/lib/stickymark/x".into(),
             taken,
         }
@@ -101,6 +113,20 @@ mod tests {
         assert!(
             text.contains("http://127.0.0.1:3/v1/rules/pupil -H 'Authorization: Bearer s3cret'")
         );
+    }
+
+    #[test]
+    fn stage_and_console_are_told_each_on_its_line_and_how_to_get_in() {
+        let text = lines(&some(vec![]));
+        let line = |start: &str| {
+            let line = text
+                .lines()
+                .find(|line| line.trim_start().starts_with(start));
+            line.unwrap_or_default().to_owned()
+        };
+        assert!(line("stage ").ends_with("http://127.0.0.1:3/stage"));
+        assert!(line("console ").contains("http://127.0.0.1:3/ "));
+        assert!(line("console ").ends_with("s3cret"));
     }
 
     #[test]

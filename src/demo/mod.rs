@@ -2,12 +2,14 @@
 //!
 //! Database, simulated Chat and service are the real ones and talk over real sockets. A screenplay
 //! moves the members; what they lose and get back is read from the simulated Chat alone, and the
-//! verdict is worked out from the screenplay's rules without the service's help.
+//! verdict is worked out from the screenplay's rules without the service's help. Afterwards members
+//! move by other hands, among them those of visitors of the stage in a browser (see `page`).
 
 mod house;
 mod invitation;
 mod ledger;
 mod operator;
+mod page;
 mod script;
 mod show;
 mod stage;
@@ -15,7 +17,7 @@ mod summary;
 mod timeline;
 mod watch;
 
-use std::io::Stdout;
+use std::io::{self, Stdout};
 use std::process;
 
 use anyhow::{Context, bail};
@@ -52,8 +54,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         filter: if arguments.verbose { VERBOSE } else { QUIET }.to_owned(),
     })?;
     let stop = stop_on_signal()?;
-    let mut timeline = Timeline::new();
-    timeline.say("Setting the stage …")?;
+    let mut timeline = Timeline::new(arguments.once);
+    let set = timeline.say("Setting the stage …");
+    match set {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        set => set?,
+    }
     let Some(stage) = stop.run_until_cancelled(Stage::set()).await else {
         return interrupted(arguments.once);
     };
@@ -62,9 +68,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let shown = shown.await;
     let struck = stage.strike().await;
     match shown {
+        Some(Err(error)) if is_unread(&error) => {}
         Some(shown) => shown?,
         None => {
-            timeline.say("\nStopped.")?;
+            // Who pressed Ctrl-C has often ended the reader with it.
+            let _unread = timeline.say("\nStopped.");
             struck?;
             return interrupted(arguments.once);
         }
@@ -90,6 +98,12 @@ async fn perform(stage: &Stage, timeline: &mut Timeline<Stdout>, once: bool) -> 
     }
     show.say(&invitation::lines(&stage.places))?;
     show.go_on().await
+}
+
+/// Whether nobody reads what is told any more, as with `demo | head`: he has what he wanted.
+fn is_unread(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Cancelled by the first signal; the second ends the process at once.

@@ -6,16 +6,26 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat};
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::script::RuleText;
 
 /// An operator with a token.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Operator {
     http: reqwest::Client,
     api: SocketAddr,
     token: SecretString,
+}
+
+/// What the service says of a pause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pause {
+    /// What Chat said last.
+    pub reason: Option<String>,
+    /// What a person has to do.
+    pub advice: Option<String>,
 }
 
 impl Operator {
@@ -51,6 +61,25 @@ impl Operator {
     /// Deletes a rule.
     pub(super) async fn delete(&self, id: &str) -> anyhow::Result<()> {
         self.send(Method::DELETE, id, None).await
+    }
+
+    /// Why the service makes no calls that set marks; `None` while it makes them.
+    pub(super) async fn pause(&self) -> anyhow::Result<Option<Pause>> {
+        #[derive(Deserialize)]
+        struct Status {
+            chat: Chat,
+        }
+        #[derive(Deserialize)]
+        struct Chat {
+            paused: bool,
+            #[serde(flatten)]
+            pause: Pause,
+        }
+        let url = format!("http://{}/v1/status", self.api);
+        let request = self.http.get(url).bearer_auth(self.token.expose_secret());
+        let answer = request.send().await?.error_for_status()?;
+        let Chat { paused, pause } = answer.json::<Status>().await?.chat;
+        Ok(paused.then_some(pause))
     }
 
     async fn send(&self, method: Method, id: &str, body: Option<&Value>) -> anyhow::Result<()> {

@@ -99,9 +99,12 @@ impl<'a> Show<'a> {
 
     /// Goes on telling what happens, by whatever hand.
     pub(super) async fn go_on(&mut self) -> anyhow::Result<()> {
+        self.stage.page.hand_over();
         loop {
-            let look = self.watcher.next().await?;
-            self.take_in(&look)?;
+            tokio::select! {
+                look = self.watcher.next() => self.take_in(&look?)?,
+                () = self.stage.page.moved() => self.watcher.nudge(),
+            }
         }
     }
 
@@ -251,8 +254,10 @@ impl<'a> Show<'a> {
             self.cross(boundary)?;
         }
         self.last_look = look.began;
-        for change in self.ledger.take_in(look) {
-            self.timeline.change(look.at, &change)?;
+        let changes = self.ledger.take_in(look);
+        self.stage.page.show(look, &changes);
+        for change in &changes {
+            self.timeline.change(look.at, change)?;
         }
         Ok(())
     }

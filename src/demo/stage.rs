@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::operator::Operator;
+use super::page::Page;
 use crate::config::Settings;
 use crate::database::local::LocalError;
 use crate::database::{Database, DatabaseError};
@@ -36,6 +37,7 @@ pub(super) struct Stage {
     closing: DropGuard,
     pub chat: Simulated,
     pub operator: Operator,
+    pub page: Page,
     pub places: Places,
 }
 
@@ -45,7 +47,10 @@ pub(super) struct Places {
     pub chat: SocketAddr,
     pub callback: SocketAddr,
     pub admin: SocketAddr,
+    /// Of an editor.
     pub token: SecretString,
+    /// Of one who may only look.
+    pub viewer: SecretString,
     /// Where the database lies; as root it may be elsewhere than [`DATABASE_PATH`].
     pub database: PathBuf,
     /// Ports that belong to others.
@@ -58,8 +63,8 @@ impl Stage {
         let mut taken = Vec::new();
         let listener = listen(CHAT_PORT, &mut taken).await?;
         let running = simulator::start(simulator::Options::default(), listener)?;
-        let (token, callback_token) = (secret(), secret());
-        let settings = settings(&running, &token, &callback_token)?;
+        let (token, viewer, callback_token) = (secret(), secret(), secret());
+        let settings = settings(&running, [&token, &viewer], &callback_token)?;
         let database = Database::connect(&settings.database).await;
         let database = database.map_err(with_place)?;
         empty(&database).await?;
@@ -71,15 +76,20 @@ impl Stage {
             told.await;
             Duration::ZERO
         };
-        let service = tokio::spawn(service.run(stop));
         let chat = running.client()?;
+        let operator = Operator::new(admin, token.clone())?;
+        let pool = database.pool().clone();
+        let page = Page::open(chat.clone(), pool, operator.clone(), closing.clone());
+        let service = service.with_stage(page.router());
+        let service = tokio::spawn(service.run(stop));
         let url = format!("http://{callback}/callback");
         chat.set_callback(Some(&url), Some(callback_token)).await?;
         let places = Places {
             chat: running.address(),
             callback,
             admin,
-            token: token.clone(),
+            token,
+            viewer,
             database: match database.local() {
                 Some(local) => local.path().to_owned(),
                 None => PathBuf::from(DATABASE_PATH),
@@ -92,7 +102,8 @@ impl Stage {
             service,
             closing: closing.drop_guard(),
             chat,
-            operator: Operator::new(admin, token)?,
+            operator,
+            page,
             places,
         })
     }
@@ -101,6 +112,7 @@ impl Stage {
     pub(super) async fn strike(self) -> anyhow::Result<()> {
         drop(self.closing);
         let service = self.service.await;
+        self.page.close().await;
         let chat = self.running.stop().await;
         self.database.close().await?;
         service.context("the service ended badly")?;
@@ -131,11 +143,12 @@ async fn empty(database: &Database) -> anyhow::Result<()> {
 /// The compiled-in defaults and what the show needs.
 fn settings(
     chat: &Running,
-    token: &SecretString,
+    [token, viewer]: [&SecretString; 2],
     callback_token: &SecretString,
 ) -> anyhow::Result<Settings> {
     let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
-    let token = token.expose_secret();
+    let [token, viewer] = [token, viewer].map(ExposeSecret::expose_secret);
+    let tokens = format!("demo:editor:{token},guest:viewer:{viewer}");
     Ok(Settings::load(
         None,
         [
@@ -151,7 +164,7 @@ fn settings(
                 callback_token.expose_secret().to_owned(),
             ),
             ("STICKYMARK__ADMIN__LISTEN", local(ADMIN_PORT)),
-            ("STICKYMARK__ADMIN__TOKENS", format!("demo:editor:{token}")),
+            ("STICKYMARK__ADMIN__TOKENS", tokens),
             ("STICKYMARK__DATABASE__PATH", DATABASE_PATH.to_owned()),
         ],
     )?)

@@ -9,6 +9,8 @@ use super::ledger::{Change, What};
 pub(super) struct Timeline<W: Write> {
     out: W,
     colours: bool,
+    /// Whether the show goes on when nobody reads any more.
+    unread: bool,
     /// Unix milliseconds at which the show began.
     zero: i64,
 }
@@ -23,14 +25,16 @@ pub(super) enum Colour {
 }
 
 impl Timeline<io::Stdout> {
-    /// On standard output. Colours only on a terminal, and not where `NO_COLOR` is set.
-    pub(super) fn new() -> Self {
+    /// On standard output. Colours only on a terminal, and not where `NO_COLOR` is set. With
+    /// `unread` it falls silent when nobody reads any more, where it else fails.
+    pub(super) fn new(unread: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let out = io::stdout();
         let colours = out.is_terminal() && !refused;
         Self {
             out,
             colours,
+            unread,
             zero: 0,
         }
     }
@@ -49,8 +53,11 @@ impl<W: Write> Timeline<W> {
 
     /// A line, or several.
     pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.out, "{text}")?;
-        self.out.flush()
+        let told = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        match told {
+            Err(error) if self.unread && error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            told => told,
+        }
     }
 
     /// The title of a scene.
@@ -128,6 +135,7 @@ mod tests {
         let mut timeline = Timeline {
             out: Vec::new(),
             colours,
+            unread: false,
             zero: 1_000,
         };
         timeline.change(3_241, change).unwrap();

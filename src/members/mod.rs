@@ -30,7 +30,7 @@ pub(crate) use record::interval;
 pub use record::{Settling, record, room_gone};
 pub use retry::retry_failed;
 pub use rule_changes::{RuleChange, rules_changed};
-pub use settle::{Outcome, Settlement, settle};
+pub use settle::{Outcome, Settlement, Waited, settle};
 pub use wake::WakeUp;
 
 use serde::Serialize;

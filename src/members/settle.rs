@@ -72,6 +72,15 @@ pub enum Outcome {
     },
 }
 
+/// A member whose marks were confirmed after a callback of his.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waited {
+    /// The member.
+    pub account: String,
+    /// Seconds since he began to wait.
+    pub seconds: f64,
+}
+
 #[derive(Default)]
 struct Columns {
     accounts: Vec<String>,
@@ -149,15 +158,15 @@ impl Columns {
     }
 }
 
-/// Settles the members of one claim and gives the room back. Returns, for each member whose marks
-/// were confirmed after a callback, the seconds since he began to wait. What made him wait was a
+/// Settles the members of one claim and gives the room back. Returns each member whose marks were
+/// confirmed after a callback, with the seconds since he began to wait. What made him wait was a
 /// callback if one was heard then or later: rule changes and sweeps let nobody hear anything.
 pub async fn settle(
     pool: &PgPool,
     group: &GroupId,
     lease: Uuid,
     settlements: &[Settlement],
-) -> Result<Vec<f64>, sqlx::Error> {
+) -> Result<Vec<Waited>, sqlx::Error> {
     let mut columns = Columns::default();
     settlements
         .iter()
@@ -174,7 +183,8 @@ pub async fn settle(
         counts,
         in_doubt,
     } = columns;
-    let waited = sqlx::query_scalar!(
+    let waited = sqlx::query_as!(
+        Waited,
         r#"
         with outcome as (
             select account, generation, kind, marks::bigint[] as marks,
@@ -246,7 +256,8 @@ pub async fn settle(
             from (select set_config('synchronous_commit', 'off', true)) unflushed
             where group_id = $1 and lease = $2
         )
-        select extract(epoch from now() - l.pending_since)::float8 as "seconds!"
+        select l.account as "account!",
+               extract(epoch from now() - l.pending_since)::float8 as "seconds!"
         from locked l where l.kind = 'confirmed' and l.heard_at >= l.pending_since
         "#,
         group.as_str(),

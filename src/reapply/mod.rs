@@ -11,10 +11,12 @@ mod outcome;
 mod pause;
 mod places;
 mod plan;
+mod restored;
 mod round;
 mod worker;
 
 pub use budget::{Budget, BudgetState, CallRate, Slot};
 pub use pause::{Leave, Pause, PauseState};
 pub use plan::{MemberPlan, plan};
+pub use restored::{Restoration, Restorations, Unseen};
 pub use worker::{Worker, WorkerSettings};

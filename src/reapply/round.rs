@@ -10,10 +10,14 @@ use super::call::{Caller, Verdict, Verdicts};
 use super::outcome::{Spread, is_last_try, outcome};
 use super::places::take_places;
 use super::plan::{MemberPlan, plan};
+use super::restored::Restoration;
 use super::worker::Shared;
 use crate::chat::{CommandType, MemberMarks};
-use crate::domain::{Account, MarkSet};
-use crate::members::{Claim, ClaimedMember, Settlement, held_places, room_gone, settle};
+use crate::clock;
+use crate::domain::{Account, GroupId, MarkSet};
+use crate::members::{
+    Claim, ClaimedMember, Outcome, Settlement, Waited, held_places, room_gone, settle,
+};
 use crate::rules::{Matched, matching_rules};
 use crate::telemetry::warn_seldom;
 
@@ -138,8 +142,13 @@ impl Round {
             match self.shared.noted(settled) {
                 Ok(waited) => {
                     let metrics = &self.shared.metrics;
-                    waited.iter().for_each(|delay| metrics.mark_delay(*delay));
-                    let longest = waited.iter().copied().fold(0.0, f64::max);
+                    waited
+                        .iter()
+                        .for_each(|one| metrics.mark_delay(one.seconds));
+                    let restored = waited.iter();
+                    let restored = restored.filter_map(|one| restoration(group, one, settlements));
+                    self.shared.restorations.add(waited.len(), restored);
+                    let longest = waited.iter().map(|one| one.seconds).fold(0.0, f64::max);
                     tracing::debug!(group = ?group.as_str(), marked = waited.len(), longest, "settled");
                     return;
                 }
@@ -154,6 +163,26 @@ impl Round {
             }
         }
     }
+}
+
+/// A restored member as he is shown.
+fn restoration(
+    group: &GroupId,
+    waited: &Waited,
+    settlements: &[Settlement],
+) -> Option<Restoration> {
+    let mut settled = settlements.iter();
+    let settled = settled.find(|one| one.account.as_str() == waited.account)?;
+    let Outcome::Confirmed { marks, .. } = &settled.outcome else {
+        return None;
+    };
+    Some(Restoration {
+        at: clock::system()(),
+        group: group.clone(),
+        account: settled.account.clone(),
+        marks: marks.clone(),
+        delay: waited.seconds,
+    })
 }
 
 /// Who takes part in a call. Whoever was left out or refused in the call before would be so again.

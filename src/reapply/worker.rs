@@ -11,6 +11,7 @@ use tracing::Instrument;
 
 use super::budget::{Budget, Slot};
 use super::pause::{Leave, Pause};
+use super::restored::Restorations;
 use super::round::Round;
 use crate::chat::ChatClient;
 use crate::database::in_time;
@@ -47,6 +48,8 @@ pub struct WorkerSettings {
     pub settling: Settling,
     /// Told of members marked, delays, and faults of the database.
     pub metrics: Metrics,
+    /// Where restored members are shown.
+    pub restorations: Restorations,
 }
 
 pub(super) type Shared = WorkerSettings;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::api::Api;
+use super::in_force::{InForce, Injected};
 use super::trigger::Trigger;
 
 /// Something that shall go wrong with REST calls. Every condition that is given must hold.
@@ -121,9 +122,26 @@ impl Fault {
     }
 }
 
+impl Injected for Fault {
+    fn trigger(&self) -> Result<Trigger, String> {
+        match self.effect {
+            Effect::HttpStatus(status) if !(200..=599).contains(&status) => {
+                Err("`http_status` is from 200 to 599".to_owned())
+            }
+            Effect::ErrorCode(0) | Effect::LateErrorCode(0) => {
+                Err("an error code is not 0".to_owned())
+            }
+            _ => Trigger::new(self.count, self.fraction, self.seed),
+        }
+    }
+
+    fn with_count(self, count: Option<u64>) -> Self {
+        Self { count, ..self }
+    }
+}
+
 /// The faults in force.
-#[derive(Debug, Default)]
-pub(super) struct Faults(Vec<(u64, Fault, Trigger)>);
+pub(super) type Faults = InForce<Fault>;
 
 /// All that goes wrong with one call.
 #[derive(Debug, Default)]
@@ -139,48 +157,16 @@ pub(super) struct Struck {
 }
 
 impl Faults {
-    pub(super) fn add(&mut self, id: u64, fault: Fault) -> Result<(), String> {
-        if let Effect::HttpStatus(status) = fault.effect
-            && !(200..=599).contains(&status)
-        {
-            return Err("`http_status` is from 200 to 599".to_owned());
-        }
-        if let Effect::ErrorCode(0) | Effect::LateErrorCode(0) = fault.effect {
-            return Err("an error code is not 0".to_owned());
-        }
-        let trigger = Trigger::new(fault.count, fault.fraction, fault.seed)?;
-        self.0.push((id, fault, trigger));
-        Ok(())
-    }
-
-    /// The faults in force, with the number of strikes left in `count`.
-    pub(super) fn list(&self) -> impl Iterator<Item = (u64, Fault)> + '_ {
-        self.0.iter().map(|(id, fault, trigger)| {
-            let count = trigger.left();
-            (
-                *id,
-                Fault {
-                    count,
-                    ..fault.clone()
-                },
-            )
-        })
-    }
-
-    /// Ends one fault, or all.
-    pub(super) fn clear(&mut self, id: Option<u64>) {
-        self.0
-            .retain(|(fault, _, _)| id.is_some_and(|id| id != *fault));
-    }
-
     /// Lets every fault that matches the call strike.
-    pub(super) fn strike(&mut self, api: Api, group: Option<&str>, accounts: &[&str]) -> Struck {
+    pub(super) fn strike_call(
+        &mut self,
+        api: Api,
+        group: Option<&str>,
+        accounts: &[&str],
+    ) -> Struck {
         let mut struck = Struck::default();
-        for (id, fault, trigger) in &mut self.0 {
-            if !fault.matches(api, group, accounts) || !trigger.strikes() {
-                continue;
-            }
-            struck.ids.push(*id);
+        for (id, fault) in self.strike(|fault| fault.matches(api, group, accounts)) {
+            struck.ids.push(id);
             match fault.effect {
                 Effect::ErrorCode(code) => struck.error_code = Some(code),
                 Effect::LateErrorCode(code) => struck.late_error_code = Some(code),
@@ -193,7 +179,7 @@ impl Faults {
                 },
             }
         }
-        self.0.retain(|(_, _, trigger)| !trigger.is_spent());
+        self.forget_spent(|_| false);
         struck
     }
 }

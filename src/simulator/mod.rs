@@ -50,6 +50,7 @@ mod command;
 mod connection;
 mod control;
 mod fault;
+mod in_force;
 mod options;
 mod rate;
 mod rest;

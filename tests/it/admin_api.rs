@@ -246,6 +246,7 @@ async fn the_document_describes_every_route_and_problem() {
         paths,
         [
             "/livez",
+            "/metrics",
             "/readyz",
             "/v1/explain",
             "/v1/members",
@@ -264,7 +265,7 @@ async fn the_document_describes_every_route_and_problem() {
         .as_array()
         .unwrap();
     assert!(types.contains(&json!("urn:stickymark:problem:mark-limit-exceeded")));
-    assert_eq!(types.len(), 16);
+    assert_eq!(types.len(), 17);
     assert_every_reference_resolves(&document, &document);
     let operations = document["paths"].as_object().unwrap().values();
     let operations = operations.flat_map(|item| item.as_object().unwrap().values());

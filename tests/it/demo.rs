@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// A directory that every account can reach, as databases of root need it.
-fn place() -> tempfile::TempDir {
+pub(crate) fn place() -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
     std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
     place
 }
 
-fn demo(place: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn demo(place: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stickymark"));
     command
         .arg("demo")
@@ -25,7 +25,10 @@ fn demo(place: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Reads what a running demo prints until a line holds this text.
-fn read_until(child: &mut Child, text: &str) -> (String, BufReader<std::process::ChildStdout>) {
+pub(crate) fn read_until(
+    child: &mut Child,
+    text: &str,
+) -> (String, BufReader<std::process::ChildStdout>) {
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut read = String::new();
     while !read.lines().last().is_some_and(|line| line.contains(text)) {
@@ -53,6 +56,21 @@ fn play_once(place: &Path) -> String {
     );
     assert_eq!(errors, "", "the timeline stays clean");
     text
+}
+
+#[test]
+fn a_demo_that_nobody_reads_any_more_ends_quietly() {
+    let place = place();
+    let mut child = demo(place.path(), &[]).spawn().unwrap();
+    let (_, lines) = read_until(&mut child, "The lesson begins");
+    drop(lines);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    let note = place
+        .path()
+        .join("stickymark-data/demo/data/postmaster.pid");
+    assert!(!note.exists(), "its database ended in good order");
 }
 
 fn row<'a>(text: &'a str, name: &str) -> &'a str {

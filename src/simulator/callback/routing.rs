@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Kind};
 use super::outbox::Delivery;
+use crate::simulator::in_force::{InForce, Injected};
 use crate::simulator::trigger::Trigger;
 
 /// Callbacks that may be held back at once; more are lost.
@@ -88,10 +89,25 @@ impl CallbackFault {
     }
 }
 
+impl Injected for CallbackFault {
+    fn trigger(&self) -> Result<Trigger, String> {
+        match self.effect {
+            CallbackEffect::Duplicate(copies) if copies > MAX_COPIES => {
+                Err(format!("`duplicate` is at most {MAX_COPIES}"))
+            }
+            _ => Trigger::new(self.count, self.fraction, self.seed),
+        }
+    }
+
+    fn with_count(self, count: Option<u64>) -> Self {
+        Self { count, ..self }
+    }
+}
+
 /// The faults in force, and what they hold back.
 #[derive(Debug, Default)]
 pub(in crate::simulator) struct Routing {
-    faults: Vec<(u64, CallbackFault, Trigger)>,
+    faults: InForce<CallbackFault>,
     held: VecDeque<(u64, Delivery)>,
 }
 
@@ -111,35 +127,18 @@ impl Routing {
         id: u64,
         fault: CallbackFault,
     ) -> Result<(), String> {
-        if matches!(fault.effect, CallbackEffect::Duplicate(copies) if copies > MAX_COPIES) {
-            return Err(format!("`duplicate` is at most {MAX_COPIES}"));
-        }
-        let trigger = Trigger::new(fault.count, fault.fraction, fault.seed)?;
-        self.faults.push((id, fault, trigger));
-        Ok(())
+        self.faults.add(id, fault)
     }
 
     /// The faults in force, with the number of strikes left in `count`.
     pub(in crate::simulator) fn list(&self) -> impl Iterator<Item = (u64, CallbackFault)> + '_ {
-        self.faults
-            .iter()
-            .filter(|(_, _, trigger)| !trigger.is_spent())
-            .map(|(id, fault, trigger)| {
-                let count = trigger.left();
-                (
-                    *id,
-                    CallbackFault {
-                        count,
-                        ..fault.clone()
-                    },
-                )
-            })
+        self.faults.list()
     }
 
     /// Ends one fault, or all, and gives back what they held.
     pub(in crate::simulator) fn clear(&mut self, id: Option<u64>) -> Vec<Delivery> {
         let ended = |fault: u64| id.is_none_or(|id| id == fault);
-        self.faults.retain(|(fault, _, _)| !ended(*fault));
+        self.faults.clear(id);
         let (free, kept): (VecDeque<_>, VecDeque<_>) =
             self.held.drain(..).partition(|(fault, _)| ended(*fault));
         self.held = kept;
@@ -152,10 +151,11 @@ impl Routing {
         let mut shuffled: Option<(u64, Vec<usize>)> = None;
         for delivery in deliveries {
             let kind = delivery.event.kind();
-            let struck = self.faults.iter_mut().find_map(|(id, fault, trigger)| {
-                let strikes = fault.matches(&delivery.event) && trigger.strikes();
-                strikes.then_some((*id, fault.effect, fault.seed))
-            });
+            let struck = {
+                let mut strikes = self.faults.strike(|fault| fault.matches(&delivery.event));
+                let first = strikes.next();
+                first.map(|(id, fault)| (id, fault.effect, fault.seed))
+            };
             let Some((id, effect, seed)) = struck else {
                 routed.sent.push((delivery, 0));
                 continue;
@@ -187,9 +187,8 @@ impl Routing {
         }
         // A spent fault that still holds callbacks must stay, so that clearing it frees them.
         let held = &self.held;
-        self.faults.retain(|(id, _, trigger)| {
-            !trigger.is_spent() || held.iter().any(|(fault, _)| fault == id)
-        });
+        self.faults
+            .forget_spent(|id| held.iter().any(|(fault, _)| *fault == id));
         routed
     }
 }

@@ -74,7 +74,9 @@ impl Call {
         let accounts: Vec<&str> = members.iter().map(|m| m.account.as_str()).collect();
         let shared = self.shared.clone();
         let mut world = shared.world();
-        let struck = world.faults.strike(self.api, request.group(), &accounts);
+        let struck = world
+            .faults
+            .strike_call(self.api, request.group(), &accounts);
         self.group = request.group().map(str::to_owned);
         let record = world
             .log

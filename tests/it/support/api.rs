@@ -22,7 +22,7 @@ pub struct Api {
     database: TestDatabase,
 }
 
-fn token(name: &str, role: Role, secret: &str) -> AdminToken {
+pub fn token(name: &str, role: Role, secret: &str) -> AdminToken {
     AdminToken {
         name: name.to_owned(),
         role,

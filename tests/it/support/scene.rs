@@ -10,7 +10,7 @@ use stickymark::config::Settings;
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent};
 use stickymark::members::{Batch, Named, Settling, WakeUp, record};
 use stickymark::metrics::Metrics;
-use stickymark::reapply::{Budget, CallRate, Pause, Worker, WorkerSettings};
+use stickymark::reapply::{Budget, CallRate, Pause, Restorations, Worker, WorkerSettings};
 use stickymark::service::Service;
 use stickymark::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
 use tokio::net::TcpListener;
@@ -168,6 +168,7 @@ impl Scene {
                 max_wait: Duration::from_millis(250),
             },
             metrics: Metrics::default(),
+            restorations: Restorations::default(),
         })
     }
 

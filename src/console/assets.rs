@@ -1,0 +1,216 @@
+//! The files of the console, compiled in as they are: they need no build and no network. A browser
+//! keeps them and asks each time whether they changed, so an upgrade shows at once.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use sha2::{Digest, Sha256};
+
+/// The name below `assets` and the content of each file.
+macro_rules! files {
+    ($($name:literal,)*) => { &[$(($name, include_bytes!(concat!("assets/", $name)))),*] };
+}
+
+/// Every file but the page itself; a test compares the directory.
+const FILES: &[(&str, &[u8])] = files![
+    "api.js",
+    "app.js",
+    "console.css",
+    "dom.js",
+    "format.js",
+    "i18n.js",
+    "icon.svg",
+    "narrow.css",
+    "now.css",
+    "pages/history.js",
+    "pages/import.js",
+    "pages/members.js",
+    "pages/now.js",
+    "pages/rooms.js",
+    "pages/rule.js",
+    "pages/rules.js",
+    "pages/sign-in.js",
+    "pages/why.js",
+    "parts/dialog.js",
+    "parts/diff.js",
+    "parts/form.js",
+    "parts/icon.js",
+    "parts/notice.js",
+    "parts/spark.js",
+    "parts/states.js",
+    "parts/story.js",
+    "parts/table.js",
+    "parts/write.js",
+    "words/advice.js",
+    "words/en-live.js",
+    "words/en.js",
+    "words/zh-live.js",
+    "words/zh.js",
+];
+
+/// The page itself, at `/`.
+const SHELL: &[u8] = include_bytes!("assets/index.html");
+
+/// Every file at its path.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    FILES
+        .iter()
+        .map(|(name, content)| {
+            (
+                format!("/console/assets/{name}"),
+                content_type(name),
+                *content,
+            )
+        })
+        .chain([("/".to_owned(), "text/html; charset=utf-8", SHELL)])
+        .fold(Router::new(), |router, (path, content_type, content)| {
+            let etag = format!("\"{}\"", hex::encode(&Sha256::digest(content)[..12]));
+            let content = Bytes::from_static(content);
+            let answer = move |headers: HeaderMap| {
+                std::future::ready(answer(&headers, &etag, content_type, content.clone()))
+            };
+            router.route(&path, get(answer))
+        })
+}
+
+fn answer(headers: &HeaderMap, etag: &str, content_type: &'static str, content: Bytes) -> Response {
+    let fixed = [
+        (header::ETAG, etag.to_owned()),
+        (header::CACHE_CONTROL, "no-cache".to_owned()),
+    ];
+    let known = headers.get_all(header::IF_NONE_MATCH).iter();
+    let mut known = known.filter_map(|line| line.to_str().ok());
+    // A proxy that compresses weakens the tag.
+    if known.any(|line| {
+        line.split(',')
+            .any(|one| one.trim().trim_start_matches("W/") == etag)
+    }) {
+        return (StatusCode::NOT_MODIFIED, fixed).into_response();
+    }
+    (fixed, [(header::CONTENT_TYPE, content_type)], content).into_response()
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map_or("", |(_, ending)| ending) {
+        "js" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    fn below(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        let names = entries.flat_map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            match entry.file_type().unwrap().is_dir() {
+                true => below(&entry.path())
+                    .into_iter()
+                    .map(|inner| format!("{name}/{inner}"))
+                    .collect(),
+                false => vec![name],
+            }
+        });
+        names.collect()
+    }
+
+    fn text(name: &str) -> &'static str {
+        let (_, content) = FILES.iter().find(|(one, _)| *one == name).unwrap();
+        std::str::from_utf8(content).unwrap()
+    }
+
+    fn scripts() -> impl Iterator<Item = (&'static str, &'static str)> {
+        let scripts = FILES.iter().filter(|(name, _)| name.ends_with(".js"));
+        scripts.map(|(name, _)| (*name, text(name)))
+    }
+
+    /// The texts between single quotes that follow `before`.
+    fn quoted<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
+        text.split(before)
+            .skip(1)
+            .filter_map(|rest| rest.split('\'').next())
+    }
+
+    fn keys(names: [&str; 2]) -> BTreeSet<&'static str> {
+        let lines = names.into_iter().flat_map(|name| text(name).lines());
+        lines
+            .filter_map(|line| line.strip_prefix("  '")?.split('\'').next())
+            .collect()
+    }
+
+    #[test]
+    fn every_file_of_the_directory_is_served() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/console/assets");
+        let there: BTreeSet<String> = below(&directory).into_iter().collect();
+        let mut served: BTreeSet<String> =
+            FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        served.insert("index.html".to_owned());
+        assert_eq!(there, served);
+    }
+
+    #[test]
+    fn every_module_that_is_imported_is_served() {
+        for (name, script) in scripts() {
+            for imported in quoted(script, " from '") {
+                let mut path: Vec<&str> = name.split('/').collect();
+                path.pop();
+                for part in imported.split('/') {
+                    match part {
+                        "." => {}
+                        ".." => assert!(path.pop().is_some()),
+                        part => path.push(part),
+                    }
+                }
+                let path = path.join("/");
+                assert!(
+                    FILES.iter().any(|(one, _)| *one == path),
+                    "{name} imports {path}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn both_languages_have_words_for_whatever_the_pages_say() {
+        let english = keys(["words/en.js", "words/en-live.js"]);
+        assert_eq!(english, keys(["words/zh.js", "words/zh-live.js"]));
+        assert!(english.len() > 200);
+        for (name, script) in scripts() {
+            for key in quoted(script, " t('")
+                .chain(quoted(script, "(t('"))
+                .chain(quoted(script, "[t('"))
+            {
+                assert!(english.contains(key), "{name} says {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_as_markup_and_nothing_comes_from_elsewhere() {
+        for (name, content) in FILES.iter().chain([&("index.html", SHELL)]) {
+            let content = std::str::from_utf8(content).unwrap();
+            let content = content.replace("http://www.w3.org/2000/svg", "");
+            for wild in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacent",
+                "eval(",
+                "://",
+                "style=",
+                "onclick=",
+            ] {
+                assert!(!content.contains(wild), "{name} has {wild}");
+            }
+        }
+    }
+}

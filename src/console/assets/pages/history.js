@@ -1,0 +1,22 @@
+// What became of a rule, the last change first; also of one that is deleted.
+
+import { getAll, rulePath } from '../api.js';
+import { h } from '../dom.js';
+import { time } from '../format.js';
+import { t } from '../i18n.js';
+import { action, diff } from '../parts/diff.js';
+import { load } from '../parts/notice.js';
+
+export function historyPage({ id }) {
+  const list = h('section', { 'aria-label': t('history.list') });
+  load(list, getAll(`${rulePath(id)}/history`), (entries) =>
+    h('ol', { class: 'timeline', reversed: true }, entries.reverse().map(entry)));
+  return {
+    title: t('history.title', { id }),
+    nodes: [h('p', { class: 'facts' }, h('a', { href: `#/rules/${encodeURIComponent(id)}/edit` }, t('history.back'))), list],
+  };
+}
+
+const entry = (change) => h('li', {},
+  h('p', { class: 'event' }, action(change.action), ' ', t('history.by'), ' ', h('strong', {}, change.actor), ' ', time(change.at)),
+  diff(change.before, change.after));

@@ -1,0 +1,102 @@
+// Many rules at once: first what would change, then, if that is wanted, the change itself. Only what
+// was shown can be applied: whoever touches the form has to look again.
+
+import { ApiError, importRules } from '../api.js';
+import { h, show } from '../dom.js';
+import { number } from '../format.js';
+import { t } from '../i18n.js';
+import { action, diff } from '../parts/diff.js';
+import { field, radios, textInput } from '../parts/form.js';
+import { failure, hint, load, tell } from '../parts/notice.js';
+import { viewerHint, writeButton } from '../parts/write.js';
+
+// Changes beyond these are counted, not shown.
+const SHOWN = 200;
+
+export function importPage({ canWrite }) {
+  const file = field(t('import.file'), h('input', { type: 'file', name: 'file', accept: '.ndjson,.jsonl,.json,.txt' }));
+  const text = field(t('import.text'), h('textarea', { name: 'rules', rows: '8', spellcheck: 'false', class: 'code', placeholder: '{"id":"class-7-teacher","group":"class-7","account":"teacher10","marks":[1000]}' }), { hint: t('import.text.hint'), wide: true });
+  const mode = radios(t('import.mode'), 'mode', 'merge', [
+    ['merge', t('import.merge'), t('import.merge.hint')],
+    ['replace', t('import.replace'), t('import.replace.hint')]]);
+  const label = field(t('rule.field.label'), textInput('label'), { hint: t('import.label.hint') });
+  const removals = field(t('import.removals'), textInput('max_removals', '', { inputmode: 'numeric' }), { hint: t('import.removals.hint') });
+  const outcome = h('section', { 'aria-label': t('import.outcome'), 'aria-live': 'polite' });
+  removals.node.hidden = true;
+
+  const wanted = () => ({
+    rules: file.input.files[0] ?? text.input.value,
+    query: {
+      mode: mode.value(), label: label.input.value.trim(),
+      max_removals: mode.value() === 'replace' ? removals.input.value.trim() : '',
+    },
+  });
+  const changed = () => {
+    removals.node.hidden = mode.value() !== 'replace';
+    show(outcome);
+  };
+  const look = () => {
+    const { rules, query } = wanted();
+    return load(outcome, tried(importRules(rules, { ...query, dry_run: true })), (answer) =>
+      (answer instanceof ApiError ? badLines(answer) : preview(answer, canWrite, () => apply(rules, query))));
+  };
+  const apply = (rules, query) => load(outcome, tried(importRules(rules, query)), (answer) => {
+    if (answer instanceof ApiError) return badLines(answer);
+    tell(t('import.done'));
+    return [hint(summary(answer), 'good'), h('p', {}, h('a', { href: '#/rules' }, t('import.look')))];
+  });
+
+  return {
+    title: t('import.title'),
+    nodes: [
+      viewerHint(canWrite),
+      h('p', { class: 'lead' }, t('import.lead')),
+      h('form', { class: 'card', on: { submit: (event) => event.preventDefault(), input: changed } },
+        h('fieldset', { class: 'plain', disabled: !canWrite },
+          h('legend', { class: 'sr' }, t('import.title')),
+          h('div', { class: 'grid' }, file.node, text.node),
+          mode.node,
+          h('div', { class: 'grid' }, label.node, removals.node)),
+        h('div', { class: 'actions' }, writeButton(canWrite, t('import.check'), look, { type: 'submit' }))),
+      outcome,
+    ],
+  };
+}
+
+// Lines that are wrong have a place of their own.
+const tried = (attempt) => attempt.catch((error) => {
+  if (error instanceof ApiError) return error;
+  throw error;
+});
+
+function badLines(error) {
+  const lines = error.problem?.errors?.filter((one) => one.line !== undefined) ?? [];
+  if (lines.length === 0) return failure(error);
+  return [
+    h('div', { class: 'note bad block', role: 'alert' },
+      h('h2', {}, t('import.bad', { n: error.problem.bad_lines })), h('p', {}, t('import.bad.text'))),
+    h('ol', { class: 'lines' }, lines.map((one) => h('li', {},
+      h('strong', {}, t('import.line', { line: one.line })), ' ', one.pointer && h('code', {}, one.pointer), ' ',
+      h('span', { lang: 'en' }, one.detail)))),
+  ];
+}
+
+const summary = (answer) => t('import.summary', {
+  created: answer.created, updated: answer.updated, removed: answer.removed, unchanged: answer.unchanged,
+});
+
+function preview(answer, canWrite, apply) {
+  const total = answer.changes.length;
+  return h('div', { class: 'card' },
+    h('h2', {}, t('import.preview')),
+    h('p', {}, summary(answer)),
+    answer.refusal && hint(`${t('import.refusal')} ${answer.refusal}`),
+    h('ol', { class: 'timeline' }, answer.changes.slice(0, SHOWN).map((change) => h('li', {},
+      h('p', { class: 'event' }, action(change.action), ' ', h('strong', {}, change.id)),
+      diff(change.before, change.after)))),
+    total > SHOWN && h('p', { class: 'none' }, t('import.more', { n: total - SHOWN })),
+    total === 0
+      ? h('p', { class: 'none' }, t('import.nothing'))
+      : !answer.refusal && h('div', { class: 'actions' },
+        writeButton(canWrite, t('import.apply', { n: total, count: number(total) }), apply)));
+}

@@ -1,0 +1,131 @@
+// One rule: made, or changed over exactly the version that was opened.
+
+import { get, ifVersion, rulePath, write } from '../api.js';
+import { h, show } from '../dom.js';
+import { fromLocalInput, time, toLocalInput } from '../format.js';
+import { t } from '../i18n.js';
+import { diff } from '../parts/diff.js';
+import { check, field, showErrors, textInput } from '../parts/form.js';
+import { failure, hint, load, tell } from '../parts/notice.js';
+import { marks } from '../parts/table.js';
+import { viewerHint, writeButton } from '../parts/write.js';
+import { remove } from './rules.js';
+
+const PLAIN = { group: '', account: '', marks: [], enabled: true, starts_at: null, ends_at: null, label: '', note: '' };
+
+export function rulePage({ id, canWrite, signal, query }) {
+  const place = h('div', {});
+  if (id === undefined) {
+    show(place, editor({ ...PLAIN, ...query, marks: [] }, canWrite));
+    return { title: t('rule.new'), nodes: [viewerHint(canWrite), place] };
+  }
+  load(place, get(rulePath(id), {}, { signal }).catch((error) => {
+    if (error.kind === 'not-found') return null;
+    throw error;
+  }), (rule) => (rule ? editor(rule, canWrite) : gone(id)));
+  return { title: t('rule.title', { id }), nodes: [viewerHint(canWrite), place] };
+}
+
+const gone = (id) => [hint(t('rule.gone'), 'rest'),
+  h('p', {}, h('a', { href: `#/rules/${encodeURIComponent(id)}/history` }, t('rule.history.of.gone')))];
+
+function fieldsOf(rule, isNew) {
+  const local = { type: 'datetime-local', step: '1' };
+  return {
+    ...(isNew && { id: field(t('rule.field.id'), textInput('id', rule.id), { hint: t('rule.hint.id'), wide: true }) }),
+    group: field(t('rule.field.group'), textInput('group', rule.group, { required: true }), { hint: t('rule.hint.group') }),
+    account: field(t('rule.field.account'), textInput('account', rule.account, { required: true }), { hint: t('rule.hint.account') }),
+    marks: field(t('rule.field.marks'), textInput('marks', rule.marks.join(', '), { required: true, inputmode: 'text' }), { hint: t('rule.hint.marks') }),
+    label: field(t('rule.field.label'), textInput('label', rule.label), { hint: t('rule.hint.label') }),
+    starts_at: field(t('rule.field.starts_at'), textInput('starts_at', toLocalInput(rule.starts_at), local), { hint: t('rule.hint.time') }),
+    ends_at: field(t('rule.field.ends_at'), textInput('ends_at', toLocalInput(rule.ends_at), local), { hint: t('rule.hint.ends') }),
+    note: field(t('rule.field.note'), h('textarea', { name: 'note', rows: '2' }, rule.note), { wide: true }),
+  };
+}
+
+// What the form says, as the API takes it. A moment that was not touched stays exact; words that are
+// no numbers go to the service as they are, which says what is wrong with them.
+function read(fields, enabled, rule) {
+  const text = (name) => fields[name].input.value.trim();
+  const moment = (name) => (text(name) === toLocalInput(rule[name]) ? rule[name] : fromLocalInput(text(name)));
+  const numbers = text('marks').split(/[\s,，、;]+/).filter(Boolean).map((one) => (/^\d+$/.test(one) ? Number(one) : one));
+  return {
+    ...(fields.id && text('id') && { id: text('id') }),
+    group: text('group'), account: text('account'), marks: numbers, enabled: enabled.input.checked,
+    starts_at: moment('starts_at'), ends_at: moment('ends_at'), label: text('label'), note: fields.note.input.value,
+  };
+}
+
+function editor(rule, canWrite) {
+  const isNew = rule.version === undefined;
+  const fields = fieldsOf(rule, isNew);
+  const enabled = check(t('rule.field.enabled.hint'), 'enabled', rule.enabled);
+  const problem = h('div', { class: 'problem' });
+  let version = rule.version;
+  const save = async () => {
+    show(problem);
+    const value = read(fields, enabled, rule);
+    try {
+      const saved = isNew
+        ? await write('POST', '/v1/rules', value)
+        : await write('PUT', rulePath(rule.id), value, ifVersion(version));
+      tell(t(isNew ? 'rule.now.created' : 'rule.now.saved', { id: saved.id }));
+      location.hash = '#/rules';
+    } catch (error) {
+      if (error.kind === undefined) throw error;
+      await explain(error, value);
+    }
+  };
+  const explain = async (error, value) => {
+    const others = showErrors(error.problem, fields);
+    if (error.kind === 'precondition-failed') {
+      await load(problem, get(rulePath(rule.id)), (current) => stale(rule, current, value, (agreed) => {
+        version = agreed;
+        show(problem);
+        return save();
+      }));
+    } else if (error.kind === 'rule-exists') {
+      fields.id.wrong(error.problem.detail);
+      fields.id.input.focus();
+    } else if (error.kind !== 'invalid-input' || others.length) {
+      show(problem, failure(error), error.kind === 'mark-limit-exceeded' && clash(error.problem));
+    }
+  };
+  const form = h('form', { class: 'card', novalidate: true, on: { submit: (event) => event.preventDefault() } },
+    h('fieldset', { class: 'plain', disabled: !canWrite },
+      h('legend', { class: 'sr' }, t('rule.fields')),
+      h('div', { class: 'grid' }, Object.values(fields).map((one) => one.node)), enabled.node),
+    problem,
+    h('div', { class: 'actions' },
+      writeButton(canWrite, t('rule.save'), save, { type: 'submit' }),
+      h('a', { class: 'button quiet', href: '#/rules' }, t('rule.cancel')),
+      !isNew && h('span', { class: 'push' }),
+      !isNew && writeButton(canWrite, t('rule.delete'), () => remove(rule, leave), { kind: 'quiet' })));
+  return [!isNew && facts(rule), form];
+}
+
+const leave = () => {
+  location.hash = '#/rules';
+};
+
+const facts = (rule) => h('p', { class: 'facts' },
+  t('rule.version', { version: rule.version }), ' · ', t('rule.created'), ' ', time(rule.created_at), ' · ',
+  t('rule.updated'), ' ', time(rule.updated_at), ' · ',
+  h('a', { href: `#/rules/${encodeURIComponent(rule.id)}/history` }, t('rule.history')));
+
+// Somebody else was faster: what he changed, and what would happen next.
+const stale = (opened, current, mine, again) => h('div', { class: 'note warn block', role: 'alert' },
+  h('h2', {}, t('rule.stale.title')),
+  h('p', {}, t('rule.stale.text')),
+  h('h3', {}, t('rule.stale.theirs')), diff(opened, current),
+  h('h3', {}, t('rule.stale.mine')), diff(current, { ...current, ...mine }),
+  h('div', { class: 'actions' },
+    h('button', { type: 'button', on: { click: () => again(current.version) } }, t('rule.stale.over')),
+    h('button', { type: 'button', class: 'quiet', on: { click: () => window.dispatchEvent(new Event('reload-page')) } }, t('rule.stale.take'))));
+
+// Which rules ask for too many marks together.
+const clash = (problem) => h('dl', { class: 'facts-list' },
+  h('div', {}, h('dt', {}, t('clash.group')), h('dd', {}, h('code', {}, problem.group))),
+  h('div', {}, h('dt', {}, t('clash.marks')), h('dd', {}, marks(problem.marks))),
+  h('div', {}, h('dt', {}, t('clash.rules')), h('dd', {}, h('ul', { class: 'inline' }, problem.rules.map((id) =>
+    h('li', {}, h('a', { href: `#/rules/${encodeURIComponent(id)}/edit` }, id)))))));

@@ -1,0 +1,52 @@
+// An explanation told as a story: what matters most, then what happened, in order, with times.
+
+const sameMarks = (one, other) => one.length === other.length && one.every((mark) => other.includes(mark));
+
+// The first thing to know: a tone and the key of a sentence, with its values.
+export function verdict(facts) {
+  const { member, room, desired, pending } = facts;
+  const marks = desired.join(', ');
+  if (room.state === 'gone') return ['rest', 'story.room.gone'];
+  if (!member) {
+    if (desired.length) return ['rest', 'story.unheard', { marks }];
+    return ['rest', named(facts) ? 'story.idle' : 'story.unnamed'];
+  }
+  if (member.state === 'failed') return ['bad', 'story.failed'];
+  if (member.state === 'pending') {
+    if (pending?.paused) return ['bad', 'story.paused'];
+    if (member.waits_for.length) return ['warn', 'story.full', { marks: member.waits_for.join(', ') }];
+    return ['warn', pending?.last_error ? 'story.retrying' : 'story.pending', { marks }];
+  }
+  if (member.presence === 'present') {
+    if (sameMarks(member.marks, desired)) return desired.length ? ['good', 'story.kept', { marks }] : ['good', 'story.none'];
+    return ['warn', 'story.differs', { marks, held: member.marks.join(', ') || '–' }];
+  }
+  if (!desired.length) return ['rest', named(facts) ? 'story.idle' : 'story.unnamed'];
+  return ['rest', member.presence === 'absent' ? 'story.absent' : 'story.unheard', { marks }];
+}
+
+const named = ({ near }) => near.some(({ reason }) => ['disabled', 'not-started', 'ended'].includes(reason));
+
+// What happened and what is to come, the oldest first: { at, key, values, quote?, tone? }.
+export function chapters({ member, pending, room, at }) {
+  const told = [];
+  const add = (when, key, values, more) => when && told.push({ at: when, key, values, ...more });
+  if (member) {
+    const account = { account: member.account };
+    add(member.event_at ?? member.heard_at, `story.event.${member.event ?? 'unknown'}`, account);
+    add(member.confirmed_at, member.marks.length ? 'story.confirmed' : 'story.confirmed.none', { marks: member.marks.join(', ') }, { tone: 'good' });
+    if (!(pending && new Date(pending.next_attempt_at) > new Date(at) && !pending.since)) {
+      add(member.pending_since, 'story.due', account);
+    }
+    add(member.failed_at, 'story.given.up', { n: member.attempts }, { tone: 'bad', quote: member.last_error });
+  }
+  add(room.gone_at, 'story.destroyed', {}, { tone: 'rest' });
+  told.sort((one, other) => new Date(one.at) - new Date(other.at));
+  if (pending) {
+    const failing = pending.last_error && member.attempts > 0;
+    const key = pending.paused ? 'story.next.paused' : pending.since ? 'story.next' : 'story.next.later';
+    add(pending.next_attempt_at, failing ? 'story.next.failed' : key, { n: member.attempts },
+      { tone: 'warn', quote: pending.paused ?? pending.last_error });
+  }
+  return told;
+}

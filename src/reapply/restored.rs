@@ -1,0 +1,123 @@
+//! The latest members whose marks were restored, for whoever watches. Only so many are kept, and
+//! nobody is waited for: who looks too seldom is told how many he missed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+use crate::domain::{Account, GroupId, MarkSet};
+
+/// How many are kept.
+const KEPT: usize = 64;
+
+/// A member who came back, and whose marks Chat confirmed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restoration {
+    /// When, by the clock of this machine.
+    pub at: DateTime<Utc>,
+    /// The room.
+    pub group: GroupId,
+    /// The member.
+    pub account: Account,
+    /// The marks he has now; none, if none is demanded any more.
+    pub marks: MarkSet,
+    /// Seconds since his callback.
+    pub delay: f64,
+}
+
+/// The latest restorations of this replica; clones see the same.
+#[derive(Debug, Clone, Default)]
+pub struct Restorations(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    latest: VecDeque<Restoration>,
+    /// How many there were since the start.
+    total: u64,
+}
+
+/// What one who watches has not seen yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unseen {
+    /// The latest, oldest first.
+    pub latest: Vec<Restoration>,
+    /// How many came before these, and cannot be seen any more.
+    pub missed: u64,
+    /// To be given with the next look.
+    pub total: u64,
+}
+
+impl Restorations {
+    /// Adds so many restorations, in their order. Only the last of them are looked at.
+    pub fn add(&self, count: usize, restored: impl DoubleEndedIterator<Item = Restoration>) {
+        let latest: Vec<Restoration> = restored.rev().take(KEPT).collect();
+        let mut kept = self.kept();
+        kept.total += u64::try_from(count).unwrap_or(u64::MAX);
+        for one in latest.into_iter().rev() {
+            if kept.latest.len() == KEPT {
+                kept.latest.pop_front();
+            }
+            kept.latest.push_back(one);
+        }
+    }
+
+    /// How many there were since the start.
+    pub fn total(&self) -> u64 {
+        self.kept().total
+    }
+
+    /// What came after the first `seen`, at most `most` of it.
+    pub fn after(&self, seen: u64, most: usize) -> Unseen {
+        let kept = self.kept();
+        let unseen = kept.total.saturating_sub(seen);
+        let count = usize::try_from(unseen).unwrap_or(usize::MAX);
+        let shown = count.min(most).min(kept.latest.len());
+        let latest = kept.latest.iter().skip(kept.latest.len() - shown).cloned();
+        Unseen {
+            latest: latest.collect(),
+            missed: unseen - u64::try_from(shown).unwrap_or(unseen),
+            total: kept.total,
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restored(numbers: std::ops::Range<usize>) -> Vec<Restoration> {
+        let one = |number| Restoration {
+            at: DateTime::UNIX_EPOCH,
+            group: GroupId::parse("g").unwrap(),
+            account: Account::parse(&format!("user{number}")).unwrap(),
+            marks: MarkSet::new(),
+            delay: 0.1,
+        };
+        numbers.map(one).collect()
+    }
+
+    #[test]
+    fn whoever_looks_sees_what_is_new_and_how_much_he_missed() {
+        let feed = Restorations::default();
+        feed.add(3, restored(0..3).into_iter());
+        let first = feed.after(1, 20);
+        assert_eq!(
+            (first.latest, first.missed, first.total),
+            (restored(1..3), 0, 3)
+        );
+        assert_eq!(feed.after(3, 20).latest, []);
+        feed.add(997, restored(3..1000).into_iter());
+        let next = feed.after(3, 20);
+        assert_eq!(
+            (next.latest, next.missed, next.total),
+            (restored(980..1000), 977, 1000)
+        );
+        let all = feed.after(0, usize::MAX);
+        assert_eq!((all.latest.len(), all.missed), (KEPT, 1000 - KEPT as u64));
+    }
+}

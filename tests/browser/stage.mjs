@@ -1,0 +1,111 @@
+// The stage: members who move, marks that vanish and return, a Chat that fails.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { onPage } from "./support.mjs";
+
+/** The line of a member. */
+export const member = (page, group, account) =>
+  page.getByRole("region", { name: `Room ${group}` }).locator(`.member[data-key="${account}"]`);
+
+/** Waits until a mark of a member looks like this: set, owed, idle, stray. */
+export const mark = (line, number, look) => line.locator(`.mark.${look}[data-key="${number}"]`).waitFor();
+
+export function stageTests(shared) {
+  const onStage = (what, options = {}) =>
+    onPage(shared, options, async (page) => {
+      await page.goto(shared.demo.stage);
+      await what(page);
+    });
+
+  test("shows a drop wiping a mark and the return restoring it, with its delay", () =>
+    onStage(async (page) => {
+      const teacher = member(page, "math-7", "teacher-li");
+      await mark(teacher, 1001, "set");
+      await teacher.getByRole("button", { name: "Drop teacher-li" }).click();
+      await mark(teacher, 1001, "idle");
+      await teacher.getByText("connection lost").waitFor();
+      await teacher.getByRole("button", { name: "Come back teacher-li" }).click();
+      await mark(teacher, 1001, "set");
+      await teacher.getByText(/set after \d/).waitFor();
+      await page.locator("#lines").getByText(/teacher-li in math-7: 1001 set after/).first().waitFor();
+    }));
+
+  test("keeps the keyboard's place while a member leaves and joins again", () =>
+    onStage(async (page) => {
+      const vip = member(page, "gala", "vip-1");
+      await vip.getByRole("button", { name: "Leave vip-1" }).focus();
+      await page.keyboard.press("Enter");
+      await vip.getByRole("button", { name: "Join vip-1" }).waitFor();
+      assert.equal(await page.evaluate(() => document.activeElement.textContent), "Join");
+      await page.keyboard.press("Enter");
+      await mark(vip, 2001, "set");
+      await mark(vip, 2002, "set");
+    }));
+
+  test("lets a new member join under a rule and takes text for text", () =>
+    onStage(async (page) => {
+      const room = page.getByRole("region", { name: "Room gala" });
+      for (const account of ["vip-new", "<b>guest"]) {
+        await room.getByLabel("Account of a new member").fill(account);
+        await page.keyboard.press("Enter");
+      }
+      await mark(member(page, "gala", "vip-new"), 2001, "set");
+      await room.locator("summary").click();
+      await room.getByText("<b>guest", { exact: true }).waitFor();
+    }));
+
+  test("lets Chat fail, shows the mark that is due, and sets it when Chat is mended", () =>
+    onStage(async (page) => {
+      const chat = page.getByRole("group", { name: "Chat" });
+      await chat.getByRole("button", { name: "HTTP 502" }).click();
+      await page.locator('[data-trouble="bad_gateway"][aria-pressed="true"]').waitFor();
+      const mod = member(page, "math-7", "mod-ana");
+      await mod.getByRole("button", { name: "Drop mod-ana" }).click();
+      await mod.getByRole("button", { name: "Come back mod-ana" }).click();
+      await mark(mod, 9001, "owed");
+      await chat.getByRole("button", { name: "works" }).click();
+      await mark(mod, 9001, "set");
+    }));
+
+  test("tells why the service pauses when Chat wants a person", () =>
+    onStage(async (page) => {
+      const chat = page.getByRole("group", { name: "Chat" });
+      await chat.getByRole("button", { name: "plan ended (60020)" }).click();
+      await page.locator('[data-trouble="plan_ended"][aria-pressed="true"]').waitFor();
+      const mod = member(page, "math-7", "mod-ana");
+      await mod.getByRole("button", { name: "Drop mod-ana" }).click();
+      await mod.getByRole("button", { name: "Come back mod-ana" }).click();
+      await page.getByText(/Stickymark makes no calls: .*60020.*What to do/).waitFor();
+      await chat.getByRole("button", { name: "works" }).click();
+      await mark(mod, 9001, "set");
+      await page.locator("#pause").waitFor({ state: "hidden" });
+    }));
+
+  test("destroys a room and creates it again", () =>
+    onStage(async (page) => {
+      const room = page.getByRole("region", { name: "Room gala" });
+      await room.getByRole("button", { name: "Destroy the room" }).click();
+      await room.getByRole("button", { name: "Create it again" }).click();
+      await room.getByRole("button", { name: "Destroy the room" }).waitFor();
+      const singer = member(page, "gala", "singer-1");
+      await singer.getByRole("button", { name: "Join singer-1" }).click();
+      await mark(singer, 2003, "set");
+    }));
+
+  test("says what the demo refuses", () =>
+    onStage(async (page) => {
+      const room = page.getByRole("region", { name: "Room gala" });
+      await room.getByLabel("Account of a new member").fill("名".repeat(32));
+      await page.keyboard.press("Enter");
+      await page.getByRole("alert").getByText(/That did not work: .*accounts/).waitFor();
+    }, { expected: ["400"] }));
+
+  test("speaks Chinese to a Chinese browser, and English when asked to", () =>
+    onStage(async (page) => {
+      await page.getByRole("region", { name: "直播群 math-7" }).waitFor();
+      assert.equal(await page.locator("html").getAttribute("lang"), "zh-CN");
+      await page.getByRole("button", { name: "English" }).click();
+      await page.getByRole("region", { name: "Room math-7" }).waitFor();
+    }, { locale: "zh-CN" }));
+}

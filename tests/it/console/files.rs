@@ -1,0 +1,59 @@
+//! The files of the console as a browser gets them.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+
+use crate::support::api::{api, send};
+
+#[tokio::test]
+async fn every_file_is_fenced_in_and_asked_for_again_only_when_it_changed() {
+    let api = api().await;
+    let page = api.bare(Method::GET, "/").send().await.unwrap();
+    let html = page.text().await.unwrap();
+    let mut paths: BTreeSet<&str> = html
+        .split(['"'])
+        .filter(|part| part.starts_with("/console/assets/"))
+        .collect();
+    assert!(paths.contains("/console/assets/app.js"));
+    paths.insert("/");
+    for path in paths {
+        let answer = api.bare(Method::GET, path).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+        let policy = header("content-security-policy");
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ] {
+            assert!(policy.split("; ").any(|one| one == part), "{path}: {part}");
+        }
+        assert!(!policy.contains("unsafe"));
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(header("cache-control"), "no-cache");
+        let known = api
+            .bare(Method::GET, path)
+            .header("if-none-match", header("etag"));
+        let known = known.send().await.unwrap();
+        assert_eq!(known.status(), 304, "{path}");
+        assert!(known.bytes().await.unwrap().is_empty());
+    }
+    for wild in [
+        "/console/assets/",
+        "/console/assets/..%2f..%2fmod.rs",
+        "/console/assets/index.html",
+    ] {
+        assert_eq!(
+            send(api.bare(Method::GET, wild)).await.problem(),
+            "not-found",
+            "{wild}"
+        );
+    }
+    assert_eq!(
+        send(api.bare(Method::POST, "/")).await.problem(),
+        "method-not-allowed"
+    );
+}

@@ -1,0 +1,199 @@
+//! Sessions of the console in place of tokens, over real HTTP.
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::json;
+
+use crate::support::api::{Answer, Api, EDITOR, VIEWER, api, api_with, rule, send};
+
+/// A request as the console's own pages make it.
+pub fn from_page(api: &Api, method: Method, path: &str) -> RequestBuilder {
+    api.bare(method, path).header("x-stickymark-console", "1")
+}
+
+async fn sign_in(api: &Api, secret: &str) -> Answer {
+    send(from_page(api, Method::POST, "/console/session").json(&json!({"token": secret}))).await
+}
+
+/// What the browser would send back.
+pub async fn cookie(api: &Api, secret: &str) -> String {
+    let answer = sign_in(api, secret).await;
+    assert_eq!(answer.status, 200);
+    answer
+        .header("set-cookie")
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn whoever_signs_in_reads_and_writes_under_the_name_of_his_token() {
+    let api = api().await;
+    let cookie = cookie(&api, EDITOR).await;
+    let with_cookie = |method, path: &str| from_page(&api, method, path).header("cookie", &cookie);
+    let who = send(with_cookie(Method::GET, "/console/session"))
+        .await
+        .body;
+    assert_eq!(
+        (&who["name"], &who["role"]),
+        (&json!("eve"), &json!("editor"))
+    );
+
+    let put = with_cookie(Method::PUT, "/v1/rules/r").json(&rule("g", "a", &[1000]));
+    assert_eq!(send(put).await.status, 201);
+    assert_eq!(
+        send(with_cookie(Method::GET, "/v1/rules/r")).await.body["group"],
+        "g"
+    );
+    let history = api.get("/v1/rules/r/history").await.body;
+    assert_eq!(history["items"][0]["actor"], "eve");
+}
+
+#[tokio::test]
+async fn a_viewer_signs_in_and_his_writes_are_refused() {
+    let api = api().await;
+    let cookie = cookie(&api, VIEWER).await;
+    let list = from_page(&api, Method::GET, "/v1/rules").header("cookie", &cookie);
+    assert_eq!(send(list).await.status, 200);
+    let body = rule("g", "a", &[1000]);
+    let write = from_page(&api, Method::POST, "/v1/rules")
+        .header("cookie", &cookie)
+        .json(&body);
+    let refused = send(write).await;
+    assert_eq!((refused.status, refused.problem()), (403, "forbidden"));
+}
+
+#[tokio::test]
+async fn a_session_writes_only_from_the_pages_of_the_console() {
+    let api = api().await;
+    let cookie = cookie(&api, EDITOR).await;
+    let body = rule("g", "a", &[1000]);
+    let write = |from: RequestBuilder| from.header("cookie", &cookie).json(&body);
+    let foreign = [
+        write(api.bare(Method::POST, "/v1/rules")),
+        write(from_page(&api, Method::POST, "/v1/rules").header("origin", "https://evil.example")),
+        write(from_page(&api, Method::POST, "/v1/rules").header("sec-fetch-site", "cross-site")),
+        write(from_page(&api, Method::POST, "/v1/rules").header("sec-fetch-site", "same-site")),
+    ];
+    for request in foreign {
+        let refused = send(request).await;
+        assert_eq!((refused.status, refused.problem()), (403, "foreign-origin"));
+    }
+    let own = write(from_page(&api, Method::POST, "/v1/rules").header("origin", &api.base));
+    assert_eq!(send(own).await.status, 201);
+    let elsewhere = api
+        .bare(Method::POST, "/console/session")
+        .json(&json!({"token": EDITOR}));
+    assert_eq!(send(elsewhere).await.problem(), "foreign-origin");
+}
+
+#[tokio::test]
+async fn cookies_that_were_not_given_here_are_worth_nothing() {
+    let api = api().await;
+    let given = cookie(&api, VIEWER).await;
+    let (_, seal) = given.rsplit_once(':').unwrap();
+    let later = "4000000000";
+    for cookie in [
+        "stickymark=".to_owned(),
+        "stickymark=eve".to_owned(),
+        format!("stickymark=eve:{later}:{seal}"),
+        format!("stickymark=vic:{later}:{seal}"),
+        format!("stickymark=nobody:{later}:{seal}"),
+        format!("other={}", given.split_once('=').unwrap().1),
+    ] {
+        let answer =
+            send(from_page(&api, Method::GET, "/v1/rules").header("cookie", &cookie)).await;
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (401, "unauthorized"),
+            "{cookie}"
+        );
+    }
+    // A browser sends all cookies of the host; the right one is found among them.
+    let all = format!("a=b; stickymark=eve:1:00; {given}");
+    let answer = send(from_page(&api, Method::GET, "/v1/rules").header("cookie", all)).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn a_session_holds_at_every_replica_and_ends_with_its_token() {
+    let [one, other] = [api().await, api().await];
+    let cookie = cookie(&one, EDITOR).await;
+    let at = |api: &Api| send(from_page(api, Method::GET, "/v1/rules").header("cookie", &cookie));
+    assert_eq!(at(&other).await.status, 200);
+    let renewed = api_with(&[crate::support::api::token(
+        "eve",
+        stickymark::config::Role::Editor,
+        "another-secret",
+    )])
+    .await;
+    assert_eq!(at(&renewed).await.status, 401);
+}
+
+#[tokio::test]
+async fn nobody_is_signed_in_by_a_wrong_secret_and_guessing_is_slow() {
+    let api = api().await;
+    let mut answers = Vec::new();
+    for _ in 0..12 {
+        let wrong = sign_in(&api, "wrong").await;
+        assert_eq!(wrong.header("set-cookie"), "");
+        answers.push(wrong.status);
+    }
+    assert!(
+        answers[..10].iter().all(|status| *status == 401),
+        "{answers:?}"
+    );
+    assert_eq!(answers[11], 429);
+    let slowed = sign_in(&api, EDITOR).await;
+    assert_eq!(
+        (slowed.status, slowed.problem()),
+        (429, "too-many-requests")
+    );
+    assert!(slowed.header("retry-after").parse::<u32>().is_ok());
+    assert_eq!(
+        api.get("/v1/rules").await.status,
+        200,
+        "tokens go on as ever"
+    );
+}
+
+#[tokio::test]
+async fn the_page_asks_who_is_there_without_an_error() {
+    let api = api().await;
+    let nobody = send(api.bare(Method::GET, "/console/session")).await;
+    assert_eq!(nobody.status, 200);
+    assert_eq!(
+        (&nobody.body["signed_in"], &nobody.body["name"]),
+        (&json!(false), &json!(null))
+    );
+    let open = api_with(&[]).await;
+    let anybody = send(open.bare(Method::GET, "/console/session")).await.body;
+    assert_eq!(anybody["signed_in"], true);
+    assert_eq!(anybody["sign_in_needed"], false);
+    assert_eq!(anybody["role"], "editor");
+    let rebound = open
+        .bare(Method::GET, "/console/session")
+        .header("host", "evil.example");
+    assert_eq!(send(rebound).await.problem(), "foreign-origin");
+}
+
+#[tokio::test]
+async fn signing_out_takes_the_cookie_away() {
+    let api = api().await;
+    let end = || from_page(&api, Method::DELETE, "/console/session");
+    let answer = send(end()).await;
+    assert_eq!(answer.status, 204);
+    assert!(
+        answer
+            .header("set-cookie")
+            .starts_with("stickymark=; Path=/; Max-Age=0;")
+    );
+    let secure = send(end().header("x-forwarded-proto", "https")).await;
+    assert!(
+        secure
+            .header("set-cookie")
+            .starts_with("__Host-stickymark=; ")
+    );
+    let foreign = send(api.bare(Method::DELETE, "/console/session")).await;
+    assert_eq!(foreign.problem(), "foreign-origin");
+}

@@ -139,7 +139,7 @@ async fn arrive(pool: &PgPool, statement: &'static str, account: &str) {
         .bind(vec![account])
         .bind(vec!["join"])
         .bind(vec![None::<i64>])
-        .bind(at_once.clone())
+        .bind(at_once)
         .bind(at_once)
         .execute(pool)
         .await

@@ -88,6 +88,7 @@ struct IfMatch {
     /// ETags of the versions that may be changed; `*`: any, but there must be such a rule.
     #[param(
         rename = "If-Match",
+        nullable = false,
         pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#
     )]
     if_match: Option<String>,
@@ -102,6 +103,7 @@ struct IfNoneMatch {
     /// replace.
     #[param(
         rename = "If-None-Match",
+        nullable = false,
         pattern = r#"^(\*|(W/)?"[ !#-~]*"( ?, ?(W/)?"[ !#-~]*")*)$"#
     )]
     if_none_match: Option<String>,

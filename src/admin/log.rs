@@ -21,7 +21,7 @@ pub(super) struct Log {
 
 /// Read what this replica logs.
 #[utoipa::path(
-    get, path = "/log", tag = "status",
+    get, path = "/log", operation_id = "getLogFilter", tag = "status",
     responses((status = 200, description = "The filter in force.", body = Log), CommonProblems)
 )]
 pub(super) async fn log() -> Result<Json<Log>, Problem> {
@@ -30,7 +30,7 @@ pub(super) async fn log() -> Result<Json<Log>, Problem> {
 
 /// Change what this replica logs, until its end: other replicas and later starts keep `log.filter`.
 #[utoipa::path(
-    put, path = "/log", tag = "status",
+    put, path = "/log", operation_id = "setLogFilter", tag = "status",
     responses(
         (status = 200, description = "The filter in force.", body = Log),
         CommonProblems, BodyProblems,

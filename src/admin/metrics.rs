@@ -13,7 +13,7 @@ use crate::metrics::{self, ConnectionState};
 
 /// All metrics of this replica, in Prometheus' text format; `deploy/metrics.md` explains them.
 #[utoipa::path(
-    get, path = "/metrics", tag = "probes", security(()),
+    get, path = "/metrics", operation_id = "getMetrics", tag = "probes", security(()),
     responses((status = 200, description = "The metrics.", body = str, content_type = "text/plain"))
 )]
 pub(super) async fn metrics(State(source): State<StatusSource>) -> Response {

@@ -1,17 +1,19 @@
 //! One command for the members of a room, carried through to a verdict for each of them.
 //!
 //! Usually that is one call. When Chat refuses a whole call because of somebody in it, the culprit
-//! is found by halving, so that his neighbours are served. First Chat is asked who is in the room
-//! at all: a call in which nobody is online fails too, and must never become a storm of calls. The
-//! calls are bounded by the logarithm of the members; every one takes a slot of the budget.
+//! is searched for. First Chat is asked who is in the room at all: a call in which nobody is online
+//! fails too, and must never become a storm of calls. The calls are bounded by the logarithm of the
+//! members; every one takes a slot of the budget.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 
 use super::budget::Slot;
+use super::halving::Halving;
+use super::verdict::{Verdict, Verdicts, note_answer, note_failure};
 use super::worker::Shared;
 use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks, ModifyAnswer};
 use crate::domain::{Account, GroupId};
@@ -20,30 +22,6 @@ use crate::telemetry::warn_seldom;
 
 /// If some call succeeded so recently, a refusal that may mean a setting means these members.
 const FINE_LATELY: Duration = Duration::from_secs(60);
-
-/// What became of a member.
-#[derive(Debug, Clone)]
-pub(super) enum Verdict {
-    /// The answer names him.
-    Confirmed,
-    /// The answer leaves him out. Whether he is in the room, if Chat was asked.
-    Omitted {
-        /// By `check_members`, which lags by up to 40 s.
-        in_room: Option<bool>,
-    },
-    /// Chat refuses him alone, while others were served.
-    Culprit(Arc<ChatError>),
-    /// The call failed; whether that counts towards giving up.
-    Failed {
-        /// Why.
-        error: Arc<ChatError>,
-        /// False if it says nothing about him.
-        counts: bool,
-    },
-}
-
-/// The verdicts of one command.
-pub(super) type Verdicts = HashMap<Account, Verdict>;
 
 /// Calls for one room, in one round.
 pub(super) struct Caller<'a> {
@@ -70,6 +48,11 @@ impl<'a> Caller<'a> {
             until: Instant::now() + shared.lease / 3,
             room_gone: false,
         }
+    }
+
+    /// Whether the time left belongs to the last calls and the settlement.
+    pub(super) fn must_hurry(&self) -> bool {
+        Instant::now() > self.until
     }
 
     /// Whether Chat said that the room is gone.
@@ -224,7 +207,7 @@ impl<'a> Caller<'a> {
     }
 
     /// One call in a slot of its own; once more at once if only the signature was not taken.
-    async fn call(
+    pub(super) async fn call(
         &mut self,
         command: CommandType,
         members: &[MemberMarks],
@@ -303,119 +286,6 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// The search for the members whom Chat will not take.
-struct Halving<'c, 'a> {
-    caller: &'c mut Caller<'a>,
-    command: CommandType,
-    left: u32,
-    served: bool,
-    culprits: Vec<(MemberMarks, ChatError)>,
-}
-
-/// What a call of the search says.
-enum Tried {
-    Served,
-    Refused(ChatError),
-    /// The search cannot go on: another sort of error, or no calls left.
-    Over(Option<ChatError>),
-}
-
-impl<'c, 'a> Halving<'c, 'a> {
-    fn new(caller: &'c mut Caller<'a>, command: CommandType, most: u32) -> Self {
-        Self {
-            caller,
-            command,
-            left: most,
-            served: false,
-            culprits: Vec::new(),
-        }
-    }
-
-    /// `suspects` were refused together. One of two halves that is served clears itself and leaves
-    /// the fault to the other; the rest, of which nothing is known, is tried in one call at the end.
-    async fn run(
-        mut self,
-        mut suspects: Vec<MemberMarks>,
-        mut error: ChatError,
-        verdicts: &mut Verdicts,
-    ) {
-        let mut unknown: Vec<MemberMarks> = Vec::new();
-        loop {
-            let mut refused_alone = suspects.len() == 1;
-            while suspects.len() > 1 {
-                let right = suspects.split_off(suspects.len() / 2);
-                match self.attempt(&suspects, verdicts).await {
-                    Tried::Served => (suspects, refused_alone) = (right, false),
-                    Tried::Refused(why) => {
-                        unknown.extend(right);
-                        (error, refused_alone) = (why, true);
-                    }
-                    Tried::Over(why) => {
-                        suspects.extend(right);
-                        suspects.extend(unknown);
-                        return self.give_up(&suspects, why.unwrap_or(error), verdicts);
-                    }
-                }
-            }
-            if !refused_alone {
-                match self.attempt(&suspects, verdicts).await {
-                    Tried::Served => suspects.clear(),
-                    Tried::Refused(why) => error = why,
-                    Tried::Over(why) => {
-                        suspects.extend(unknown);
-                        return self.give_up(&suspects, why.unwrap_or(error), verdicts);
-                    }
-                }
-            }
-            let culprits = suspects.drain(..).map(|member| (member, error.clone()));
-            self.culprits.extend(culprits);
-            if unknown.is_empty() {
-                return self.give_up(&[], error, verdicts);
-            }
-            match self.attempt(&unknown, verdicts).await {
-                Tried::Served => return self.give_up(&[], error, verdicts),
-                Tried::Refused(why) => (suspects, error) = (std::mem::take(&mut unknown), why),
-                Tried::Over(why) => {
-                    return self.give_up(&unknown, why.unwrap_or(error), verdicts);
-                }
-            }
-        }
-    }
-
-    async fn attempt(&mut self, members: &[MemberMarks], verdicts: &mut Verdicts) -> Tried {
-        if self.left == 0 || Instant::now() > self.caller.until {
-            return Tried::Over(None);
-        }
-        self.left -= 1;
-        match self.caller.call(self.command, members).await {
-            Ok(confirmed) => {
-                self.served |= !confirmed.is_empty();
-                note_answer(verdicts, members, &confirmed);
-                Tried::Served
-            }
-            Err(error) if is_about_members(&error) => Tried::Refused(error),
-            Err(error) => Tried::Over(Some(error)),
-        }
-    }
-
-    /// Ends the search. With nobody served the fault lies not with one member, so nobody is blamed.
-    fn give_up(self, rest: &[MemberMarks], error: ChatError, verdicts: &mut Verdicts) {
-        for (member, why) in self.culprits {
-            let error = Arc::new(why);
-            let verdict = if self.served {
-                Verdict::Culprit(error)
-            } else {
-                Verdict::Failed {
-                    error,
-                    counts: true,
-                }
-            };
-            verdicts.insert(member.account, verdict);
-        }
-        note_failure(verdicts, rest, error, !self.served);
-    }
-}
-
 /// What Chat answers when nobody in a call is online is not documented; these codes may mean it.
 fn nobody_online(error: &ChatError) -> bool {
     error
@@ -424,32 +294,13 @@ fn nobody_online(error: &ChatError) -> bool {
 }
 
 /// Whether others may be served without some of the members.
-fn is_about_members(error: &ChatError) -> bool {
+pub(super) fn is_about_members(error: &ChatError) -> bool {
     let class = error.class();
     nobody_online(error)
         || matches!(
             class,
             ErrorClass::MemberFault | ErrorClass::RequestFault | ErrorClass::Split
         )
-}
-
-fn note_answer(verdicts: &mut Verdicts, members: &[MemberMarks], confirmed: &HashSet<Account>) {
-    for MemberMarks { account, .. } in members {
-        let verdict = if confirmed.contains(account) {
-            Verdict::Confirmed
-        } else {
-            Verdict::Omitted { in_room: None }
-        };
-        verdicts.insert(account.clone(), verdict);
-    }
-}
-
-fn note_failure(verdicts: &mut Verdicts, members: &[MemberMarks], error: ChatError, counts: bool) {
-    let error = Arc::new(error);
-    for member in members {
-        let error = error.clone();
-        verdicts.insert(member.account.clone(), Verdict::Failed { error, counts });
-    }
 }
 
 async fn slow_down(budget: &super::Budget) {

@@ -7,12 +7,14 @@
 
 mod budget;
 mod call;
+mod halving;
 mod outcome;
 mod pause;
 mod places;
 mod plan;
 mod restored;
 mod round;
+mod verdict;
 mod worker;
 
 pub use budget::{Budget, BudgetState, CallRate, Slot};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::call::Verdict;
 use super::places::no_place;
 use super::plan::MemberPlan;
+use super::verdict::Verdict;
 use crate::chat::{ChatError, ErrorClass};
 use crate::domain::MarkSet;
 use crate::members::{ClaimedMember, Outcome, Presence};

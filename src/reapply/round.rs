@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use tracing::Instrument;
 
 use super::budget::Slot;
-use super::call::{Caller, Verdict, Verdicts};
+use super::call::Caller;
 use super::outcome::{Spread, is_last_try, outcome};
 use super::places::take_places;
 use super::plan::{MemberPlan, plan};
 use super::restored::Restoration;
+use super::verdict::{Verdict, Verdicts};
 use super::worker::Shared;
 use crate::chat::{CommandType, MemberMarks};
 use crate::clock;

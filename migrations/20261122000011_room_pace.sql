@@ -1,5 +1,6 @@
 -- Under load the members of a room gather for one call instead of being called for a few at a time.
 -- Until this moment the room is not claimed, and whoever arrives there is due at it.
+set local lock_timeout = '3s';
 alter table rooms add column paced_until timestamptz;
 
 -- The worker asks for the earliest of them.

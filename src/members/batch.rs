@@ -11,8 +11,7 @@ use crate::domain::{Change, EventTime, GroupId, MemberEvent};
 /// What is known of whether a rule names a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Named {
-    /// The filter found a rule; about one time in a million it is wrong, which costs a row that the
-    /// worker forgets.
+    /// The filter found a rule. If that rule is gone since, the worker finds none and forgets the row.
     Perhaps,
     /// Nobody has looked yet: the database must.
     Unknown,

@@ -79,7 +79,8 @@ async fn record_arrivals(
                 r.gone_at is null and r.last_event_at > now() - interval '1 minute' as open
             from (select distinct group_id from named) g
             left join lateral (
-                select * from rooms where rooms.group_id = g.group_id offset 0) r on true
+                select paced_until, gone_at, last_event_at from rooms
+                where rooms.group_id = g.group_id offset 0) r on true
         ),
         opened as (
             insert into rooms (group_id, last_event_at)

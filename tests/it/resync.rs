@@ -194,8 +194,12 @@ async fn a_member_whose_leave_was_lost_is_found_to_have_left() {
         .await
         .unwrap();
     scene.wait_for_marks("class-7", "teacher", &[1000]).await;
+    // The rule is so new that the filter may hand in the second callback of the arrival late.
     scene
-        .wait_for_row("select confirmed_at is not null and pending_since is null and not in_doubt from members")
+        .wait_for_row(
+            "select event = 'online' and confirmed_at is not null and pending_since is null
+                 and not in_doubt from members",
+        )
         .await;
     lose_callbacks(&scene, 1.0).await;
     scene.chat().leave("class-7", &["teacher"]).await.unwrap();
@@ -215,13 +219,7 @@ async fn a_member_whose_leave_was_lost_is_found_to_have_left() {
         .fetch_one(scene.pool())
         .await
         .unwrap();
-    let row: String = sqlx::query_scalar(
-        "select row(m.*, now())::text || (select row(r.*)::text from rooms r) from members m",
-    )
-    .fetch_one(scene.pool())
-    .await
-    .unwrap();
-    assert_eq!(known, "absent", "{row}");
+    assert_eq!(known, "absent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

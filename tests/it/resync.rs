@@ -194,10 +194,9 @@ async fn a_member_whose_leave_was_lost_is_found_to_have_left() {
         .await
         .unwrap();
     scene.wait_for_marks("class-7", "teacher", &[1000]).await;
-    // The rule is so new that the filter may hand in the second callback of the arrival late.
     scene
         .wait_for_row(
-            "select event = 'online' and confirmed_at is not null and pending_since is null
+            "select confirmed_at is not null and pending_since is null
                  and not in_doubt from members",
         )
         .await;

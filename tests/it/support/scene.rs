@@ -11,6 +11,7 @@ use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MarkSet
 use stickymark::members::{Batch, Named, Settling, WakeUp, record};
 use stickymark::metrics::Metrics;
 use stickymark::reapply::{Budget, CallRate, Pause, Restorations, Worker, WorkerSettings};
+use stickymark::rules::filter::RuleFilter;
 use stickymark::service::Service;
 use stickymark::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
 use tokio::net::TcpListener;
@@ -34,6 +35,7 @@ pub struct Scene {
 }
 
 struct Replica {
+    filter: RuleFilter,
     metrics: Metrics,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -86,7 +88,7 @@ impl Scene {
         let pool = self.pool().clone();
         let service = Service::build(&self.settings, pool).await.unwrap();
         let url = format!("http://{}/callback", service.callback_address());
-        let metrics = service.metrics().clone();
+        let (filter, metrics) = (service.rule_filter().clone(), service.metrics().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(service.run(async {
             let _stopped_or_dropped = stopped.await;
@@ -95,6 +97,7 @@ impl Scene {
         let token = Some(SecretString::from(CALLBACK_TOKEN));
         self.chat.set_callback(Some(&url), token).await.unwrap();
         self.replicas.push(Replica {
+            filter,
             metrics,
             stop,
             task,
@@ -118,8 +121,18 @@ impl Scene {
         self.database.pool()
     }
 
+    /// A new rule, known to every replica: an arrival before that would be handed in late.
     pub async fn rule(&self, group: &str, account: &str, marks: &[i64]) {
         insert_rule(self.pool(), group, account, marks).await;
+        let revision: i64 = sqlx::query_scalar("select revision from rule_revision")
+            .fetch_one(self.pool())
+            .await
+            .unwrap();
+        for replica in &self.replicas {
+            while replica.filter.state().sequence < revision {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
     }
 
     /// What the newest replica counts.

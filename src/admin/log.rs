@@ -30,7 +30,7 @@ pub(super) async fn log() -> Result<Json<Log>, Problem> {
 
 /// Change what this replica logs, until its end: other replicas and later starts keep `log.filter`.
 #[utoipa::path(
-    put, path = "/log", operation_id = "setLogFilter", tag = "status",
+    put, path = "/log", operation_id = "setLogFilter", tag = "status", request_body = Log,
     responses(
         (status = 200, description = "The filter in force.", body = Log),
         CommonProblems, BodyProblems,

@@ -62,9 +62,14 @@ impl Batch {
         self.destroyed.insert(group, at);
     }
 
+    /// Whether nothing was added since it was sorted and folded.
+    pub fn is_tidy(&self) -> bool {
+        self.tidy == self.events.len()
+    }
+
     /// Sorts and folds what was added since the last time.
     pub fn tidy(&mut self) {
-        if self.tidy == self.events.len() {
+        if self.is_tidy() {
             return;
         }
         // Stable: of two about one member the first is the one heard first.
@@ -138,7 +143,7 @@ impl Batch {
 
     /// The events of one sort, in the order of the table's key. Call [`Self::tidy`] before.
     pub(super) fn columns(&self, change: Change) -> Columns<'_> {
-        debug_assert_eq!(self.tidy, self.events.len());
+        debug_assert!(self.is_tidy());
         let mut columns = Columns::default();
         for Heard { event, named } in &self.events {
             if event.change() == change {

@@ -29,8 +29,9 @@ const WAITING_CALLERS: usize = 16_384;
 const WAITING_MEMBERS: usize = 100_000;
 /// Members in one statement. Larger statements gain nothing and delay those who wait.
 const MEMBERS_A_STATEMENT: usize = 2_000;
-/// Members kept while the database is away; about 200 bytes each.
+/// Members kept while the database is away, about 200 bytes each, and further events about them.
 const MEMBERS_KEPT: usize = 200_000;
+const EVENTS_A_SORT: usize = 50_000;
 /// A statement that takes longer is given up: its connection may be dead without a sign.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 /// Callbacks that the span of one statement is linked with.
@@ -319,11 +320,13 @@ impl Gathered {
         self.batch.is_empty() && self.callers.is_empty()
     }
 
+    /// Events about members who are kept already fold into them, but not before so many have come
+    /// that it is worth a sort.
     fn has_room(&mut self) -> bool {
-        if self.batch.len() >= MEMBERS_KEPT {
+        if self.batch.len() >= MEMBERS_KEPT + EVENTS_A_SORT {
             self.batch.tidy();
         }
-        self.batch.len() < MEMBERS_KEPT
+        !self.batch.is_tidy() || self.batch.len() < MEMBERS_KEPT
     }
 
     fn take(&mut self, delivery: Delivery) {

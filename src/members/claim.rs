@@ -60,8 +60,9 @@ const BUSY: i64 = 8;
 
 /// Claims the room with the oldest due member that nobody holds; `None` if there is none.
 ///
-/// In a busy room those whose events have not settled yet go along, and the next arrivals gather for
-/// `max_wait`, unless so many are due that the next call is full in any case.
+/// In a busy room those go along who have waited for `settle` though their events have not settled
+/// yet, and the next arrivals gather for a while, unless so many are due that the next call is full in
+/// any case. Who stays behind has waited for less than `settle`, so nobody waits beyond `max_wait`.
 pub async fn claim(
     pool: &PgPool,
     lease: Duration,
@@ -90,8 +91,9 @@ pub async fn claim(
         due as materialized (
             select m.group_id, m.account, m.in_doubt, m.due_at
             from members m
-            where m.group_id = (select group_id from room)
-              and m.due_at <= now() + case when (select busy from crowd) then $5 else interval '0' end
+            where m.group_id = (select group_id from room) and m.due_at <= now() + $5
+              and (m.due_at <= now()
+                   or (select busy from crowd) and m.pending_since <= now() - $5)
             order by m.due_at
             limit $3
             for update of m skip locked
@@ -121,7 +123,7 @@ pub async fn claim(
         MEMBERS_A_CALL,
         BUSY,
         interval(settling.settle),
-        interval(settling.max_wait),
+        interval(settling.max_wait.saturating_sub(settling.settle)),
     )
     .fetch_all(pool)
     .await?;

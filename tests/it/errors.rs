@@ -320,10 +320,9 @@ async fn after_the_last_try_a_member_is_failed_until_an_event_or_a_person_revive
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_1001st_member_of_a_mark_waits_and_is_served_when_a_place_frees() {
     // Long enough that both callbacks of each arrival fall into it on any machine: the second of
-    // them, heard after the call, would give a place away that is still held. In a busy room all who
-    // wait go along as soon as the first are due.
+    // them, heard after the call, would give a place away that is still held.
     let scene = Scene::with(|settings| {
-        settings.reapply.settle = Duration::from_secs(10);
+        settings.reapply.settle = Duration::from_secs(2);
         settings.reapply.max_wait = Duration::from_secs(10);
     })
     .await;

@@ -33,8 +33,10 @@ const LATEST_GRANT: Duration = Duration::from_secs(1);
 const SPACING: f64 = 1.1;
 /// A statement that takes longer is given up: its connection may be dead without a sign.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
-/// Slots that are taken at once, at most: 50 ms of the default rate.
+/// Slots that are taken at once, at most, in number and in time: what one replica holds, the others
+/// wait for.
 const LARGEST_BLOCK: u32 = 8;
+const LONGEST_BLOCK: Duration = Duration::from_millis(60);
 /// Smallest share of the rate.
 const LOWEST_SHARE: f64 = 0.02;
 /// Share regained per second.
@@ -67,9 +69,19 @@ struct Reserved {
     slots: VecDeque<Slot>,
     /// How many to take the next time: more while all are used, one when some were not.
     block: u32,
+    /// Time between two of them when they were taken last.
+    apart: Duration,
 }
 
 impl Reserved {
+    fn none_yet(apart: Duration) -> Self {
+        Self {
+            slots: VecDeque::new(),
+            block: 1,
+            apart,
+        }
+    }
+
     /// The next slot that can still be used.
     fn next(&mut self) -> Option<Slot> {
         while let Some(slot) = self.slots.pop_front() {
@@ -82,6 +94,14 @@ impl Reserved {
             self.block = 1;
         }
         None
+    }
+
+    /// How many to take now. Where calls are slow a second slot would be a long time away.
+    fn wanted(&self) -> u32 {
+        (1..=self.block)
+            .rev()
+            .find(|slots| self.apart * *slots <= LONGEST_BLOCK)
+            .unwrap_or(1)
     }
 }
 
@@ -107,10 +127,7 @@ pub struct BudgetState {
 impl Budget {
     /// The budget of an API, named as in its URL.
     pub fn new(pool: PgPool, api: &'static str, rate: CallRate) -> Self {
-        let reserved = Reserved {
-            slots: VecDeque::new(),
-            block: 1,
-        };
+        let reserved = Reserved::none_yet(rate.interval());
         Self {
             pool,
             api,
@@ -169,7 +186,7 @@ impl Budget {
     /// Takes the next slots. They are counted from when the answer is here, which is later than
     /// Postgres counted: never early. An answer that took too long brings none.
     async fn reserve(&self) -> Result<(), sqlx::Error> {
-        let block = self.reserved().block;
+        let block = self.reserved().wanted();
         let asked = Instant::now();
         // A reservation that is lost in a crash of the database is older than its restart: no
         // flush is waited for.
@@ -196,13 +213,15 @@ impl Budget {
         if asked.elapsed() > LATEST_GRANT {
             return Ok(());
         }
-        let apart = self.rate.interval().as_secs_f64() / row.share;
+        let apart = self.rate.interval().div_f64(row.share);
         let now = Instant::now();
         let slots = (1..=block).rev().map(|before_end| {
-            let seconds = row.until_after - f64::from(before_end) * apart;
-            Slot(now + Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+            let seconds = row.until_after - f64::from(before_end) * apart.as_secs_f64();
+            Slot(now + Duration::from_secs_f64(seconds.max(0.0)))
         });
-        self.reserved().slots.extend(slots);
+        let mut reserved = self.reserved();
+        reserved.slots.extend(slots);
+        reserved.apart = apart;
         Ok(())
     }
 
@@ -267,5 +286,54 @@ impl Budget {
             per_second: share * f64::from(self.rate.0),
             share,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(reserved: &mut Reserved) -> u32 {
+        let slots = reserved.wanted();
+        let fresh = (0..slots).map(|_| Slot(Instant::now()));
+        reserved.slots.extend(fresh);
+        slots
+    }
+
+    fn use_up(reserved: &mut Reserved) {
+        while reserved.next().is_some() {}
+    }
+
+    #[test]
+    fn blocks_grow_while_all_slots_are_used_and_begin_anew_when_one_was_not() {
+        let mut reserved = Reserved::none_yet(CallRate::new(160).interval());
+        let taken: Vec<u32> = (0..5)
+            .map(|_| {
+                let slots = take(&mut reserved);
+                use_up(&mut reserved);
+                slots
+            })
+            .collect();
+        assert_eq!(taken, [1, 2, 4, 8, 8]);
+        take(&mut reserved);
+        let old = Instant::now().checked_sub(LATEST_USE * 2).unwrap();
+        reserved.slots.back_mut().unwrap().0 = old;
+        use_up(&mut reserved);
+        assert_eq!(take(&mut reserved), 1);
+    }
+
+    #[test]
+    fn at_a_slow_rate_nobody_holds_what_others_wait_for() {
+        let mut reserved = Reserved::none_yet(CallRate::new(1).interval());
+        for _ in 0..5 {
+            assert_eq!(take(&mut reserved), 1);
+            use_up(&mut reserved);
+        }
+        let slowed = CallRate::new(160).interval() * 4;
+        let mut reserved = Reserved {
+            block: LARGEST_BLOCK,
+            ..Reserved::none_yet(slowed)
+        };
+        assert_eq!(take(&mut reserved), 2);
     }
 }

@@ -6,7 +6,8 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Column, Either, Executor, PgPool, SqlSafeStr, Statement, TypeInfo};
+use sqlx::postgres::types::PgInterval;
+use sqlx::{AssertSqlSafe, Column, Either, Executor, PgPool, Row, SqlSafeStr, Statement, TypeInfo};
 use stickymark::database::MIGRATIONS;
 
 use crate::support::{database, insert_rule};
@@ -96,7 +97,7 @@ async fn every_statement_of_the_version_before_is_still_accepted_and_means_the_s
 }
 
 #[tokio::test]
-async fn a_replica_of_the_version_before_records_and_claims_on_the_new_schema() {
+async fn a_replica_of_the_version_before_records_claims_and_settles_on_the_new_schema() {
     let database = database().await;
     let pool = database.pool();
     insert_rule(pool, "class-7", "teacher*", &[1000]).await;
@@ -113,27 +114,54 @@ async fn a_replica_of_the_version_before_records_and_claims_on_the_new_schema() 
         .unwrap();
     assert_eq!(due, 1);
     let claim = before.statement(&["update rooms r set leased_until", "in_doubt = true"]);
+    let (lease, at_once) = (uuid::Uuid::new_v4(), PgInterval::default());
     let claimed = sqlx::query(claim)
-        .bind(sqlx::postgres::types::PgInterval {
-            months: 0,
-            days: 0,
+        .bind(PgInterval {
             microseconds: 15_000_000,
+            ..PgInterval::default()
         })
-        .bind(uuid::Uuid::new_v4())
+        .bind(lease)
         .bind(500_i64)
+        .bind(8_i64)
+        .bind(at_once)
+        .bind(at_once)
         .fetch_all(pool)
         .await
         .unwrap();
     assert_eq!(claimed.len(), 1);
+    let generation: i64 = claimed[0].get("generation");
     // What the old program wrote and holds is what the new one reads.
     let shown = stickymark::metrics::figures::shared_figures(pool)
         .await
         .unwrap();
     assert_eq!((shown.leased, shown.due), (1, 0));
+    let settle = before.statement(&["forgotten as", "released as"]);
+    let settled = sqlx::query(settle)
+        .bind("class-7")
+        .bind(lease)
+        .bind(vec!["teacher1"])
+        .bind(vec![generation])
+        .bind(vec!["confirmed"])
+        .bind(vec!["{1000}"])
+        .bind(vec!["{}"])
+        .bind(vec![None::<chrono::DateTime<chrono::Utc>>])
+        .bind(vec![None::<f64>])
+        .bind(vec![None::<String>])
+        .bind(vec![false])
+        .bind(vec![false])
+        .fetch_all(pool)
+        .await
+        .unwrap();
+    assert_eq!(settled.len(), 1);
+    let row: (Vec<i64>, bool) = sqlx::query_as("select marks, in_doubt from members")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert_eq!(row, (vec![1000], false));
 }
 
 async fn arrive(pool: &PgPool, statement: &'static str, account: &str) {
-    let at_once = sqlx::postgres::types::PgInterval::default();
+    let at_once = PgInterval::default();
     sqlx::query(statement)
         .bind(vec!["class-7"])
         .bind(vec![account])
@@ -141,6 +169,7 @@ async fn arrive(pool: &PgPool, statement: &'static str, account: &str) {
         .bind(vec![None::<i64>])
         .bind(at_once)
         .bind(at_once)
+        .bind(vec![false])
         .execute(pool)
         .await
         .unwrap();

@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Row};
 
 pub use error::DatabaseError;
 pub use limit::in_time;
@@ -130,8 +130,11 @@ impl Database {
     /// Applies the migrations that are pending. Replicas that start together do so one after the
     /// other, by an advisory lock.
     ///
+    /// A schema that a newer version made is left as it is: this version can work on it
+    /// (`migrations/README.md`), and must, when it is rolled back to or starts during a rollout.
+    ///
     /// # Errors
-    /// When a migration fails, or the database was migrated by a newer version of the program.
+    /// When a migration fails, or the schema is one of another version that lacks migrations of ours.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
         let mut connection = self.pool.acquire().await.map_err(not_migrated)?;
         connection.close_on_drop();
@@ -139,10 +142,18 @@ impl Database {
             .execute(MIGRATING_SESSION)
             .await
             .map_err(not_migrated)?;
-        MIGRATIONS
-            .run(&mut *connection)
-            .await
-            .map_err(DatabaseError::Migration)
+        match MIGRATIONS.run(&mut *connection).await {
+            Err(MigrateError::VersionMissing(newer))
+                if self.schema().await.map_err(not_migrated)? == SchemaState::Ahead =>
+            {
+                tracing::warn!(
+                    newer,
+                    "the database was migrated by a newer version; it is left as it is"
+                );
+                Ok(())
+            }
+            done => done.map_err(DatabaseError::Migration),
+        }
     }
 
     /// How the schema stands to the migrations of this program.
@@ -182,7 +193,11 @@ impl Database {
 }
 
 fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
-    let mut options = options.statement_cache_capacity(PREPARED_STATEMENTS);
+    // The driver would tell of each slow statement with its whole text, thousands of times in an outage.
+    // PostgreSQL's own log_min_duration_statement does it better.
+    let mut options = options
+        .statement_cache_capacity(PREPARED_STATEMENTS)
+        .disable_statement_logging();
     if options.get_application_name().is_none() {
         options = options.application_name("stickymark");
     }

@@ -1,7 +1,7 @@
 //! The pool and the migrations against a real PostgreSQL.
 
 use secrecy::SecretString;
-use stickymark::database::{Database, DatabaseError, MIGRATIONS};
+use stickymark::database::{Database, DatabaseError, MIGRATIONS, SchemaState};
 
 use crate::support;
 
@@ -28,11 +28,22 @@ async fn migrations_are_applied_once_even_when_replicas_start_together() {
 }
 
 #[tokio::test]
-async fn a_schema_of_a_newer_version_is_refused() {
+async fn a_schema_of_a_newer_version_is_left_as_it_is() {
     let test = support::database().await;
+    from_the_future(&test).await;
+    let database = Database::connect(&test.settings()).await.unwrap();
+    let before = applied(&database).await;
+    database.migrate().await.unwrap();
+    assert_eq!(applied(&database).await, before);
+    assert_eq!(database.schema().await.unwrap(), SchemaState::Ahead);
+}
+
+#[tokio::test]
+async fn a_schema_that_lacks_a_migration_of_ours_and_has_others_is_refused() {
+    let test = support::database().await;
+    from_the_future(&test).await;
     sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (99991231000000, 'from the future', true, '', 0)",
+        "DELETE FROM _sqlx_migrations WHERE version = (SELECT min(version) FROM _sqlx_migrations)",
     )
     .execute(test.pool())
     .await
@@ -41,6 +52,16 @@ async fn a_schema_of_a_newer_version_is_refused() {
     let error = database.migrate().await.unwrap_err();
     assert!(matches!(error, DatabaseError::Migration(_)));
     assert!(error.to_string().contains("99991231000000"), "{error}");
+}
+
+async fn from_the_future(test: &support::TestDatabase) {
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99991231000000, 'from the future', true, '', 0)",
+    )
+    .execute(test.pool())
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

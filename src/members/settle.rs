@@ -72,6 +72,23 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// In one word, as the settling statement and the log know it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Confirmed { .. } => "confirmed",
+            Self::Idle { .. } => "idle",
+            Self::Waiting { marks: Some(_), .. } => "served",
+            Self::Waiting { marks: None, .. } => "waiting",
+            Self::Forgotten => "forgotten",
+            Self::Omitted { retry: Some(_) } => "omitted",
+            Self::Omitted { retry: None } => "parked",
+            Self::Failed { retry: Some(_), .. } => "retried",
+            Self::Failed { retry: None, .. } => "failed",
+        }
+    }
+}
+
 /// A member whose marks were confirmed after a callback of his.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Waited {
@@ -100,19 +117,15 @@ impl Columns {
         let (mut marks, mut next, mut retry, mut error) = (String::from("{}"), None, None, None);
         let mut waiting = String::from("{}");
         let (mut counts, mut in_doubt) = (false, false);
-        let kind = match &settlement.outcome {
+        match &settlement.outcome {
             Outcome::Confirmed {
                 marks: confirmed,
                 next: at,
             } => {
                 marks = array_text(confirmed.iter().copied());
                 next = *at;
-                "confirmed"
             }
-            Outcome::Idle { next: at } => {
-                next = *at;
-                "idle"
-            }
+            Outcome::Idle { next: at } => next = *at,
             Outcome::Waiting {
                 marks: confirmed,
                 waits_for,
@@ -121,19 +134,12 @@ impl Columns {
             } => {
                 waiting = array_text(waits_for.iter().copied());
                 (error, retry) = (Some(reason.clone()), Some(*delay));
-                match confirmed {
-                    Some(confirmed) => {
-                        marks = array_text(confirmed.iter().copied());
-                        "served"
-                    }
-                    None => "waiting",
+                if let Some(confirmed) = confirmed {
+                    marks = array_text(confirmed.iter().copied());
                 }
             }
-            Outcome::Forgotten => "forgotten",
-            Outcome::Omitted { retry: delay } => {
-                retry = *delay;
-                if delay.is_some() { "omitted" } else { "parked" }
-            }
+            Outcome::Forgotten => {}
+            Outcome::Omitted { retry: delay } => retry = *delay,
             Outcome::Failed {
                 error: why,
                 retry: delay,
@@ -141,12 +147,11 @@ impl Columns {
                 in_doubt: doubt,
             } => {
                 (error, retry, counts, in_doubt) = (Some(why.clone()), *delay, *counted, *doubt);
-                if delay.is_some() { "retried" } else { "failed" }
             }
-        };
+        }
         self.accounts.push(settlement.account.as_str().to_owned());
         self.generations.push(settlement.generation);
-        self.kinds.push(kind);
+        self.kinds.push(settlement.outcome.kind());
         self.marks.push(marks);
         self.waits_for.push(waiting);
         self.next.push(next);

@@ -180,7 +180,8 @@ impl<'a> Caller<'a> {
         note_failure(verdicts, members, error, general.is_none());
     }
 
-    fn fine_lately(&self) -> bool {
+    /// Whether some call succeeded lately, of whatever room.
+    pub(super) fn fine_lately(&self) -> bool {
         self.shared.pause.was_fine_within(FINE_LATELY)
     }
 

@@ -7,6 +7,7 @@
 
 mod budget;
 mod call;
+mod decisions;
 mod halving;
 mod outcome;
 mod pause;

@@ -18,6 +18,9 @@ const OMITTED_RETRIES: [Duration; 3] = [
 ];
 /// Failed calls after which a member is given up until an event or a person asks: about 20 minutes.
 const MOST_ATTEMPTS: i32 = 12;
+/// So many count while no call at all succeeds. That is Chat's trouble, or that of the way there, and
+/// nobody is given up for it, however long it takes; he is tried about once a minute.
+const ATTEMPTS_WITHOUT_CHAT: i32 = 6;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// A member who waits for a place is looked at again after this, though nobody told that one is free.
@@ -39,6 +42,14 @@ impl Spread {
     }
 }
 
+/// What holds for all members of a round.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Circumstances {
+    pub spread: Spread,
+    /// Whether some call to Chat succeeded lately.
+    pub chat_works: bool,
+}
+
 /// What is written down for a member with these verdicts (first of the delete, then of the set; a
 /// command that did not concern him is missing) who has to wait for some marks.
 pub(super) fn outcome(
@@ -46,8 +57,9 @@ pub(super) fn outcome(
     plan: MemberPlan,
     waits_for: MarkSet,
     verdicts: &[&Verdict],
-    spread: Spread,
+    circumstances: Circumstances,
 ) -> Outcome {
+    let spread = circumstances.spread;
     let (mut omitted, mut in_room) = (false, false);
     for verdict in verdicts {
         match verdict {
@@ -56,7 +68,9 @@ pub(super) fn outcome(
                 (omitted, in_room) = (true, in_room || *seen == Some(true));
             }
             Verdict::Culprit(error) => return given_up(member, error),
-            Verdict::Failed { error, counts } => return failed(member, error, *counts, spread),
+            Verdict::Failed { error, counts } => {
+                return failed(member, error, *counts, circumstances);
+            }
         }
     }
     if !plan.named {
@@ -132,7 +146,12 @@ fn omitted_retry(member: &ClaimedMember, spread: Spread) -> Option<Duration> {
         .map(|delay| delay.mul_f64(spread.between(0.95, 1.05)))
 }
 
-fn failed(member: &ClaimedMember, error: &ChatError, counts: bool, spread: Spread) -> Outcome {
+fn failed(
+    member: &ClaimedMember,
+    error: &ChatError,
+    counts: bool,
+    Circumstances { spread, chat_works }: Circumstances,
+) -> Outcome {
     let (retry, counts) = match error.class() {
         // Not the member's doing: the worker itself slows down or pauses.
         ErrorClass::SlowDown | ErrorClass::NewSignature => (Some(soon(spread)), false),
@@ -140,6 +159,10 @@ fn failed(member: &ClaimedMember, error: &ChatError, counts: bool, spread: Sprea
         ErrorClass::Configuration if error.code().is_none_or(|c| !c.may_mean_nobody_online()) => {
             (Some(soon(spread)), false)
         }
+        _ if !chat_works => (
+            Some(backoff(member.attempts.min(ATTEMPTS_WITHOUT_CHAT), spread)),
+            member.attempts < ATTEMPTS_WITHOUT_CHAT,
+        ),
         _ if member.attempts + 1 >= MOST_ATTEMPTS => (None, true),
         _ => (Some(backoff(member.attempts, spread)), true),
     };
@@ -182,6 +205,7 @@ mod tests {
             generation: 1,
             omissions: 0,
             attempts: 0,
+            request: None,
         }
     }
 
@@ -196,13 +220,7 @@ mod tests {
     }
 
     fn outcome_of(member: &ClaimedMember, verdict: &Verdict) -> Outcome {
-        outcome(
-            member,
-            named(),
-            MarkSet::new(),
-            &[verdict],
-            Spread::new(0.3),
-        )
+        outcome(member, named(), MarkSet::new(), &[verdict], WORKING)
     }
 
     fn refused(code: i64, counts: bool) -> Verdict {
@@ -211,6 +229,10 @@ mod tests {
         Verdict::Failed { error, counts }
     }
 
+    const WORKING: Circumstances = Circumstances {
+        spread: Spread(0.3),
+        chat_works: true,
+    };
     const LEFT_OUT: Verdict = Verdict::Omitted { in_room: None };
 
     #[test]
@@ -278,9 +300,8 @@ mod tests {
     #[test]
     fn who_waits_for_one_mark_keeps_the_others() {
         let waits_for = MarkSet::from([Mark::parse(1001).unwrap()]);
-        let spread = Spread::new(0.3);
         let confirmed = [&Verdict::Confirmed];
-        let outcome = outcome(&alice(), named(), waits_for.clone(), &confirmed, spread);
+        let outcome = outcome(&alice(), named(), waits_for.clone(), &confirmed, WORKING);
         let Outcome::Waiting {
             marks: Some(marks),
             waits_for: waits,
@@ -318,6 +339,35 @@ mod tests {
             outcome_of(&worn, &timeout),
             Outcome::Failed { retry: None, .. }
         ));
+    }
+
+    #[test]
+    fn nobody_is_given_up_while_no_call_succeeds() {
+        let timeout = Verdict::Failed {
+            error: Arc::new(ChatError::Timeout),
+            counts: true,
+        };
+        let away = Circumstances {
+            chat_works: false,
+            ..WORKING
+        };
+        for attempts in [0, ATTEMPTS_WITHOUT_CHAT, MOST_ATTEMPTS, i32::MAX] {
+            let worn = ClaimedMember {
+                attempts,
+                ..alice()
+            };
+            let outcome = outcome(&worn, named(), MarkSet::new(), &[&timeout], away);
+            let Outcome::Failed {
+                retry: Some(delay),
+                counts,
+                ..
+            } = outcome
+            else {
+                panic!("given up after {attempts} attempts");
+            };
+            assert!(delay <= Duration::from_secs(64), "{delay:?}");
+            assert_eq!(counts, attempts < ATTEMPTS_WITHOUT_CHAT);
+        }
     }
 
     #[test]

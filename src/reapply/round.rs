@@ -7,7 +7,8 @@ use tracing::Instrument;
 
 use super::budget::Slot;
 use super::call::Caller;
-use super::outcome::{Spread, is_last_try, outcome};
+use super::decisions;
+use super::outcome::{Circumstances, Spread, is_last_try, outcome};
 use super::places::take_places;
 use super::plan::{MemberPlan, plan};
 use super::restored::Restoration;
@@ -72,12 +73,16 @@ impl Round {
         let mut set = caller.modify(CommandType::Set, sets).await;
         caller.look_for(&left_out(&planned, &set), &mut set).await;
         if caller.room_is_gone()
-            && let gone = room_gone(&self.shared.pool, &self.claim.group, None).await
+            && let gone = room_gone(&self.shared.pool, &self.claim.group, None, None).await
             && let Err(error) = self.shared.noted(gone)
         {
             tracing::warn!(%error, "the end of a room cannot be recorded");
         }
-        let settlements = settlements(planned, &deleted, &set);
+        let circumstances = Circumstances {
+            spread: Spread::new(rand::random()),
+            chat_works: caller.fine_lately(),
+        };
+        let settlements = self.decide(planned, &deleted, &set, circumstances);
         let span = tracing::debug_span!("settle", members = settlements.len());
         self.settle(&settlements).instrument(span).await;
         self.shared.wake.now();
@@ -134,6 +139,28 @@ impl Round {
             *waits_for = take_places(member, plan, &mut held);
         }
         Ok(())
+    }
+
+    fn decide(
+        &self,
+        planned: Vec<Planned>,
+        deleted: &Verdicts,
+        set: &Verdicts,
+        circumstances: Circumstances,
+    ) -> Vec<Settlement> {
+        let settle = |one: Planned| {
+            let member = one.member;
+            let verdicts = [deleted.get(&member.account), set.get(&member.account)];
+            let verdicts: Vec<&Verdict> = verdicts.into_iter().flatten().collect();
+            let outcome = outcome(&member, one.plan, one.waits_for, &verdicts, circumstances);
+            decisions::tell(&self.claim.group, &member, &outcome);
+            Settlement {
+                generation: member.generation,
+                account: member.account,
+                outcome,
+            }
+        };
+        planned.into_iter().map(settle).collect()
     }
 
     async fn settle(&self, settlements: &[Settlement]) {
@@ -211,22 +238,4 @@ fn left_out(planned: &[Planned], set: &Verdicts) -> Vec<Account> {
         .filter(|member| is_last_try(member) && unasked(&member.account))
         .map(|member| member.account.clone())
         .collect()
-}
-
-fn settlements(planned: Vec<Planned>, deleted: &Verdicts, set: &Verdicts) -> Vec<Settlement> {
-    let spread = Spread::new(rand::random());
-    let settle = |Planned {
-                      member,
-                      plan,
-                      waits_for,
-                  }: Planned| {
-        let verdicts = [deleted.get(&member.account), set.get(&member.account)];
-        let verdicts: Vec<&Verdict> = verdicts.into_iter().flatten().collect();
-        Settlement {
-            generation: member.generation,
-            outcome: outcome(&member, plan, waits_for, &verdicts, spread),
-            account: member.account,
-        }
-    };
-    planned.into_iter().map(settle).collect()
 }

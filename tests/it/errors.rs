@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stickymark::domain::{Account, GroupId};
+use stickymark::domain::{Account, GroupId, RequestId};
 use stickymark::members::retry_failed;
 use stickymark::reapply::{Budget, CallRate, Pause};
 use stickymark::simulator::{Api, CallRecord, Effect, Fault, LostAnswer, Settings};
@@ -147,13 +147,10 @@ async fn a_culprit_among_five_hundred_is_found_in_few_calls_and_his_neighbours_a
             Account::parse("user137").unwrap(),
         );
         let elsewhere = GroupId::parse("class-8").unwrap();
-        assert_eq!(
-            retry_failed(scene.pool(), Some(&elsewhere), None)
-                .await
-                .unwrap(),
-            0
-        );
-        let retried = retry_failed(scene.pool(), Some(&group), Some(&account)).await;
+        let request = RequestId::generate();
+        let retried = retry_failed(scene.pool(), Some(&elsewhere), None, &request).await;
+        assert_eq!(retried.unwrap(), 0);
+        let retried = retry_failed(scene.pool(), Some(&group), Some(&account), &request).await;
         assert_eq!(retried.unwrap(), 1);
         work(&scene).await;
         assert_eq!(marked(&scene).await, 500, "{code}");
@@ -303,7 +300,10 @@ async fn after_the_last_try_a_member_is_failed_until_an_event_or_a_person_revive
         .unwrap();
     let fault = Fault::new(Effect::ErrorCode(10002)).times(1);
     scene.chat().inject(&fault).await.unwrap();
-    work(&scene).await;
+    let pause = scene.pause();
+    // As after a call for somebody else that succeeded.
+    pause.end().await;
+    assert!(scene.worker(&pause).step().await.unwrap());
     let given_up = failed(&scene).await;
     assert!(given_up[0].1.contains("10002"), "{given_up:?}");
     work(&scene).await;
@@ -318,11 +318,32 @@ async fn after_the_last_try_a_member_is_failed_until_an_event_or_a_person_revive
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_no_call_succeeds_nobody_is_given_up() {
+    let scene = room_of(&users(3)).await;
+    let worn = "update members set attempts = 11, due_at = now()";
+    let fault = Fault::new(Effect::ErrorCode(10002)).times(3);
+    scene.chat().inject(&fault).await.unwrap();
+    for _ in 0..3 {
+        sqlx::query(worn).execute(scene.pool()).await.unwrap();
+        work(&scene).await;
+        assert_eq!((marked(&scene).await, failed(&scene).await), (0, vec![]));
+    }
+    scene
+        .wait_for_row(
+            "select bool_and(due_at between now() and now() + interval '64 s') from members",
+        )
+        .await;
+    sqlx::query(worn).execute(scene.pool()).await.unwrap();
+    work(&scene).await;
+    assert_eq!((marked(&scene).await, failed(&scene).await), (3, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_1001st_member_of_a_mark_waits_and_is_served_when_a_place_frees() {
     // Long enough that both callbacks of each arrival fall into it on any machine: the second of
     // them, heard after the call, would give a place away that is still held.
     let scene = Scene::with(|settings| {
-        settings.reapply.settle = Duration::from_secs(2);
+        settings.reapply.settle = Duration::from_secs(5);
         settings.reapply.max_wait = Duration::from_secs(10);
     })
     .await;

@@ -37,7 +37,6 @@ pub use openapi::{BodyProblems, CommonProblems};
 pub use parameters::{PageQuery, PageRequest, Parameters};
 pub use probes::{DatabaseState, Readiness, Ready};
 pub use problem::{FieldError, Problem, ProblemDetails, ProblemType};
-pub use request::RequestId;
 pub use status::Watched;
 pub(crate) use status::{Status, StatusSource};
 

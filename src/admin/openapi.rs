@@ -96,6 +96,15 @@ impl IntoResponses for CommonProblems {
     }
 }
 
+/// Problems of a probe, which needs no token.
+pub(super) struct ProbeProblems;
+
+impl IntoResponses for ProbeProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems([(400, "A parameter is wrong.")])
+    }
+}
+
 /// Problems of a request with a body, besides the common ones.
 pub struct BodyProblems;
 

@@ -11,8 +11,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
+use super::openapi::ProbeProblems;
+use super::parameters::Parameters;
+use super::problem::Problem;
 use crate::database::is_read_only;
 
 /// How long an answer of the database is believed, so that probes never become a load.
@@ -53,8 +56,9 @@ pub struct Ready {
     pub ready: bool,
     /// True once the process has begun to end.
     pub draining: bool,
-    /// The database.
-    pub database: DatabaseState,
+    /// The database; null if it was not asked.
+    #[schema(required = true)]
+    pub database: Option<DatabaseState>,
 }
 
 impl Readiness {
@@ -74,27 +78,56 @@ impl Readiness {
         self.shared.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
     /// Whether requests should come here, and if not, why.
     pub async fn check(&self) -> Ready {
-        let database = self.database().await;
-        let draining = self.shared.draining.load(Ordering::Relaxed);
+        self.ready(Some(self.database().await))
+    }
+
+    /// The same whatever the database does. All replicas share it, so what routes callbacks has no
+    /// better place for them while it is away: they are kept here, and those that need no database
+    /// are answered and forwarded as ever.
+    pub fn check_without_database(&self) -> Ready {
+        self.ready(None)
+    }
+
+    fn ready(&self, database: Option<DatabaseState>) -> Ready {
+        let draining = self.is_draining();
         Ready {
-            ready: !draining && database == DatabaseState::Ok,
+            ready: !draining && matches!(database, None | Some(DatabaseState::Ok)),
             draining,
             database,
         }
     }
 
-    async fn database(&self) -> DatabaseState {
+    /// The state of the database, not older than a second.
+    pub async fn database(&self) -> DatabaseState {
         let mut last = self.shared.last.lock().await;
         match *last {
             Some((at, state)) if at.elapsed() < BELIEVED => state,
             _ => {
                 let state = ask(&self.shared.pool).await;
+                tell_change(last.map(|(_, before)| before), state);
                 *last = Some((Instant::now(), state));
                 state
             }
         }
+    }
+}
+
+/// One line when it goes and one when it is back, however often probes ask.
+fn tell_change(before: Option<DatabaseState>, now: DatabaseState) {
+    let before = before.unwrap_or(DatabaseState::Ok);
+    if before == now {
+        return;
+    }
+    match now {
+        DatabaseState::Ok => tracing::info!("the database is there again"),
+        away => tracing::warn!(state = ?away, "the database cannot be written to"),
     }
 }
 
@@ -119,20 +152,51 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
+/// What readiness is asked without, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "describes parameters")]
+pub(super) struct ReadyQuery {
+    /// Leaves the database out: not ready only while the process is about to end.
+    #[param(inline)]
+    exclude: Option<Exclude>,
+}
+
+/// What readiness need not depend on.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "describes a parameter")]
+enum Exclude {
+    Database,
+}
+
 /// Whether requests should come here.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "probes", security(()),
+    params(ReadyQuery),
     responses(
         (status = 200, description = "Ready.", body = Ready),
         (status = 503, description = "Not ready; the fields say why.", body = Ready),
+        ProbeProblems,
     )
 )]
-pub(super) async fn readyz(State(readiness): State<Readiness>) -> Response {
-    let ready = readiness.check().await;
+pub(super) async fn readyz(
+    State(readiness): State<Readiness>,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let excluded = parameters.take("exclude", |name| match name {
+        "database" => Ok(()),
+        _ => Err("must be database".to_owned()),
+    });
+    parameters.finish()?;
+    let ready = match excluded {
+        Some(()) => readiness.check_without_database(),
+        None => readiness.check().await,
+    };
     let status = if ready.ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, Json(ready)).into_response()
+    Ok((status, Json(ready)).into_response())
 }

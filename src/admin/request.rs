@@ -1,6 +1,5 @@
 //! What holds for every request: an id, a deadline, and one log line if it writes.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
@@ -11,6 +10,7 @@ use tracing::Instrument;
 
 use super::auth::{Caller, is_write};
 use super::problem::Problem;
+use crate::domain::RequestId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -21,33 +21,22 @@ const DEADLINE: Duration = Duration::from_secs(25);
 /// An import brings up to 64 MiB over a line that may be slow, and writes as much.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(300);
 
-/// The id of a request: the client's own, or made here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(pub Arc<str>);
-
-impl RequestId {
-    /// Takes ids that are short and can stand in any log.
-    fn of(request: &Request) -> Self {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(&byte);
-        request
-            .headers()
-            .get(REQUEST_ID)
-            .and_then(|value| value.to_str().ok())
-            .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(allowed))
-            .map_or_else(
-                || Self(uuid::Uuid::now_v7().to_string().into()),
-                |id| Self(id.into()),
-            )
-    }
+/// The client's own id, or one made here.
+fn request_id(request: &Request) -> RequestId {
+    let given = request.headers().get(REQUEST_ID);
+    let given = given.and_then(|value| value.to_str().ok());
+    given
+        .and_then(RequestId::parse)
+        .unwrap_or_else(RequestId::generate)
 }
 
 /// Gives the request an id, answers it, and logs a write.
 pub(super) async fn identify(mut request: Request, next: Next) -> Response {
-    let id = RequestId::of(&request);
+    let id = request_id(&request);
     request.extensions_mut().insert(id.clone());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = Instant::now();
-    let span = tracing::info_span!("admin", request_id = &*id.0);
+    let span = tracing::info_span!("admin", request_id = id.as_str());
     let mut response = next.run(request).instrument(span.clone()).await;
     if is_write(&method) {
         let caller = response
@@ -66,7 +55,7 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
             "write request"
         );
     }
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response

@@ -204,8 +204,8 @@ pub(super) async fn status(
 impl StatusSource {
     /// Reads the state of the service; it takes as long as the database is waited for, at most.
     pub(crate) async fn read(&self) -> Status {
-        let ready = self.readiness.check().await;
-        let stored = match ready.database {
+        let database = self.readiness.database().await;
+        let stored = match database {
             DatabaseState::Unreachable => None,
             _ => stored(self).await,
         };
@@ -215,8 +215,8 @@ impl StatusSource {
         let watched = &self.watched;
         Status {
             version: version::FULL,
-            draining: ready.draining,
-            database: ready.database,
+            draining: self.readiness.is_draining(),
+            database,
             queue,
             failures,
             budgets,

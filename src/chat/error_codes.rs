@@ -254,6 +254,12 @@ const TABLE: &[Entry] = &[
 ];
 
 impl ErrorCode {
+    /// Whether it tells of the app as Tencent Cloud has it (disabled, not paid, a volume used up, a
+    /// call switched off), which is the same for every replica with whatever settings.
+    pub fn is_state_of_the_app(self) -> bool {
+        matches!(self.0, 10026 | 60016 | 60017 | 60020 | 60028)
+    }
+
     /// Takes the number of an answer.
     pub const fn new(code: i64) -> Self {
         Self(code)

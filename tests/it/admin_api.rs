@@ -215,6 +215,8 @@ async fn readiness_follows_the_database_and_the_drain_and_liveness_does_not() {
         (draining.status, &draining.body["draining"]),
         (503, &json!(true))
     );
+    let draining = send(api.bare(Method::GET, "/readyz?exclude=database")).await;
+    assert_eq!(draining.status, 503, "whatever is left out");
     api.pool().close().await;
     assert_eq!(send(api.bare(Method::GET, "/livez")).await.status, 200);
 }
@@ -227,6 +229,17 @@ async fn a_database_that_is_away_is_a_503_that_says_when_to_come_back() {
     assert_eq!(
         (ready.status, &ready.body["database"]),
         (503, &json!("unreachable"))
+    );
+    let excluded = "/readyz?exclude=database";
+    let serving = send(api.bare(Method::GET, excluded)).await;
+    assert_eq!(
+        (serving.status, &serving.body["database"]),
+        (200, &json!(null))
+    );
+    let unknown = send(api.bare(Method::GET, "/readyz?exclude=etcd")).await;
+    assert_eq!(
+        (unknown.status, unknown.problem()),
+        (400, "invalid-parameter")
     );
     for answer in [
         api.get("/v1/rules").await,

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::wire::Unreadable;
 use crate::domain::{Account, EventTime, GroupId};
+use crate::telemetry::warn_seldom;
 
 /// How far ahead of this machine's clock an event may lie. One from further ahead would outrank
 /// every later event of its member, so its time is not believed.
@@ -53,7 +54,7 @@ pub(super) fn event_time(raw: Option<&RawValue>, now: DateTime<Utc>) -> Option<E
     let at = EventTime::from_number(integer(raw?).filter(|number| *number > 0)?);
     let latest = now.checked_add_signed(FUTURE_BELIEVED)?.timestamp_millis();
     if at.millis() > latest {
-        tracing::warn!(
+        warn_seldom!(
             event_time = at.millis(),
             "an EventTime in the future is not believed"
         );
@@ -123,7 +124,7 @@ impl Skipped {
     fn log(&self, list: &'static str, group: &GroupId, unread: usize) {
         if let Some((account, error)) = &self.first {
             let count = self.count;
-            tracing::warn!(
+            warn_seldom!(
                 ?group,
                 list,
                 count,
@@ -133,7 +134,7 @@ impl Skipped {
             );
         }
         if unread > 0 {
-            tracing::warn!(
+            warn_seldom!(
                 ?group,
                 list,
                 count = unread,

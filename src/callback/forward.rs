@@ -29,9 +29,10 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::metrics::{ForwardResult, Metrics};
+use crate::telemetry::warn_seldom;
 pub use counts::{ForwardCounts, ForwardOutcome};
+use failure::Failure;
 pub use failure::ForwardFailure;
-use failure::{Failure, Warnings};
 pub use own_address::leads_to;
 use request::Target;
 pub(super) use request::has_been_forwarded;
@@ -102,7 +103,6 @@ struct Shared {
     on_failure: ForwardFailure,
     answer_within: Duration,
     counts: Arc<ForwardCounts>,
-    warnings: Warnings,
     metrics: Metrics,
 }
 
@@ -130,7 +130,6 @@ impl Forward {
             on_failure: settings.on_failure,
             answer_within: settings.answer_within,
             counts: Arc::default(),
-            warnings: Warnings::new(),
             metrics,
         };
         Ok(Self {
@@ -200,7 +199,8 @@ impl Shared {
         self.counts.add(outcome);
         self.metrics.forwarded(outcome.into());
         if outcome != ForwardOutcome::Ok {
-            self.warnings.tell(outcome, &reason);
+            let outcome = outcome.name();
+            warn_seldom!(outcome, ?reason, "the callback backend did not help");
         }
         asked.unwrap_or_else(|_| self.on_failure.answer(outcome))
     }

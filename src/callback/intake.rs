@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::wire::RequestOverLimit;
-use crate::domain::{EventTime, GroupId, MemberEvent};
+use crate::domain::{MemberEvent, RoomEnd};
 
 /// Stores what callbacks say.
 ///
@@ -21,11 +21,7 @@ pub trait Intake: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Recorded, NotStored>> + Send;
 
     /// Resolves when it is committed that the room is gone.
-    fn room_destroyed(
-        &self,
-        group: GroupId,
-        at: Option<EventTime>,
-    ) -> impl Future<Output = Result<(), NotStored>> + Send;
+    fn room_destroyed(&self, end: RoomEnd) -> impl Future<Output = Result<(), NotStored>> + Send;
 
     /// Chat warns that an API nears its limit. A hint: needs no storing and must not block.
     fn over_limit(&self, alert: RequestOverLimit);
@@ -59,12 +55,8 @@ impl<I: Intake> Intake for Arc<I> {
         I::record(self, events)
     }
 
-    fn room_destroyed(
-        &self,
-        group: GroupId,
-        at: Option<EventTime>,
-    ) -> impl Future<Output = Result<(), NotStored>> + Send {
-        I::room_destroyed(self, group, at)
+    fn room_destroyed(&self, end: RoomEnd) -> impl Future<Output = Result<(), NotStored>> + Send {
+        I::room_destroyed(self, end)
     }
 
     fn over_limit(&self, alert: RequestOverLimit) {

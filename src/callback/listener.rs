@@ -12,13 +12,14 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::Method;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout_at};
 use tracing::field::Empty;
@@ -30,16 +31,15 @@ use super::body;
 use super::forward::{self, Forward};
 use super::intake::{Intake, NotStored, Recorded};
 use super::signature::Signatures;
-use super::wire::{self, Callback, Unreadable};
+use super::wire::{self, Callback, Receipt, Unreadable};
 use crate::clock::Clock;
+use crate::domain::RequestId;
 use crate::metrics::{CallbackCommand, CallbackOutcome, Label, Metrics};
+use crate::telemetry::warn_seldom;
 
 /// When a callback is answered at the latest. Chat waits 2 s:
 /// <https://www.tencentcloud.com/document/product/1047/34354>.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(1800);
-
-/// Chat's ids are shorter; others are cut.
-const LONGEST_REQUEST_ID: usize = 64;
 
 /// What the listener is told by the configuration.
 #[derive(Debug, Clone)]
@@ -77,7 +77,6 @@ struct Shared<I> {
     forward: Option<Forward>,
     intake: I,
     clock: Clock,
-    last_warning: AtomicI64,
     metrics: Metrics,
 }
 
@@ -90,7 +89,7 @@ impl<I> Clone for CallbackState<I> {
 }
 
 impl<I: Intake> CallbackState<I> {
-    /// Warns when callbacks need not be signed.
+    /// A state that tells metrics of its own, which nobody sees.
     pub fn new(settings: CallbackSettings, intake: I, clock: Clock) -> Result<Self, InvalidPath> {
         Self::with_metrics(settings, intake, clock, Metrics::default())
     }
@@ -106,9 +105,6 @@ impl<I: Intake> CallbackState<I> {
         if !settings.path.starts_with('/') || !settings.path.bytes().all(fits) {
             return Err(InvalidPath);
         }
-        if !settings.signatures.are_required() {
-            tracing::warn!("callback.tokens is empty: anybody can post callbacks");
-        }
         let shared = Shared {
             path: settings.path,
             sdk_app_id: settings.sdk_app_id.to_string(),
@@ -117,7 +113,6 @@ impl<I: Intake> CallbackState<I> {
             forward: settings.forward,
             intake,
             clock,
-            last_warning: AtomicI64::new(i64::MIN),
             metrics,
         };
         Ok(Self {
@@ -144,24 +139,40 @@ async fn handle<I: Intake>(State(state): State<CallbackState<I>>, request: Reque
 
 async fn answer<I: Intake>(state: CallbackState<I>, request: Request) -> Response {
     let arrived = Instant::now();
-    // Until the request has proved itself, its command may be anything.
-    let mut command = CallbackCommand::Other;
-    let answer = state.shared.take(request, arrived, &mut command).await;
+    let mut known = Known::default();
+    let answer = state.shared.take(request, arrived, &mut known).await;
     let outcome = match &answer {
         Ok((_, Recorded::Stored)) => CallbackOutcome::Stored,
         Ok((_, Recorded::NotNeeded)) => CallbackOutcome::Ignored,
         Err(refusal) => refusal.outcome(),
     };
     let took = (outcome != CallbackOutcome::NotFound).then(|| arrived.elapsed());
-    state.shared.metrics.callback(command, outcome, took);
+    state.shared.metrics.callback(known.command, outcome, took);
     let span = Span::current();
-    span.record("command", command.text());
+    span.record("command", known.command.text());
     span.record("outcome", outcome.text());
+    tracing::debug!(took = ?arrived.elapsed(), "answered");
     match answer {
         Ok((answer, _)) => answer,
         Err(refusal) => {
-            state.shared.log(&refusal);
+            tell(&refusal, known.request.as_ref());
             refusal.into_response()
+        }
+    }
+}
+
+/// What is known of a request, also of one that is refused.
+struct Known {
+    /// Until it has proved its origin, it may say anything.
+    command: CallbackCommand,
+    request: Option<RequestId>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            command: CallbackCommand::Other,
+            request: None,
         }
     }
 }
@@ -171,38 +182,28 @@ impl<I: Intake> Shared<I> {
         &self,
         request: Request,
         arrived: Instant,
-        command: &mut CallbackCommand,
+        known: &mut Known,
     ) -> Result<(Response, Recorded), Refusal> {
         let deadline = arrived + self.answer_within;
         let (head, body) = request.into_parts();
-        if !bool::from(head.uri.path().as_bytes().ct_eq(self.path.as_bytes())) {
-            return Err(Refusal::OtherPath);
-        }
-        if head.method != Method::POST {
-            return Err(Refusal::OtherMethod);
-        }
-        if let Some(forward) = &self.forward
-            && forward::has_been_forwarded(&head.headers)
-        {
-            forward.note_loop();
-            return Err(Refusal::Loop);
-        }
+        self.check_place(&head)?;
         let body = timeout_at(deadline, body::read(body))
             .await
             .map_err(|_| Refusal::TooSlow)??;
         let query = Query::parse(head.uri.query().unwrap_or_default());
-        if query.sdk_app_id.as_deref() != Some(&self.sdk_app_id) {
-            return Err(Refusal::OtherApp);
-        }
-        note_request_id(query.request_id.as_deref());
+        let request = known
+            .request
+            .insert(request_id(query.request_id.as_deref()));
         let now = (self.clock)();
-        self.signatures
-            .check(query.sign.as_deref(), query.request_time.as_deref(), now)?;
-        let callback = wire::parse(&body, query.command.as_deref().unwrap_or_default(), now);
+        self.check_origin(&query, now)?;
+        self.check_loop(&head)?;
+        let receipt = Receipt { request, now };
+        let url_command = query.command.as_deref().unwrap_or_default();
+        let callback = wire::parse(&body, url_command, receipt);
         if let Err(unreadable @ (Unreadable::NotJson(_) | Unreadable::CommandsDiffer)) = callback {
             return Err(unreadable.into());
         }
-        *command = known(query.command.as_deref().unwrap_or_default());
+        known.command = CallbackCommand::named(url_command);
         // A field that we cannot read may well mean something to the backend.
         let Some(forward) = &self.forward else {
             drop(body);
@@ -214,13 +215,42 @@ impl<I: Intake> Shared<I> {
         taken.map(|recorded| (answer, recorded))
     }
 
+    fn check_place(&self, head: &Parts) -> Result<(), Refusal> {
+        if !bool::from(head.uri.path().as_bytes().ct_eq(self.path.as_bytes())) {
+            return Err(Refusal::OtherPath);
+        }
+        match head.method {
+            Method::POST => Ok(()),
+            _ => Err(Refusal::OtherMethod),
+        }
+    }
+
+    fn check_origin(&self, query: &Query<'_>, now: DateTime<Utc>) -> Result<(), Refusal> {
+        if query.sdk_app_id.as_deref() != Some(&self.sdk_app_id) {
+            return Err(Refusal::OtherApp);
+        }
+        let (sign, time) = (query.sign.as_deref(), query.request_time.as_deref());
+        Ok(self.signatures.check(sign, time, now)?)
+    }
+
+    /// Behind the proof of origin, so that strangers cannot feign loops.
+    fn check_loop(&self, head: &Parts) -> Result<(), Refusal> {
+        match &self.forward {
+            Some(forward) if forward::has_been_forwarded(&head.headers) => {
+                forward.note_loop();
+                Err(Refusal::Loop)
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn hand_over(&self, callback: Callback, deadline: Instant) -> Result<Recorded, Refusal> {
         match callback {
             Callback::Members(events) if !events.is_empty() => {
                 stored(self.intake.record(events), deadline).await
             }
-            Callback::RoomDestroyed { group, at } => {
-                stored(self.intake.room_destroyed(group, at), deadline).await?;
+            Callback::RoomDestroyed(end) => {
+                stored(self.intake.room_destroyed(end), deadline).await?;
                 Ok(Recorded::Stored)
             }
             Callback::RequestOverLimit(alert) => {
@@ -230,35 +260,37 @@ impl<I: Intake> Shared<I> {
             Callback::Members(_) | Callback::Other(_) => Ok(Recorded::NotNeeded),
         }
     }
+}
 
-    /// A wrong token loses every event in silence, so refusals are told: one a second as a warning,
-    /// for strangers can cause them too. Who misses the path is not Chat and costs no warning.
-    fn log(&self, refusal: &Refusal) {
-        let stranger = matches!(refusal, Refusal::OtherPath | Refusal::OtherMethod);
-        let second = (self.clock)().timestamp();
-        let status = refusal.status().as_u16();
-        if stranger || self.last_warning.swap(second, Ordering::Relaxed) == second {
-            tracing::debug!(status, reason = %refusal, "refused a callback");
-        } else {
-            tracing::warn!(status, reason = %refusal, "refused a callback");
+/// A wrong token loses every event in silence, so refusals are told, though seldom: strangers can cause
+/// them too, and must not hide what else goes wrong. Who misses the path is not Chat and costs no
+/// warning.
+fn tell(refusal: &Refusal, request: Option<&RequestId>) {
+    let (status, reason) = (refusal.status().as_u16(), refusal.to_string());
+    let request_id = request.map(RequestId::as_str);
+    match refusal {
+        Refusal::OtherPath | Refusal::OtherMethod => {
+            tracing::debug!(status, reason, "refused a callback");
         }
+        Refusal::OtherApp | Refusal::NotSigned(_) => {
+            warn_seldom!(
+                status,
+                reason,
+                request_id,
+                "refused a callback that does not prove its origin"
+            );
+        }
+        _ => warn_seldom!(status, reason, request_id, "refused a callback"),
     }
 }
 
-/// Chat's own id of the request, for the log and the trace.
-fn note_request_id(id: Option<&str>) {
-    let span = Span::current();
-    if let Some(id) = id.filter(|_| !span.is_disabled()) {
-        let short: String = id.chars().take(LONGEST_REQUEST_ID).collect();
-        span.record("request_id", tracing::field::debug(short));
-    }
-}
-
-/// The command of a request that has proved itself.
-fn known(command: &str) -> CallbackCommand {
-    let all = CallbackCommand::ALL.iter().copied();
-    let mut named = all.filter(|known| known.text() == command);
-    named.next().unwrap_or(CallbackCommand::Other)
+/// Chat's own id of the request, else one of ours; from here on it goes with the events, into the
+/// log and into the trace.
+fn request_id(given: Option<&str>) -> RequestId {
+    let id = given.and_then(RequestId::parse);
+    let id = id.unwrap_or_else(RequestId::generate);
+    Span::current().record("request_id", id.as_str());
+    id
 }
 
 async fn stored<T>(

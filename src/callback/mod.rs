@@ -26,4 +26,4 @@ pub use forward::{
 pub use intake::{Intake, NotStored, Recorded};
 pub use listener::{ANSWER_WITHIN, CallbackSettings, CallbackState, InvalidPath, router};
 pub use signature::{NotSigned, Signatures};
-pub use wire::{Callback, RequestOverLimit, Unreadable, parse};
+pub use wire::{Callback, Receipt, RequestOverLimit, Unreadable, parse};

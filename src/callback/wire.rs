@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::fields::{self, event_time, integer, members, required_text, text};
-use crate::domain::{EventSource, EventTime, GroupId, MemberEvent};
+use crate::domain::{EventSource, GroupId, MemberEvent, RequestId, RoomEnd};
 
 /// A callback that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +22,7 @@ pub enum Callback {
     /// a mark.
     Members(Vec<MemberEvent>),
     /// A live room is gone.
-    RoomDestroyed {
-        /// The room.
-        group: GroupId,
-        /// When, if Chat said so.
-        at: Option<EventTime>,
-    },
+    RoomDestroyed(RoomEnd),
     /// An API nears its limit.
     RequestOverLimit(RequestOverLimit),
     /// Any other command; answered and ignored.
@@ -99,9 +94,17 @@ struct Body<'a> {
     limit: Option<&'a RawValue>,
 }
 
-/// Reads a body, which must name the same command as the URL. `now` decides which event times are
-/// believed.
-pub fn parse(body: &[u8], url_command: &str, now: DateTime<Utc>) -> Result<Callback, Unreadable> {
+/// How a callback came.
+#[derive(Debug, Clone, Copy)]
+pub struct Receipt<'a> {
+    /// What its events are said to come from.
+    pub request: &'a RequestId,
+    /// When; decides which event times are believed.
+    pub now: DateTime<Utc>,
+}
+
+/// Reads a body, which must name the same command as the URL.
+pub fn parse(body: &[u8], url_command: &str, receipt: Receipt<'_>) -> Result<Callback, Unreadable> {
     // A struct would be read from an array too, key by key in the order above.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Unreadable::NotJson("it does not begin with {".to_owned()));
@@ -113,17 +116,26 @@ pub fn parse(body: &[u8], url_command: &str, now: DateTime<Utc>) -> Result<Callb
         return Err(Unreadable::CommandsDiffer);
     }
     match &*command {
-        "Group.CallbackAfterNewMemberJoin" => {
-            body.join_or_exit("NewMemberList", body.new_members, EventSource::Join, now)
+        "Group.CallbackAfterNewMemberJoin" => body.join_or_exit(
+            "NewMemberList",
+            body.new_members,
+            EventSource::Join,
+            receipt,
+        ),
+        "Group.CallbackAfterMemberExit" => body.join_or_exit(
+            "ExitMemberList",
+            body.exit_members,
+            EventSource::Exit,
+            receipt,
+        ),
+        "Group.CallbackOnMemberStateChange" => body.state_change(receipt),
+        "Group.CallbackAfterGroupDestroyed" if body.is_live_room() => {
+            Ok(Callback::RoomDestroyed(RoomEnd {
+                group: body.group_id()?,
+                at: event_time(body.event_time, receipt.now),
+                request: receipt.request.clone(),
+            }))
         }
-        "Group.CallbackAfterMemberExit" => {
-            body.join_or_exit("ExitMemberList", body.exit_members, EventSource::Exit, now)
-        }
-        "Group.CallbackOnMemberStateChange" => body.state_change(now),
-        "Group.CallbackAfterGroupDestroyed" if body.is_live_room() => Ok(Callback::RoomDestroyed {
-            group: body.group_id()?,
-            at: event_time(body.event_time, now),
-        }),
         "Alert.RequestOverLimit" => Ok(body.over_limit(command)),
         _ => Ok(Callback::Other(command.into_owned())),
     }
@@ -137,16 +149,16 @@ impl Body<'_> {
         list_key: &'static str,
         list: Option<&RawValue>,
         source: EventSource,
-        now: DateTime<Utc>,
+        receipt: Receipt<'_>,
     ) -> Result<Callback, Unreadable> {
         if !self.is_live_room() {
             return Ok(Callback::Members(Vec::new()));
         }
-        self.events(list_key, list, source, now)
+        self.events(list_key, list, source, receipt)
     }
 
     /// Only live rooms have this one: <https://www.tencentcloud.com/document/product/1047/48734>.
-    fn state_change(&self, now: DateTime<Utc>) -> Result<Callback, Unreadable> {
+    fn state_change(&self, receipt: Receipt<'_>) -> Result<Callback, Unreadable> {
         const EXPECTED: &str = "\"Online\" or \"Offline\"";
         let source = match &*required_text("EventType", self.event_type, EXPECTED)? {
             "Online" => EventSource::Online,
@@ -160,7 +172,7 @@ impl Body<'_> {
                 });
             }
         };
-        self.events("MemberList", self.members, source, now)
+        self.events("MemberList", self.members, source, receipt)
     }
 
     fn events(
@@ -168,16 +180,17 @@ impl Body<'_> {
         list_key: &'static str,
         list: Option<&RawValue>,
         source: EventSource,
-        now: DateTime<Utc>,
+        receipt: Receipt<'_>,
     ) -> Result<Callback, Unreadable> {
         let group = self.group_id()?;
-        let at = event_time(self.event_time, now);
+        let at = event_time(self.event_time, receipt.now);
         let accounts = members(list_key, list, &group)?;
         let event = |account| MemberEvent {
             group: group.clone(),
             account,
             source,
             at,
+            request: receipt.request.clone(),
         };
         Ok(Callback::Members(accounts.into_iter().map(event).collect()))
     }

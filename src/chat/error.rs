@@ -3,10 +3,9 @@
 //! Texts from outside are cut, freed of control characters and of anything long enough to be a
 //! signature before they enter an error: errors end in logs and in front of people.
 
-use std::error::Error;
-
 use super::error_codes::{ErrorClass, ErrorCode};
 use crate::domain::{Account, MAX_MARKS_PER_ROOM};
+use crate::telemetry::with_causes;
 
 /// Most members in one call.
 ///
@@ -128,24 +127,13 @@ impl From<reqwest::Error> for ChatError {
     fn from(error: reqwest::Error) -> Self {
         let error = error.without_url();
         if error.is_connect() {
-            Self::Unreachable(with_causes(&error))
+            Self::Unreachable(harmless(&with_causes(&error)))
         } else if error.is_timeout() {
             Self::Timeout
         } else {
-            Self::Interrupted(with_causes(&error))
+            Self::Interrupted(harmless(&with_causes(&error)))
         }
     }
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    harmless(&text)
 }
 
 /// A text from outside as it may stand in an error: at most 300 characters, no control

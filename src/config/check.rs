@@ -217,7 +217,8 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 /// Whether a server on another machine is taken at its word when it offers no TLS. A host without a
-/// dot is a name of a container network or a cluster, where that is the rule.
+/// dot, or a service of a cluster (`name.namespace`, `name.namespace.svc…`), is a name of a network of
+/// containers, where that is the rule; so is what an operator of PostgreSQL puts into its secrets.
 fn may_be_clear_text_elsewhere(url: &str) -> bool {
     let Ok(options) = PgConnectOptions::from_str(url) else {
         return false;
@@ -225,13 +226,18 @@ fn may_be_clear_text_elsewhere(url: &str) -> bool {
     let host = options.get_host();
     let here = match host.parse::<IpAddr>() {
         Ok(ip) => ip.to_canonical().is_loopback(),
-        Err(_) => host.starts_with('/') || !host.contains('.'),
+        Err(_) => host.starts_with('/') || is_in_a_cluster(host),
     };
     let optional = matches!(
         options.get_ssl_mode(),
         PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer
     );
     options.get_socket().is_none() && !here && optional
+}
+
+fn is_in_a_cluster(host: &str) -> bool {
+    let mut labels = host.split('.').skip(2);
+    matches!(labels.next(), None | Some("svc"))
 }
 
 fn is_clear_text_elsewhere(url: &Url) -> bool {

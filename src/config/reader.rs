@@ -106,7 +106,8 @@ impl Reader {
                 .filter_map(|known| known.strip_prefix(section)?.strip_prefix('.'))
                 .collect();
             let right = if siblings.is_empty() {
-                "the sections are chat, callback, admin, database, reapply, resync and log".into()
+                "the sections are chat, callback, admin, database, reapply, resync, log and telemetry"
+                    .into()
             } else {
                 format!("{section} has {}", siblings.join(", "))
             };

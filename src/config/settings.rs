@@ -167,7 +167,7 @@ pub struct LogSettings {
 }
 
 /// Section `telemetry`.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct TelemetrySettings {
     /// A receiver of OTLP over HTTP, without the path of a signal; `None` = no traces.
     pub otlp_endpoint: Option<Url>,
@@ -185,6 +185,18 @@ pub enum LogFormat {
 impl fmt::Debug for CallbackPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CallbackPath([REDACTED])")
+    }
+}
+
+impl fmt::Debug for TelemetrySettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = self.otlp_endpoint.as_ref();
+        f.debug_struct("TelemetrySettings")
+            .field(
+                "otlp_endpoint",
+                &endpoint.map(super::describe::without_path),
+            )
+            .finish()
     }
 }
 

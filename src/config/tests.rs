@@ -516,6 +516,8 @@ fn a_database_elsewhere_must_insist_on_tls() {
     }
     for fine in [
         "postgres://u:p@db.example.com/marks?sslmode=require",
+        "postgres://u:p@stickymark-postgres-rw.stickymark/marks",
+        "postgres://u:p@postgres.databases.svc.cluster.local/marks",
         "postgres://u:p@db.example.com/marks?sslmode=verify-full",
         "postgres://u:p@127.0.0.1/marks",
         "postgres://u:p@[::1]/marks",
@@ -560,6 +562,10 @@ fn secrets_show_up_nowhere() {
         (
             "STICKYMARK__CALLBACK__FORWARD_URL",
             "https://backend.example/hidden-forward",
+        ),
+        (
+            "STICKYMARK__TELEMETRY__OTLP_ENDPOINT",
+            "https://collector.example/hidden-tenant",
         ),
         ("STICKYMARK__ADMIN__TOKENS", "ci:editor:hidden-secret"),
         (

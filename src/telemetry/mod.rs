@@ -4,6 +4,7 @@
 //! filter can be changed while the process runs; there is one for the whole process, as there is
 //! one standard error. A complaint that an outage repeats is told once a minute.
 
+mod causes;
 mod filter;
 mod repeated;
 mod traces;
@@ -14,6 +15,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
+pub(crate) use causes::with_causes;
 pub use filter::{LogFilter, UnknownFilter, log_filter};
 pub(crate) use repeated::{Repeated, warn_seldom};
 

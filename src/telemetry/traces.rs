@@ -22,6 +22,7 @@ use opentelemetry_sdk::trace::{SdkTracerProvider, Tracer};
 use tokio::runtime::Handle;
 use url::Url;
 
+use super::causes::with_causes;
 use super::repeated::warn_seldom;
 use crate::version;
 
@@ -107,7 +108,11 @@ impl HttpClient for Collector {
         let sending = self.runtime.spawn(send(self.http.clone(), request));
         Box::pin(async move {
             let sent = sending.await?;
-            Ok(sent.inspect_err(|error| warn_seldom!(%error, "traces cannot be sent"))?)
+            // The path of the endpoint may hold a secret.
+            let sent = sent.map_err(reqwest::Error::without_url);
+            Ok(sent.inspect_err(|error| {
+                warn_seldom!(error = with_causes(error), "traces cannot be sent");
+            })?)
         })
     }
 }

@@ -18,7 +18,7 @@ use super::listener::{
 use crate::callback::{
     CallbackState, Forward, ForwardOutcome, Intake, NotStored, Recorded, RequestOverLimit, router,
 };
-use crate::domain::{EventTime, GroupId, MemberEvent};
+use crate::domain::{MemberEvent, RoomEnd};
 
 const BEFORE_JOIN: &str = "Group.CallbackBeforeApplyJoinGroup";
 const AGREED: &str = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":"backend"}"#;
@@ -248,7 +248,7 @@ impl Intake for Forsaken {
         Ok(Recorded::Stored)
     }
 
-    async fn room_destroyed(&self, _: GroupId, _: Option<EventTime>) -> Result<(), NotStored> {
+    async fn room_destroyed(&self, _: RoomEnd) -> Result<(), NotStored> {
         Ok(())
     }
 

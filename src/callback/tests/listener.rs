@@ -16,7 +16,7 @@ use crate::callback::{
     ANSWER_WITHIN, CallbackSettings, CallbackState, Intake, InvalidPath, MAX_BODY_BYTES, NotStored,
     Recorded, RequestOverLimit, Signatures, router,
 };
-use crate::domain::{EventTime, GroupId, MemberEvent};
+use crate::domain::{EventTime, GroupId, MemberEvent, RoomEnd};
 
 pub(super) const NOW: i64 = 1_760_000_000;
 pub(super) const JOIN: &str = "Group.CallbackAfterNewMemberJoin";
@@ -26,7 +26,7 @@ pub(super) const PATH: &str = "/callback/s3cret";
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Stored {
     pub(super) events: Vec<MemberEvent>,
-    destroyed: Vec<(GroupId, Option<EventTime>)>,
+    destroyed: Vec<RoomEnd>,
     alerts: Vec<RequestOverLimit>,
 }
 
@@ -75,9 +75,8 @@ impl Intake for Recorder {
         Ok(Recorded::Stored)
     }
 
-    async fn room_destroyed(&self, group: GroupId, at: Option<EventTime>) -> Result<(), NotStored> {
-        self.store(move |stored| stored.destroyed.push((group, at)))
-            .await
+    async fn room_destroyed(&self, end: RoomEnd) -> Result<(), NotStored> {
+        self.store(move |stored| stored.destroyed.push(end)).await
     }
 
     fn over_limit(&self, alert: RequestOverLimit) {
@@ -235,9 +234,10 @@ async fn a_destroyed_room_is_recorded() {
     let body = json!({"CallbackCommand": "Group.CallbackAfterGroupDestroyed", "GroupId": "room-7",
         "Type": "AVChatRoom", "EventTime": NOW * 1000});
     assert_ok(listener.post(&body).await).await;
-    let at = EventTime::from_number(NOW * 1000);
-    let room = GroupId::parse("room-7").unwrap();
-    assert_eq!(listener.recorder.stored().destroyed, [(room, Some(at))]);
+    let destroyed = listener.recorder.stored().destroyed;
+    assert_eq!(destroyed.len(), 1);
+    assert_eq!(destroyed[0].group, GroupId::parse("room-7").unwrap());
+    assert_eq!(destroyed[0].at, Some(EventTime::from_number(NOW * 1000)));
 }
 
 #[tokio::test]

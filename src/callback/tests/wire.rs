@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::callback::{Callback, RequestOverLimit, Unreadable, parse};
-use crate::domain::{Account, EventSource, EventTime, GroupId, MemberEvent};
+use crate::callback::{Callback, Receipt, RequestOverLimit, Unreadable, parse as parse_receipt};
+use crate::domain::{Account, EventSource, EventTime, GroupId, MemberEvent, RequestId, RoomEnd};
 
 const JOIN: &str = "Group.CallbackAfterNewMemberJoin";
 const EXIT: &str = "Group.CallbackAfterMemberExit";
@@ -15,6 +15,15 @@ const ALERT: &str = "Alert.RequestOverLimit";
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_760_000_100, 0).unwrap()
+}
+
+fn request() -> RequestId {
+    RequestId::parse("5f0c-7").unwrap()
+}
+
+fn parse(body: &[u8], url_command: &str, now: DateTime<Utc>) -> Result<Callback, Unreadable> {
+    let request = &request();
+    parse_receipt(body, url_command, Receipt { request, now })
 }
 
 fn read(body: &Value) -> Result<Callback, Unreadable> {
@@ -59,6 +68,7 @@ fn events(accounts: &[&str], source: EventSource, at: Option<i64>) -> Callback {
         account: Account::parse(account).unwrap(),
         source,
         at: at.map(EventTime::from_number),
+        request: request(),
     };
     Callback::Members(accounts.iter().map(event).collect())
 }
@@ -84,9 +94,12 @@ fn each_member_event_is_read_with_its_source_and_time() {
 fn a_destroyed_room_needs_no_list_of_members() {
     let body = json!({"CallbackCommand": DESTROYED, "GroupId": "room-7", "Type": "AVChatRoom",
         "Owner_Account": "host", "Name": "Friday show", "EventTime": 1_760_000_000_123_i64});
-    let group = GroupId::parse("room-7").unwrap();
-    let at = AT.map(EventTime::from_number);
-    assert_eq!(read(&body), Ok(Callback::RoomDestroyed { group, at }));
+    let end = RoomEnd {
+        group: GroupId::parse("room-7").unwrap(),
+        at: AT.map(EventTime::from_number),
+        request: request(),
+    };
+    assert_eq!(read(&body), Ok(Callback::RoomDestroyed(end)));
 }
 
 #[test]

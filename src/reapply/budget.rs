@@ -18,6 +18,7 @@ use sqlx::PgPool;
 use crate::database::in_time;
 use crate::members::interval;
 use crate::metrics::{Api, DatabasePart, Metrics, SlowdownReason};
+use crate::telemetry::warn_seldom;
 
 /// Calls per second that the configuration grants, at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 /// wait for.
 const LARGEST_BLOCK: u32 = 8;
 const LONGEST_BLOCK: Duration = Duration::from_millis(60);
-/// Smallest share of the rate.
+/// Smallest share of the rate, also while the clock of Postgres stands before the last halving.
 const LOWEST_SHARE: f64 = 0.02;
 /// Share regained per second.
 const RECOVERY: f64 = 0.02;
@@ -197,16 +198,17 @@ impl Budget {
             from (select set_config('synchronous_commit', 'off', true)) unflushed
             on conflict on constraint chat_budgets_pkey do update set
                 next_at = greatest(b.next_at, clock_timestamp())
-                    + $4::float8 * $2::interval / least(1, b.share
-                        + $3 * extract(epoch from clock_timestamp() - b.slowed_at)::float8)
+                    + $4::float8 * $2::interval / greatest($5, least(1, b.share
+                        + $3 * extract(epoch from clock_timestamp() - b.slowed_at)::float8))
             returning extract(epoch from next_at - clock_timestamp())::float8 as "until_after!",
-                least(1, share + $3 * extract(epoch from clock_timestamp() - slowed_at)::float8)
-                    as "share!"
+                greatest($5, least(1, share
+                    + $3 * extract(epoch from clock_timestamp() - slowed_at)::float8)) as "share!"
             "#,
             self.api,
             interval(self.rate.interval()),
             RECOVERY,
             f64::from(block),
+            LOWEST_SHARE,
         )
         .fetch_one(&self.pool);
         let row = in_time(LONGEST_STATEMENT, row).await?;
@@ -253,6 +255,11 @@ impl Budget {
         .execute(&self.pool);
         let halved = self.noted(in_time(LONGEST_STATEMENT, slower).await)?;
         if halved.rows_affected() > 0 {
+            warn_seldom!(
+                api = self.api,
+                ?reason,
+                "calls are slowed down to half their rate, for a while"
+            );
             self.on_metrics(|metrics, api| metrics.slowed_down(api, reason));
         }
         Ok(())
@@ -272,12 +279,13 @@ impl Budget {
     pub async fn state(&self) -> Result<BudgetState, sqlx::Error> {
         let share = sqlx::query_scalar!(
             r#"
-            select least(1, share + $2 * extract(epoch from clock_timestamp() - slowed_at)::float8)
-                as "share!"
+            select greatest($3, least(1, share
+                + $2 * extract(epoch from clock_timestamp() - slowed_at)::float8)) as "share!"
             from chat_budgets where api = $1
             "#,
             self.api,
             RECOVERY,
+            LOWEST_SHARE,
         )
         .fetch_optional(&self.pool)
         .await?
@@ -295,7 +303,7 @@ mod tests {
 
     fn take(reserved: &mut Reserved) -> u32 {
         let slots = reserved.wanted();
-        let fresh = (0..slots).map(|_| Slot(Instant::now()));
+        let fresh = (0..slots).map(|_| Slot(Instant::now() + LATEST_GRANT));
         reserved.slots.extend(fresh);
         slots
     }

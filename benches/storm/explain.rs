@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MemberEvent};
+use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MemberEvent, RequestId};
 use stickymark::members::{self, Batch, Named, Outcome, Settlement, Settling};
 use stickymark::rules::matching_rules;
 use tracing::field::{Field, Visit};
@@ -195,6 +195,7 @@ fn arrivals(round: usize) -> anyhow::Result<Batch> {
                 account: Account::parse(&member.account)?,
                 source: EventSource::Join,
                 at: Some(EventTime::from_number(unix_ms())),
+                request: RequestId::generate(),
             },
             Named::Perhaps,
         );

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::calls::MemberMarks;
 use super::error::{ChatError, harmless};
 use super::error_codes::ErrorCode;
-use crate::domain::Account;
+use crate::domain::{Account, RequestId};
 
 /// What `modify_user_info` did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,7 +53,11 @@ impl Answer {
         let code = integer(&answer["ErrorCode"]);
         let code = code.ok_or(ChatError::BadAnswer("it has no ErrorCode"))?;
         if code != 0 {
-            let info = harmless(answer["ErrorInfo"].as_str().unwrap_or_default());
+            let mut info = harmless(answer["ErrorInfo"].as_str().unwrap_or_default());
+            // Some calls have an id of Chat's, which its support asks for.
+            if let Some(id) = answer["RequestId"].as_str().and_then(RequestId::parse) {
+                info.push_str(&format!(" (RequestId {id})"));
+            }
             return Err(ChatError::Refused {
                 code: ErrorCode::new(code),
                 info,
@@ -223,6 +227,21 @@ mod tests {
                 .members_page(5)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_refusal_tells_the_id_that_chat_gave_the_call() {
+        let refused = |id: Value| {
+            let body = json!({"ActionStatus": "FAIL", "ErrorCode": 10002, "ErrorInfo": "system error",
+                "RequestId": id});
+            Answer::parse(body.to_string().as_bytes())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refused(json!("2c6b-7")).ends_with("system error (RequestId 2c6b-7)"));
+        for none in [json!(null), json!(7), json!("a\nb"), json!("")] {
+            assert!(refused(none).ends_with("system error"));
+        }
     }
 
     proptest! {

@@ -5,7 +5,7 @@
 //! marking a member who is gone is harmless (Chat omits him from its answer), while a member
 //! wrongly believed gone would stand in the room without his marks.
 
-use super::{Account, GroupId};
+use super::{Account, GroupId, RequestId};
 
 /// Unix milliseconds at which Chat says the event happened.
 ///
@@ -85,6 +85,19 @@ pub struct MemberEvent {
     pub source: EventSource,
     /// When, if Chat said so.
     pub at: Option<EventTime>,
+    /// The callback.
+    pub request: RequestId,
+}
+
+/// A room was destroyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomEnd {
+    /// The room.
+    pub group: GroupId,
+    /// When, if Chat said so.
+    pub at: Option<EventTime>,
+    /// The callback that told of it.
+    pub request: RequestId,
 }
 
 impl MemberEvent {
@@ -121,6 +134,7 @@ mod tests {
             account: Account::parse("alice").unwrap(),
             source,
             at: at.map(EventTime::from_number),
+            request: RequestId::parse("any").unwrap(),
         }
     }
 

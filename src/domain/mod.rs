@@ -9,11 +9,13 @@ mod event;
 mod group_id;
 mod mark;
 mod pattern;
+mod request_id;
 mod rule;
 
 pub use account::{Account, InvalidAccount};
-pub use event::{Change, EventSource, EventTime, MemberEvent};
+pub use event::{Change, EventSource, EventTime, MemberEvent, RoomEnd};
 pub use group_id::{GroupId, InvalidGroupId};
 pub use mark::{InvalidMark, InvalidMarks, MAX_MARKS_PER_ROOM, Mark, MarkSet, Marks};
 pub use pattern::{InvalidPattern, Pattern, PatternText};
+pub use request_id::RequestId;
 pub use rule::{InvalidRuleId, Rule, RuleDraft, RuleId, Window};

@@ -1,7 +1,7 @@
 //! Members over REST: the list that support staff look into, and another try for those given up.
 
-use axum::Json;
 use axum::extract::{FromRef, State};
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::{MemberFilter, MemberRow, MemberState, Presence, WakeUp, list_members, retry_failed};
 use crate::admin::{BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem};
-use crate::domain::{Account, GroupId};
+use crate::domain::{Account, GroupId, RequestId};
 use crate::rules::wire::MarkNumber;
 
 /// The members as the handlers need them. Clones share the pool.
@@ -61,6 +61,10 @@ pub struct MemberView {
     /// When it was heard here.
     #[schema(required = true)]
     pub heard_at: Option<DateTime<Utc>>,
+    /// The request that last concerned him: a callback (by Chat's `RequestID`, or by an id made here),
+    /// or a write to this API (by its `X-Request-Id`). Null: a comparison with Chat found him.
+    #[schema(required = true)]
+    pub request_id: Option<String>,
     /// The marks that Chat confirmed since he arrived, ascending.
     #[schema(value_type = Vec<MarkNumber>)]
     pub marks: Vec<u32>,
@@ -101,6 +105,7 @@ impl From<MemberRow> for MemberView {
             event: row.event,
             event_at: row.event_at,
             heard_at: row.heard_at,
+            request_id: row.request,
             marks: row.marks.iter().map(|mark| mark.get()).collect(),
             confirmed_at: row.confirmed_at,
             in_doubt: row.in_doubt,
@@ -192,6 +197,7 @@ async fn list(
 )]
 async fn retry(
     State(members): State<Members>,
+    Extension(request): Extension<RequestId>,
     JsonBody(input): JsonBody<RetryInput>,
 ) -> Result<Json<Retried>, Problem> {
     let mut wrong = Vec::new();
@@ -200,7 +206,7 @@ async fn retry(
     if !wrong.is_empty() {
         return Err(Problem::fields(wrong));
     }
-    let retried = retry_failed(&members.pool, group.as_ref(), account.as_ref()).await?;
+    let retried = retry_failed(&members.pool, group.as_ref(), account.as_ref(), &request).await?;
     members.wake.now();
     Ok(Json(Retried { retried }))
 }

@@ -5,8 +5,9 @@
 //! each time the memory seems full, so that what waits is bounded by members, not by events.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use crate::domain::{Change, EventTime, GroupId, MemberEvent};
+use crate::domain::{Change, EventTime, GroupId, MemberEvent, RequestId, RoomEnd};
 
 /// What is known of whether a rule names a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Named {
 pub(super) struct Heard {
     pub event: MemberEvent,
     pub named: Named,
+    /// When it was handed in; of several about one member the first was.
+    pub since: Instant,
 }
 
 impl Heard {
@@ -37,6 +40,7 @@ impl Heard {
         Self {
             event: self.event.settle_with(later.event),
             named,
+            since: self.since.min(later.since),
         }
     }
 }
@@ -47,19 +51,34 @@ pub struct Batch {
     events: Vec<Heard>,
     /// How many of the first events are in order and about distinct members.
     tidy: usize,
-    destroyed: BTreeMap<GroupId, Option<EventTime>>,
+    destroyed: BTreeMap<GroupId, RoomEnd>,
 }
 
 impl Batch {
-    /// Adds an event; of two about one member the one that counts stays.
+    /// Adds an event that was handed in just now; of two about one member the one that counts stays.
     pub fn add(&mut self, event: MemberEvent, named: Named) {
-        self.events.push(Heard { event, named });
+        self.add_heard(event, named, Instant::now());
+    }
+
+    /// The same with the moment at which it was handed in.
+    pub fn add_heard(&mut self, event: MemberEvent, named: Named, since: Instant) {
+        self.events.push(Heard {
+            event,
+            named,
+            since,
+        });
     }
 
     /// Adds the end of a room. What is known of its members up to then ends with it; arrivals in
     /// a new room of the same id are written after it.
-    pub fn destroy(&mut self, group: GroupId, at: Option<EventTime>) {
-        self.destroyed.insert(group, at);
+    pub fn destroy(&mut self, end: RoomEnd) {
+        self.destroyed.insert(end.group.clone(), end);
+    }
+
+    /// The requests that it comes from, for logs and traces; of many the first.
+    pub fn request_ids(&self) -> String {
+        let events = self.events.iter().map(|heard| &heard.event.request);
+        RequestId::list(events.chain(self.destroyed.values().map(|end| &end.request)))
     }
 
     /// Whether nothing was added since it was sorted and folded.
@@ -137,20 +156,27 @@ impl Batch {
     }
 
     /// Rooms that have ended.
-    pub(super) fn destroyed(&self) -> impl Iterator<Item = (&GroupId, Option<EventTime>)> {
-        self.destroyed.iter().map(|(group, at)| (group, *at))
+    pub(super) fn destroyed(&self) -> impl Iterator<Item = &RoomEnd> {
+        self.destroyed.values()
     }
 
     /// The events of one sort, in the order of the table's key. Call [`Self::tidy`] before.
     pub(super) fn columns(&self, change: Change) -> Columns<'_> {
         debug_assert!(self.is_tidy());
         let mut columns = Columns::default();
-        for Heard { event, named } in &self.events {
+        for Heard {
+            event,
+            named,
+            since,
+        } in &self.events
+        {
             if event.change() == change {
                 columns.groups.push(event.group.as_str());
                 columns.accounts.push(event.account.as_str());
                 columns.sources.push(event.source.as_str());
                 columns.times.push(event.at.map(EventTime::millis));
+                columns.requests.push(event.request.as_str());
+                columns.waited.push(since.elapsed().as_secs_f64());
                 columns.named.push(*named == Named::Perhaps);
             }
         }
@@ -165,6 +191,9 @@ pub(super) struct Columns<'a> {
     pub accounts: Vec<&'a str>,
     pub sources: Vec<&'static str>,
     pub times: Vec<Option<i64>>,
+    pub requests: Vec<&'a str>,
+    /// Seconds since they were handed in.
+    pub waited: Vec<f64>,
     pub named: Vec<bool>,
 }
 
@@ -179,6 +208,7 @@ mod tests {
             account: Account::parse(account).unwrap(),
             source,
             at: Some(EventTime::from_number(at)),
+            request: RequestId::parse("any").unwrap(),
         }
     }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::record::{Settling, interval};
 use super::{Presence, mark_set};
-use crate::domain::{Account, GroupId, MarkSet};
+use crate::domain::{Account, GroupId, MarkSet, RequestId};
 
 /// Accounts that Chat takes in one `modify_user_info`.
 /// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
@@ -53,6 +53,8 @@ pub struct ClaimedMember {
     pub omissions: i32,
     /// Failed calls in a row.
     pub attempts: i32,
+    /// The request that last concerned him; `None` if a comparison with Chat did.
+    pub request: Option<RequestId>,
 }
 
 /// Due and settling members that make a room busy.
@@ -60,15 +62,16 @@ const BUSY: i64 = 8;
 
 /// Claims the room with the oldest due member that nobody holds; `None` if there is none.
 ///
-/// In a busy room those go along who have waited for `settle` though their events have not settled
-/// yet, and the next arrivals gather for a while, unless so many are due that the next call is full in
-/// any case. Who stays behind has waited for less than `settle`, so nobody waits beyond `max_wait`.
+/// In a busy room arrivals who have waited for `settle` (at most half of `max_wait`) go along though
+/// their events have not settled yet. The next ones gather for what that leaves of `max_wait`, so that
+/// nobody waits longer, unless so many are due that the next call is full in any case.
 pub async fn claim(
     pool: &PgPool,
     lease: Duration,
     settling: Settling,
 ) -> Result<Option<Claim>, sqlx::Error> {
     let token = Uuid::new_v4();
+    let patience = settling.settle.min(settling.max_wait / 2);
     let rows = sqlx::query!(
         r#"
         with room as materialized (
@@ -93,7 +96,8 @@ pub async fn claim(
             from members m
             where m.group_id = (select group_id from room) and m.due_at <= now() + $5
               and (m.due_at <= now()
-                   or (select busy from crowd) and m.pending_since <= now() - $5)
+                   or (select busy from crowd) and m.pending_since <= now() - $7::interval
+                      and m.omissions = 0 and m.attempts = 0 and m.waits_for = '{}')
             order by m.due_at
             limit $3
             for update of m skip locked
@@ -116,14 +120,15 @@ pub async fn claim(
         where m.group_id = d.group_id and m.account = d.account
         returning m.group_id, m.account, m.presence as "presence: Presence", m.marks,
                   m.confirmed_at, m.revoked, d.in_doubt as was_in_doubt, m.generation,
-                  m.omissions, m.attempts, now() as "at!"
+                  m.omissions, m.attempts, m.request_id, now() as "at!"
         "#,
         interval(lease),
         token,
         MEMBERS_A_CALL,
         BUSY,
         interval(settling.settle),
-        interval(settling.max_wait.saturating_sub(settling.settle)),
+        interval(settling.max_wait.saturating_sub(patience)),
+        interval(patience),
     )
     .fetch_all(pool)
     .await?;
@@ -152,6 +157,7 @@ pub async fn claim(
             generation: row.generation,
             omissions: row.omissions,
             attempts: row.attempts,
+            request: row.request_id.as_deref().and_then(RequestId::parse),
         });
     }
     Ok(claimed)

@@ -20,7 +20,7 @@ use super::WakeUp;
 use super::batch::{Batch, Named};
 use super::record::{Settling, record};
 use crate::database::in_time;
-use crate::domain::{EventTime, GroupId, MemberEvent};
+use crate::domain::{MemberEvent, RoomEnd};
 use crate::metrics::{DatabasePart, Metrics};
 use crate::telemetry::warn_seldom;
 
@@ -56,7 +56,7 @@ pub enum News {
     /// Members came or went, and whether rules name them.
     Members(Vec<MemberEvent>, Named),
     /// A room has ended.
-    RoomDestroyed(GroupId, Option<EventTime>),
+    RoomDestroyed(RoomEnd),
 }
 
 impl News {
@@ -191,11 +191,18 @@ impl InboxWriter {
     /// Writes until the inbox is closed, or every [`Inbox`] is gone, and nothing is left to write.
     pub async fn run(mut self) {
         let mut pause = RETRY.0;
+        let mut away_since = None;
         while self.gather().await {
             let writing = std::mem::take(&mut self.gathered);
             match self.write(writing).await {
-                Ok(()) => pause = RETRY.0,
+                Ok(()) => {
+                    pause = RETRY.0;
+                    if let Some(since) = away_since.take().as_ref().map(Instant::elapsed) {
+                        tracing::info!(after = ?since, "events are stored again");
+                    }
+                }
                 Err(error) => {
+                    away_since.get_or_insert_with(Instant::now);
                     self.metrics.database_error(DatabasePart::Inbox);
                     let members = self.gathered.batch.len();
                     warn_seldom!(%error, members, "events wait for the database");
@@ -221,7 +228,7 @@ impl InboxWriter {
                 None => return false,
             }
         }
-        while self.gathered.has_room()
+        while self.gathered.has_room(0)
             && let Ok(delivery) = self.receiver.try_recv()
         {
             self.gathered.take(delivery);
@@ -235,7 +242,11 @@ impl InboxWriter {
     async fn write(&mut self, mut writing: Gathered) -> Result<(), sqlx::Error> {
         let mut due = 0;
         let mut part_size = MEMBERS_A_STATEMENT;
-        let span = tracing::debug_span!("record", members = writing.batch.len());
+        let span = tracing::debug_span!(
+            "record",
+            members = writing.batch.len(),
+            request_ids = writing.batch.request_ids(),
+        );
         let callers = writing.callers.iter().take(SPANS_LINKED);
         for caller in callers {
             span.follows_from(&caller.span);
@@ -243,8 +254,13 @@ impl InboxWriter {
         self.show(writing.batch.len());
         while !writing.batch.is_empty() {
             let mut part = writing.batch.split_off_first(part_size);
-            match self.write_part(&mut part).instrument(span.clone()).await {
+            let writing_in_all = writing.batch.len() + part.len();
+            let written = self.write_part(&mut part, writing_in_all);
+            match written.instrument(span.clone()).await {
                 Ok(members) => {
+                    span.in_scope(|| {
+                        tracing::debug!(members = part.len(), due = members, "recorded")
+                    });
                     self.metrics.inbox_batch(part.len());
                     due += members;
                     part_size = (part_size * 2).clamp(1, MEMBERS_A_STATEMENT);
@@ -284,14 +300,15 @@ impl InboxWriter {
         self.shown.store(members, Ordering::Relaxed);
     }
 
-    async fn write_part(&mut self, part: &mut Batch) -> Result<u64, sqlx::Error> {
+    /// Writes a part of what is being written in all, and gathers meanwhile.
+    async fn write_part(&mut self, part: &mut Batch, writing: usize) -> Result<u64, sqlx::Error> {
         let statement = record(&self.pool, part, self.settling);
         let mut statement = std::pin::pin!(in_time(LONGEST_STATEMENT, statement));
         loop {
             tokio::select! {
                 biased;
                 written = &mut statement => return written,
-                Some(delivery) = self.receiver.recv(), if self.gathered.has_room() => {
+                Some(delivery) = self.receiver.recv(), if self.gathered.has_room(writing) => {
                     self.gathered.take(delivery);
                 }
             }
@@ -320,21 +337,23 @@ impl Gathered {
         self.batch.is_empty() && self.callers.is_empty()
     }
 
-    /// Events about members who are kept already fold into them, but not before so many have come
-    /// that it is worth a sort.
-    fn has_room(&mut self) -> bool {
-        if self.batch.len() >= MEMBERS_KEPT + EVENTS_A_SORT {
+    /// Whether more can be kept beside the members that are being written. Events about members who
+    /// are kept already fold into them, but not before so many have come that it is worth a sort.
+    fn has_room(&mut self, writing: usize) -> bool {
+        if writing + self.batch.len() >= MEMBERS_KEPT + EVENTS_A_SORT {
             self.batch.tidy();
         }
-        !self.batch.is_tidy() || self.batch.len() < MEMBERS_KEPT
+        let kept = writing + self.batch.len();
+        kept < MEMBERS_KEPT || kept < MEMBERS_KEPT + EVENTS_A_SORT && !self.batch.is_tidy()
     }
 
     fn take(&mut self, delivery: Delivery) {
+        let since = delivery.caller.since;
         match delivery.news {
             News::Members(events, named) => events
                 .into_iter()
-                .for_each(|event| self.batch.add(event, named)),
-            News::RoomDestroyed(group, at) => self.batch.destroy(group, at),
+                .for_each(|event| self.batch.add_heard(event, named, since)),
+            News::RoomDestroyed(end) => self.batch.destroy(end),
         }
         self.callers.push(delivery.caller);
     }
@@ -344,5 +363,55 @@ impl Gathered {
         self.batch.put_back(older.batch);
         self.callers.extend(older.callers);
         self.callers.retain(|caller| !caller.committed.is_closed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Account, EventSource, GroupId, RequestId};
+
+    fn joined(number: usize, request: &RequestId) -> MemberEvent {
+        MemberEvent {
+            group: GroupId::parse("room").unwrap(),
+            account: Account::parse(&format!("user{number}")).unwrap(),
+            source: EventSource::Join,
+            at: None,
+            request: request.clone(),
+        }
+    }
+
+    /// Takes events about these members as long as there is room; whether there was for all.
+    fn take_all(gathered: &mut Gathered, mut members: impl Iterator<Item = usize>) -> bool {
+        let request = RequestId::parse("any").unwrap();
+        members.all(|number| {
+            let has_room = gathered.has_room(0);
+            if has_room {
+                let event = joined(number, &request);
+                gathered.batch.add(event, Named::Unknown);
+            }
+            has_room
+        })
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_by_members_and_not_by_their_events() {
+        let mut gathered = Gathered::default();
+        let many = 2 * (MEMBERS_KEPT + EVENTS_A_SORT);
+        let of_a_thousand = (0..many).map(|number| number % 1_000);
+        assert!(take_all(&mut gathered, of_a_thousand), "they fold");
+        assert!(!take_all(&mut gathered, 0..many), "these do not");
+        let kept = gathered.batch.len();
+        assert!(
+            (MEMBERS_KEPT..=MEMBERS_KEPT + EVENTS_A_SORT).contains(&kept),
+            "{kept}"
+        );
+    }
+
+    #[test]
+    fn what_is_being_written_counts_too() {
+        let mut gathered = Gathered::default();
+        assert!(gathered.has_room(MEMBERS_KEPT - 1));
+        assert!(!gathered.has_room(MEMBERS_KEPT));
     }
 }

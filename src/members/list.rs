@@ -40,6 +40,8 @@ pub struct MemberRow {
     pub event_at: Option<DateTime<Utc>>,
     /// When it was heard here.
     pub heard_at: Option<DateTime<Utc>>,
+    /// The request that last concerned him; `None` if a comparison with Chat did.
+    pub request: Option<String>,
     /// Marks that Chat confirmed since he arrived.
     pub marks: MarkSet,
     /// When it last did.
@@ -87,8 +89,9 @@ pub async fn list_members(
     let rows = sqlx::query!(
         r#"
         select m.group_id, m.account, m.presence as "presence: Presence", m.event, m.event_at,
-               m.heard_at, m.marks, m.confirmed_at, m.in_doubt, m.waits_for, m.pending_since, m.due_at, m.omissions,
-               m.attempts, m.last_error, m.failed_at, s.state as "state!: MemberState"
+               m.heard_at, m.request_id, m.marks, m.confirmed_at, m.in_doubt, m.waits_for,
+               m.pending_since, m.due_at, m.omissions, m.attempts, m.last_error, m.failed_at,
+               s.state as "state!: MemberState"
         from members m
         cross join lateral (
             select case when m.failed_at is not null then 'failed'
@@ -122,6 +125,7 @@ pub async fn list_members(
             event: row.event,
             event_at: row.event_at.and_then(DateTime::from_timestamp_millis),
             heard_at: row.heard_at,
+            request: row.request_id,
             marks: mark_set(&row.marks),
             confirmed_at: row.confirmed_at,
             in_doubt: row.in_doubt,

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 
 use super::batch::{Batch, Columns};
-use crate::domain::{Change, EventTime, GroupId};
+use crate::domain::{Change, EventTime, GroupId, RequestId};
 
 /// How long events of one member may settle before the call.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +29,9 @@ pub async fn record(
     settling: Settling,
 ) -> Result<u64, sqlx::Error> {
     batch.tidy();
-    for (group, at) in batch.destroyed() {
-        room_gone(pool, group, at).await?;
+    for end in batch.destroyed() {
+        room_gone(pool, &end.group, end.at, Some(&end.request)).await?;
+        tracing::info!(group = ?end.group.as_str(), request_id = end.request.as_str(), "a room has ended");
     }
     let leaves = batch.columns(Change::Left);
     let mut due = 0;
@@ -55,11 +56,14 @@ async fn record_arrivals(
     let due = sqlx::query!(
         r#"
         with event as (
-            select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $7::bool[])
-                as e (group_id, account, source, at, named)
+            select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $7::bool[], $8::text[],
+                                 $9::float8[])
+                as e (group_id, account, source, at, named, request_id, waited)
         ),
         named as materialized (
-            select e.group_id, e.account, e.source, e.at from event e
+            select e.group_id, e.account, e.source, e.at, e.request_id,
+                   now() - make_interval(secs => e.waited) as heard_since
+            from event e
             where e.named or exists (
                 select from rule_shapes s
                 -- `offset 0` keeps this one index probe per shape, whatever the planner guesses.
@@ -90,19 +94,18 @@ async fn record_arrivals(
                 do update set last_event_at = excluded.last_event_at, gone_at = null
         )
         insert into members as m
-            (group_id, account, presence, event, event_at, heard_at, due_at, pending_since)
-        select n.group_id, n.account, 'present', n.source, n.at, now(),
-               greatest(now() + $5, least(coalesce(room.paced_until, now()), now() + $6)), now()
+            (group_id, account, presence, event, event_at, heard_at, request_id, due_at, pending_since)
+        select n.group_id, n.account, 'present', n.source, n.at, now(), n.request_id,
+               greatest(now() + $5, least(coalesce(room.paced_until, now()), now() + $6)),
+               n.heard_since
         from named n join room on room.group_id = n.group_id
         order by n.group_id, n.account
         on conflict on constraint members_pkey do update set
             presence = 'present', event = excluded.event, event_at = excluded.event_at,
-            heard_at = excluded.heard_at,
+            heard_at = excluded.heard_at, request_id = excluded.request_id,
             marks = '{}', waits_for = '{}', generation = m.generation + 1,
             omissions = 0, attempts = 0, last_error = null, failed_at = null,
-            pending_since = case
-                when not m.in_doubt and m.omissions = 0 and m.attempts = 0
-                then coalesce(m.pending_since, now()) else now() end,
+            pending_since = coalesce(m.pending_since, excluded.pending_since),
             due_at = case
                 when not m.in_doubt and m.omissions = 0 and m.attempts = 0
                 then least(excluded.due_at, coalesce(m.pending_since, now()) + $6)
@@ -116,6 +119,8 @@ async fn record_arrivals(
         interval(settling.settle),
         interval(settling.max_wait),
         &events.named,
+        &events.requests as &[&str],
+        &events.waited,
     )
     .execute(pool)
     .await?;
@@ -133,11 +138,11 @@ async fn record_leaves(
     let due = sqlx::query_scalar!(
         r#"
         with event as (
-            select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
-                as e (group_id, account, source, at)
+            select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $6::text[])
+                as e (group_id, account, source, at, request_id)
         ),
         locked as (
-            select m.group_id, m.account, m.marks, e.source, e.at,
+            select m.group_id, m.account, m.marks, e.source, e.at, e.request_id,
                    m.event_at is null or e.at is null as doubtful
             from members m join event e using (group_id, account)
             where case when m.event_at is null or e.at is null
@@ -149,6 +154,7 @@ async fn record_leaves(
         gone as (
             update members m set
                 presence = 'absent', event = l.source, event_at = l.at, heard_at = now(),
+                request_id = l.request_id,
                 marks = '{}', waits_for = '{}', generation = m.generation + 1,
                 omissions = 0, attempts = 0, last_error = null, failed_at = null,
                 due_at = case when l.doubtful then now() + $5 end,
@@ -184,18 +190,20 @@ async fn record_leaves(
         &events.sources as &[&str],
         &events.times as &[Option<i64>],
         interval(settling.settle),
+        &events.requests as &[&str],
     )
     .fetch_one(pool)
     .await?;
     Ok(due.unsigned_abs())
 }
 
-/// Notes that a room has ended: by `Group.CallbackAfterGroupDestroyed` at the given time, or by
-/// Chat's answer that it is gone. Members who arrived later (in a new room of the same id) stay.
+/// Notes that a room has ended: by `Group.CallbackAfterGroupDestroyed` at the given time, or, without a
+/// request, by Chat's answer that it is gone. Members who arrived later (in a new room of the same id) stay.
 pub async fn room_gone(
     pool: &PgPool,
     group: &GroupId,
     at: Option<EventTime>,
+    request: Option<&RequestId>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
@@ -209,6 +217,7 @@ pub async fn room_gone(
             update members m set
                 presence = 'absent', marks = '{}', revoked = '{}', waits_for = '{}', in_doubt = false,
                 event = 'destroyed', event_at = coalesce($2, m.event_at), heard_at = now(),
+                request_id = $3,
                 generation = m.generation + 1, due_at = null, pending_since = null,
                 omissions = 0, attempts = 0, last_error = null, failed_at = null
             from locked l where m.group_id = $1 and m.account = l.account
@@ -218,6 +227,7 @@ pub async fn room_gone(
         "#,
         group.as_str(),
         at.map(EventTime::millis),
+        request.map(RequestId::as_str),
     )
     .execute(pool)
     .await?;

@@ -2,7 +2,7 @@
 
 use sqlx::PgPool;
 
-use crate::domain::{Account, GroupId};
+use crate::domain::{Account, GroupId, RequestId};
 
 /// Makes failed members due now, of one room, of one account, or all; returns how many. Wake the
 /// worker afterwards.
@@ -13,6 +13,7 @@ pub async fn retry_failed(
     pool: &PgPool,
     group: Option<&GroupId>,
     account: Option<&Account>,
+    request: &RequestId,
 ) -> Result<u64, sqlx::Error> {
     let retried = sqlx::query!(
         r#"
@@ -25,12 +26,13 @@ pub async fn retry_failed(
             for update
         )
         update members m set
-            due_at = now(), pending_since = now(), generation = m.generation + 1,
+            due_at = now(), pending_since = now(), generation = m.generation + 1, request_id = $3,
             omissions = 0, attempts = 0, last_error = null, failed_at = null
         from failed f where m.group_id = f.group_id and m.account = f.account
         "#,
         group.map(GroupId::as_str),
         account.map(Account::as_str),
+        request.as_str(),
     )
     .execute(pool)
     .await?;

@@ -6,7 +6,7 @@
 
 use sqlx::PgConnection;
 
-use crate::domain::RuleDraft;
+use crate::domain::{RequestId, RuleDraft};
 
 /// One rule before and after a write. `before` is `None` for a new rule, `after` for a deleted one.
 #[derive(Debug, Clone, Copy)]
@@ -24,19 +24,21 @@ pub struct RuleChange<'a> {
 pub async fn rules_changed(
     transaction: &mut PgConnection,
     changes: &[RuleChange<'_>],
+    request: Option<&RequestId>,
 ) -> Result<(), sqlx::Error> {
+    let request = request.map(RequestId::as_str);
     let concerned = changes
         .iter()
         .flat_map(|change| [change.before, change.after])
         .flatten();
-    make_due(transaction, &Patterns::of(concerned)).await?;
+    make_due(transaction, &Patterns::of(concerned), request).await?;
     let demanding = changes
         .iter()
         .filter_map(|change| change.after)
         .filter(|rule| rule.enabled);
-    probe_unknown(transaction, &Patterns::of(demanding)).await?;
+    probe_unknown(transaction, &Patterns::of(demanding), request).await?;
     let new = changes.iter().filter_map(RuleChange::named_anew);
-    probe_absent(transaction, &Patterns::of(new)).await
+    probe_absent(transaction, &Patterns::of(new), request).await
 }
 
 impl<'a> RuleChange<'a> {
@@ -79,7 +81,11 @@ impl Patterns {
 /// unless a call for him is under way or was cut short: then Chat may hold marks nobody confirmed,
 /// and the marks of these rules are remembered for him as taken away (planning never takes away
 /// what some rule still demands).
-async fn make_due(transaction: &mut PgConnection, rules: &Patterns) -> Result<(), sqlx::Error> {
+async fn make_due(
+    transaction: &mut PgConnection,
+    rules: &Patterns,
+    request: Option<&str>,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         with change as (
@@ -121,7 +127,7 @@ async fn make_due(transaction: &mut PgConnection, rules: &Patterns) -> Result<()
         update members m set
             due_at = now(),
             pending_since = coalesce(m.pending_since, now()),
-            generation = m.generation + 1,
+            generation = m.generation + 1, request_id = $6,
             omissions = 0, attempts = 0, last_error = null, failed_at = null,
             revoked = case when m.in_doubt
                 then array(select distinct unnest(m.revoked || l.marks)) else m.revoked end
@@ -132,6 +138,7 @@ async fn make_due(transaction: &mut PgConnection, rules: &Patterns) -> Result<()
         &rules.account_texts,
         &rules.account_prefix_lens,
         &rules.marks,
+        request,
     )
     .execute(transaction)
     .await?;
@@ -145,6 +152,7 @@ async fn make_due(transaction: &mut PgConnection, rules: &Patterns) -> Result<()
 async fn probe_unknown(
     transaction: &mut PgConnection,
     rules: &Patterns,
+    request: Option<&str>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
@@ -173,8 +181,8 @@ async fn probe_unknown(
             select distinct group_id from unknown order by group_id
             on conflict on constraint rooms_pkey do nothing
         )
-        insert into members (group_id, account, presence, due_at, pending_since)
-        select group_id, account, 'unknown', due_at, due_at from unknown
+        insert into members (group_id, account, presence, due_at, pending_since, request_id)
+        select group_id, account, 'unknown', due_at, due_at, $5 from unknown
         order by group_id, account
         on conflict on constraint members_pkey do nothing
         "#,
@@ -182,6 +190,7 @@ async fn probe_unknown(
         &rules.group_prefix_lens,
         &rules.account_texts,
         &rules.account_prefix_lens,
+        request,
     )
     .execute(transaction)
     .await?;
@@ -191,7 +200,11 @@ async fn probe_unknown(
 /// While no rule named a member nobody listened for him, so his row may believe him absent though he
 /// came back meanwhile. A new rule that names him outright has him tried once, as one of whom
 /// nothing is known; Chat leaves him out if he is away, and that is the end of it.
-async fn probe_absent(transaction: &mut PgConnection, rules: &Patterns) -> Result<(), sqlx::Error> {
+async fn probe_absent(
+    transaction: &mut PgConnection,
+    rules: &Patterns,
+    request: Option<&str>,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         with change as (
@@ -221,7 +234,7 @@ async fn probe_absent(transaction: &mut PgConnection, rules: &Patterns) -> Resul
             from locked l
         )
         update members m set
-            due_at = p.at, pending_since = p.at, generation = m.generation + 1,
+            due_at = p.at, pending_since = p.at, generation = m.generation + 1, request_id = $5,
             omissions = 0, attempts = 0, last_error = null, failed_at = null
         from paced p where m.group_id = p.group_id and m.account = p.account
         "#,
@@ -229,6 +242,7 @@ async fn probe_absent(transaction: &mut PgConnection, rules: &Patterns) -> Resul
         &rules.group_prefix_lens,
         &rules.account_texts,
         &rules.account_prefix_lens,
+        request,
     )
     .execute(transaction)
     .await?;

@@ -43,6 +43,15 @@ label! {
     }
 }
 
+impl CallbackCommand {
+    /// The one of this name, else [`Self::Other`].
+    pub fn named(name: &str) -> Self {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|command| command.text() == name)
+            .unwrap_or(Self::Other)
+    }
+}
+
 label! {
     /// How a callback was answered.
     CallbackOutcome = "outcome" {

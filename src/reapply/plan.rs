@@ -126,6 +126,7 @@ mod tests {
             generation: 1,
             omissions: 0,
             attempts: 0,
+            request: None,
         }
     }
 

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::budget::{Budget, Slot};
 use super::pause::{Leave, Pause};
@@ -15,6 +15,7 @@ use super::restored::Restorations;
 use super::round::Round;
 use crate::chat::ChatClient;
 use crate::database::in_time;
+use crate::domain::RequestId;
 use crate::members::{Claim, Settling, WakeUp, claim, until_next_due};
 use crate::metrics::{DatabasePart, Metrics};
 use crate::telemetry::warn_seldom;
@@ -93,8 +94,7 @@ impl Worker {
                 Ok(None) => {}
                 Ok(Some((claim, slot, leave))) => {
                     failures = 0;
-                    let (group, members) = (claim.group.as_str(), claim.members.len());
-                    let span = tracing::debug_span!("round", ?group, members);
+                    let span = round_span(&claim);
                     let round = Round::new(self.shared.clone(), claim, began);
                     let lease_ends = began + self.shared.lease;
                     let round = async move {
@@ -179,6 +179,17 @@ impl Shared {
     pub(super) fn noted<T>(&self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         answer.inspect_err(|_| self.metrics.database_error(DatabasePart::Worker))
     }
+}
+
+/// The context of all that is said in a round: its room, and the requests that led to it.
+fn round_span(claim: &Claim) -> Span {
+    let requests = claim.members.iter().filter_map(|m| m.request.as_ref());
+    tracing::info_span!(
+        "round",
+        group = ?claim.group.as_str(),
+        members = claim.members.len(),
+        request_ids = RequestId::list(requests),
+    )
 }
 
 /// A round that outlives its lease is broken off, whatever it waits for: from then on another

@@ -204,7 +204,7 @@ pub(super) async fn correct(
         order by c.account
         on conflict on constraint members_pkey do update set
             presence = 'present', marks = excluded.marks, waits_for = '{}',
-            generation = excluded.generation,
+            generation = excluded.generation, request_id = null,
             due_at = excluded.due_at, pending_since = excluded.pending_since,
             omissions = 0, attempts = 0, last_error = null
         where m.generation = excluded.generation - 1
@@ -254,7 +254,7 @@ pub(super) async fn vanished(
         )
         update members m set
             presence = 'absent', marks = '{}', waits_for = '{}', generation = m.generation + 1,
-            due_at = null, omissions = 0, attempts = 0, last_error = null, failed_at = null
+            request_id = null, due_at = null, omissions = 0, attempts = 0, last_error = null, failed_at = null
         from locked l where m.group_id = $1 and m.account = l.account
         returning m.account
         "#,

@@ -276,7 +276,7 @@ impl Shared {
                 finish(pool, claim, found, next).await
             }
             Outcome::Gone => {
-                room_gone(pool, &claim.group, None).await?;
+                room_gone(pool, &claim.group, None, None).await?;
                 finish(pool, claim, &Found::default(), None).await
             }
             Outcome::PutOff {

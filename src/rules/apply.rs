@@ -65,7 +65,7 @@ pub(super) async fn apply(
     }
     history::record(transaction, &changed, author, now).await?;
     let concerning: Vec<RuleChange<'_>> = changed.iter().map(|one| one.for_members()).collect();
-    rules_changed(transaction, &concerning).await?;
+    rules_changed(transaction, &concerning, author.request_id.as_ref()).await?;
     Ok(applied)
 }
 

@@ -13,7 +13,7 @@ use super::apply::Applied;
 use super::row::corrupt;
 use super::store::Author;
 use super::wire::{self, RuleView};
-use crate::domain::RuleId;
+use crate::domain::{RequestId, RuleId};
 
 /// One change of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -105,7 +105,7 @@ pub(super) async fn record(
         &afters as &[Option<Json<RuleView>>],
         now,
         author.name,
-        author.request_id,
+        author.request_id.as_ref().map(RequestId::as_str),
     )
     .execute(transaction)
     .await?;

@@ -15,7 +15,7 @@ use super::list::{self, Filter};
 use super::table;
 use super::turn::{PATIENCE, Turn, Turns};
 use super::wire::InvalidField;
-use crate::domain::{Rule, RuleDraft, RuleId};
+use crate::domain::{RequestId, Rule, RuleDraft, RuleId};
 use crate::members::WakeUp;
 
 /// The rules. Clones share the pool.
@@ -33,7 +33,7 @@ pub struct Author {
     /// The name that the history keeps.
     pub name: String,
     /// The request.
-    pub request_id: Option<String>,
+    pub request_id: Option<RequestId>,
 }
 
 /// Why a write was not carried out. Nothing of it remains.

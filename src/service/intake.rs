@@ -2,7 +2,7 @@
 //! inbox, alerts to the budget.
 
 use crate::callback::{Intake, NotStored, Recorded, RequestOverLimit};
-use crate::domain::{EventTime, GroupId, MemberEvent};
+use crate::domain::{MemberEvent, RoomEnd};
 use crate::members::{Inbox, News, NotTaken};
 use crate::reapply::Budget;
 use crate::rules::filter::RuleFilter;
@@ -45,8 +45,8 @@ impl Intake for MemberIntake {
     }
 
     /// Always written: it happens once a room, and rows may outlive their rules.
-    async fn room_destroyed(&self, group: GroupId, at: Option<EventTime>) -> Result<(), NotStored> {
-        self.store(News::RoomDestroyed(group, at)).await
+    async fn room_destroyed(&self, end: RoomEnd) -> Result<(), NotStored> {
+        self.store(News::RoomDestroyed(end)).await
     }
 
     /// Chat sends this at 80 % of its own limit, so somebody else calls too: make room.

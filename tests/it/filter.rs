@@ -6,7 +6,7 @@ use futures::FutureExt;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use stickymark::callback::{Intake, Recorded};
 use stickymark::config::Settings;
-use stickymark::domain::{Account, EventSource, EventTime, GroupId, MemberEvent};
+use stickymark::domain::{Account, EventSource, EventTime, GroupId, MemberEvent, RequestId};
 use stickymark::members::{Inbox, Settling, WakeUp};
 use stickymark::reapply::{Budget, CallRate};
 use stickymark::rules::filter::{FilterSettings, FilterState, Follower, RuleFilter};
@@ -75,6 +75,7 @@ fn event(account: &str, source: EventSource, at: i64) -> MemberEvent {
         account: Account::parse(account).unwrap(),
         source,
         at: Some(EventTime::from_number(1_767_225_600_000 + at)),
+        request: RequestId::generate(),
     }
 }
 

@@ -18,7 +18,7 @@ use stickymark::callback::{
 };
 use stickymark::clock;
 use stickymark::config::{AdminToken, Role};
-use stickymark::domain::{EventTime, GroupId, MemberEvent};
+use stickymark::domain::{MemberEvent, RoomEnd};
 use stickymark::members::{Batch, Named, Settling, WakeUp, record};
 use tower::ServiceExt;
 
@@ -30,7 +30,7 @@ const APP: u64 = 1_400_000_000;
 #[derive(Default)]
 struct Understood {
     events: Mutex<Vec<MemberEvent>>,
-    destroyed: Mutex<Vec<(GroupId, Option<EventTime>)>>,
+    destroyed: Mutex<Vec<RoomEnd>>,
 }
 
 impl Intake for Understood {
@@ -39,8 +39,8 @@ impl Intake for Understood {
         Ok(Recorded::Stored)
     }
 
-    async fn room_destroyed(&self, group: GroupId, at: Option<EventTime>) -> Result<(), NotStored> {
-        self.destroyed.lock().unwrap().push((group, at));
+    async fn room_destroyed(&self, end: RoomEnd) -> Result<(), NotStored> {
+        self.destroyed.lock().unwrap().push(end);
         Ok(())
     }
 
@@ -291,8 +291,8 @@ fn no_callback_body_brings_the_listener_down_or_stores_what_the_database_refuses
             .unwrap()
             .drain(..)
             .for_each(|event| batch.add(event, Named::Unknown));
-        for (group, at) in understood.destroyed.lock().unwrap().drain(..) {
-            batch.destroy(group, at);
+        for end in understood.destroyed.lock().unwrap().drain(..) {
+            batch.destroy(end);
         }
         assert!(
             batch.len() > 100,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stickymark::domain::{Account, EventSource, GroupId, MemberEvent};
+use stickymark::domain::{Account, EventSource, GroupId, MemberEvent, RequestId, RoomEnd};
 use stickymark::members::{Inbox, InboxWriter, Named, News, NotTaken, Settling, WakeUp};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,7 @@ fn joined(account: &str) -> News {
             account: Account::parse(account).unwrap(),
             source: EventSource::Join,
             at: None,
+            request: RequestId::generate(),
         }],
         Named::Unknown,
     )
@@ -57,7 +58,11 @@ async fn an_event_that_the_database_refuses_is_dropped_alone() {
             tokio::spawn(async move { (account.clone(), inbox.hand_in(joined(&account)).await) })
         })
         .collect();
-    let destroyed = News::RoomDestroyed(GroupId::parse("another").unwrap(), None);
+    let destroyed = News::RoomDestroyed(RoomEnd {
+        group: GroupId::parse("another").unwrap(),
+        at: None,
+        request: RequestId::generate(),
+    });
     let gone = tokio::spawn({
         let inbox = inbox.clone();
         async move { inbox.hand_in(destroyed).await }

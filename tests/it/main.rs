@@ -7,6 +7,7 @@
 )]
 
 mod admin_api;
+mod budget;
 mod chaos;
 mod check;
 mod cli;
@@ -28,6 +29,7 @@ mod members;
 mod members_api;
 mod metrics;
 mod pause;
+mod request_id;
 mod resync;
 mod resync_faults;
 mod rules_api;

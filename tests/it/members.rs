@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent};
+use stickymark::domain::{
+    Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId,
+};
 use stickymark::members::{
     Batch, Claim, Named, Outcome, Presence, Settlement, Settling, claim, record, room_gone, settle,
     until_next_due,
@@ -40,6 +42,7 @@ fn event(account: &str, source: EventSource, at: Option<i64>) -> MemberEvent {
         account: Account::parse(account).unwrap(),
         source,
         at: at.map(|offset| EventTime::from_number(START + offset)),
+        request: RequestId::generate(),
     }
 }
 
@@ -215,7 +218,7 @@ async fn the_end_of_a_room_ends_what_is_known_of_its_members() {
     let pool = database.pool();
     marked(pool).await;
     let room = GroupId::parse("class-7").unwrap();
-    room_gone(pool, &room, Some(EventTime::from_number(START + 50)))
+    room_gone(pool, &room, Some(EventTime::from_number(START + 50)), None)
         .await
         .unwrap();
     assert_eq!(
@@ -223,7 +226,7 @@ async fn the_end_of_a_room_ends_what_is_known_of_its_members() {
         "present",
         "she came later"
     );
-    room_gone(pool, &room, Some(EventTime::from_number(START + 150)))
+    room_gone(pool, &room, Some(EventTime::from_number(START + 150)), None)
         .await
         .unwrap();
     assert_eq!(alice(pool).await.unwrap().presence, "absent");
@@ -482,4 +485,12 @@ async fn in_a_busy_room_those_still_settling_go_along_once_they_have_waited_long
     let old = (0..5).map(|number| format!("old{number}"));
     // The second callback of the others' arrival may still come.
     assert_eq!(taken, due.chain(old).collect::<Vec<_>>());
+    let gathers_too_long: bool = sqlx::query_scalar(
+        "select r.paced_until > m.pending_since + interval '2 minutes'
+         from rooms r join members m using (group_id) where m.account = 'fresh0'",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap();
+    assert!(!gathers_too_long, "nobody waits beyond max_wait");
 }

@@ -1,12 +1,15 @@
-//! A collector gets the spans of a replica that runs, over real HTTP.
+//! A collector gets the spans of a replica that runs, over real HTTP: a receiver of the test's own, and,
+//! where `STICKYMARK_TEST_COLLECTOR` names the program of Rotel, that one before it.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::{Router, routing};
+use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -14,7 +17,8 @@ use prost::Message;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use stickymark::simulator::{Options, SAMPLE_SDK_APP_ID, start};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use crate::support::process::{Orders, Replica, until};
@@ -34,7 +38,14 @@ type Collector = Arc<Mutex<Received>>;
 /// Takes what OTLP over HTTP sends, as a collector does.
 async fn take(State(collector): State<Collector>, headers: HeaderMap, body: Bytes) -> Vec<u8> {
     assert_eq!(headers["content-type"], "application/x-protobuf");
-    let request = ExportTraceServiceRequest::decode(body).unwrap();
+    let mut bytes = Vec::new();
+    match headers.get("content-encoding") {
+        Some(gzip) if gzip == "gzip" => {
+            GzDecoder::new(&*body).read_to_end(&mut bytes).unwrap();
+        }
+        _ => bytes.extend_from_slice(&body),
+    }
+    let request = ExportTraceServiceRequest::decode(&*bytes).unwrap();
     let mut received = collector.lock().await;
     for resource in request.resource_spans {
         let attributes = resource.resource.unwrap().attributes;
@@ -74,6 +85,45 @@ fn text(span: &Span, key: &str) -> Option<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_gets_callback_record_round_call_and_settle_with_their_relations() {
     let (endpoint, collector) = collector().await;
+    gets_spans_with_their_relations(endpoint, collector).await;
+}
+
+/// `.ci/checks/traces` installs it. What it hands on was understood by somebody else's receiver.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a collector: STICKYMARK_TEST_COLLECTOR=/path/to/rotel-agent"]
+async fn a_collector_of_others_takes_them_and_hands_them_on() {
+    let (behind, received) = collector().await;
+    let program = std::env::var("STICKYMARK_TEST_COLLECTOR").expect("the program of a collector");
+    let directory = tempfile::tempdir().unwrap();
+    let (http, grpc) = (free_address().await, free_address().await);
+    let mut rotel = Command::new(program);
+    rotel
+        .args([
+            "start",
+            "--exporter",
+            "otlp",
+            "--otlp-exporter-protocol",
+            "http",
+        ])
+        .args(["--otlp-exporter-endpoint", &behind])
+        .args(["--otlp-http-endpoint", &http, "--otlp-grpc-endpoint", &grpc])
+        .arg("--pid-file")
+        .arg(directory.path().join("pid"))
+        .kill_on_drop(true);
+    let _running = rotel.spawn().unwrap();
+    until("the collector listens", || async {
+        TcpStream::connect(&http).await.is_ok()
+    })
+    .await;
+    gets_spans_with_their_relations(format!("http://{http}"), received).await;
+}
+
+async fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+async fn gets_spans_with_their_relations(endpoint: String, collector: Collector) {
     let database = database().await;
     insert_rule(database.pool(), "class-7", "teacher10", &[1000]).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -126,7 +176,12 @@ async fn a_collector_gets_callback_record_round_call_and_settle_with_their_relat
         .find(|span| text(span, "outcome").as_deref() == Some("stored"))
         .unwrap();
     assert_eq!(stored.name, "callback");
-    assert_eq!(text(stored, "request_id").as_deref(), Some("\"5f0c-7\""));
+    assert_eq!(text(stored, "request_id").as_deref(), Some("5f0c-7"));
+    for name in ["record", "round"] {
+        let mut spans = received.spans.iter().filter(|span| span.name == name);
+        let named = spans.any(|span| text(span, "request_ids").as_deref() == Some("5f0c-7"));
+        assert!(named, "{name} knows its requests");
+    }
     let linked = received.spans.iter().any(|span| {
         span.name == "record" && span.links.iter().any(|link| link.span_id == stored.span_id)
     });

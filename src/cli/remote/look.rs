@@ -76,6 +76,7 @@ pub(in crate::cli) async fn explain(arguments: ExplainArguments) -> anyhow::Resu
         ("presence", &answer["member"]["presence"]),
         ("from the event", &answer["member"]["event"]),
         ("heard at", &answer["member"]["heard_at"]),
+        ("last request", &answer["member"]["request_id"]),
         ("pending since", &answer["pending"]["since"]),
         ("next attempt", &answer["pending"]["next_attempt_at"]),
         ("last error", &answer["member"]["last_error"]),

@@ -6,8 +6,8 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, header};
 
-use crate::admin::{Caller, Parameters, Problem, RequestId};
-use crate::domain::{Mark, Pattern, RuleId};
+use crate::admin::{Caller, Parameters, Problem};
+use crate::domain::{Mark, Pattern, RequestId, RuleId};
 use crate::rules::{Author, Filter, Precondition, wire};
 
 /// The rule that the path names.
@@ -50,10 +50,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Author {
         let caller = Extension::<Caller>::from_request_parts(parts, state)
             .await
             .map_err(|missing| Problem::internal(&missing))?;
-        let request_id = parts
-            .extensions
-            .get::<RequestId>()
-            .map(|id| id.0.to_string());
+        let request_id = parts.extensions.get::<RequestId>().cloned();
         let name = caller.name.to_string();
         Ok(Self { name, request_id })
     }

@@ -47,6 +47,8 @@ pub struct Follower {
     inbox: Inbox,
     options: PgConnectOptions,
     database: Option<PgListener>,
+    /// Since when the database does not answer.
+    lost_since: Option<Instant>,
 }
 
 impl Follower {
@@ -66,6 +68,7 @@ impl Follower {
             inbox,
             options,
             database: None,
+            lost_since: None,
         }
     }
 
@@ -74,9 +77,10 @@ impl Follower {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut pause = RETRY.0;
         while let Some(error) = stop.run_until_cancelled(self.follow(&mut pause)).await {
+            self.lost_since.get_or_insert_with(Instant::now);
             self.database = None;
             self.shared.metrics.database_error(DatabasePart::Rules);
-            warn_seldom!(%error, "the rule filter cannot follow the rules");
+            warn_seldom!(%error, "the rule filter cannot follow the rules; soon every event goes to the database");
             stop.run_until_cancelled(tokio::time::sleep(pause)).await;
             pause = (pause * 2).min(RETRY.1);
         }
@@ -89,6 +93,9 @@ impl Follower {
                 return error;
             }
             *pause = RETRY.0;
+            if let Some(since) = self.lost_since.take() {
+                tracing::info!(after = ?since.elapsed(), "the rule filter follows the rules again");
+            }
             if let Err(error) = self.wait().await {
                 return error;
             }

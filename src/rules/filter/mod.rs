@@ -38,6 +38,7 @@ pub use follower::Follower;
 use crate::domain::MemberEvent;
 use crate::members::{Inbox, Named};
 use crate::metrics::{FilterDecision, Metrics};
+use crate::telemetry::warn_seldom;
 use kept::KeptEvents;
 use keys::Hashing;
 use rule_set::RuleSet;
@@ -145,6 +146,9 @@ impl RuleFilter {
                 match shared.kept.keep(event, rules.revision) {
                     Ok(()) => (None, FilterDecision::Skipped),
                     Err(event) => {
+                        warn_seldom!(
+                            "the rule filter keeps as many events as it may; others go to the database"
+                        );
                         named = Named::Unknown;
                         (Some(event), FilterDecision::Bypassed)
                     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use url::Url;
+use uuid::Uuid;
 
 use super::event::Kind;
 
@@ -28,7 +29,9 @@ impl Target {
         query
             .append_pair("SdkAppid", &self.sdk_app_id.to_string())
             .append_pair("CallbackCommand", kind.command())
-            .append_pair("contenttype", "json");
+            .append_pair("contenttype", "json")
+            // No page tells of it, but real requests have it.
+            .append_pair("RequestID", &Uuid::new_v4().to_string());
         if let Some((address, platform)) = kind.origin() {
             query
                 .append_pair("ClientIP", address)

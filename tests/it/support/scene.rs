@@ -7,7 +7,9 @@ use secrecy::SecretString;
 use sqlx::PgPool;
 use stickymark::chat::{ChatClient, ChatEndpoint, CommandType, MemberMarks};
 use stickymark::config::Settings;
-use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent};
+use stickymark::domain::{
+    Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId,
+};
 use stickymark::members::{Batch, Named, Settling, WakeUp, record};
 use stickymark::metrics::Metrics;
 use stickymark::reapply::{Budget, CallRate, Pause, Restorations, Worker, WorkerSettings};
@@ -195,6 +197,7 @@ impl Scene {
                     account: Account::parse(account).unwrap(),
                     source: EventSource::Join,
                     at: Some(EventTime::from_number(1_760_000_000_000)),
+                    request: RequestId::generate(),
                 },
                 Named::Unknown,
             );

@@ -56,7 +56,8 @@ function story(facts, canWrite, again) {
   return [
     h('div', { class: `verdict ${tone}` }, icon(tone), h('div', {},
       h('h2', {}, t(key, { account, group, ...values })),
-      member && h('p', {}, t('why.carries'), ' ', marks(member.marks), ' ', t('why.should'), ' ', marks(facts.desired)))),
+      member && h('p', {}, t('why.carries'), ' ', marks(member.marks), ' ', t('why.should'), ' ', marks(facts.desired)),
+      member?.request_id && h('p', { class: 'hint' }, t('why.request'), ' ', h('code', {}, member.request_id)))),
     h('ol', { class: 'timeline' }, chapters(facts).map((one) => h('li', { class: one.tone },
       h('p', { class: 'event' }, time(one.at), ' ', t(one.key, one.values)),
       one.quote && h('blockquote', { lang: language() === 'en' ? null : 'en' }, one.quote)))),

@@ -6,6 +6,7 @@ export default {
   'why.answer': 'The explanation',
   'why.carries': 'Carries',
   'why.should': 'and should carry',
+  'why.request': 'Id of the last request about this member, for the log:',
   'why.matched': { one: '{n} rule in force names this member', other: '{n} rules in force name this member' },
   'why.near': 'Rules that nearly do',
   'why.miss.disabled': 'It names this member, but is disabled.',

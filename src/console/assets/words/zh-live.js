@@ -6,6 +6,7 @@ export default {
   'why.answer': '解释结果',
   'why.carries': '现有',
   'why.should': '应有',
+  'why.request': '与该成员有关的最近一次请求的 ID（可在日志中查找）：',
   'why.matched': '有 {n} 条生效的规则涉及该成员',
   'why.near': '差一点就涉及的规则',
   'why.miss.disabled': '涉及该成员，但已停用。',

@@ -1,0 +1,120 @@
+//! The name of one request, by which its traces are found again: in logs, in spans, in the row of a
+//! member it concerned, and in the history of a rule.
+
+use std::fmt;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+/// Ids of a round or a batch that are told; a storm has thousands.
+const MOST_TOLD: usize = 8;
+
+/// A request's id: 1 to 128 letters, digits and `. _ : / + = -`, so that it can stand in any log.
+///
+/// Chat gives callbacks a UUID as `RequestID`, which no page mentions; clients of the management API
+/// send `X-Request-Id`. Who sends none, or one that cannot be such an id, gets one made here. Cloning
+/// is cheap.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// Longest id in bytes.
+    pub const MAX_BYTES: usize = 128;
+
+    /// A new one: a UUIDv7, so that ids sort by time.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7().to_string().into())
+    }
+
+    /// The given one, if it can be an id.
+    pub fn parse(text: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(&byte);
+        let fits = (1..=Self::MAX_BYTES).contains(&text.len()) && text.bytes().all(allowed);
+        fits.then(|| Self(text.into()))
+    }
+
+    /// The id as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first distinct ones of many, separated by commas.
+    pub fn list<'a>(ids: impl IntoIterator<Item = &'a Self>) -> String {
+        let mut told: Vec<&str> = Vec::new();
+        for id in ids {
+            if told.contains(&id.as_str()) {
+                continue;
+            }
+            if told.len() == MOST_TOLD {
+                told.push("…");
+                break;
+            }
+            told.push(id.as_str());
+        }
+        told.join(",")
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ids_are_short_and_can_stand_in_any_log() {
+        for good in [
+            "5f0c-7",
+            "2c6bd2a1-3a0e-4f0a-9c3f-0a5b1c2d3e4f",
+            &"a".repeat(128),
+        ] {
+            assert_eq!(RequestId::parse(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "a b",
+            "a\nb",
+            "a,b",
+            "ä",
+            "\u{1b}[31m",
+            &"a".repeat(129),
+        ] {
+            assert_eq!(RequestId::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_made_here_is_an_id_and_no_two_are_alike() {
+        let made = RequestId::generate();
+        assert_eq!(RequestId::parse(made.as_str()), Some(made.clone()));
+        assert_ne!(made, RequestId::generate());
+    }
+
+    #[test]
+    fn a_list_tells_the_first_distinct_ones() {
+        let ids = |numbers: &[u32]| -> Vec<RequestId> {
+            let ids = numbers.iter().map(ToString::to_string);
+            ids.map(|id| RequestId::parse(&id).unwrap()).collect()
+        };
+        assert_eq!(RequestId::list(&[]), "");
+        assert_eq!(RequestId::list(&ids(&[1, 1, 2, 1])), "1,2");
+        let eight: Vec<u32> = (1..=8).collect();
+        assert_eq!(RequestId::list(&ids(&eight)), "1,2,3,4,5,6,7,8");
+        let many: Vec<u32> = (1..=500).collect();
+        assert_eq!(RequestId::list(&ids(&many)), "1,2,3,4,5,6,7,8,…");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_kept_whole_or_refused(text in any::<String>()) {
+            if let Some(id) = RequestId::parse(&text) {
+                prop_assert_eq!(id.as_str(), text);
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The members table: what events leave in it, who may claim whom, what a settlement writes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use stickymark::domain::{
@@ -493,4 +493,34 @@ async fn in_a_busy_room_those_still_settling_go_along_once_they_have_waited_long
     .await
     .unwrap();
     assert!(!gathers_too_long, "nobody waits beyond max_wait");
+}
+
+#[tokio::test]
+async fn a_member_waits_since_his_first_callback_was_handed_in() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    let waited = async || -> f64 {
+        let seconds = "select extract(epoch from now() - pending_since)::float8 from members";
+        sqlx::query_scalar(seconds).fetch_one(pool).await.unwrap()
+    };
+    // The database was away for five seconds.
+    let mut batch = Batch::default();
+    let since = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
+    let join = event("alice", EventSource::Join, Some(1));
+    batch.add_heard(join, Named::Unknown, since);
+    let online = event("alice", EventSource::Online, Some(2));
+    batch.add(online, Named::Unknown);
+    record(pool, &mut batch, AT_ONCE).await.unwrap();
+    assert!(waited().await >= 5.0);
+    // A call failed, and another callback came: he has waited all the while.
+    let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
+    let failed = Outcome::Failed {
+        error: "Chat did not answer in time".to_owned(),
+        retry: Some(Duration::ZERO),
+        counts: true,
+        in_doubt: true,
+    };
+    settle_all(pool, &claimed, &failed).await;
+    hear(pool, AT_ONCE, EventSource::Online, Some(3)).await;
+    assert!(waited().await >= 5.0);
 }

@@ -196,3 +196,34 @@ async fn gets_spans_with_their_relations(endpoint: String, collector: Collector)
         "log lines stay here"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_that_is_away_harms_nobody_and_its_path_stays_secret() {
+    let database = database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let nowhere = free_address().await;
+    let orders = Orders {
+        database: database.settings().url.unwrap().expose_secret().to_owned(),
+        chat: "http://127.0.0.1:9".to_owned(),
+        environment: vec![
+            (
+                "STICKYMARK__TELEMETRY__OTLP_ENDPOINT",
+                format!("http://{nowhere}/tenants/hidden"),
+            ),
+            ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned()),
+        ],
+    };
+    let mut replica = Replica::start(&orders, directory.path().join("log")).await;
+    let unknown = format!("http://{}/elsewhere", replica.callbacks);
+    let answer = reqwest::get(unknown).await.unwrap();
+    assert_eq!(answer.status(), 404);
+    until("a warning", || async {
+        replica.log().contains("traces cannot be sent")
+    })
+    .await;
+    replica.signal("INT");
+    assert!(replica.ended().await.success());
+    let log = replica.log();
+    assert!(log.contains("refused"), "the cause is told: {log}");
+    assert!(!log.contains("hidden"), "{log}");
+}

@@ -7,34 +7,28 @@
 //! listener closes. Nothing answered with 200 waits in memory when the process ends, and nobody
 //! outside can hold up the end.
 
+mod error;
 mod intake;
+mod listening;
 #[cfg(test)]
 mod tests;
 
-use std::future::IntoFuture;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "local")]
 use axum::Extension;
-use axum::extract::State;
-use axum::http::HeaderValue;
-use axum::http::header::CONNECTION;
 use axum::middleware;
-use axum::response::Response;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState, Readiness, Watched};
 use crate::callback::{
-    self, ANSWER_WITHIN, CallbackState, Forward, ForwardCounts, ForwardSettings, InvalidForward,
-    InvalidPath, Signatures,
+    self, ANSWER_WITHIN, CallbackState, Forward, ForwardCounts, ForwardSettings, Signatures,
 };
-use crate::chat::{ChatClient, ChatEndpoint, InvalidEndpoint};
+use crate::chat::{ChatClient, ChatEndpoint};
 use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
 use crate::console::Pulse;
@@ -46,49 +40,12 @@ use crate::metrics::figures::Figures;
 use crate::reapply::{Budget, CallRate, Worker, WorkerSettings};
 use crate::resync::{Sweeper, SweeperSettings};
 use crate::rules::filter::{FilterSettings, Follower, RuleFilter};
+pub use error::StartError;
 pub use intake::MemberIntake;
+use listening::{answered, ended, listen, say_goodbye, serve};
 
 /// How long a stopping service may take once it no longer waits for others to turn away.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
-
-/// Requests under way may take so long to end. The answers to all that were read whole are given by
-/// then; who has not sent his whole request may be anybody.
-const ANSWER_LAST_WITHIN: Duration = Duration::from_secs(3);
-
-/// Why the service cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A setting that only `serve` needs is missing.
-    #[error("{key} is not set; {mend}")]
-    Missing {
-        /// The key.
-        key: &'static str,
-        /// Where its value comes from.
-        mend: &'static str,
-    },
-    /// The Chat client cannot be built.
-    #[error(transparent)]
-    Endpoint(#[from] InvalidEndpoint),
-    /// The callback path cannot be served.
-    #[error(transparent)]
-    Path(#[from] InvalidPath),
-    /// Callbacks cannot be forwarded.
-    #[error(transparent)]
-    Forward(#[from] InvalidForward),
-    /// Callbacks would come back for ever.
-    #[error("callback.forward_url leads back to callback.listen, {0}; give the backend's own URL")]
-    ForwardsToItself(SocketAddr),
-    /// An address is taken or not ours.
-    #[error("{key} = {address} cannot be listened on: {reason}")]
-    Listen {
-        /// The key.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// The system's reason.
-        reason: io::Error,
-    },
-}
 
 /// A service that listens but does not answer yet.
 #[derive(Debug)]
@@ -352,54 +309,4 @@ pub(crate) fn endpoint(chat: &ChatSettings) -> Result<ChatEndpoint, StartError> 
         })?,
         request_timeout: chat.request_timeout,
     })
-}
-
-async fn listen(
-    key: &'static str,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |reason| StartError::Listen {
-        key,
-        address,
-        reason,
-    };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
-}
-
-async fn serve((listener, router): (TcpListener, axum::Router), stop: CancellationToken) {
-    // Forwarded callbacks tell their backend whom they came from.
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = server.into_future().await {
-        tracing::error!(%error, "a listener ended");
-    }
-}
-
-/// Asks the sender to come back on another connection, and so to another replica.
-async fn say_goodbye(State(leaving): State<CancellationToken>, mut response: Response) -> Response {
-    if leaving.is_cancelled() {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(CONNECTION, close);
-    }
-    response
-}
-
-async fn answered(listener: &'static str, task: JoinHandle<()>) {
-    if tokio::time::timeout(ANSWER_LAST_WITHIN, ended(listener, task))
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            listener,
-            "somebody has not sent his whole request; not waited for"
-        );
-    }
-}
-
-async fn ended(part: &'static str, task: JoinHandle<()>) {
-    if let Err(error) = task.await {
-        tracing::error!(part, %error, "a part of the service ended badly");
-    }
 }

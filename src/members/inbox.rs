@@ -18,6 +18,7 @@ use tracing::{Instrument, Span};
 
 use super::WakeUp;
 use super::batch::{Batch, Named};
+use super::gathered::{Gathered, Waiting};
 use super::record::{Settling, record};
 use crate::database::in_time;
 use crate::domain::{MemberEvent, RoomEnd};
@@ -29,9 +30,6 @@ const WAITING_CALLERS: usize = 16_384;
 const WAITING_MEMBERS: usize = 100_000;
 /// Members in one statement. Larger statements gain nothing and delay those who wait.
 const MEMBERS_A_STATEMENT: usize = 2_000;
-/// Members kept while the database is away, about 200 bytes each, and further events about them.
-const MEMBERS_KEPT: usize = 200_000;
-const EVENTS_A_SORT: usize = 50_000;
 /// A statement that takes longer is given up: its connection may be dead without a sign.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 /// Callbacks that the span of one statement is linked with.
@@ -85,14 +83,6 @@ struct Delivery {
     _place: OwnedSemaphorePermit,
 }
 
-/// A caller, and since when he waits.
-#[derive(Debug)]
-struct Waiting {
-    since: Instant,
-    span: Span,
-    committed: oneshot::Sender<()>,
-}
-
 /// The other end: gathers, writes, answers.
 #[derive(Debug)]
 pub struct InboxWriter {
@@ -105,13 +95,6 @@ pub struct InboxWriter {
     shown: Arc<AtomicUsize>,
     metrics: Metrics,
     stop: CancellationToken,
-}
-
-/// What waits for the next statement, and who waits for its commit.
-#[derive(Debug, Default)]
-struct Gathered {
-    batch: Batch,
-    callers: Vec<Waiting>,
 }
 
 impl Inbox {
@@ -224,14 +207,14 @@ impl InboxWriter {
                 }
             };
             match first {
-                Some(delivery) => self.gathered.take(delivery),
+                Some(delivery) => self.gathered.take(delivery.news, delivery.caller),
                 None => return false,
             }
         }
         while self.gathered.has_room(0)
             && let Ok(delivery) = self.receiver.try_recv()
         {
-            self.gathered.take(delivery);
+            self.gathered.take(delivery.news, delivery.caller);
         }
         true
     }
@@ -309,7 +292,7 @@ impl InboxWriter {
                 biased;
                 written = &mut statement => return written,
                 Some(delivery) = self.receiver.recv(), if self.gathered.has_room(writing) => {
-                    self.gathered.take(delivery);
+                    self.gathered.take(delivery.news, delivery.caller);
                 }
             }
         }
@@ -330,88 +313,4 @@ fn refuses_content(error: &sqlx::Error) -> bool {
             .iter()
             .any(|class| code.starts_with(class))
     })
-}
-
-impl Gathered {
-    fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.callers.is_empty()
-    }
-
-    /// Whether more can be kept beside the members that are being written. Events about members who
-    /// are kept already fold into them, but not before so many have come that it is worth a sort.
-    fn has_room(&mut self, writing: usize) -> bool {
-        if writing + self.batch.len() >= MEMBERS_KEPT + EVENTS_A_SORT {
-            self.batch.tidy();
-        }
-        let kept = writing + self.batch.len();
-        kept < MEMBERS_KEPT || kept < MEMBERS_KEPT + EVENTS_A_SORT && !self.batch.is_tidy()
-    }
-
-    fn take(&mut self, delivery: Delivery) {
-        let since = delivery.caller.since;
-        match delivery.news {
-            News::Members(events, named) => events
-                .into_iter()
-                .for_each(|event| self.batch.add_heard(event, named, since)),
-            News::RoomDestroyed(end) => self.batch.destroy(end),
-        }
-        self.callers.push(delivery.caller);
-    }
-
-    /// A caller that gave up needs no answer and keeps no place.
-    fn put_back(&mut self, older: Self) {
-        self.batch.put_back(older.batch);
-        self.callers.extend(older.callers);
-        self.callers.retain(|caller| !caller.committed.is_closed());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{Account, EventSource, GroupId, RequestId};
-
-    fn joined(number: usize, request: &RequestId) -> MemberEvent {
-        MemberEvent {
-            group: GroupId::parse("room").unwrap(),
-            account: Account::parse(&format!("user{number}")).unwrap(),
-            source: EventSource::Join,
-            at: None,
-            request: request.clone(),
-        }
-    }
-
-    /// Takes events about these members as long as there is room; whether there was for all.
-    fn take_all(gathered: &mut Gathered, mut members: impl Iterator<Item = usize>) -> bool {
-        let request = RequestId::parse("any").unwrap();
-        members.all(|number| {
-            let has_room = gathered.has_room(0);
-            if has_room {
-                let event = joined(number, &request);
-                gathered.batch.add(event, Named::Unknown);
-            }
-            has_room
-        })
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded_by_members_and_not_by_their_events() {
-        let mut gathered = Gathered::default();
-        let many = 2 * (MEMBERS_KEPT + EVENTS_A_SORT);
-        let of_a_thousand = (0..many).map(|number| number % 1_000);
-        assert!(take_all(&mut gathered, of_a_thousand), "they fold");
-        assert!(!take_all(&mut gathered, 0..many), "these do not");
-        let kept = gathered.batch.len();
-        assert!(
-            (MEMBERS_KEPT..=MEMBERS_KEPT + EVENTS_A_SORT).contains(&kept),
-            "{kept}"
-        );
-    }
-
-    #[test]
-    fn what_is_being_written_counts_too() {
-        let mut gathered = Gathered::default();
-        assert!(gathered.has_room(MEMBERS_KEPT - 1));
-        assert!(!gathered.has_room(MEMBERS_KEPT));
-    }
 }

@@ -9,6 +9,7 @@
 pub mod api;
 mod batch;
 mod claim;
+mod gathered;
 mod inbox;
 mod list;
 mod places;

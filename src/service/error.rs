@@ -1,0 +1,42 @@
+//! Why the service cannot start.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::callback::{InvalidForward, InvalidPath};
+use crate::chat::InvalidEndpoint;
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting that only `serve` needs is missing.
+    #[error("{key} is not set; {mend}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// Where its value comes from.
+        mend: &'static str,
+    },
+    /// The Chat client cannot be built.
+    #[error(transparent)]
+    Endpoint(#[from] InvalidEndpoint),
+    /// The callback path cannot be served.
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+    /// Callbacks cannot be forwarded.
+    #[error(transparent)]
+    Forward(#[from] InvalidForward),
+    /// Callbacks would come back for ever.
+    #[error("callback.forward_url leads back to callback.listen, {0}; give the backend's own URL")]
+    ForwardsToItself(SocketAddr),
+    /// An address is taken or not ours.
+    #[error("{key} = {address} cannot be listened on: {reason}")]
+    Listen {
+        /// The key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        reason: io::Error,
+    },
+}

@@ -1,0 +1,79 @@
+//! The listeners and other tasks of the service: how they begin and how they end.
+
+use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::StartError;
+
+/// Requests under way may take so long to end. The answers to all that were read whole are given by
+/// then; who has not sent his whole request may be anybody.
+const ANSWER_LAST_WITHIN: Duration = Duration::from_secs(3);
+
+/// Binds the address of a key.
+pub(super) async fn listen(
+    key: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |reason| StartError::Listen {
+        key,
+        address,
+        reason,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Answers until stopped and every request under way has ended.
+pub(super) async fn serve(
+    (listener, router): (TcpListener, axum::Router),
+    stop: CancellationToken,
+) {
+    // Forwarded callbacks tell their backend whom they came from.
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = server.into_future().await {
+        tracing::error!(%error, "a listener ended");
+    }
+}
+
+/// Asks the sender to come back on another connection, and so to another replica.
+pub(super) async fn say_goodbye(
+    State(leaving): State<CancellationToken>,
+    mut response: Response,
+) -> Response {
+    if leaving.is_cancelled() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
+}
+
+/// Waits for a listener that was stopped, but not for ever.
+pub(super) async fn answered(listener: &'static str, task: JoinHandle<()>) {
+    if tokio::time::timeout(ANSWER_LAST_WITHIN, ended(listener, task))
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            listener,
+            "somebody has not sent his whole request; not waited for"
+        );
+    }
+}
+
+/// Waits for a part of the service; says so if it panicked.
+pub(super) async fn ended(part: &'static str, task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(part, %error, "a part of the service ended badly");
+    }
+}

@@ -187,7 +187,8 @@ def service(where, deployment, pod):
     expect(where, pod.get("terminationGracePeriodSeconds", 30) > 2 * DRAIN_SECONDS, "is killed while it drains")
     expect(where, pod.get("enableServiceLinks") is False, "gets variables that look like settings")
     main = pod["containers"][0]
-    for probe, path in [("startupProbe", "/livez"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")]:
+    probes = {"startupProbe": "/livez", "readinessProbe": "/readyz?exclude=database", "livenessProbe": "/livez"}
+    for probe, path in probes.items():
         expect(where, main[probe]["httpGet"] == {"path": path, "port": "admin"}, f"{probe} is not {path}")
     expect(where, main["args"] == ["serve", "--no-migrate"], "does not serve")
     expect(where, [c["args"] for c in pod["initContainers"]] == [["migrate"], ["check", "--passing-ok"]], "does not migrate and check first")

@@ -9,6 +9,7 @@ import importlib
 import json
 import re
 import sys
+import urllib.parse
 
 import jsonschema
 import kubernetes_validate
@@ -231,6 +232,24 @@ def references(where, resources):
             ingress(here, resources, spec)
 
 
+def ways_out(where, resources):
+    """The NetworkPolicies let through to whatever address a setting names."""
+    let_out = {
+        port["port"]
+        for resource in resources
+        if resource["kind"] == "NetworkPolicy"
+        and resource["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "stickymark"}
+        for rule in resource["spec"].get("egress", [])
+        for port in rule["ports"]
+    }
+    for resource in resources:
+        for key, value in resource.get("data", {}).items() if resource["kind"] == "ConfigMap" else []:
+            if key.startswith(SETTINGS) and "://" in value:
+                url = urllib.parse.urlsplit(value)
+                port = url.port or {"http": 80, "https": 443}[url.scheme]
+                expect(where, port in let_out, f"{key}: nothing lets port {port} out")
+
+
 def name_of_target(target):
     return f"{target['kind']}/{target['name']}"
 
@@ -299,6 +318,7 @@ def main(files):
                 service(here, owner, template["spec"])
                 settings(here, resources, template["spec"])
         references(where, resources)
+        ways_out(where, resources)
     compose()
     for problem in problems:
         print(problem, file=sys.stderr)

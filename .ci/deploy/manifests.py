@@ -189,6 +189,9 @@ def service(where, deployment, pod):
     expect(where, spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0, "a rollout takes one away")
     expect(where, pod.get("terminationGracePeriodSeconds", 30) > END_SECONDS + SLEEP_SECONDS, "is killed while it ends")
     expect(where, pod.get("enableServiceLinks") is False, "gets variables that look like settings")
+    for spread in pod["topologySpreadConstraints"]:
+        honours = spread["whenUnsatisfiable"] != "DoNotSchedule" or spread.get("nodeTaintsPolicy") == "Honor"
+        expect(where, honours, "waits for nodes that it must not be on")
     main = pod["containers"][0]
     probes = {"startupProbe": "/livez", "readinessProbe": "/readyz?exclude=database", "livenessProbe": "/livez"}
     for probe, path in probes.items():

@@ -9,13 +9,16 @@ import importlib
 import json
 import re
 import sys
+import urllib.parse
 
 import jsonschema
 import kubernetes_validate
 import yaml
 
 VERSIONS = ["1.30", "1.32", kubernetes_validate.latest_version()]
-DRAIN_SECONDS = 18
+# What an orderly end takes at most, and the preStop sleep that deploy/kubernetes/README.md suggests.
+END_SECONDS = 23
+SLEEP_SECONDS = 10
 SETTINGS = "STICKYMARK__"
 
 # https://cloudnative-pg.io/documentation/current/cloudnative-pg.v1/
@@ -184,10 +187,14 @@ def service(where, deployment, pod):
     """The Deployment of Stickymark."""
     spec = deployment["spec"]
     expect(where, spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0, "a rollout takes one away")
-    expect(where, pod.get("terminationGracePeriodSeconds", 30) > 2 * DRAIN_SECONDS, "is killed while it drains")
+    expect(where, pod.get("terminationGracePeriodSeconds", 30) > END_SECONDS + SLEEP_SECONDS, "is killed while it ends")
     expect(where, pod.get("enableServiceLinks") is False, "gets variables that look like settings")
+    for spread in pod["topologySpreadConstraints"]:
+        honours = spread["whenUnsatisfiable"] != "DoNotSchedule" or spread.get("nodeTaintsPolicy") == "Honor"
+        expect(where, honours, "waits for nodes that it must not be on")
     main = pod["containers"][0]
-    for probe, path in [("startupProbe", "/livez"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")]:
+    probes = {"startupProbe": "/livez", "readinessProbe": "/readyz?exclude=database", "livenessProbe": "/livez"}
+    for probe, path in probes.items():
         expect(where, main[probe]["httpGet"] == {"path": path, "port": "admin"}, f"{probe} is not {path}")
     expect(where, main["args"] == ["serve", "--no-migrate"], "does not serve")
     expect(where, [c["args"] for c in pod["initContainers"]] == [["migrate"], ["check", "--passing-ok"]], "does not migrate and check first")
@@ -226,6 +233,24 @@ def references(where, resources):
             expect(here, any(matches(spec["selector"]["matchLabels"], of) for of in labels), "selects no Service")
         if resource["kind"] == "Ingress":
             ingress(here, resources, spec)
+
+
+def ways_out(where, resources):
+    """The NetworkPolicies let through to whatever address a setting names."""
+    let_out = {
+        port["port"]
+        for resource in resources
+        if resource["kind"] == "NetworkPolicy"
+        and resource["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "stickymark"}
+        for rule in resource["spec"].get("egress", [])
+        for port in rule["ports"]
+    }
+    for resource in resources:
+        for key, value in resource.get("data", {}).items() if resource["kind"] == "ConfigMap" else []:
+            if key.startswith(SETTINGS) and "://" in value:
+                url = urllib.parse.urlsplit(value)
+                port = url.port or {"http": 80, "https": 443}[url.scheme]
+                expect(where, port in let_out, f"{key}: nothing lets port {port} out")
 
 
 def name_of_target(target):
@@ -296,6 +321,7 @@ def main(files):
                 service(here, owner, template["spec"])
                 settings(here, resources, template["spec"])
         references(where, resources)
+        ways_out(where, resources)
     compose()
     for problem in problems:
         print(problem, file=sys.stderr)

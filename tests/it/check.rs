@@ -3,7 +3,9 @@
 use std::process::{Command, Output, Stdio};
 
 use secrecy::ExposeSecret;
-use stickymark::simulator::{Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, start};
+use stickymark::simulator::{
+    Effect, Fault, Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, start,
+};
 use tokio::net::TcpListener;
 
 use crate::support::{TestDatabase, database, empty_database};
@@ -107,6 +109,25 @@ async fn a_chat_that_is_away_may_pass_by_itself() {
     let (status, out, _) = check(&["--passing-ok"], &settings).await;
     assert_eq!(status, Some(0), "{out}");
     assert!(line(&out, "Chat").starts_with("FAILED"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_that_is_not_paid_keeps_no_replica_from_starting() {
+    let (database, chat) = (database().await, simulator().await);
+    let control = chat.client().unwrap();
+    let settings = [
+        ("STICKYMARK__DATABASE__URL", &*url_of(&database)),
+        ("STICKYMARK__CHAT__BASE_URL", &*chat.url()),
+    ];
+    for (code, passing) in [(60020, Some(0)), (60021, Some(1)), (70009, Some(1))] {
+        let fault = control.inject(&Fault::new(Effect::ErrorCode(code))).await;
+        let (status, out, _) = check(&[], &settings).await;
+        assert_eq!(status, Some(1), "{out}");
+        assert!(line(&out, "Chat").starts_with("FAILED"), "{out}");
+        let (status, out, _) = check(&["--passing-ok"], &settings).await;
+        assert_eq!(status, passing, "{code}: {out}");
+        control.clear(fault.unwrap()).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

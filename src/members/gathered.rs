@@ -1,4 +1,4 @@
-//! What gathers while a statement runs: the next batch, and the callers who wait for its commit.
+//! What gathers while a statement runs: news for the next batch, and the callers who wait for its commit.
 //!
 //! While the database is away it is all that keeps their events, so it is bounded, by members and not
 //! by their events, and what is being written at that moment counts too.
@@ -8,12 +8,31 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tracing::Span;
 
-use super::batch::Batch;
-use super::inbox::News;
+use super::batch::{Batch, Named};
+use crate::domain::{MemberEvent, RoomEnd};
 
 /// Members kept while the database is away, about 200 bytes each, and further events about them.
 const MEMBERS_KEPT: usize = 200_000;
 const EVENTS_A_SORT: usize = 50_000;
+
+/// What a caller hands in.
+#[derive(Debug)]
+pub enum News {
+    /// Members came or went, and whether rules name them.
+    Members(Vec<MemberEvent>, Named),
+    /// A room has ended.
+    RoomDestroyed(RoomEnd),
+}
+
+impl News {
+    /// How much memory it takes, in members.
+    pub(super) fn weight(&self) -> u32 {
+        match self {
+            Self::Members(events, _) => u32::try_from(events.len()).unwrap_or(u32::MAX),
+            Self::RoomDestroyed(..) => 1,
+        }
+    }
+}
 
 /// A caller, and since when he waits.
 #[derive(Debug)]
@@ -69,8 +88,7 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Account, EventSource, GroupId, MemberEvent, RequestId};
-    use crate::members::Named;
+    use crate::domain::{Account, EventSource, GroupId, RequestId};
 
     fn joined(number: usize, request: &RequestId) -> MemberEvent {
         MemberEvent {

@@ -17,11 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 use super::WakeUp;
-use super::batch::{Batch, Named};
-use super::gathered::{Gathered, Waiting};
+use super::batch::Batch;
+use super::gathered::{Gathered, News, Waiting};
 use super::record::{Settling, record};
 use crate::database::in_time;
-use crate::domain::{MemberEvent, RoomEnd};
 use crate::metrics::{DatabasePart, Metrics};
 use crate::telemetry::warn_seldom;
 
@@ -46,25 +45,6 @@ pub enum NotTaken {
     /// The service is shutting down, or the database refuses what the events say.
     #[error("the service is shutting down, or the database refuses the events")]
     Closed,
-}
-
-/// What a caller hands in.
-#[derive(Debug)]
-pub enum News {
-    /// Members came or went, and whether rules name them.
-    Members(Vec<MemberEvent>, Named),
-    /// A room has ended.
-    RoomDestroyed(RoomEnd),
-}
-
-impl News {
-    /// How much memory it takes, in members.
-    fn weight(&self) -> u32 {
-        match self {
-            Self::Members(events, _) => u32::try_from(events.len()).unwrap_or(u32::MAX),
-            Self::RoomDestroyed(..) => 1,
-        }
-    }
 }
 
 /// Handle for callers; cheap to clone.

@@ -21,7 +21,8 @@ mod wake;
 
 pub use batch::{Batch, Named};
 pub use claim::{Claim, ClaimedMember, MEMBERS_A_CALL, claim, until_next_due};
-pub use inbox::{Inbox, InboxWriter, News, NotTaken};
+pub use gathered::News;
+pub use inbox::{Inbox, InboxWriter, NotTaken};
 pub use list::{
     FailureReason, MemberFilter, MemberRow, MemberState, QueueDepth, failure_reasons, list_members,
     queue_depth,

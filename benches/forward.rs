@@ -51,9 +51,20 @@ async fn start_backend() -> (Child, SocketAddr) {
     (child, address.parse().unwrap())
 }
 
-/// A service that forwards to the backend, with a private PostgreSQL, and where it takes callbacks.
-async fn start_service(backend: SocketAddr, data: &std::path::Path) -> (Child, SocketAddr) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_stickymark"))
+/// A service that forwards to the backend, with a private PostgreSQL and a rule for Alice, and where it
+/// takes callbacks.
+async fn start_service(
+    client: &reqwest::Client,
+    backend: SocketAddr,
+    data: &std::path::Path,
+) -> (Child, SocketAddr) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stickymark"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("STICKYMARK") {
+            command.env_remove(&name);
+        }
+    }
+    let mut child = command
         .arg("serve")
         .env("STICKYMARK__CHAT__SDK_APP_ID", APP)
         .env("STICKYMARK__CHAT__SECRET_KEY", "key")
@@ -71,16 +82,25 @@ async fn start_service(backend: SocketAddr, data: &std::path::Path) -> (Child, S
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let address = loop {
-        let line = lines.next_line().await.unwrap().expect("it listens");
-        let line: Value = serde_json::from_str(&line).unwrap_or_default();
+    let (callbacks, admin) = loop {
+        let text = lines.next_line().await.unwrap().expect("it listens");
+        let line: Value = serde_json::from_str(&text).unwrap_or_default();
         if line["message"] == "listening" {
-            break line["callbacks"].as_str().unwrap().parse().unwrap();
+            let address = |key: &str| line[key].as_str().unwrap().to_owned();
+            break (address("callbacks"), address("admin"));
+        }
+        if line["level"] == "ERROR" || line.is_null() {
+            eprintln!("{text}");
         }
     };
     // Its log must not fill the pipe.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, address)
+    let rule = json!({"group": "room-7", "account": "alice", "marks": [1000]});
+    let put = client
+        .put(format!("http://{admin}/v1/rules/alice"))
+        .json(&rule);
+    assert!(put.send().await.unwrap().status().is_success());
+    (child, callbacks.parse().unwrap())
 }
 
 fn body(command: &str, account: &str) -> Value {
@@ -150,13 +170,15 @@ fn main() {
 async fn run() {
     let data = tempfile::tempdir().unwrap();
     let (_backend, direct) = start_backend().await;
-    let (mut service, through) = start_service(direct, &data.path().join("data")).await;
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = reqwest::Client::builder().no_proxy();
+    let client = client.timeout(Duration::from_secs(10)).build().unwrap();
+    let place = data.path().join("data");
+    let (mut service, through) = start_service(&client, direct, &place).await;
     let (_, refused) = post(&client, through, BEFORE, "mallory").await;
     assert_eq!(refused, 1, "the backend decides");
     println!("| Callback | At once | | Directly | Through Stickymark | Added |");
     println!("|---|---|---|---|---|---|");
-    for (name, command) in [("\"before\" event", BEFORE), ("join", JOINED)] {
+    for (name, command) in [("\"before\" event", BEFORE), ("join, stored", JOINED)] {
         for at_once in [1, 16] {
             let mut delays = measure(&client, [direct, through], command, at_once).await;
             for (percentage, percent) in [("median", 50), ("99 %", 99)] {
@@ -167,8 +189,8 @@ async fn run() {
         }
     }
     // So that it stops its PostgreSQL.
-    let id = service.id().unwrap().to_string();
-    let order = ["-INT", &id];
-    Command::new("kill").args(order).status().await.unwrap();
+    let order = format!("kill -INT {}", service.id().unwrap());
+    let order = ["-c", order.as_str()];
+    Command::new("/bin/sh").args(order).status().await.unwrap();
     service.wait().await.unwrap();
 }

@@ -272,7 +272,11 @@ fn tell(refusal: &Refusal, request: Option<&RequestId>) {
         Refusal::OtherPath | Refusal::OtherMethod => {
             tracing::debug!(status, reason, "refused a callback");
         }
-        Refusal::OtherApp | Refusal::NotSigned(_) => {
+        Refusal::TooLong
+        | Refusal::TooSlow
+        | Refusal::BrokenOff
+        | Refusal::OtherApp
+        | Refusal::NotSigned(_) => {
             warn_seldom!(
                 status,
                 reason,

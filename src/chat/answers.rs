@@ -53,14 +53,12 @@ impl Answer {
         let code = integer(&answer["ErrorCode"]);
         let code = code.ok_or(ChatError::BadAnswer("it has no ErrorCode"))?;
         if code != 0 {
-            let mut info = harmless(answer["ErrorInfo"].as_str().unwrap_or_default());
-            // Some calls have an id of Chat's, which its support asks for.
-            if let Some(id) = answer["RequestId"].as_str().and_then(RequestId::parse) {
-                info.push_str(&format!(" (RequestId {id})"));
-            }
+            let info = harmless(answer["ErrorInfo"].as_str().unwrap_or_default());
+            let request = answer["RequestId"].as_str().and_then(RequestId::parse);
             return Err(ChatError::Refused {
                 code: ErrorCode::new(code),
                 info,
+                request,
             });
         }
         match &answer["ActionStatus"] {
@@ -234,13 +232,14 @@ mod tests {
         let refused = |id: Value| {
             let body = json!({"ActionStatus": "FAIL", "ErrorCode": 10002, "ErrorInfo": "system error",
                 "RequestId": id});
-            Answer::parse(body.to_string().as_bytes())
-                .unwrap_err()
-                .to_string()
+            Answer::parse(body.to_string().as_bytes()).unwrap_err()
         };
-        assert!(refused(json!("2c6b-7")).ends_with("system error (RequestId 2c6b-7)"));
+        let named = refused(json!("2c6b-7"));
+        assert_eq!(named.request().map(RequestId::as_str), Some("2c6b-7"));
+        let text = named.to_string();
+        assert!(!text.contains("2c6b-7"), "failures of a kind read alike");
         for none in [json!(null), json!(7), json!("a\nb"), json!("")] {
-            assert!(refused(none).ends_with("system error"));
+            assert_eq!(refused(none).request(), None);
         }
     }
 

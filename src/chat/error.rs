@@ -4,7 +4,7 @@
 //! signature before they enter an error: errors end in logs and in front of people.
 
 use super::error_codes::{ErrorClass, ErrorCode};
-use crate::domain::{Account, MAX_MARKS_PER_ROOM};
+use crate::domain::{Account, MAX_MARKS_PER_ROOM, RequestId};
 use crate::telemetry::with_causes;
 
 /// Most members in one call.
@@ -25,6 +25,9 @@ pub enum ChatError {
         code: ErrorCode,
         /// Chat's own words, made harmless.
         info: String,
+        /// Chat's id of the call, which some answers have and its support asks for. Not part of the
+        /// text: failures of a kind are counted by it.
+        request: Option<RequestId>,
     },
     /// An HTTP status other than 2xx; Chat itself always answers 200.
     #[error("the way to Chat answered with HTTP status {0}")]
@@ -94,6 +97,14 @@ impl ChatError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// Chat's id of the call, if its refusal had one.
+    pub fn request(&self) -> Option<&RequestId> {
+        match self {
+            Self::Refused { request, .. } => request.as_ref(),
             _ => None,
         }
     }
@@ -192,6 +203,7 @@ mod tests {
         let refused = |code| ChatError::Refused {
             code: ErrorCode::new(code),
             info: String::new(),
+            request: None,
         };
         let lost = String::from("lost");
         for (error, in_doubt) in [

@@ -218,7 +218,8 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// Whether a server on another machine is taken at its word when it offers no TLS. A host without a
 /// dot, or a service of a cluster (`name.namespace`, `name.namespace.svc…`), is a name of a network of
-/// containers, where that is the rule; so is what an operator of PostgreSQL puts into its secrets.
+/// containers, where that is the rule; so is what an operator of PostgreSQL puts into its secrets. That
+/// a public name of two labels is not told from these is the lesser evil.
 fn may_be_clear_text_elsewhere(url: &str) -> bool {
     let Ok(options) = PgConnectOptions::from_str(url) else {
         return false;

@@ -3,8 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-
-use uuid::Uuid;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Ids of a round or a batch that are told; a storm has thousands.
 const MOST_TOLD: usize = 8;
@@ -21,9 +20,16 @@ impl RequestId {
     /// Longest id in bytes.
     pub const MAX_BYTES: usize = 128;
 
-    /// A new one: a UUIDv7, so that ids sort by time.
+    /// A new one: a UUIDv7, so that ids sort by time. On the way of every callback: no system call, no
+    /// lock, one allocation.
     pub fn generate() -> Self {
-        Self(Uuid::now_v7().to_string().into())
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let millis = since.map_or(0, |since| since.as_millis());
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &rand::random());
+        let mut text = uuid::Uuid::encode_buffer();
+        let text = uuid.into_uuid().hyphenated().encode_lower(&mut text);
+        Self(Arc::from(&*text))
     }
 
     /// The given one, if it can be an id.
@@ -93,6 +99,8 @@ mod tests {
         let made = RequestId::generate();
         assert_eq!(RequestId::parse(made.as_str()), Some(made.clone()));
         assert_ne!(made, RequestId::generate());
+        let uuid = uuid::Uuid::parse_str(made.as_str()).unwrap();
+        assert_eq!(uuid.get_version_num(), 7);
     }
 
     #[test]

@@ -62,7 +62,8 @@ pub struct MemberView {
     #[schema(required = true)]
     pub heard_at: Option<DateTime<Utc>>,
     /// The request that last concerned him: a callback (by Chat's `RequestID`, or by an id made here),
-    /// or a write to this API (by its `X-Request-Id`). Null: a comparison with Chat found him.
+    /// or a write to this API (by its `X-Request-Id`). Null: none that is known; a comparison with
+    /// Chat found him, for example.
     #[schema(required = true)]
     pub request_id: Option<String>,
     /// The marks that Chat confirmed since he arrived, ascending.

@@ -37,10 +37,15 @@ impl Heard {
             Named::Perhaps => Named::Perhaps,
             Named::Unknown => later.named,
         };
+        // Who came back was away in between.
+        let since = match (self.event.change(), later.event.change()) {
+            (Change::Left, Change::Arrived) => later.since,
+            _ => self.since.min(later.since),
+        };
         Self {
             event: self.event.settle_with(later.event),
             named,
-            since: self.since.min(later.since),
+            since,
         }
     }
 }

@@ -53,7 +53,7 @@ pub struct ClaimedMember {
     pub omissions: i32,
     /// Failed calls in a row.
     pub attempts: i32,
-    /// The request that last concerned him; `None` if a comparison with Chat did.
+    /// The request that last concerned him; `None` if none is known to.
     pub request: Option<RequestId>,
 }
 

@@ -40,7 +40,7 @@ pub struct MemberRow {
     pub event_at: Option<DateTime<Utc>>,
     /// When it was heard here.
     pub heard_at: Option<DateTime<Utc>>,
-    /// The request that last concerned him; `None` if a comparison with Chat did.
+    /// The request that last concerned him; `None` if none is known to.
     pub request: Option<String>,
     /// Marks that Chat confirmed since he arrived.
     pub marks: MarkSet,

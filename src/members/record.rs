@@ -30,8 +30,10 @@ pub async fn record(
 ) -> Result<u64, sqlx::Error> {
     batch.tidy();
     for end in batch.destroyed() {
-        room_gone(pool, &end.group, end.at, Some(&end.request)).await?;
-        tracing::info!(group = ?end.group.as_str(), request_id = end.request.as_str(), "a room has ended");
+        let was_there = room_gone(pool, &end.group, end.at, Some(&end.request)).await?;
+        if was_there {
+            tracing::info!(group = ?end.group.as_str(), request_id = end.request.as_str(), "a room has ended");
+        }
     }
     let leaves = batch.columns(Change::Left);
     let mut due = 0;
@@ -94,10 +96,11 @@ async fn record_arrivals(
                 do update set last_event_at = excluded.last_event_at, gone_at = null
         )
         insert into members as m
-            (group_id, account, presence, event, event_at, heard_at, request_id, due_at, pending_since)
+            (group_id, account, presence, event, event_at, heard_at, request_id, due_at, pending_since,
+             unserved_since)
         select n.group_id, n.account, 'present', n.source, n.at, now(), n.request_id,
                greatest(now() + $5, least(coalesce(room.paced_until, now()), now() + $6)),
-               n.heard_since
+               now(), n.heard_since
         from named n join room on room.group_id = n.group_id
         order by n.group_id, n.account
         on conflict on constraint members_pkey do update set
@@ -105,7 +108,11 @@ async fn record_arrivals(
             heard_at = excluded.heard_at, request_id = excluded.request_id,
             marks = '{}', waits_for = '{}', generation = m.generation + 1,
             omissions = 0, attempts = 0, last_error = null, failed_at = null,
-            pending_since = coalesce(m.pending_since, excluded.pending_since),
+            unserved_since = case when m.pending_since is null then excluded.unserved_since
+                else coalesce(m.unserved_since, excluded.unserved_since) end,
+            pending_since = case
+                when not m.in_doubt and m.omissions = 0 and m.attempts = 0
+                then coalesce(m.pending_since, now()) else now() end,
             due_at = case
                 when not m.in_doubt and m.omissions = 0 and m.attempts = 0
                 then least(excluded.due_at, coalesce(m.pending_since, now()) + $6)
@@ -158,7 +165,7 @@ async fn record_leaves(
                 marks = '{}', waits_for = '{}', generation = m.generation + 1,
                 omissions = 0, attempts = 0, last_error = null, failed_at = null,
                 due_at = case when l.doubtful then now() + $5 end,
-                pending_since = case when l.doubtful then now() end
+                pending_since = case when l.doubtful then now() end, unserved_since = null
             from locked l where m.group_id = l.group_id and m.account = l.account
             returning l.doubtful
         ),
@@ -198,14 +205,14 @@ async fn record_leaves(
 }
 
 /// Notes that a room has ended: by `Group.CallbackAfterGroupDestroyed` at the given time, or, without a
-/// request, by Chat's answer that it is gone. Members who arrived later (in a new room of the same id) stay.
+/// request, by Chat's answer that it is gone; returns whether it was known and had not ended. Members who arrived later (in a new room of the same id) stay.
 pub async fn room_gone(
     pool: &PgPool,
     group: &GroupId,
     at: Option<EventTime>,
     request: Option<&RequestId>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<bool, sqlx::Error> {
+    let ended = sqlx::query!(
         r#"
         with locked as (
             select account from members
@@ -218,7 +225,7 @@ pub async fn room_gone(
                 presence = 'absent', marks = '{}', revoked = '{}', waits_for = '{}', in_doubt = false,
                 event = 'destroyed', event_at = coalesce($2, m.event_at), heard_at = now(),
                 request_id = $3,
-                generation = m.generation + 1, due_at = null, pending_since = null,
+                generation = m.generation + 1, due_at = null, pending_since = null, unserved_since = null,
                 omissions = 0, attempts = 0, last_error = null, failed_at = null
             from locked l where m.group_id = $1 and m.account = l.account
         )
@@ -231,7 +238,7 @@ pub async fn room_gone(
     )
     .execute(pool)
     .await?;
-    Ok(())
+    Ok(ended.rows_affected() > 0)
 }
 
 /// A duration as Postgres takes it.

@@ -94,7 +94,7 @@ impl Outcome {
 pub struct Waited {
     /// The member.
     pub account: String,
-    /// Seconds since he began to wait.
+    /// Seconds since the first of them was handed in that was not served before.
     pub seconds: f64,
 }
 
@@ -164,8 +164,7 @@ impl Columns {
 }
 
 /// Settles the members of one claim and gives the room back. Returns each member whose marks were
-/// confirmed after a callback, with the seconds since he began to wait. What made him wait was a
-/// callback if one was heard then or later: rule changes and sweeps let nobody hear anything.
+/// confirmed after a callback, with the time that took; what rules or sweeps made due is left out.
 pub async fn settle(
     pool: &PgPool,
     group: &GroupId,
@@ -201,7 +200,7 @@ pub async fn settle(
         ),
         -- Locked in the order that every writer of members keeps.
         locked as materialized (
-            select o.*, m.pending_since, m.heard_at, m.marks as old_marks
+            select o.*, m.unserved_since, m.marks as old_marks
             from members m join outcome o on m.account = o.account
             where m.group_id = $1 and m.generation = o.generation
             order by m.account
@@ -225,6 +224,8 @@ pub async fn settle(
                 due_at = coalesce(now() + make_interval(secs => l.retry_seconds), l.next),
                 pending_since = case when l.kind in ('omitted', 'retried', 'served', 'waiting')
                                 then m.pending_since end,
+                unserved_since = case when l.kind in ('omitted', 'retried', 'served', 'waiting')
+                                 then m.unserved_since end,
                 omissions = case when l.kind in ('omitted', 'parked') then m.omissions + 1
                             when l.kind in ('retried', 'failed', 'waiting') then m.omissions
                             else 0 end,
@@ -262,8 +263,8 @@ pub async fn settle(
             where group_id = $1 and lease = $2
         )
         select l.account as "account!",
-               extract(epoch from now() - l.pending_since)::float8 as "seconds!"
-        from locked l where l.kind = 'confirmed' and l.heard_at >= l.pending_since
+               extract(epoch from now() - l.unserved_since)::float8 as "seconds!"
+        from locked l where l.kind = 'confirmed' and l.unserved_since is not null
         "#,
         group.as_str(),
         lease,

@@ -40,6 +40,9 @@ const LARGEST_BLOCK: u32 = 8;
 const LONGEST_BLOCK: Duration = Duration::from_millis(60);
 /// Smallest share of the rate, also while the clock of Postgres stands before the last halving.
 const LOWEST_SHARE: f64 = 0.02;
+/// Slots at the lowest rate that are reserved ahead, at most. More are only seen after the clock of
+/// Postgres has stepped back, and nobody shall wait until it is where it was.
+const MOST_AHEAD: f64 = 16.0;
 /// Share regained per second.
 const RECOVERY: f64 = 0.02;
 
@@ -197,7 +200,8 @@ impl Budget {
             select $1, clock_timestamp() + $4::float8 * $2::interval, 1, clock_timestamp()
             from (select set_config('synchronous_commit', 'off', true)) unflushed
             on conflict on constraint chat_budgets_pkey do update set
-                next_at = greatest(b.next_at, clock_timestamp())
+                next_at = greatest(least(b.next_at, clock_timestamp() + $6::float8 * $2::interval / $5),
+                                   clock_timestamp())
                     + $4::float8 * $2::interval / greatest($5, least(1, b.share
                         + $3 * extract(epoch from clock_timestamp() - b.slowed_at)::float8))
             returning extract(epoch from next_at - clock_timestamp())::float8 as "until_after!",
@@ -209,6 +213,7 @@ impl Budget {
             RECOVERY,
             f64::from(block),
             LOWEST_SHARE,
+            MOST_AHEAD,
         )
         .fetch_one(&self.pool);
         let row = in_time(LONGEST_STATEMENT, row).await?;

@@ -16,7 +16,7 @@ use super::halving::Halving;
 use super::verdict::{Verdict, Verdicts, note_answer, note_failure};
 use super::worker::Shared;
 use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks, ModifyAnswer};
-use crate::domain::{Account, GroupId};
+use crate::domain::{Account, GroupId, RequestId};
 use crate::metrics::MarkResult;
 use crate::telemetry::warn_seldom;
 
@@ -270,7 +270,8 @@ impl<'a> Caller<'a> {
             tracing::debug!(?group, members, %error, "nobody online, or somebody at fault");
             return;
         }
-        warn_seldom!(?group, ?command, members, %error, "call failed");
+        let chat_request_id = error.request().map(RequestId::as_str);
+        warn_seldom!(?group, ?command, members, chat_request_id, %error, "call failed");
         match error.class() {
             ErrorClass::SlowDown => {
                 slow_down(&self.shared.budget).await;

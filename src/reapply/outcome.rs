@@ -225,7 +225,11 @@ mod tests {
 
     fn refused(code: i64, counts: bool) -> Verdict {
         let (code, info) = (ErrorCode::new(code), String::new());
-        let error = Arc::new(ChatError::Refused { code, info });
+        let error = Arc::new(ChatError::Refused {
+            code,
+            info,
+            request: None,
+        });
         Verdict::Failed { error, counts }
     }
 
@@ -287,7 +291,11 @@ mod tests {
     #[test]
     fn whom_chat_refuses_alone_is_given_up_at_once() {
         let (code, info) = (ErrorCode::new(70107), String::new());
-        let culprit = Verdict::Culprit(Arc::new(ChatError::Refused { code, info }));
+        let culprit = Verdict::Culprit(Arc::new(ChatError::Refused {
+            code,
+            info,
+            request: None,
+        }));
         let Outcome::Failed {
             error, retry: None, ..
         } = outcome_of(&alice(), &culprit)

@@ -181,10 +181,11 @@ impl Shared {
     }
 }
 
-/// The context of all that is said in a round: its room, and the requests that led to it.
+/// The context of all that is said in a round: its room, and the requests that led to it. As a span
+/// of this level it stands before warnings whatever the filter.
 fn round_span(claim: &Claim) -> Span {
     let requests = claim.members.iter().filter_map(|m| m.request.as_ref());
-    tracing::info_span!(
+    tracing::warn_span!(
         "round",
         group = ?claim.group.as_str(),
         members = claim.members.len(),

@@ -500,7 +500,7 @@ async fn a_member_waits_since_his_first_callback_was_handed_in() {
     let database = room_with_rule().await;
     let pool = database.pool();
     let waited = async || -> f64 {
-        let seconds = "select extract(epoch from now() - pending_since)::float8 from members";
+        let seconds = "select extract(epoch from now() - unserved_since)::float8 from members";
         sqlx::query_scalar(seconds).fetch_one(pool).await.unwrap()
     };
     // The database was away for five seconds.
@@ -521,6 +521,45 @@ async fn a_member_waits_since_his_first_callback_was_handed_in() {
         in_doubt: true,
     };
     settle_all(pool, &claimed, &failed).await;
-    hear(pool, AT_ONCE, EventSource::Online, Some(3)).await;
+    let settling = Settling {
+        settle: Duration::from_secs(60),
+        max_wait: Duration::from_secs(120),
+    };
+    hear(pool, settling, EventSource::Join, Some(3)).await;
+    hear(pool, settling, EventSource::Online, Some(4)).await;
     assert!(waited().await >= 5.0);
+    // The two callbacks of his arrival settle as any others.
+    assert!(claim(pool, LEASE, settling).await.unwrap().is_none());
+    let due = alice(pool).await.unwrap().due_in_ms.unwrap();
+    assert!(due > 30_000.0, "{due} ms");
+}
+
+#[tokio::test]
+async fn who_went_and_came_back_waits_since_he_came_back() {
+    let database = room_with_rule().await;
+    let mut batch = Batch::default();
+    let ago = |seconds| {
+        Instant::now()
+            .checked_sub(Duration::from_secs(seconds))
+            .unwrap()
+    };
+    for (source, at, seconds) in [
+        (EventSource::Join, 1, 500),
+        (EventSource::Exit, 2, 400),
+        (EventSource::Join, 3, 5),
+        (EventSource::Online, 4, 3),
+    ] {
+        batch.add_heard(
+            event("alice", source, Some(at)),
+            Named::Unknown,
+            ago(seconds),
+        );
+    }
+    record(database.pool(), &mut batch, AT_ONCE).await.unwrap();
+    let seconds = "select extract(epoch from now() - unserved_since)::float8 from members";
+    let waited: f64 = sqlx::query_scalar(seconds)
+        .fetch_one(database.pool())
+        .await
+        .unwrap();
+    assert!((5.0..300.0).contains(&waited), "{waited}");
 }

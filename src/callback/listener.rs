@@ -9,7 +9,6 @@
 //! must refuse, for a 503 of ours says that an event is not safe, while the backend's answer to a
 //! member event moves nothing in Chat.
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +23,12 @@ use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout_at};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
-use url::form_urlencoded;
 
 use super::answer::{self, Refusal};
 use super::body;
 use super::forward::{self, Forward};
 use super::intake::{Intake, NotStored, Recorded};
+use super::query::Query;
 use super::signature::Signatures;
 use super::wire::{self, Callback, Receipt, Unreadable};
 use crate::clock::Clock;
@@ -305,32 +304,4 @@ async fn stored<T>(
         .await
         .map_err(|_| Refusal::NotStoredYet)?;
     Ok(in_time?)
-}
-
-/// The keys of the URL that are looked at; of one that stands twice, the first.
-#[derive(Default)]
-struct Query<'a> {
-    sdk_app_id: Option<Cow<'a, str>>,
-    command: Option<Cow<'a, str>>,
-    sign: Option<Cow<'a, str>>,
-    request_time: Option<Cow<'a, str>>,
-    request_id: Option<Cow<'a, str>>,
-}
-
-impl<'a> Query<'a> {
-    fn parse(query: &'a str) -> Self {
-        let mut found = Self::default();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            let field = match &*key {
-                "SdkAppid" => &mut found.sdk_app_id,
-                "CallbackCommand" => &mut found.command,
-                "Sign" => &mut found.sign,
-                "RequestTime" => &mut found.request_time,
-                "RequestID" => &mut found.request_id,
-                _ => continue,
-            };
-            field.get_or_insert(value);
-        }
-        found
-    }
 }

@@ -12,6 +12,7 @@ mod fields;
 mod forward;
 mod intake;
 mod listener;
+mod query;
 mod signature;
 mod wire;
 

@@ -1,0 +1,217 @@
+//! What becomes of a member, by Chat's answer and what was tried before.
+
+use super::*;
+use std::sync::Arc;
+
+use crate::chat::ErrorCode;
+use crate::domain::{Account, Mark, MarkSet};
+
+fn alice() -> ClaimedMember {
+    ClaimedMember {
+        account: Account::parse("alice").unwrap(),
+        presence: Presence::Present,
+        marks: MarkSet::new(),
+        confirmed_at: None,
+        revoked: MarkSet::new(),
+        in_doubt: false,
+        generation: 1,
+        omissions: 0,
+        attempts: 0,
+        request: None,
+    }
+}
+
+fn named() -> MemberPlan {
+    let desired = MarkSet::from([Mark::parse(1000).unwrap()]);
+    MemberPlan {
+        set: desired.clone(),
+        desired,
+        named: true,
+        ..MemberPlan::default()
+    }
+}
+
+fn outcome_of(member: &ClaimedMember, verdict: &Verdict) -> Outcome {
+    outcome(member, named(), MarkSet::new(), &[verdict], WORKING)
+}
+
+fn refused(code: i64, counts: bool) -> Verdict {
+    let (code, info) = (ErrorCode::new(code), String::new());
+    let error = Arc::new(ChatError::Refused {
+        code,
+        info,
+        request: None,
+    });
+    Verdict::Failed { error, counts }
+}
+
+const WORKING: Circumstances = Circumstances {
+    spread: Spread(0.3),
+    chat_works: true,
+};
+const LEFT_OUT: Verdict = Verdict::Omitted { in_room: None };
+
+#[test]
+fn only_a_member_whom_the_answer_names_is_confirmed() {
+    assert!(matches!(
+        outcome_of(&alice(), &Verdict::Confirmed),
+        Outcome::Confirmed { .. }
+    ));
+    assert!(matches!(
+        outcome_of(&alice(), &LEFT_OUT),
+        Outcome::Omitted { retry: Some(_) }
+    ));
+}
+
+#[test]
+fn an_omitted_member_is_tried_after_2_10_and_30_seconds_and_then_parked() {
+    for (omissions, seconds) in [(0, 2.0), (1, 10.0), (2, 30.0)] {
+        let member = ClaimedMember {
+            omissions,
+            ..alice()
+        };
+        let Outcome::Omitted { retry: Some(delay) } = outcome_of(&member, &LEFT_OUT) else {
+            panic!("no retry after {omissions} omissions");
+        };
+        assert!((delay.as_secs_f64() / seconds - 1.0).abs() <= 0.05);
+    }
+    let tried = ClaimedMember {
+        omissions: 3,
+        ..alice()
+    };
+    assert_eq!(
+        outcome_of(&tried, &LEFT_OUT),
+        Outcome::Omitted { retry: None }
+    );
+}
+
+#[test]
+fn who_is_left_out_again_and_again_though_in_the_room_waits() {
+    let tried = ClaimedMember {
+        omissions: 3,
+        ..alice()
+    };
+    let in_room = Verdict::Omitted {
+        in_room: Some(true),
+    };
+    assert!(matches!(
+        outcome_of(&tried, &in_room),
+        Outcome::Waiting { marks: None, .. }
+    ));
+}
+
+#[test]
+fn whom_chat_refuses_alone_is_given_up_at_once() {
+    let (code, info) = (ErrorCode::new(70107), String::new());
+    let culprit = Verdict::Culprit(Arc::new(ChatError::Refused {
+        code,
+        info,
+        request: None,
+    }));
+    let Outcome::Failed {
+        error, retry: None, ..
+    } = outcome_of(&alice(), &culprit)
+    else {
+        panic!("not given up");
+    };
+    assert!(error.contains("70107"), "{error}");
+}
+
+#[test]
+fn who_waits_for_one_mark_keeps_the_others() {
+    let waits_for = MarkSet::from([Mark::parse(1001).unwrap()]);
+    let confirmed = [&Verdict::Confirmed];
+    let outcome = outcome(&alice(), named(), waits_for.clone(), &confirmed, WORKING);
+    let Outcome::Waiting {
+        marks: Some(marks),
+        waits_for: waits,
+        reason,
+        ..
+    } = outcome
+    else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!((marks, waits), (named().desired, waits_for));
+    assert!(reason.contains("1001"), "{reason}");
+}
+
+#[test]
+fn failures_back_off_and_end() {
+    let timeout = Verdict::Failed {
+        error: Arc::new(ChatError::Timeout),
+        counts: true,
+    };
+    let first = outcome_of(&alice(), &timeout);
+    assert!(matches!(
+        first,
+        Outcome::Failed {
+            retry: Some(_),
+            counts: true,
+            in_doubt: true,
+            ..
+        }
+    ));
+    let worn = ClaimedMember {
+        attempts: MOST_ATTEMPTS - 1,
+        ..alice()
+    };
+    assert!(matches!(
+        outcome_of(&worn, &timeout),
+        Outcome::Failed { retry: None, .. }
+    ));
+}
+
+#[test]
+fn nobody_is_given_up_while_no_call_succeeds() {
+    let timeout = Verdict::Failed {
+        error: Arc::new(ChatError::Timeout),
+        counts: true,
+    };
+    let away = Circumstances {
+        chat_works: false,
+        ..WORKING
+    };
+    for attempts in [0, ATTEMPTS_WITHOUT_CHAT, MOST_ATTEMPTS, i32::MAX] {
+        let worn = ClaimedMember {
+            attempts,
+            ..alice()
+        };
+        let outcome = outcome(&worn, named(), MarkSet::new(), &[&timeout], away);
+        let Outcome::Failed {
+            retry: Some(delay),
+            counts,
+            ..
+        } = outcome
+        else {
+            panic!("given up after {attempts} attempts");
+        };
+        assert!(delay <= Duration::from_secs(64), "{delay:?}");
+        assert_eq!(counts, attempts < ATTEMPTS_WITHOUT_CHAT);
+    }
+}
+
+#[test]
+fn what_a_human_must_mend_never_uses_up_a_members_attempts() {
+    let worn = ClaimedMember {
+        attempts: MOST_ATTEMPTS,
+        ..alice()
+    };
+    let outcome = outcome_of(&worn, &refused(60020, true));
+    assert!(matches!(
+        outcome,
+        Outcome::Failed {
+            retry: Some(_),
+            counts: false,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn backoff_grows_to_its_cap() {
+    for (attempts, drawn) in (0..40).flat_map(|n| [(n, 0.0), (n, 1.0)]) {
+        let delay = backoff(attempts, Spread::new(drawn));
+        assert!(delay >= FIRST_BACKOFF / 2 && delay <= LONGEST_BACKOFF);
+    }
+    assert!(backoff(0, Spread::new(1.0)) <= FIRST_BACKOFF);
+}

@@ -32,7 +32,8 @@ pub async fn record(
     for end in batch.destroyed() {
         let was_there = room_gone(pool, &end.group, end.at, Some(&end.request)).await?;
         if was_there {
-            tracing::info!(group = ?end.group.as_str(), request_id = end.request.as_str(), "a room has ended");
+            let (group, request_id) = (end.group.as_str(), end.request.as_str());
+            tracing::info!(?group, request_id, "a room has ended");
         }
     }
     let leaves = batch.columns(Change::Left);
@@ -205,7 +206,8 @@ async fn record_leaves(
 }
 
 /// Notes that a room has ended: by `Group.CallbackAfterGroupDestroyed` at the given time, or, without a
-/// request, by Chat's answer that it is gone; returns whether it was known and had not ended. Members who arrived later (in a new room of the same id) stay.
+/// request, by Chat's answer that it is gone. Members who arrived later (in a new room of the same id)
+/// stay. Returns whether the room was known and had not ended before.
 pub async fn room_gone(
     pool: &PgPool,
     group: &GroupId,

@@ -8,6 +8,8 @@
 //! changes nothing. Each looks at it once a second at most: calls that go well cost no statement.
 //! Whoever takes the probe moves the time of the next one on; should he die, another goes out then.
 
+mod store;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,14 +18,12 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use self::store::Begun;
 use crate::chat::ChatError;
 use crate::database::in_time;
-use crate::members::interval;
 
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
-/// How long the others wait for a probe whose sender fell silent.
-const PROBE_LEASE: Duration = Duration::from_secs(60);
 /// What was read of the row counts so long.
 const FRESH: Duration = Duration::from_secs(1);
 /// A statement that takes longer is given up: its connection may be dead without a sign.
@@ -107,43 +107,17 @@ impl Pause {
     pub async fn begin(&self, error: &ChatError) {
         let least = error.code().and_then(|code| code.least_wait());
         let (reason, advice) = (error.to_string(), error.advice());
-        let written = in_time(
-            LONGEST_STATEMENT,
-            self.write(&reason, advice, least.unwrap_or_default()),
-        );
-        match written.await {
+        let begun = Begun {
+            reason: &reason,
+            advice,
+            lengths: self.lengths,
+            least: least.unwrap_or_default(),
+        };
+        let written = store::begin(&self.pool, self.circuit, begun);
+        match in_time(LONGEST_STATEMENT, written).await {
             Ok(()) => self.refresh().await,
             Err(error) => tracing::warn!(%error, reason, "calls cannot be paused"),
         }
-    }
-
-    async fn write(
-        &self,
-        reason: &str,
-        advice: Option<&str>,
-        least: Duration,
-    ) -> Result<(), sqlx::Error> {
-        let (first, longest) = self.lengths;
-        sqlx::query!(
-            r#"
-            insert into chat_pauses as p (circuit, reason, advice, since, length, probe_at)
-            values ($1, $2, $3, now(), $4, now() + greatest($4, $6::interval))
-            on conflict on constraint chat_pauses_pkey do update set
-                reason = excluded.reason, advice = excluded.advice, probe = null,
-                length = least(p.length * 2, $5::interval),
-                probe_at = now() + greatest(least(p.length * 2, $5::interval), $6::interval)
-            where p.probe is not null or p.probe_at <= now()
-            "#,
-            self.circuit,
-            reason,
-            advice,
-            interval(first),
-            interval(longest),
-            interval(least),
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
 
     /// A call succeeded. Costs a statement only if calls are paused.
@@ -156,9 +130,9 @@ impl Pause {
         if !paused {
             return;
         }
-        let ended = sqlx::query!("delete from chat_pauses where circuit = $1", self.circuit);
-        match in_time(LONGEST_STATEMENT, ended.execute(&self.pool)).await {
-            Ok(_) => self.learn(None),
+        let ended = store::end(&self.pool, self.circuit);
+        match in_time(LONGEST_STATEMENT, ended).await {
+            Ok(()) => self.learn(None),
             // The row stays, and the next probe ends the pause.
             Err(error) => tracing::warn!(%error, "the pause of calls cannot be ended"),
         }
@@ -207,17 +181,11 @@ impl Pause {
     /// The probe, if nobody else has taken it.
     async fn take_probe(&self) -> Option<Uuid> {
         let probe = Uuid::new_v4();
-        let taken = sqlx::query!(
-            "update chat_pauses set probe = $2, probe_at = now() + $3
-             where circuit = $1 and probe_at <= now()",
-            self.circuit,
-            probe,
-            interval(PROBE_LEASE),
-        );
-        let taken = in_time(LONGEST_STATEMENT, taken.execute(&self.pool)).await;
+        let taken = store::take_probe(&self.pool, self.circuit, probe);
+        let taken = in_time(LONGEST_STATEMENT, taken).await;
         self.refresh().await;
         match taken {
-            Ok(taken) => (taken.rows_affected() == 1).then_some(probe),
+            Ok(taken) => taken.then_some(probe),
             Err(error) => {
                 tracing::warn!(%error, "the probe of a pause cannot be taken");
                 None
@@ -241,34 +209,13 @@ impl Pause {
 
     /// Reads the row. Should the database be away, what was known stands: nothing can be claimed.
     pub async fn refresh(&self) {
-        match in_time(LONGEST_LOOK, self.read()).await {
+        match in_time(LONGEST_LOOK, store::read(&self.pool, self.circuit)).await {
             Ok(paused) => self.learn(paused),
             Err(error) => {
                 tracing::debug!(%error, "the pause of calls cannot be read");
                 self.known().read_at = Some(Instant::now());
             }
         }
-    }
-
-    async fn read(&self) -> Result<Option<Paused>, sqlx::Error> {
-        let row = sqlx::query!(
-            r#"
-            select reason, advice, since,
-                   greatest(0, extract(epoch from probe_at - clock_timestamp()))::float8 as "left!"
-            from chat_pauses where circuit = $1
-            "#,
-            self.circuit,
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.map(|row| Paused {
-            probe_at: Instant::now() + Duration::from_secs_f64(row.left),
-            shown: PauseState {
-                reason: row.reason,
-                advice: row.advice,
-                since: row.since,
-            },
-        }))
     }
 
     /// Takes note of the row, and says in the log what changed.
@@ -319,15 +266,9 @@ impl Leave {
 
     async fn give_back(self, used: bool) {
         let Some(probe) = self.probe else { return };
-        let given = sqlx::query!(
-            "update chat_pauses set
-                 probe = null, probe_at = case when $3 then now() + length else now() end
-             where circuit = $1 and probe = $2",
-            self.pause.circuit,
-            probe,
-            used,
-        );
-        let given = in_time(LONGEST_STATEMENT, given.execute(&self.pause.pool)).await;
+        let Pause { pool, circuit, .. } = &self.pause;
+        let given = store::give_back(pool, circuit, probe, used);
+        let given = in_time(LONGEST_STATEMENT, given).await;
         if let Err(error) = given {
             tracing::warn!(%error, "the probe of a pause is left to its lease");
         }

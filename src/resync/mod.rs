@@ -10,6 +10,7 @@
 pub mod api;
 mod beat;
 mod calls;
+mod chores;
 mod compare;
 mod fade;
 mod found;
@@ -17,6 +18,7 @@ mod list;
 mod room;
 mod schedule;
 mod store;
+mod sweep;
 mod sweeper;
 
 pub use found::{Found, SweepTotals, TotalsSnapshot};

@@ -29,6 +29,10 @@ const LONGEST_LIST: usize = 20_000;
 /// Source: <https://www.tencentcloud.com/document/product/1047/50293>.
 const NEWEST_LISTED: usize = 1000;
 
+/// How long before the sweep nothing must have been heard or confirmed of a member: Chat's lists lag
+/// by up to 40 s. Source: <https://cloud.tencent.com/document/product/269/77266>.
+pub(super) const QUIET: Duration = Duration::from_secs(60);
+
 /// A room on its way through the sweep.
 pub(super) struct RoomSweep<'a> {
     pub pool: &'a PgPool,
@@ -315,7 +319,3 @@ impl<'a> RoomSweep<'a> {
         Ok(())
     }
 }
-
-/// How long before the sweep nothing must have been heard or confirmed of a member: Chat's lists lag
-/// by up to 40 s. Source: <https://cloud.tencent.com/document/product/269/77266>.
-pub(super) const QUIET: Duration = Duration::from_secs(60);

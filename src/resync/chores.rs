@@ -1,0 +1,53 @@
+//! What is done now and then beside the sweeps: the beat that tells of gaps in the callbacks, the
+//! schedule of rooms that are new, the clearing away of silent ones.
+
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+
+use super::beat::{BEAT, beat};
+use super::fade::{FADE_INTERVAL, fade};
+use super::schedule::schedule_new;
+
+/// After a gap every room is swept within this time, or within the interval if that is shorter.
+const CATCH_UP: Duration = Duration::from_secs(30);
+
+/// When each was done last.
+#[derive(Debug, Default)]
+pub(super) struct Chores {
+    beaten: Option<Instant>,
+    faded: Option<Instant>,
+}
+
+impl Chores {
+    /// Does what it is time for. `every`: time between two sweeps of a room.
+    pub(super) async fn run(
+        &mut self,
+        pool: &PgPool,
+        every: Option<Duration>,
+    ) -> Result<(), sqlx::Error> {
+        if let Some(every) = every {
+            if is_time(self.beaten, BEAT) {
+                let due = beat(pool, every.min(CATCH_UP)).await?;
+                self.beaten = Some(Instant::now());
+                if due > 0 {
+                    tracing::warn!(
+                        rooms = due,
+                        "callbacks may have been missed; every room is compared"
+                    );
+                }
+            }
+            schedule_new(pool, every).await?;
+        }
+        if is_time(self.faded, FADE_INTERVAL) {
+            self.faded = Some(Instant::now());
+            let rooms = fade(pool).await?;
+            tracing::debug!(rooms, "silent rooms were cleared away");
+        }
+        Ok(())
+    }
+}
+
+fn is_time(last: Option<Instant>, every: Duration) -> bool {
+    last.is_none_or(|last| last.elapsed() >= every)
+}

@@ -1,0 +1,191 @@
+//! The sweep of one room from claim to settlement: compares, and writes down what became of it.
+//!
+//! A sweep that fails is tried again after a while that doubles; it is the room's failure only where
+//! neither the database nor a fault of configuration is to blame. Nothing counts unless the lease is
+//! held when it is written.
+
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use rand::Rng;
+
+use super::calls::{Calls, SweepError};
+use super::fade::clear_unnamed;
+use super::found::Found;
+use super::room::{QUIET, RoomSweep};
+use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, fail, finish, give_up};
+use super::sweeper::SweeperSettings;
+use crate::chat::{ChatError, ErrorClass};
+use crate::database::in_time;
+use crate::members::room_gone;
+use crate::metrics::{DatabasePart, ResyncOutcome};
+use crate::telemetry::warn_seldom;
+
+/// First and longest pause before a sweep that could not be finished is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// The same when only the database failed, which says nothing about the room.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+/// A replica that ends waits so long for the database.
+const LAST_STATEMENT: Duration = Duration::from_secs(2);
+/// If some call succeeded so recently, a refusal that may mean a setting means this room alone.
+const FINE_LATELY: Duration = Duration::from_secs(600);
+
+/// Sweeps rooms that are claimed; all sweeps of a replica share it.
+#[derive(Debug)]
+pub(super) struct RoomSweeper {
+    pub(super) settings: SweeperSettings,
+    calls: Calls,
+}
+
+/// What became of a sweep.
+enum Outcome {
+    Found(Found),
+    /// Chat knows the room no more.
+    Gone,
+    /// It could not be finished.
+    PutOff {
+        error: String,
+        /// Whether that is a failure of this room.
+        counts: bool,
+        delay: Duration,
+    },
+}
+
+impl RoomSweeper {
+    pub(super) fn new(settings: SweeperSettings) -> Self {
+        let calls = Calls {
+            chat: settings.chat.clone(),
+            lists: settings.lists.clone(),
+            checks: settings.checks.clone(),
+        };
+        Self { settings, calls }
+    }
+
+    /// One room from claim to settlement. Should the database be away at the end, it is waited for,
+    /// lest the room wait for the end of the lease; from then on the room is anybody's.
+    pub(super) async fn sweep(&self, claim: &SweepClaim) {
+        let SweeperSettings {
+            pool,
+            wake_worker,
+            pause,
+            ..
+        } = &self.settings;
+        let quiet = TimeDelta::from_std(QUIET).unwrap_or(TimeDelta::MAX);
+        let quiet_since = claim.at - quiet;
+        let swept = RoomSweep::new(pool, &self.calls, wake_worker, claim, quiet_since)
+            .measured_by(&self.settings.metrics)
+            .run()
+            .await;
+        let outcome = match swept {
+            Ok(found) => {
+                pause.end().await;
+                self.note_found(claim, &found);
+                Outcome::Found(found)
+            }
+            Err(SweepError::LeaseLost) => return,
+            Err(SweepError::Chat(error)) if error.class() == ErrorClass::RoomGone => {
+                tracing::info!(group = ?claim.group.as_str(), "Chat knows the room no more");
+                Outcome::Gone
+            }
+            Err(error) => self.put_off(claim, error).await,
+        };
+        let lease_ends = Instant::now() + LEASE;
+        while let Err(error) = in_time(LONGEST_STATEMENT, self.write(claim, &outcome)).await {
+            self.settings.metrics.database_error(DatabasePart::Resync);
+            // That a room is gone must not be said late: another of its id may have begun.
+            if matches!(outcome, Outcome::Gone) || Instant::now() >= lease_ends {
+                tracing::warn!(%error, group = ?claim.group.as_str(), "a sweep is left to its lease");
+                return;
+            }
+            tokio::time::sleep(DATABASE_RETRY).await;
+        }
+    }
+
+    /// Writes down what became of a sweep. Counts only while the lease is held.
+    async fn write(&self, claim: &SweepClaim, outcome: &Outcome) -> Result<(), sqlx::Error> {
+        let SweeperSettings { pool, interval, .. } = &self.settings;
+        match outcome {
+            Outcome::Found(found) => {
+                clear_unnamed(pool, &claim.group).await?;
+                let spread = rand::rng().random_range(0.9..1.1);
+                let next = interval.map(|every| every.mul_f64(spread));
+                finish(pool, claim, found, next).await
+            }
+            Outcome::Gone => {
+                room_gone(pool, &claim.group, None, None).await?;
+                finish(pool, claim, &Found::default(), None).await
+            }
+            Outcome::PutOff {
+                error,
+                counts,
+                delay,
+            } => fail(pool, claim, error, *counts, *delay).await,
+        }
+    }
+
+    /// Leaves a room to others at once.
+    pub(super) async fn give_up(&self, claim: &SweepClaim) {
+        let given = in_time(LAST_STATEMENT, give_up(&self.settings.pool, claim)).await;
+        if let Err(error) = given {
+            tracing::warn!(%error, group = ?claim.group.as_str(), "a sweep is left to its lease");
+        }
+    }
+
+    fn note_found(&self, claim: &SweepClaim, found: &Found) {
+        self.settings.totals.swept(found);
+        self.settings.metrics.resynced(ResyncOutcome::Ok);
+        let Found {
+            missing,
+            surplus,
+            unheard,
+            vanished,
+        } = found;
+        if found.is_nothing() {
+            tracing::debug!(group = ?claim.group.as_str(), "Chat and rules agree");
+        } else {
+            tracing::info!(group = ?claim.group.as_str(), missing, surplus, unheard, vanished, "drift found");
+        }
+    }
+
+    /// Notes a failure, pauses if a human must help, and sets the time of the next try.
+    async fn put_off(&self, claim: &SweepClaim, error: SweepError) -> Outcome {
+        let settings = &self.settings;
+        settings.totals.failed();
+        settings.metrics.resynced(ResyncOutcome::Failed);
+        if matches!(error, SweepError::Database(_)) {
+            settings.metrics.database_error(DatabasePart::Resync);
+        }
+        warn_seldom!(group = ?claim.group.as_str(), %error, "a sweep could not be finished");
+        let counts = match &error {
+            SweepError::Chat(error) if self.is_for_a_human(error) => {
+                settings.pause.begin(error).await;
+                false
+            }
+            SweepError::Database(_) => false,
+            _ => true,
+        };
+        let doublings = claim.failures.clamp(0, 10).unsigned_abs();
+        let delay = match error {
+            SweepError::Database(_) => DATABASE_RETRY,
+            _ => (RETRY.0 * 2u32.pow(doublings)).min(RETRY.1),
+        };
+        let delay = delay.mul_f64(rand::rng().random_range(0.5..1.0));
+        Outcome::PutOff {
+            error: error.to_string(),
+            counts,
+            delay: settings.interval.map_or(delay, |every| delay.min(every)),
+        }
+    }
+
+    fn is_for_a_human(&self, error: &ChatError) -> bool {
+        let this_room = error
+            .code()
+            .is_some_and(|code| code.may_mean_nobody_online())
+            && self.settings.pause.was_fine_within(FINE_LATELY);
+        match error.class() {
+            ErrorClass::Configuration => !this_room,
+            ErrorClass::NewSignature => true,
+            _ => false,
+        }
+    }
+}

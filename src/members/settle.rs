@@ -59,6 +59,16 @@ pub enum Outcome {
         /// Delay of the next try.
         retry: Option<Duration>,
     },
+    /// Chat refused him beside others, perhaps because it does not see him yet. Try again after the
+    /// delay.
+    Refused {
+        /// Why, in words for people.
+        error: String,
+        /// Delay of the next try.
+        retry: Duration,
+        /// Whether Chat may have carried out a call before.
+        in_doubt: bool,
+    },
     /// The call failed. Try again after the delay, or give up until an event or a person asks.
     Failed {
         /// Why, in words for people.
@@ -83,6 +93,7 @@ impl Outcome {
             Self::Forgotten => "forgotten",
             Self::Omitted { retry: Some(_) } => "omitted",
             Self::Omitted { retry: None } => "parked",
+            Self::Refused { .. } => "refused",
             Self::Failed { retry: Some(_), .. } => "retried",
             Self::Failed { retry: None, .. } => "failed",
         }
@@ -140,6 +151,11 @@ impl Columns {
             }
             Outcome::Forgotten => {}
             Outcome::Omitted { retry: delay } => retry = *delay,
+            Outcome::Refused {
+                error: why,
+                retry: delay,
+                in_doubt: doubt,
+            } => (error, retry, counts, in_doubt) = (Some(why.clone()), Some(*delay), true, *doubt),
             Outcome::Failed {
                 error: why,
                 retry: delay,
@@ -219,14 +235,14 @@ pub async fn settle(
                 waits_for = l.waits_for,
                 confirmed_at = case when l.kind in ('confirmed', 'served') then now()
                                else m.confirmed_at end,
-                in_doubt = l.kind in ('retried', 'failed') and l.in_doubt,
-                revoked = case when l.kind in ('retried', 'failed') then m.revoked else '{}' end,
+                in_doubt = l.kind in ('refused', 'retried', 'failed') and l.in_doubt,
+                revoked = case when l.kind in ('refused', 'retried', 'failed') then m.revoked else '{}' end,
                 due_at = coalesce(now() + make_interval(secs => l.retry_seconds), l.next),
-                pending_since = case when l.kind in ('omitted', 'retried', 'served', 'waiting')
+                pending_since = case when l.kind in ('omitted', 'refused', 'retried', 'served', 'waiting')
                                 then m.pending_since end,
-                unserved_since = case when l.kind in ('omitted', 'retried', 'served', 'waiting')
+                unserved_since = case when l.kind in ('omitted', 'refused', 'retried', 'served', 'waiting')
                                  then m.unserved_since end,
-                omissions = case when l.kind in ('omitted', 'parked') then m.omissions + 1
+                omissions = case when l.kind in ('omitted', 'refused', 'parked') then m.omissions + 1
                             when l.kind in ('retried', 'failed', 'waiting') then m.omissions
                             else 0 end,
                 attempts = case when l.counts then m.attempts + 1

@@ -136,12 +136,8 @@ impl<'a> Caller<'a> {
             [] => {}
             // Nobody to compare with. Chat's view of who is in the room lags, so he may have left.
             [only] if nobody_online(&error) => {
-                verdicts.insert(
-                    only.account.clone(),
-                    Verdict::Omitted {
-                        in_room: Some(true),
-                    },
-                );
+                let unseen = Verdict::Unseen(Arc::new(error));
+                verdicts.insert(only.account.clone(), unseen);
             }
             [only] => {
                 let culprit = Verdict::Culprit(Arc::new(error));

@@ -2,6 +2,8 @@
 //! callback is followed to its end, and a warning for what somebody should look at. In a long outage
 //! warnings come once a minute, with the number of those left out.
 
+use std::time::Duration;
+
 use crate::domain::{GroupId, RequestId};
 use crate::members::{ClaimedMember, Outcome};
 use crate::telemetry::warn_seldom;
@@ -30,35 +32,27 @@ pub(super) fn tell(group: &GroupId, member: &ClaimedMember, outcome: &Outcome) {
                 "a member waits for a place"
             );
         }
-        Outcome::Failed { error, retry, .. } => {
+        other => {
+            let (error, retry) = next_try(other);
             tracing::debug!(
                 ?group,
                 ?account,
                 request_id,
-                outcome = outcome.kind(),
+                outcome = other.kind(),
                 error,
-                ?retry,
+                retry = retry.map(tracing::field::debug),
                 "decided"
             );
         }
-        Outcome::Omitted { retry } => {
-            tracing::debug!(
-                ?group,
-                ?account,
-                request_id,
-                outcome = outcome.kind(),
-                ?retry,
-                "decided"
-            );
-        }
-        Outcome::Confirmed { .. } | Outcome::Idle { .. } | Outcome::Forgotten => {
-            tracing::debug!(
-                ?group,
-                ?account,
-                request_id,
-                outcome = outcome.kind(),
-                "decided"
-            );
-        }
+    }
+}
+
+/// Why there has to be another try, and after what time.
+fn next_try(outcome: &Outcome) -> (Option<&str>, Option<Duration>) {
+    match outcome {
+        Outcome::Failed { error, retry, .. } => (Some(error), *retry),
+        Outcome::Refused { error, retry, .. } => (Some(error), Some(*retry)),
+        Outcome::Omitted { retry } => (None, *retry),
+        _ => (None, None),
     }
 }

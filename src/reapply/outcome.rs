@@ -19,6 +19,9 @@ const OMITTED_RETRIES: [Duration; 3] = [
     Duration::from_secs(10),
     Duration::from_secs(30),
 ];
+/// Delays after which a member is tried again whom Chat refused beside others with a code by which it
+/// may only mean that it does not see him yet.
+const REFUSED_RETRIES: &[Duration] = OMITTED_RETRIES.split_at(2).0;
 /// Failed calls after which a member is given up until an event or a person asks: about 20 minutes.
 const MOST_ATTEMPTS: i32 = 12;
 /// So many count while no call at all succeeds. That is Chat's trouble, or that of the way there, and
@@ -69,6 +72,18 @@ pub(super) fn outcome(
             Verdict::Confirmed => {}
             Verdict::Omitted { in_room: seen } => {
                 (omitted, in_room) = (true, in_room || *seen == Some(true));
+            }
+            // Refused beside others before, and now again; else he may be one too many for a mark.
+            Verdict::Unseen(error)
+            | Verdict::Failed {
+                error,
+                counts: true,
+            } if was_refused(member) && may_not_see_him(error) => {
+                return refused(member, error, circumstances);
+            }
+            Verdict::Unseen(_) => (omitted, in_room) = (true, true),
+            Verdict::Culprit(error) if may_not_see_him(error) => {
+                return refused(member, error, circumstances);
             }
             Verdict::Culprit(error) => return given_up(member, error),
             Verdict::Failed { error, counts } => {
@@ -128,13 +143,44 @@ fn waiting(
     }
 }
 
+/// Whether Chat may only mean that it does not see the member yet.
+fn may_not_see_him(error: &ChatError) -> bool {
+    error
+        .code()
+        .is_some_and(|code| code.may_mean_nobody_online())
+}
+
+/// Whether he was refused beside others at a try before, which leaves both numbers behind. So does an
+/// omission before a call that failed; being taken for refused then costs him a try or two.
+fn was_refused(member: &ClaimedMember) -> bool {
+    member.attempts > 0 && member.omissions > 0
+}
+
+/// Tried again a few times, since a moment later Chat may see him, and then given up.
+fn refused(member: &ClaimedMember, error: &ChatError, circumstances: Circumstances) -> Outcome {
+    let tries = usize::try_from(member.omissions).unwrap_or(usize::MAX);
+    match REFUSED_RETRIES.get(tries) {
+        Some(delay) => Outcome::Refused {
+            error: refusal(error),
+            retry: delay.mul_f64(circumstances.spread.between(0.95, 1.05)),
+            in_doubt: member.in_doubt,
+        },
+        None if circumstances.chat_works => given_up(member, error),
+        None => failed(member, error, true, circumstances),
+    }
+}
+
 fn given_up(member: &ClaimedMember, error: &ChatError) -> Outcome {
     Outcome::Failed {
-        error: format!("Chat takes the others of a call, but not this member: {error}"),
+        error: refusal(error),
         retry: None,
         counts: true,
         in_doubt: member.in_doubt,
     }
+}
+
+fn refusal(error: &ChatError) -> String {
+    format!("Chat takes the others of a call, but not this member: {error}")
 }
 
 /// A member of whom only a doubtful leave is known is not looked for again; all others are, since
@@ -159,9 +205,7 @@ fn failed(
         // Not the member's doing: the worker itself slows down or pauses.
         ErrorClass::SlowDown | ErrorClass::NewSignature => (Some(soon(spread)), false),
         _ if !counts => (Some(soon(spread)), false),
-        ErrorClass::Configuration if error.code().is_none_or(|c| !c.may_mean_nobody_online()) => {
-            (Some(soon(spread)), false)
-        }
+        ErrorClass::Configuration if !may_not_see_him(error) => (Some(soon(spread)), false),
         _ if !chat_works => (
             Some(backoff(member.attempts.min(ATTEMPTS_WITHOUT_CHAT), spread)),
             member.attempts < ATTEMPTS_WITHOUT_CHAT,

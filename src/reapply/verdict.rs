@@ -18,6 +18,9 @@ pub(super) enum Verdict {
     },
     /// Chat refuses him alone, while others were served.
     Culprit(Arc<ChatError>),
+    /// Chat refuses him alone as if nobody were online, though it says that he is in the room; there
+    /// was nobody else to compare with.
+    Unseen(Arc<ChatError>),
     /// The call failed; whether that counts towards giving up.
     Failed {
         /// Why.

@@ -1,5 +1,7 @@
 //! What becomes of members when Chat refuses: the worker against the simulated Chat's faults.
 
+mod culprits;
+
 use std::time::Duration;
 
 use stickymark::domain::{Account, GroupId, RequestId};
@@ -117,121 +119,6 @@ async fn probes_after(scene: &Scene, seq: u64, count: usize) -> Vec<CallRecord> 
             return probes;
         }
         chat.moment_after(moment, PATIENCE).await.unwrap();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_culprit_among_five_hundred_is_found_in_few_calls_and_his_neighbours_are_served() {
-    for code in [10004, 10019, 70107, 70402] {
-        let scene = room_of(&users(500)).await;
-        let fault = Fault::new(Effect::ErrorCode(code)).account("user137");
-        let fault = scene
-            .chat()
-            .inject(&fault.api(Api::ModifyUserInfo))
-            .await
-            .unwrap();
-        work(&scene).await;
-        let calls = scene.chat().calls().await.unwrap().len();
-        assert!(calls <= 2 + 20, "{code}: {calls} calls");
-        assert_eq!(marked(&scene).await, 499, "{code}");
-        let failed = failed(&scene).await;
-        assert_eq!(
-            (failed.len(), failed[0].0.as_str()),
-            (1, "user137"),
-            "{code}"
-        );
-        assert!(failed[0].1.contains(&code.to_string()), "{}", failed[0].1);
-        scene.chat().clear(fault).await.unwrap();
-        let (group, account) = (
-            GroupId::parse(ROOM).unwrap(),
-            Account::parse("user137").unwrap(),
-        );
-        let elsewhere = GroupId::parse("class-8").unwrap();
-        let request = RequestId::generate();
-        let retried = retry_failed(scene.pool(), Some(&elsewhere), None, &request).await;
-        assert_eq!(retried.unwrap(), 0);
-        let retried = retry_failed(scene.pool(), Some(&group), Some(&account), &request).await;
-        assert_eq!(retried.unwrap(), 1);
-        work(&scene).await;
-        assert_eq!(marked(&scene).await, 500, "{code}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_culprits_never_cost_their_neighbours_the_marks() {
-    let scene = room_of(&users(300)).await;
-    for account in ["user7", "user250"] {
-        let fault = Fault::new(Effect::ErrorCode(10019)).account(account);
-        scene
-            .chat()
-            .inject(&fault.api(Api::ModifyUserInfo))
-            .await
-            .unwrap();
-    }
-    let stop = CancellationToken::new();
-    let worker = tokio::spawn(scene.worker(&scene.pause()).run(stop.clone()));
-    scene
-        .wait_for_row("select count(*) = 2 from members where failed_at is not null")
-        .await;
-    let all_others = |marks: &std::collections::BTreeMap<String, _>| {
-        marks
-            .values()
-            .filter(|marks: &&std::collections::BTreeSet<u32>| !marks.is_empty())
-            .count()
-            == 298
-    };
-    scene
-        .chat()
-        .wait_until(ROOM, PATIENCE, all_others)
-        .await
-        .unwrap();
-    stop.cancel();
-    worker.await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fault_that_hits_everybody_is_nobodys_in_particular() {
-    let scene = room_of(&users(500)).await;
-    let fault = Fault::new(Effect::ErrorCode(10004)).api(Api::ModifyUserInfo);
-    scene.chat().inject(&fault).await.unwrap();
-    scene.worker(&scene.pause()).step().await.unwrap();
-    let calls = scene.chat().calls().await.unwrap().len();
-    assert!(calls <= 2 + 20, "{calls} calls");
-    assert_eq!(failed(&scene).await, []);
-    let waiting: i64 =
-        sqlx::query_scalar("select count(*) from members where due_at > now() and attempts = 1")
-            .fetch_one(scene.pool())
-            .await
-            .unwrap();
-    assert_eq!(waiting, 500);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_hundred_members_who_left_unseen_cost_two_calls() {
-    for code in [10004, 10007, 10019] {
-        let scene = room_of(&["somebody-else".to_owned()]).await;
-        work(&scene).await;
-        let all_offline_code = code;
-        let settings = Settings {
-            all_offline_code,
-            ..Settings::default()
-        };
-        scene.chat().configure(&settings).await.unwrap();
-        let before = scene.chat().calls().await.unwrap().len();
-        scene.arrive(ROOM, &users(500)).await;
-        work(&scene).await;
-        assert_eq!(
-            scene.chat().calls().await.unwrap().len() - before,
-            2,
-            "{code}"
-        );
-        let omitted: i64 = sqlx::query_scalar(
-            "select count(*) from members where omissions = 1 and due_at > now() and attempts = 0",
-        )
-        .fetch_one(scene.pool())
-        .await
-        .unwrap();
-        assert_eq!(omitted, 500, "{code}");
     }
 }
 

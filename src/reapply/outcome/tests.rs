@@ -36,13 +36,10 @@ fn outcome_of(member: &ClaimedMember, verdict: &Verdict) -> Outcome {
 }
 
 fn refused(code: i64, counts: bool) -> Verdict {
-    let (code, info) = (ErrorCode::new(code), String::new());
-    let error = Arc::new(ChatError::Refused {
-        code,
-        info,
-        request: None,
-    });
-    Verdict::Failed { error, counts }
+    Verdict::Failed {
+        error: error(code),
+        counts,
+    }
 }
 
 const WORKING: Circumstances = Circumstances {
@@ -100,21 +97,82 @@ fn who_is_left_out_again_and_again_though_in_the_room_waits() {
     ));
 }
 
-#[test]
-fn whom_chat_refuses_alone_is_given_up_at_once() {
-    let (code, info) = (ErrorCode::new(70107), String::new());
-    let culprit = Verdict::Culprit(Arc::new(ChatError::Refused {
+fn error(code: i64) -> Arc<ChatError> {
+    let (code, info) = (ErrorCode::new(code), String::new());
+    Arc::new(ChatError::Refused {
         code,
         info,
         request: None,
-    }));
+    })
+}
+
+#[test]
+fn whom_chat_refuses_alone_is_given_up_at_once() {
     let Outcome::Failed {
         error, retry: None, ..
-    } = outcome_of(&alice(), &culprit)
+    } = outcome_of(&alice(), &Verdict::Culprit(error(70107)))
     else {
         panic!("not given up");
     };
     assert!(error.contains("70107"), "{error}");
+}
+
+/// A member who came a moment ago: Chat lists him, but does not mark him yet.
+#[test]
+fn whom_chat_may_not_see_yet_is_tried_after_2_and_10_seconds_and_then_given_up() {
+    let tried = |tries| ClaimedMember {
+        omissions: tries,
+        attempts: tries,
+        ..alice()
+    };
+    for (tries, seconds) in [(0, 2.0), (1, 10.0)] {
+        for verdict in [
+            Verdict::Culprit(error(10004)),
+            Verdict::Unseen(error(10004)),
+        ] {
+            let outcome = outcome_of(&tried(tries), &verdict);
+            let (Outcome::Refused { retry, .. } | Outcome::Omitted { retry: Some(retry) }) =
+                outcome
+            else {
+                panic!("{outcome:?}");
+            };
+            assert!((retry.as_secs_f64() / seconds - 1.0).abs() <= 0.05);
+        }
+    }
+    for verdict in [
+        Verdict::Culprit(error(10004)),
+        Verdict::Unseen(error(10004)),
+    ] {
+        let Outcome::Failed {
+            error, retry: None, ..
+        } = outcome_of(&tried(2), &verdict)
+        else {
+            panic!("not given up after {verdict:?}");
+        };
+        assert!(error.contains("10004"), "{error}");
+        let circumstances = Circumstances {
+            chat_works: false,
+            ..WORKING
+        };
+        let outcome = outcome(
+            &tried(2),
+            named(),
+            MarkSet::new(),
+            &[&verdict],
+            circumstances,
+        );
+        assert!(matches!(outcome, Outcome::Failed { retry: Some(_), .. }));
+    }
+}
+
+#[test]
+fn who_was_never_refused_beside_others_may_be_one_too_many_and_waits() {
+    let tried = ClaimedMember {
+        omissions: 3,
+        ..alice()
+    };
+    let outcome = outcome_of(&tried, &Verdict::Unseen(error(10004)));
+    assert!(matches!(outcome, Outcome::Waiting { .. }));
 }
 
 #[test]

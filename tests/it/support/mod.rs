@@ -15,8 +15,22 @@ pub mod wire;
 
 use sqlx::PgPool;
 use stickymark::domain::{Account, GroupId, Pattern};
+use stickymark::rules::filter::RuleFilter;
 
 pub use database::{TestDatabase, database, empty_database};
+
+/// Waits until these filters know every rule there is; until then arrivals come to the database late.
+pub async fn rules_are_known(pool: &PgPool, filters: impl Iterator<Item = &RuleFilter>) {
+    let revision: i64 = sqlx::query_scalar("select revision from rule_revision")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    for filter in filters {
+        while filter.state().sequence < revision {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+}
 
 /// Writes a rule past the API, for tests of what lies below it.
 pub async fn insert_rule(pool: &PgPool, group: &str, account: &str, marks: &[i64]) {

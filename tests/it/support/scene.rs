@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{TestDatabase, database, insert_rule};
+use super::{TestDatabase, database, insert_rule, rules_are_known};
 
 /// How long a test waits for what must happen; far longer than it takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -126,15 +126,7 @@ impl Scene {
     /// A new rule, known to every replica: an arrival before that would be handed in late.
     pub async fn rule(&self, group: &str, account: &str, marks: &[i64]) {
         insert_rule(self.pool(), group, account, marks).await;
-        let revision: i64 = sqlx::query_scalar("select revision from rule_revision")
-            .fetch_one(self.pool())
-            .await
-            .unwrap();
-        for replica in &self.replicas {
-            while replica.filter.state().sequence < revision {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
+        rules_are_known(self.pool(), self.replicas.iter().map(|r| &r.filter)).await;
     }
 
     /// What the newest replica counts.

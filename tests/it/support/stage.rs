@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use stickymark::chat::{ChatClient, ChatEndpoint};
 use stickymark::config::Settings;
 use stickymark::domain::Account;
+use stickymark::rules::filter::RuleFilter;
 use stickymark::service::Service;
 use stickymark::simulator::{
     CallRecord, Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated, start,
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{TestDatabase, database};
+use super::{TestDatabase, database, rules_are_known};
 
 /// Far beyond what any step takes; a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,6 +37,7 @@ pub struct Stage {
 struct Replica {
     admin: String,
     callbacks: String,
+    filter: RuleFilter,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
 }
@@ -85,6 +87,7 @@ impl Stage {
             .unwrap();
         let admin = format!("http://{}", service.admin_address());
         let callbacks = format!("http://{}/callback", service.callback_address());
+        let filter = service.rule_filter().clone();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(service.run(async {
             let _ = stopped.await;
@@ -93,6 +96,7 @@ impl Stage {
         self.replicas.push(Replica {
             admin,
             callbacks,
+            filter,
             stop,
             running,
         });
@@ -130,7 +134,7 @@ impl Stage {
         &self.replicas[0].callbacks
     }
 
-    /// Creates or replaces a rule by the API.
+    /// Creates or replaces a rule by the API, and waits until all replicas know it.
     pub async fn put_rule(&self, id: &str, group: &str, account: &str, marks: &[u32]) {
         let url = format!("{}/v1/rules/{id}", self.replicas[0].admin);
         let body = json!({"group": group, "account": account, "marks": marks});
@@ -140,6 +144,7 @@ impl Stage {
             "{}",
             answer.text().await.unwrap()
         );
+        rules_are_known(self.pool(), self.replicas.iter().map(|r| &r.filter)).await;
     }
 
     /// Changes a rule by a merge patch.

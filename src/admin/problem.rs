@@ -31,7 +31,7 @@ pub struct ProblemDetails {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldError>,
-    /// With an import: all lines that are wrong; `errors` names the first of them.
+    /// With an import: all lines that are wrong. `errors` names them, up to 4 MiB of errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub bad_lines: Option<u64>,
@@ -130,9 +130,7 @@ impl Problem {
         });
         let mut problem = Self::new(
             ProblemType::InvalidInput,
-            format!(
-                "nothing was imported: lines that are wrong: {bad_lines}; errors names the first"
-            ),
+            format!("nothing was imported: lines that are wrong: {bad_lines}; errors names them"),
         );
         problem.0.errors = errors.collect();
         problem.0.bad_lines = Some(bad_lines);

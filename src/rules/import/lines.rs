@@ -9,8 +9,12 @@ use crate::rules::wire::{JsonObject, read_rule};
 pub const MAX_LINE: usize = 64 * 1024;
 /// Most rules of one import.
 pub const MAX_RULES: usize = 250_000;
-/// Errors beyond this number are counted, not listed.
-const MAX_LISTED: usize = 100;
+/// So many errors are listed whole. Beyond them a line is listed with its first error alone.
+const LISTED_WHOLE: usize = 100;
+/// What is listed of the errors, in bytes; lines beyond that are counted alone.
+const MAX_LISTED_BYTES: usize = 4 * 1024 * 1024;
+/// What an entry costs beside its words when it is sent.
+const ENTRY_BYTES: usize = 64;
 
 /// Something wrong in a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,23 +30,29 @@ pub struct BadLine {
 /// What is wrong in an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BadLines {
-    /// The first hundred errors.
+    /// The first hundred errors, and the first error of each line after them.
     pub listed: Vec<BadLine>,
-    /// All lines that are wrong.
+    /// All lines that are wrong, also those for which the list had no room.
     pub total: u64,
+    listed_bytes: usize,
 }
 
 impl BadLines {
     /// Counts a wrong line.
     pub(super) fn add(&mut self, line: u64, errors: impl IntoIterator<Item = (String, String)>) {
         self.total += 1;
-        let room = MAX_LISTED - self.listed.len();
-        let errors = errors.into_iter().take(room);
-        self.listed.extend(errors.map(|(pointer, detail)| BadLine {
-            line,
-            pointer,
-            detail,
-        }));
+        let room = LISTED_WHOLE.saturating_sub(self.listed.len()).max(1);
+        for (pointer, detail) in errors.into_iter().take(room) {
+            self.listed_bytes += pointer.len() + detail.len() + ENTRY_BYTES;
+            if self.listed_bytes > MAX_LISTED_BYTES {
+                return;
+            }
+            self.listed.push(BadLine {
+                line,
+                pointer,
+                detail,
+            });
+        }
     }
 }
 
@@ -211,9 +221,21 @@ mod tests {
     }
 
     #[test]
-    fn many_errors_are_counted_but_not_listed() {
+    fn every_line_is_named_and_the_first_errors_are_whole() {
         let bad = read(&["{}\n".repeat(5000).as_bytes()]).unwrap_err();
-        assert_eq!((bad.total, bad.listed.len()), (5000, MAX_LISTED));
+        let lines: Vec<u64> = bad.listed.iter().map(|bad| bad.line).collect();
+        let whole = lines.iter().filter(|line| **line <= 33).count();
+        assert_eq!((bad.total, whole, lines[99]), (5000, 99, 34));
+        assert_eq!(lines[99..], (34..=5000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn errors_without_end_are_counted_but_not_kept() {
+        let long = format!("{{\"{}\":1}}\n", "x".repeat(60_000));
+        let bad = read(&[long.repeat(200).as_bytes()]).unwrap_err();
+        let kept: usize = bad.listed.iter().map(|bad| bad.pointer.len()).sum();
+        assert!(kept <= MAX_LISTED_BYTES && bad.listed.len() < 200);
+        assert_eq!(bad.total, 200);
     }
 
     proptest! {

@@ -75,9 +75,10 @@ function badLines(error) {
   return [
     h('div', { class: 'note bad block', role: 'alert' },
       h('h2', {}, t('import.bad', { n: error.problem.bad_lines })), h('p', {}, t('import.bad.text'))),
-    h('ol', { class: 'lines' }, lines.map((one) => h('li', {},
+    h('ol', { class: 'lines' }, lines.slice(0, SHOWN).map((one) => h('li', {},
       h('strong', {}, t('import.line', { line: one.line })), ' ', one.pointer && h('code', {}, one.pointer), ' ',
       h('span', { lang: 'en' }, one.detail)))),
+    lines.length > SHOWN && h('p', { class: 'none' }, t('import.bad.more', { n: lines.length - SHOWN })),
   ];
 }
 

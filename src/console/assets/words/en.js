@@ -159,6 +159,7 @@ export default {
   'import.look': 'Look at the rules',
   'import.bad': { one: 'One line is wrong', other: '{n} lines are wrong' },
   'import.bad.text': 'Nothing was imported.',
+  'import.bad.more': { one: 'And one more error.', other: 'And {n} more errors.' },
   'import.line': 'Line {line}',
 
   'rooms.title': 'Rooms',

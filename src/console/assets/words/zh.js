@@ -159,6 +159,7 @@ export default {
   'import.look': '查看规则',
   'import.bad': '有 {n} 行错误',
   'import.bad.text': '没有导入任何规则。',
+  'import.bad.more': '还有 {n} 处错误。',
   'import.line': '第 {line} 行',
 
   'rooms.title': '直播群',

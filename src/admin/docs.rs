@@ -3,12 +3,14 @@
 //! Nothing is fetched from outside: no script, style, font, nor a validator, and the policy sent with
 //! each file holds the browser to that. The page reads `/openapi.json` like everybody.
 
+use std::io::Read;
 use std::sync::{Arc, LazyLock};
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing};
+use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 use utoipa_swagger_ui::{Config, SwaggerFile, serve};
 
@@ -73,8 +75,9 @@ fn answer(name: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     }
     let file = serve(name, Arc::clone(&CONFIG)).map_err(|error| Problem::internal(&error))?;
     let file = file.ok_or_else(|| Problem::internal(&("no such file of Swagger UI", name)))?;
+    let form = Form::of(file, headers).map_err(|error| Problem::internal(&error))?;
     // Made anew for each answer, at a fraction of what sending would cost.
-    let etag = format!("\"{}\"", hex::encode(&Sha256::digest(&file.bytes)[..12]));
+    let etag = format!("\"{}\"", hex::encode(&Sha256::digest(&form.bytes)[..12]));
     let known = headers.get_all(header::IF_NONE_MATCH).iter();
     let known = known.filter_map(|line| line.to_str().ok());
     let is_known = known
@@ -84,29 +87,67 @@ fn answer(name: &str, headers: &HeaderMap) -> Result<Response, Problem> {
         (header::ETAG, etag),
         (header::CONTENT_SECURITY_POLICY, POLICY.to_owned()),
         (header::REFERRER_POLICY, "no-referrer".to_owned()),
+        (header::VARY, "accept-encoding".to_owned()),
     ];
     if is_known {
         return Ok((StatusCode::NOT_MODIFIED, fixed).into_response());
     }
-    Ok((fixed, body(file)).into_response())
+    Ok((fixed, form).into_response())
 }
 
-fn body(file: SwaggerFile<'static>) -> Response {
-    let content_type = match file.content_type.as_str() {
-        text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
-        other => other.to_owned(),
-    };
-    let mut response = (
-        [(header::CONTENT_TYPE, content_type)],
-        file.bytes.into_owned(),
-    )
-        .into_response();
-    if file.gzpipped {
-        // Every browser takes it; there is no other form of the file to send.
-        let encoding = HeaderValue::from_static("gzip");
-        response
-            .headers_mut()
-            .insert(header::CONTENT_ENCODING, encoding);
+/// A file as this client takes it.
+struct Form {
+    content_type: String,
+    gzip: bool,
+    bytes: Vec<u8>,
+}
+
+impl Form {
+    /// The library keeps most files compressed. Every browser takes them so; curl does not by itself.
+    fn of(file: SwaggerFile<'static>, headers: &HeaderMap) -> std::io::Result<Self> {
+        let content_type = match file.content_type.as_str() {
+            text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
+            other => other.to_owned(),
+        };
+        let gzip = file.gzpipped && takes_gzip(headers);
+        let bytes = if file.gzpipped && !gzip {
+            let mut plain = Vec::new();
+            GzDecoder::new(&*file.bytes).read_to_end(&mut plain)?;
+            plain
+        } else {
+            file.bytes.into_owned()
+        };
+        Ok(Self {
+            content_type,
+            gzip,
+            bytes,
+        })
     }
-    response
+}
+
+impl IntoResponse for Form {
+    fn into_response(self) -> Response {
+        let content_type = [(header::CONTENT_TYPE, self.content_type)];
+        let mut response = (content_type, self.bytes).into_response();
+        if self.gzip {
+            let gzip = HeaderValue::from_static("gzip");
+            response
+                .headers_mut()
+                .insert(header::CONTENT_ENCODING, gzip);
+        }
+        response
+    }
+}
+
+/// Whether a client says that it takes gzip. Source: <https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3>.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .any(|coding| {
+            let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+            let weight = weight.trim().trim_start_matches("q=").parse::<f32>();
+            matches!(name.trim(), "gzip" | "*") && weight.is_ok_and(|weight| weight > 0.0)
+        })
 }

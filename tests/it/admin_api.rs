@@ -360,10 +360,15 @@ async fn read_page(api: &Api, name: &str) -> String {
         .to_str()
         .unwrap();
     assert!(policy.starts_with("default-src 'none'; script-src 'self';"));
+    assert_eq!(answer.headers()["vary"], "accept-encoding");
     assert!(!policy.contains("http") && !policy.contains("unsafe-eval"));
     let etag = answer.headers()["etag"].clone();
     let body = answer.bytes().await.unwrap();
     assert!(!body.is_empty());
+    let plain = ask().header("accept-encoding", "gzip;q=0, identity");
+    let plain = plain.send().await.unwrap();
+    assert!(plain.headers().get("content-encoding").is_none(), "{name}");
+    assert_eq!(plain.bytes().await.unwrap(), body, "{name}");
     let again = ask().header("if-none-match", etag).send().await.unwrap();
     assert_eq!(again.status(), 304, "{name}");
     String::from_utf8_lossy(&body).into_owned()

@@ -17,7 +17,7 @@ const TURN_AWAY: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Do not apply pending migrations first.
+    /// Do not apply pending migrations first; with any pending, do not start.
     #[arg(long)]
     no_migrate: bool,
 }
@@ -33,8 +33,9 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     }
     let signals = Signals::listen()?;
     let database = Database::connect(&settings.database).await?;
-    if !arguments.no_migrate {
-        database.migrate().await?;
+    match arguments.no_migrate {
+        true => database.require_migrated().await?,
+        false => database.migrate().await?,
     }
     let service = Service::build(&settings, database.pool().clone()).await?;
     tracing::info!(

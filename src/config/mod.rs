@@ -6,6 +6,7 @@
 //! `Debug`, not in [`Settings::describe`]. The environment is handed in, never read here.
 
 mod check;
+mod database_address;
 mod describe;
 mod error;
 mod layers;
@@ -15,7 +16,9 @@ mod reader;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
+pub use database_address::DatabaseAddress;
 pub use error::{ConfigError, Problems};
 pub use layers::DEFAULTS;
 pub use settings::{

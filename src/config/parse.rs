@@ -4,15 +4,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use config::Value;
 use secrecy::SecretString;
-use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use super::DatabaseAddress;
 use super::reader::{Complaint, text};
 use super::settings::{CallbackPath, LogFormat};
 use crate::callback::ForwardFailure;
@@ -172,9 +171,10 @@ pub(super) fn database_url(text: &str) -> Result<SecretString, Complaint> {
     if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
         return Err(format!("does not begin with postgres://; {RIGHT}"));
     }
-    // The library's own reason may repeat parts of the URL.
-    PgConnectOptions::from_str(text).map_err(|_| format!("is no PostgreSQL URL; {RIGHT}"))?;
-    Ok(secret)
+    match DatabaseAddress::read(text) {
+        Some(_) => Ok(secret),
+        None => Err(format!("is no PostgreSQL URL; {RIGHT}")),
+    }
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, Complaint> {

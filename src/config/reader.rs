@@ -130,7 +130,11 @@ impl Reader {
         let plain = self.take(key);
         let file = self.layers.values.remove(&file_key);
         match (plain, file) {
-            (Some(plain @ (Layer::File | Layer::Environment, _)), Some(file)) => {
+            // The later layer wins, whichever way it gives the secret.
+            (Some(plain), Some(file)) if plain.0 > file.0 => {
+                Some((self.place(key, Some(&plain)), Ok(plain.1)))
+            }
+            (Some(plain), Some(file)) if plain.0 == file.0 => {
                 let (plain, file) = (
                     self.place(key, Some(&plain)),
                     self.place(&file_key, Some(&file)),

@@ -221,21 +221,43 @@ fn secrets_can_stand_in_files_of_their_own() {
 }
 
 #[test]
-fn a_secret_given_twice_is_refused_whatever_the_layers() {
+fn a_secret_given_twice_in_one_layer_is_refused() {
     let (_key, key) = file("5bd2850f");
-    let (_settings, path) = file("[chat]\nsecret_key = \"hidden\"");
-    let environment = [("STICKYMARK__CHAT__SECRET_KEY_FILE", key.to_str().unwrap())];
-    let problems = problems(Settings::load(Some(&path), environment));
-    assert_eq!(problems.len(), 1);
-    assert!(
-        problems[0].starts_with("chat.secret_key (in "),
-        "{problems:?}"
-    );
-    assert!(
-        problems[0].contains("STICKYMARK__CHAT__SECRET_KEY_FILE"),
-        "{problems:?}"
-    );
-    assert!(!problems[0].contains("hidden"));
+    let key = key.to_str().unwrap();
+    let (_settings, path) = file(&format!(
+        "[chat]\nsecret_key = \"hidden\"\nsecret_key_file = {key:?}"
+    ));
+    let in_file = problems(Settings::load(Some(&path), NOTHING));
+    let environment = [
+        ("STICKYMARK__CHAT__SECRET_KEY", "hidden"),
+        ("STICKYMARK__CHAT__SECRET_KEY_FILE", key),
+    ];
+    let in_environment = problems(Settings::load(None, environment));
+    for (problems, other) in [
+        (in_file, "chat.secret_key_file (in "),
+        (in_environment, "STICKYMARK__CHAT__SECRET_KEY_FILE"),
+    ] {
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].starts_with("chat.secret_key ("), "{problems:?}");
+        assert!(problems[0].contains(other), "{problems:?}");
+        assert!(!problems[0].contains("hidden"));
+    }
+}
+
+#[test]
+fn of_a_secret_given_in_two_layers_the_later_wins_in_whatever_form() {
+    let key_of = |path, environment: [(&str, &str); 1]| {
+        let settings = Settings::load(Some(path), environment).unwrap();
+        let key = settings.chat.secret_key.unwrap();
+        key.expose_secret().to_owned()
+    };
+    let (_later, later) = file("later");
+    let (_settings, path) = file("[chat]\nsecret_key = \"earlier\"");
+    let in_a_file = [("STICKYMARK__CHAT__SECRET_KEY_FILE", later.to_str().unwrap())];
+    assert_eq!(key_of(&path, in_a_file), "later");
+    let (_settings, path) = file("[chat]\nsecret_key_file = \"/no/such/file\"");
+    let plain = [("STICKYMARK__CHAT__SECRET_KEY", "later")];
+    assert_eq!(key_of(&path, plain), "later");
 }
 
 #[test]
@@ -497,6 +519,15 @@ fn risky_settings_are_warned_about_and_safe_ones_are_not() {
     ])
     .unwrap();
     assert_eq!(safe.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn parameters_of_the_database_that_do_nothing_are_named_without_their_values() {
+    let url = "postgres://u:p@db/marks?sslpassword=geheim&sslmod=require";
+    let settings = from_environment(&[("STICKYMARK__DATABASE__URL", url)]).unwrap();
+    let warnings = settings.warnings().join(" ");
+    assert!(warnings.contains("sslpassword, sslmod"), "{warnings}");
+    assert!(!warnings.contains("geheim"), "{warnings}");
 }
 
 #[test]

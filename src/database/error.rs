@@ -26,6 +26,11 @@ pub enum DatabaseError {
         /// Its major version.
         major: u32,
     },
+    /// The schema is not that of this version, and nobody shall mend it here.
+    #[error(
+        "the database lacks migrations of this version: {0}; run stickymark migrate, or leave --no-migrate away"
+    )]
+    Behind(usize),
     /// The schema could not be brought up to date.
     #[error("cannot migrate the database: {0}")]
     Migration(sqlx::migrate::MigrateError),

@@ -2,31 +2,29 @@
 //! stands in when no URL is given.
 //!
 //! Callers see one [`Database`] and need not know which kind they have. Connections come with
-//! PostgreSQL's own `synchronous_commit`, because an answered callback must be on disk. A connection
-//! that fell silent, or that a failover left without the right to write, is replaced by itself.
+//! PostgreSQL's own `synchronous_commit`, because an answered callback must be on disk.
 
 mod error;
 mod limit;
 #[cfg_attr(not(feature = "local"), path = "no_local.rs")]
 pub mod local;
+mod pool;
 mod store;
 
-use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Row};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Executor, PgPool};
 
 pub use error::DatabaseError;
 pub use limit::in_time;
 use local::LocalPostgres;
 pub use store::is_read_only;
 
-use crate::config::DatabaseSettings;
+use crate::config::{DatabaseAddress, DatabaseSettings};
 
 /// The migrations in `migrations/`, compiled in.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -34,34 +32,12 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// Oldest major version of PostgreSQL that works.
 pub const OLDEST_MAJOR: u32 = 14;
 
-/// How long a caller waits for a connection of the pool. Above any pause of a healthy database,
-/// below the patience of a person who waits for an answer.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A connection that was used more recently than this is not tested before it is used again: a test
-/// costs a round trip, and whoever meets a broken connection tries again anyway.
-const TRUSTED_IDLE: Duration = Duration::from_millis(500);
-
-/// A connection that takes longer for an empty statement has nobody at its other end. Nothing else
-/// tells: the driver sets no keepalive, and TCP waits for an answer for ever.
-const TEST_LIMIT: Duration = Duration::from_secs(1);
-
-/// What the server gives up by itself, so that whoever waited here in vain does not leave sessions
-/// behind that hold locks. Longer than any statement of ours, imports included. And nothing is to be
-/// compiled: that takes a second where planners guess too high, and our statements take milliseconds.
-const SESSION: &str = "set statement_timeout = '60s'; \
-                       set idle_in_transaction_session_timeout = '60s'; \
-                       set jit = off";
-
 /// A migration may take as long as it needs.
 const MIGRATING_SESSION: &str = "set statement_timeout = 0; \
                                  set idle_in_transaction_session_timeout = 0";
 
 /// Closing waits so long for connections in use. One whose server is silent never comes back.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-
-/// Statements that one connection keeps prepared; more than the program has.
-const PREPARED_STATEMENTS: usize = 256;
 
 /// How the schema of a database stands to the migrations of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,10 +72,10 @@ impl Database {
                 (local.url().clone(), Some(local))
             }
         };
-        let options = PgConnectOptions::from_str(url.expose_secret())
-            .map_err(|_| DatabaseError::InvalidUrl)?;
+        let DatabaseAddress { options, .. } =
+            DatabaseAddress::read(url.expose_secret()).ok_or(DatabaseError::InvalidUrl)?;
         let target = Target::of(&options);
-        let pool = pool(settings.max_connections, options);
+        let pool = pool::pool(settings.max_connections, options);
         let connection = pool
             .acquire()
             .await
@@ -156,6 +132,17 @@ impl Database {
         }
     }
 
+    /// Makes sure that nothing is left to migrate.
+    ///
+    /// # Errors
+    /// When something is, or the database does not answer.
+    pub async fn require_migrated(&self) -> Result<(), DatabaseError> {
+        match self.schema().await.map_err(not_migrated)? {
+            SchemaState::Behind(pending) => Err(DatabaseError::Behind(pending)),
+            SchemaState::Current | SchemaState::Ahead => Ok(()),
+        }
+    }
+
     /// How the schema stands to the migrations of this program.
     ///
     /// # Errors
@@ -192,84 +179,8 @@ impl Database {
     }
 }
 
-fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
-    // The driver would tell of each slow statement with its whole text, thousands of times in an outage.
-    // PostgreSQL's own log_min_duration_statement does it better.
-    let mut options = options
-        .statement_cache_capacity(PREPARED_STATEMENTS)
-        .disable_statement_logging();
-    if options.get_application_name().is_none() {
-        options = options.application_name("stickymark");
-    }
-    let doubt = Doubt::default();
-    let returned = doubt.clone();
-    PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .after_connect(|connection, _| {
-            Box::pin(async move { connection.execute(SESSION).await.map(drop) })
-        })
-        .before_acquire(move |connection, used| {
-            let doubt = doubt.clone();
-            Box::pin(async move { doubt.is_usable(connection, used).await })
-        })
-        // The pool tests what comes back, but without a limit: a connection whose statement was
-        // given up would never come back, nor leave its place to another.
-        .after_release(move |connection, _| {
-            let doubt = returned.clone();
-            Box::pin(async move { doubt.is_whole(connection).await })
-        })
-        .connect_lazy_with(options)
-}
-
 fn not_migrated(reason: sqlx::Error) -> DatabaseError {
     DatabaseError::Migration(reason.into())
-}
-
-/// When a connection was last found broken or silent. All that were made before go with it: most
-/// often they are no better, and to find out for each would take longer than callers wait.
-#[derive(Debug, Clone, Default)]
-struct Doubt {
-    since: Arc<Mutex<Option<Instant>>>,
-}
-
-impl Doubt {
-    /// Whether a connection from the pool still leads to a database that can be written to. After a
-    /// failover old sessions may stay with a server that has become a standby.
-    async fn is_usable(
-        &self,
-        connection: &mut PgConnection,
-        used: PoolConnectionMetadata,
-    ) -> Result<bool, sqlx::Error> {
-        let made = Instant::now().checked_sub(used.age);
-        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        if since.is_some_and(|since| made.is_none_or(|made| made < since)) {
-            tracing::debug!("a connection is replaced because another one broke");
-            return Ok(false);
-        }
-        if used.idle_for < TRUSTED_IDLE {
-            return Ok(true);
-        }
-        let answer = connection.fetch_one("show transaction_read_only");
-        match in_time(TEST_LIMIT, answer).await {
-            Ok(row) => Ok(row.try_get::<&str, _>(0)? == "off"),
-            Err(error) => Err(self.cast(error)),
-        }
-    }
-
-    /// Whether a connection that comes back is fit for another use.
-    async fn is_whole(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        match in_time(TEST_LIMIT, connection.ping()).await {
-            Ok(()) => Ok(true),
-            Err(error) => Err(self.cast(error)),
-        }
-    }
-
-    fn cast(&self, error: sqlx::Error) -> sqlx::Error {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        error
-    }
 }
 
 fn refuse_old(connection: &PoolConnection<sqlx::Postgres>) -> Result<(), DatabaseError> {

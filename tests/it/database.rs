@@ -54,6 +54,18 @@ async fn a_schema_that_lacks_a_migration_of_ours_and_has_others_is_refused() {
     assert!(error.to_string().contains("99991231000000"), "{error}");
 }
 
+#[tokio::test]
+async fn without_leave_to_migrate_a_schema_that_lacks_something_is_refused() {
+    let empty = support::empty_database().await;
+    let database = Database::connect(&empty.settings()).await.unwrap();
+    let error = database.require_migrated().await.unwrap_err().to_string();
+    assert!(error.contains("run stickymark migrate"), "{error}");
+    database.migrate().await.unwrap();
+    database.require_migrated().await.unwrap();
+    from_the_future(&empty).await;
+    database.require_migrated().await.unwrap();
+}
+
 async fn from_the_future(test: &support::TestDatabase) {
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)

@@ -1,0 +1,110 @@
+//! The pool of connections. One that fell silent, or that a failover left without the right to write,
+//! is replaced by itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::pool::PoolConnectionMetadata;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Row};
+
+use super::in_time;
+
+/// How long a caller waits for a connection of the pool. Above any pause of a healthy database,
+/// below the patience of a person who waits for an answer.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that was used more recently than this is not tested before it is used again: a test
+/// costs a round trip, and whoever meets a broken connection tries again anyway.
+const TRUSTED_IDLE: Duration = Duration::from_millis(500);
+
+/// A connection that takes longer for an empty statement has nobody at its other end. Nothing else
+/// tells: the driver sets no keepalive, and TCP waits for an answer for ever.
+const TEST_LIMIT: Duration = Duration::from_secs(1);
+
+/// What the server gives up by itself, so that whoever waited here in vain does not leave sessions
+/// behind that hold locks. Longer than any statement of ours, imports included. And nothing is to be
+/// compiled: that takes a second where planners guess too high, and our statements take milliseconds.
+const SESSION: &str = "set statement_timeout = '60s'; \
+                       set idle_in_transaction_session_timeout = '60s'; \
+                       set jit = off";
+
+/// Statements that one connection keeps prepared; more than the program has.
+const PREPARED_STATEMENTS: usize = 256;
+
+/// A pool that connects when the first connection is asked for.
+pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
+    // The driver would tell of each slow statement with its whole text, thousands of times in an outage.
+    // PostgreSQL's own log_min_duration_statement does it better.
+    let mut options = options
+        .statement_cache_capacity(PREPARED_STATEMENTS)
+        .disable_statement_logging();
+    if options.get_application_name().is_none() {
+        options = options.application_name("stickymark");
+    }
+    let doubt = Doubt::default();
+    let returned = doubt.clone();
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(SESSION).await.map(drop) })
+        })
+        .before_acquire(move |connection, used| {
+            let doubt = doubt.clone();
+            Box::pin(async move { doubt.is_usable(connection, used).await })
+        })
+        // The pool tests what comes back, but without a limit: a connection whose statement was
+        // given up would never come back, nor leave its place to another.
+        .after_release(move |connection, _| {
+            let doubt = returned.clone();
+            Box::pin(async move { doubt.is_whole(connection).await })
+        })
+        .connect_lazy_with(options)
+}
+
+/// When a connection was last found broken or silent. All that were made before go with it: most
+/// often they are no better, and to find out for each would take longer than callers wait.
+#[derive(Debug, Clone, Default)]
+struct Doubt {
+    since: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Doubt {
+    /// Whether a connection from the pool still leads to a database that can be written to. After a
+    /// failover old sessions may stay with a server that has become a standby.
+    async fn is_usable(
+        &self,
+        connection: &mut PgConnection,
+        used: PoolConnectionMetadata,
+    ) -> Result<bool, sqlx::Error> {
+        let made = Instant::now().checked_sub(used.age);
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if since.is_some_and(|since| made.is_none_or(|made| made < since)) {
+            tracing::debug!("a connection is replaced because another one broke");
+            return Ok(false);
+        }
+        if used.idle_for < TRUSTED_IDLE {
+            return Ok(true);
+        }
+        let answer = connection.fetch_one("show transaction_read_only");
+        match in_time(TEST_LIMIT, answer).await {
+            Ok(row) => Ok(row.try_get::<&str, _>(0)? == "off"),
+            Err(error) => Err(self.cast(error)),
+        }
+    }
+
+    /// Whether a connection that comes back is fit for another use.
+    async fn is_whole(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        match in_time(TEST_LIMIT, connection.ping()).await {
+            Ok(()) => Ok(true),
+            Err(error) => Err(self.cast(error)),
+        }
+    }
+
+    fn cast(&self, error: sqlx::Error) -> sqlx::Error {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        error
+    }
+}

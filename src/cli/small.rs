@@ -28,8 +28,16 @@ pub(super) struct UserSigArguments {
     #[arg(long)]
     account: Option<String>,
     /// How long it is valid, for example 12h or 1d.
-    #[arg(long, default_value = "1d", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "1d", value_parser = ttl)]
     ttl: Duration,
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(ttl) if ttl >= Duration::from_secs(1) => Ok(ttl),
+        Ok(_) => Err("must be one second at least, or it would have ended".to_owned()),
+        Err(error) => Err(format!("{error}; write it like 12h or 1d")),
+    }
 }
 
 /// `stickymark user-sig`.

@@ -51,7 +51,8 @@ pub struct Command {
     #[arg(
         long,
         env = "STICKYMARK_SIMULATE_LISTEN",
-        default_value = "127.0.0.1:9100"
+        default_value = "127.0.0.1:9100",
+        value_parser = listen
     )]
     listen: SocketAddr,
     /// SDKAppID of the simulated application.
@@ -179,6 +180,11 @@ fn greeting(command: &Command, address: SocketAddr) -> String {
          All commands: stickymark simulate --help\n",
         app = command.sdk_app_id,
     )
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let right = "give an IP address and a port, like 127.0.0.1:9100";
+    text.parse().map_err(|error| format!("{error}; {right}"))
 }
 
 fn secret(text: &str) -> Result<SecretString, Infallible> {

@@ -362,6 +362,47 @@ async fn commands_end_quietly_when_nobody_reads_on() {
 }
 
 #[tokio::test]
+async fn errors_say_what_would_be_right_and_show_no_secret() {
+    for (arguments, token, status, right) in [
+        (
+            ["rules", "list", "--url", "http://me:geheim@127.0.0.1:1"],
+            "t",
+            1,
+            "does not answer",
+        ),
+        (
+            ["rules", "list", "--url", "http://127.0.0.1:1"],
+            "geheim\n2",
+            2,
+            "copied whole",
+        ),
+        (
+            ["simulate", "--listen", "nowhere", "--sdk-app-id=1"],
+            "t",
+            2,
+            "127.0.0.1:9100",
+        ),
+        (
+            ["user-sig", "--ttl", "0s", "--account=a"],
+            "t",
+            2,
+            "one second at least",
+        ),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))
+            .args(arguments)
+            .env("STICKYMARK_TOKEN", token)
+            .output()
+            .await
+            .unwrap();
+        let answer = Answer::from(output);
+        assert_eq!(answer.status, status, "{arguments:?}: {}", answer.err);
+        assert!(answer.err.contains(right), "{}", answer.err);
+        assert!(!answer.err.contains("geheim"), "{}", answer.err);
+    }
+}
+
+#[tokio::test]
 async fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::output;
+use super::{Usage, output};
 
 pub(super) use look::{ExplainArguments, MembersArguments, ResyncArguments, StatusArguments};
 pub(super) use look::{explain, members, resync, status};
@@ -67,6 +68,12 @@ impl Remote {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
+        let legible = |secret: &SecretString| HeaderValue::from_str(secret.expose_secret()).is_ok();
+        if !self.token.as_ref().is_none_or(legible) {
+            let wrong = "the token (--token or STICKYMARK_TOKEN) has a line break or the like in it; \
+                         was it copied whole?";
+            return Err(Usage(wrong.to_owned()).into());
+        }
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
@@ -86,22 +93,21 @@ impl Remote {
 
     /// Sends a request; an answer that is no success becomes an error that says what it says.
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request.send().await.with_context(|| {
-            format!(
-                "{} does not answer; is this the admin listener (--url)?",
-                self.url
-            )
-        })?;
+        let url = without_password(&self.url);
+        let response = request
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url)
+            .with_context(|| {
+                format!("{url} does not answer; is this the admin listener (--url)?")
+            })?;
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status();
         let text = response.text().await.unwrap_or_default();
         Err(anyhow::anyhow!(problem(&text).unwrap_or_else(|| {
-            format!(
-                "{} answered {status}; is this the admin listener?",
-                self.url
-            )
+            format!("{url} answered {status}; is this the admin listener?")
         })))
     }
 
@@ -137,6 +143,14 @@ impl Remote {
         items.truncate(most);
         Ok(items)
     }
+}
+
+/// A URL as it may stand in a message.
+fn without_password(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Fails for URLs that cannot have one.
+    let _ = url.set_password(None);
+    url
 }
 
 async fn json(response: Response) -> anyhow::Result<Value> {

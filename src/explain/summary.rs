@@ -47,6 +47,10 @@ fn of_member(member: &MemberRow, desired: &MarkSet, facts: &Facts) -> String {
                     time(due)
                 )
             }
+            (Some(due), None) if member.omissions > 0 => {
+                let left_out = left_out(member).unwrap_or_default();
+                format!("{left_out}. The next attempt is due at {}.", time(due))
+            }
             (Some(due), None) => format!("Something is to be done for him at {}.", time(due)),
             (None, _) => "Something is to be done for him.".to_owned(),
         },
@@ -60,6 +64,18 @@ fn of_member(member: &MemberRow, desired: &MarkSet, facts: &Facts) -> String {
         ),
         _ => "He is not in the room, as far as is known; marks are set when he arrives.".to_owned(),
     }
+}
+
+/// That Chat left him out of its answer, if it did so last.
+pub(super) fn left_out(member: &MemberRow) -> Option<String> {
+    let times = match member.omissions {
+        ..=0 => return None,
+        1 => "once".to_owned(),
+        times => format!("{times} times in a row"),
+    };
+    Some(format!(
+        "Chat left him out of its answer {times}, as it does with whoever is not online"
+    ))
 }
 
 fn listed(marks: &MarkSet) -> String {

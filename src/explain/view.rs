@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::summary::summary;
+use super::summary::{left_out, summary};
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet};
 use crate::members::api::MemberView;
 use crate::members::{MEMBERS_A_MARK, MemberRow};
@@ -73,7 +73,7 @@ struct Pending {
     since: Option<DateTime<Utc>>,
     /// The next attempt.
     next_attempt_at: DateTime<Utc>,
-    /// Why the last call failed, or what he waits for.
+    /// Why the last call failed, or did not reach him, or what he waits for.
     #[schema(required = true)]
     last_error: Option<String>,
     /// Why no calls go out at all, on the replica that answers.
@@ -153,7 +153,7 @@ fn pending(facts: &Facts) -> Option<Pending> {
     Some(Pending {
         since: member.pending_since,
         next_attempt_at: member.due_at?,
-        last_error: member.last_error.clone(),
+        last_error: member.last_error.clone().or_else(|| left_out(member)),
         paused: facts.paused.as_ref().map(|paused| paused.reason.clone()),
     })
 }

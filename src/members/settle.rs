@@ -31,7 +31,7 @@ pub enum Outcome {
     Confirmed {
         /// The marks.
         marks: MarkSet,
-        /// When a rule starts or ends for him, or a mark must be renewed.
+        /// When a rule starts or ends for him, a mark must be renewed, or he can be forgotten.
         next: Option<DateTime<Utc>>,
     },
     /// There was nothing to send; look again at `next`.

@@ -91,7 +91,9 @@ pub(super) fn outcome(
             }
         }
     }
-    if !plan.named {
+    // Chat has just confirmed that he is there: a rule for him may come back.
+    let seen = !verdicts.is_empty() && !omitted;
+    if !plan.named && !seen {
         return Outcome::Forgotten;
     }
     if omitted {

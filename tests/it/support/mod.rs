@@ -13,6 +13,8 @@ pub mod stage;
 pub mod stall;
 pub mod wire;
 
+use std::time::Duration;
+
 use sqlx::PgPool;
 use stickymark::domain::{Account, GroupId, Pattern};
 use stickymark::rules::filter::RuleFilter;
@@ -27,8 +29,26 @@ pub async fn rules_are_known(pool: &PgPool, filters: impl Iterator<Item = &RuleF
         .unwrap();
     for filter in filters {
         while filter.state().sequence < revision {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+}
+
+/// Waits until a query answers true.
+pub async fn wait_for_row(pool: &PgPool, query: &'static str) {
+    let holds = async {
+        while !sqlx::query_scalar::<_, Option<bool>>(query)
+            .fetch_optional(pool)
+            .await
+            .unwrap()
+            .flatten()
+            .unwrap_or(false)
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(scene::PATIENCE, holds).await.is_err() {
+        panic!("never true: {query}");
     }
 }
 

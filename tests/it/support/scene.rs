@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{TestDatabase, database, insert_rule, rules_are_known};
+use super::{TestDatabase, database, insert_rule, rules_are_known, wait_for_row};
 
 /// How long a test waits for what must happen; far longer than it takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -228,20 +228,7 @@ impl Scene {
 
     /// Waits until a query, which gives one boolean, says yes.
     pub async fn wait_for_row(&self, query: &'static str) {
-        let holds = async {
-            while !sqlx::query_scalar::<_, Option<bool>>(query)
-                .fetch_optional(self.pool())
-                .await
-                .unwrap()
-                .flatten()
-                .unwrap_or(false)
-            {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, holds).await.is_err() {
-            panic!("never true: {query}");
-        }
+        wait_for_row(self.pool(), query).await;
     }
 
     pub async fn wait_for_marks(&self, group: &str, account: &str, marks: &[u32]) {

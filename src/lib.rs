@@ -16,10 +16,12 @@ pub mod explain;
 pub mod members;
 pub mod metrics;
 pub mod reapply;
+pub mod rest;
 pub mod resync;
 pub mod rules;
 pub mod service;
 #[cfg(feature = "local")]
 pub mod simulator;
+pub mod status;
 pub mod telemetry;
 pub mod version;

@@ -24,14 +24,13 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, AdminState, Readiness, Watched};
+use crate::admin::{self, AdminState};
 use crate::callback::{
     self, ANSWER_WITHIN, CallbackState, Forward, ForwardCounts, ForwardSettings, Signatures,
 };
 use crate::chat::{ChatClient, ChatEndpoint};
 use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
-use crate::console::Pulse;
 #[cfg(feature = "local")]
 use crate::console::Stage;
 use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
@@ -40,6 +39,7 @@ use crate::metrics::figures::Figures;
 use crate::reapply::{Budget, CallRate, Worker, WorkerSettings};
 use crate::resync::{Sweeper, SweeperSettings};
 use crate::rules::filter::{FilterSettings, Follower, RuleFilter};
+use crate::status::{Pulse, Readiness, Watched};
 pub use error::StartError;
 pub use intake::MemberIntake;
 use listening::{answered, ended, listen, say_goodbye, serve};

@@ -14,7 +14,7 @@ use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 use utoipa_swagger_ui::{Config, SwaggerFile, serve};
 
-use super::problem::Problem;
+use crate::rest::Problem;
 
 /// The files that the page needs; the library brings more.
 const FILES: [&str; 8] = [

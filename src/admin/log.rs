@@ -4,9 +4,7 @@ use axum::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::JsonBody;
-use super::openapi::{BodyProblems, CommonProblems};
-use super::problem::{Problem, ProblemType};
+use crate::rest::{BodyProblems, CommonProblems, JsonBody, Problem, ProblemType};
 use crate::telemetry::{LogFilter, log_filter};
 
 /// What is logged.

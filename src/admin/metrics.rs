@@ -7,9 +7,9 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
-use super::problem::Problem;
-use super::status::StatusSource;
 use crate::metrics::{self, ConnectionState};
+use crate::rest::Problem;
+use crate::status::StatusSource;
 
 /// All metrics of this replica, in Prometheus' text format; `deploy/metrics.md` explains them.
 #[utoipa::path(

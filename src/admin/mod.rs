@@ -5,17 +5,12 @@
 //! unknown paths too. Nothing from outside gets past here unread: bodies have a limit, requests a
 //! deadline, and a panic becomes a 500 that tells nothing.
 
-mod auth;
-mod body;
 mod docs;
 mod log;
 mod metrics;
 mod openapi;
-mod parameters;
 mod probes;
-mod problem;
 mod request;
-mod status;
 
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::{HeaderValue, header};
@@ -28,26 +23,16 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use auth::Caller;
-#[cfg(feature = "local")]
-pub(crate) use auth::is_loopback;
-pub(crate) use auth::{Tokens, authorize, foreign_page};
-pub use body::JsonBody;
-pub use openapi::{BodyProblems, CommonProblems};
-pub use parameters::{PageQuery, PageRequest, Parameters};
-pub use probes::{DatabaseState, Readiness, Ready};
-pub use problem::{FieldError, Problem, ProblemDetails, ProblemType};
-pub use status::Watched;
-pub(crate) use status::{Status, StatusSource};
-
 use crate::config::AdminToken;
 use crate::console::{self, Live};
 use crate::explain::{self, Explanations};
 use crate::members::api::Members;
 use crate::members::{self, WakeUp};
+use crate::rest::{MAX_BODY, Problem, ProblemType, Tokens, authorize};
 use crate::resync;
 use crate::resync::api::Rooms;
 use crate::rules::{self, Rules};
+use crate::status::{self, Readiness, StatusSource, Watched};
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -175,7 +160,7 @@ fn guarded(router: Router<AdminState>) -> Router<AdminState> {
     let no_cache = HeaderValue::from_static("private, no-cache");
     let no_sniff = HeaderValue::from_static("nosniff");
     router
-        .layer(DefaultBodyLimit::max(body::MAX_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(request::deadline))
         .layer(SetResponseHeaderLayer::if_not_present(

@@ -1,15 +1,10 @@
 //! The OpenAPI 3.1 document: made from the handlers, and what they share.
 
-use std::collections::BTreeMap;
-
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{
-    Components, ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr,
-    Response, ResponseBuilder,
-};
-use utoipa::{IntoResponses, PartialSchema, ToSchema};
+use utoipa::openapi::{Components, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
+use utoipa::{PartialSchema, ToSchema};
 
-use super::problem::ProblemDetails;
+use crate::rest::ProblemDetails;
 
 /// What the API is, and the limits that hold for every request.
 fn description() -> String {
@@ -29,11 +24,11 @@ fn description() -> String {
          refused with 503 and `Retry-After`; nothing was written then.\n\
          - `X-Request-Id`, the client's own if it sends one of up to 128 letters, digits and \
          `._:/+=-`, stands in the answer, the log and the history.",
-        body = super::body::MAX_BODY >> 20,
+        body = crate::rest::MAX_BODY >> 20,
         import = crate::rules::api::MAX_IMPORT >> 20,
         rules = crate::rules::import::MAX_RULES,
         line = crate::rules::import::MAX_LINE >> 10,
-        page = super::parameters::MAX_LIMIT,
+        page = crate::rest::MAX_LIMIT,
         patience = crate::rules::PATIENCE.as_secs(),
     )
 }
@@ -79,56 +74,4 @@ pub(super) fn frame() -> OpenApi {
             Vec::<String>::new(),
         )]))
         .build()
-}
-
-/// Problems that any request below `/v1` can meet.
-pub struct CommonProblems;
-
-impl IntoResponses for CommonProblems {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems([
-            (400, "A parameter, a header or the JSON is wrong."),
-            (401, "No token, or one that is not known."),
-            (403, "The token does not allow it, or another origin calls."),
-            (500, "A fault of the service."),
-            (503, "The database did not answer in time; see Retry-After."),
-        ])
-    }
-}
-
-/// Problems of a probe, which needs no token.
-pub(super) struct ProbeProblems;
-
-impl IntoResponses for ProbeProblems {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems([(400, "A parameter is wrong.")])
-    }
-}
-
-/// Problems of a request with a body, besides the common ones.
-pub struct BodyProblems;
-
-impl IntoResponses for BodyProblems {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        problems([
-            (413, "The body is longer than 1 MiB."),
-            (415, "The body is not declared as JSON."),
-            (422, "Fields of the body are wrong; errors names each."),
-        ])
-    }
-}
-
-fn problems<const N: usize>(descriptions: [(u16, &str); N]) -> BTreeMap<String, RefOr<Response>> {
-    let response = |description: &str| {
-        let content = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name(ProblemDetails::name())))
-            .build();
-        ResponseBuilder::new()
-            .description(description)
-            .content("application/problem+json", content)
-            .build()
-    };
-    descriptions
-        .map(|(status, description)| (status.to_string(), RefOr::T(response(description))))
-        .into()
 }

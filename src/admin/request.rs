@@ -8,9 +8,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
-use super::auth::{Caller, is_write};
-use super::problem::Problem;
 use crate::domain::RequestId;
+use crate::rest::{Caller, Problem, is_write};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -22,10 +22,10 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::pulse::{BEAT, Point, Pulse};
-use crate::admin::{Problem, ProblemType, Status, StatusSource, Tokens, authorize};
 use crate::domain::{Account, GroupId};
 use crate::reapply::{Restoration, Restorations, Unseen};
+use crate::rest::{Problem, ProblemType, Tokens, authorize};
+use crate::status::{BEAT, Point, Pulse, Status, StatusSource};
 
 /// Pages that may watch one replica at once.
 const SEATS: usize = 64;

@@ -3,7 +3,7 @@
 //! One HTML page, one style sheet and plain modules of script below `assets`, compiled in and served
 //! as they are; nothing is built and nothing comes from elsewhere, which the Content-Security-Policy
 //! makes the browser enforce. The script shows what `/v1` answers, and writes through it alone, with
-//! a session in place of the token (see [`session`]).
+//! a session in place of the token (see [`crate::rest::session`]).
 //!
 //! Its pages are told apart behind `#`: `#/now`, `#/rules`, `#/rules/new`, `#/rules/{id}/edit`,
 //! `#/rules/{id}/history`, `#/import`, `#/why`, `#/rooms`, `#/members`; filters follow as a query.
@@ -13,8 +13,6 @@
 
 mod assets;
 mod live;
-mod pulse;
-pub mod session;
 mod sign_in;
 
 #[cfg(feature = "local")]
@@ -25,9 +23,9 @@ use axum::extract::FromRef;
 use axum::http::{HeaderValue, header};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::admin::{StatusSource, Tokens};
+use crate::rest::Tokens;
+use crate::status::StatusSource;
 pub use live::Live;
-pub use pulse::{Point, Pulse};
 
 /// Nothing but what this listener serves. Scripts and styles stand in files of their own.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \

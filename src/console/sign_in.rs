@@ -8,9 +8,9 @@ use axum::{Extension, Json, Router};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::session::{self, is_own_page};
-use crate::admin::{Caller, JsonBody, Problem, Tokens, foreign_page};
 use crate::config::Role;
+use crate::rest::session::{self, is_own_page};
+use crate::rest::{Caller, JsonBody, Problem, Tokens, foreign_page};
 use crate::version;
 
 pub(super) fn routes<S>() -> Router<S>

@@ -13,10 +13,10 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::admin::{CommonProblems, Parameters, Problem};
 use crate::domain::{Account, GroupId};
 use crate::members::{MemberFilter, held_places, list_members};
 use crate::reapply::Pause;
+use crate::rest::{CommonProblems, Parameters, Problem};
 use crate::resync::{RoomFilter, list_rooms};
 use crate::rules::explain::rules_for;
 use view::{Explanation, Facts};

@@ -10,8 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{MemberFilter, MemberRow, MemberState, Presence, WakeUp, list_members, retry_failed};
-use crate::admin::{BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem};
 use crate::domain::{Account, GroupId, RequestId};
+use crate::rest::{BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem};
 use crate::rules::wire::MarkNumber;
 
 /// The members as the handlers need them. Clones share the pool.

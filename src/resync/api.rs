@@ -13,9 +13,9 @@ use utoipa_axum::routes;
 use super::found::Found;
 use super::list::{MembersByState, RoomFilter, RoomRow, list_rooms};
 use super::request;
-use crate::admin::{BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem};
 use crate::domain::GroupId;
 use crate::members::WakeUp;
+use crate::rest::{BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem};
 
 /// The rooms as the handlers need them. Clones share the pool.
 #[derive(Debug, Clone)]

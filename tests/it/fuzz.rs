@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stickymark::admin::{self, AdminState, Readiness};
+use stickymark::admin::{self, AdminState};
 use stickymark::callback::{
     ANSWER_WITHIN, CallbackSettings, CallbackState, Intake, NotStored, Recorded, RequestOverLimit,
     Signatures, router,
@@ -20,6 +20,7 @@ use stickymark::clock;
 use stickymark::config::{AdminToken, Role};
 use stickymark::domain::{MemberEvent, RoomEnd};
 use stickymark::members::{Batch, Named, Settling, WakeUp, record};
+use stickymark::status::Readiness;
 use tower::ServiceExt;
 
 use crate::support::{database, insert_rule};

@@ -13,9 +13,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stickymark::admin::{self, AdminState, Readiness};
+use stickymark::admin::{self, AdminState};
 use stickymark::config::{AdminToken, Role};
 use stickymark::members::WakeUp;
+use stickymark::status::Readiness;
 use tower::ServiceExt;
 
 use crate::support::{TestDatabase, database};

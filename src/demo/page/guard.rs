@@ -13,7 +13,7 @@ use serde_json::json;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::admin::is_loopback;
+use crate::rest::is_loopback;
 
 /// Room for the accounts of the largest order.
 const LARGEST_BODY: usize = 64 * 1024;

@@ -10,8 +10,8 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::read_label;
-use crate::admin::{CommonProblems, Parameters, Problem, ProblemDetails, ProblemType};
 use crate::domain::RuleId;
+use crate::rest::{CommonProblems, Parameters, Problem, ProblemDetails, ProblemType};
 use crate::rules::import::{Brought, ImportError, ImportOptions, Imported, Lines, MAX_RULES, Mode};
 use crate::rules::wire::RuleView;
 use crate::rules::{Action, Author, Filter, Rules};

@@ -6,8 +6,8 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, header};
 
-use crate::admin::{Caller, Parameters, Problem};
 use crate::domain::{Mark, Pattern, RequestId, RuleId};
+use crate::rest::{Caller, Parameters, Problem};
 use crate::rules::{Author, Filter, Precondition, wire};
 
 /// The rule that the path names.

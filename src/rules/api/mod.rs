@@ -17,10 +17,10 @@ use super::wire::{
     JsonObject, MarkNumber, RuleInput, RulePatch, RuleView, patched, read_rule, read_rule_named,
 };
 use super::{Author, ETag, HistoryEntry, Precondition, Rules, WriteError};
-use crate::admin::{
+use crate::domain::{Rule, RuleId};
+use crate::rest::{
     BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem, ProblemDetails,
 };
-use crate::domain::{Rule, RuleId};
 pub(crate) use bulk::MAX_IMPORT;
 use extract::{NamedRule, read_filter};
 

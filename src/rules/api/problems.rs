@@ -2,8 +2,8 @@
 
 use chrono::SecondsFormat;
 
-use crate::admin::{Problem, ProblemType};
 use crate::domain::{MAX_MARKS_PER_ROOM, RuleId};
+use crate::rest::{Problem, ProblemType};
 use crate::rules::import::ImportError;
 use crate::rules::limits::Conflict;
 use crate::rules::{ETag, WriteError};

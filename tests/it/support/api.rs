@@ -4,9 +4,10 @@ use reqwest::{Client, Method, RequestBuilder, header};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use stickymark::admin::{self, AdminState, Readiness};
+use stickymark::admin::{self, AdminState};
 use stickymark::config::{AdminToken, Role};
 use stickymark::members::WakeUp;
+use stickymark::status::Readiness;
 
 use super::database::{TestDatabase, database};
 

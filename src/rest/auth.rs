@@ -20,8 +20,8 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::problem::{Problem, ProblemType};
+use super::session::{Guesses, Session, is_own_page};
 use crate::config::{AdminToken, Role};
-use crate::console::session::{Guesses, Session, is_own_page};
 
 /// The tokens that are known. Clones count wrong guesses together.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ pub struct Caller {
 }
 
 impl Tokens {
-    pub(super) fn new(tokens: &[AdminToken]) -> Self {
+    pub(crate) fn new(tokens: &[AdminToken]) -> Self {
         let known = tokens.iter().map(|token| Known {
             digest: digest(token.secret.expose_secret()),
             caller: Caller {
@@ -181,7 +181,7 @@ pub(crate) async fn authorize(
 }
 
 /// Whether a request of this method changes something.
-pub(super) fn is_write(method: &Method) -> bool {
+pub(crate) fn is_write(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 

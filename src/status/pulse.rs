@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::{Metrics, Snapshot};
 
 /// How often a point is made.
-pub(super) const BEAT: Duration = Duration::from_secs(1);
+pub(crate) const BEAT: Duration = Duration::from_secs(1);
 /// Points that are kept.
 const KEPT: usize = 120;
 /// Delays are told of so many of the last beats: one alone may hold few.

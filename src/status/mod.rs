@@ -4,6 +4,9 @@
 //! is null then. Queue, budgets and pauses are shared by all replicas; filter and sweep totals are
 //! those of the replica that answers.
 
+mod pulse;
+mod readiness;
+
 use std::time::Duration;
 
 use axum::Json;
@@ -14,14 +17,14 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::openapi::CommonProblems;
-use super::parameters::Parameters;
-use super::probes::{DatabaseState, Readiness};
-use super::problem::Problem;
-use crate::console::Pulse;
+pub(crate) use pulse::BEAT;
+pub use pulse::{Point, Pulse};
+pub use readiness::{DatabaseState, Readiness, Ready};
+
 use crate::members::{FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth};
 use crate::metrics::Metrics;
 use crate::reapply::{Budget, Pause, PauseState, Restorations};
+use crate::rest::{CommonProblems, Parameters, Problem};
 use crate::resync::{SweepTotals, TotalsSnapshot};
 use crate::rules::filter::{FilterState, RuleFilter};
 use crate::version;
@@ -193,7 +196,7 @@ impl From<FilterState> for FilterView {
     get, path = "/status", operation_id = "getStatus", tag = "status",
     responses((status = 200, description = "The state.", body = Status), CommonProblems)
 )]
-pub(super) async fn status(
+pub(crate) async fn status(
     State(source): State<StatusSource>,
     parameters: Parameters,
 ) -> Result<Json<Status>, Problem> {

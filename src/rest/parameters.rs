@@ -12,7 +12,7 @@ use super::problem::Problem;
 /// Items of a page where the client does not say.
 const DEFAULT_LIMIT: u16 = 100;
 /// Most items of a page.
-pub(super) const MAX_LIMIT: u16 = 500;
+pub(crate) const MAX_LIMIT: u16 = 500;
 
 /// The query of a request. An empty parameter counts as absent.
 #[derive(Debug)]

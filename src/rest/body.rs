@@ -10,7 +10,7 @@ use serde_path_to_error::Segment;
 use super::problem::{Problem, ProblemType};
 
 /// Longest body in bytes.
-pub(super) const MAX_BODY: usize = 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 1024 * 1024;
 
 /// A body declared and read as JSON. Whatever is wrong becomes a [`Problem`].
 ///

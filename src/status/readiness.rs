@@ -1,0 +1,137 @@
+//! Whether this process should get requests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+use utoipa::ToSchema;
+
+use crate::database::is_read_only;
+
+/// How long an answer of the database is believed, so that probes never become a load.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// How long the database may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Says whether the service is ready. Clones share one state.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pool: PgPool,
+    draining: AtomicBool,
+    /// Held while the database is asked, so that probes that come together ask once.
+    last: Mutex<Option<(Instant, DatabaseState)>>,
+}
+
+/// The state of the database, as the probe sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatabaseState {
+    /// It answers and takes writes.
+    Ok,
+    /// It answers, but takes no writes: a standby, or a failover under way.
+    ReadOnly,
+    /// It does not answer, or not in time.
+    Unreachable,
+}
+
+/// The answer of `/readyz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Ready {
+    /// Whether requests should come here.
+    pub ready: bool,
+    /// True once the process has begun to end.
+    pub draining: bool,
+    /// The database; null if it was not asked.
+    #[schema(required = true)]
+    pub database: Option<DatabaseState>,
+}
+
+impl Readiness {
+    /// Ready as long as the database of this pool takes writes.
+    pub fn new(pool: PgPool) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                pool,
+                draining: AtomicBool::new(false),
+                last: Mutex::new(None),
+            }),
+        }
+    }
+
+    /// From now on not ready: the process is about to end.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests should come here, and if not, why.
+    pub async fn check(&self) -> Ready {
+        self.ready(Some(self.database().await))
+    }
+
+    /// The same whatever the database does. All replicas share it, so what routes callbacks has no
+    /// better place for them while it is away: they are kept here, and those that need no database
+    /// are answered and forwarded as ever.
+    pub fn check_without_database(&self) -> Ready {
+        self.ready(None)
+    }
+
+    fn ready(&self, database: Option<DatabaseState>) -> Ready {
+        let draining = self.is_draining();
+        Ready {
+            ready: !draining && matches!(database, None | Some(DatabaseState::Ok)),
+            draining,
+            database,
+        }
+    }
+
+    /// The state of the database, not older than a second.
+    pub async fn database(&self) -> DatabaseState {
+        let mut last = self.shared.last.lock().await;
+        match *last {
+            Some((at, state)) if at.elapsed() < BELIEVED => state,
+            _ => {
+                let state = ask(&self.shared.pool).await;
+                tell_change(last.map(|(_, before)| before), state);
+                *last = Some((Instant::now(), state));
+                state
+            }
+        }
+    }
+}
+
+/// One line when it goes and one when it is back, however often probes ask.
+fn tell_change(before: Option<DatabaseState>, now: DatabaseState) {
+    let before = before.unwrap_or(DatabaseState::Ok);
+    if before == now {
+        return;
+    }
+    match now {
+        DatabaseState::Ok => tracing::info!("the database is there again"),
+        away => tracing::warn!(state = ?away, "the database cannot be written to"),
+    }
+}
+
+async fn ask(pool: &PgPool) -> DatabaseState {
+    match tokio::time::timeout(PATIENCE, is_read_only(pool)).await {
+        Ok(Ok(false)) => DatabaseState::Ok,
+        Ok(Ok(true)) => DatabaseState::ReadOnly,
+        Ok(Err(error)) => {
+            tracing::debug!(?error, "the database does not answer the probe");
+            DatabaseState::Unreachable
+        }
+        Err(_) => DatabaseState::Unreachable,
+    }
+}

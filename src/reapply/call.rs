@@ -13,8 +13,8 @@ use tracing::Instrument;
 
 use super::budget::Slot;
 use super::halving::Halving;
+use super::settings::WorkerSettings;
 use super::verdict::{Verdict, Verdicts, note_answer, note_failure};
-use super::worker::Shared;
 use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks, ModifyAnswer};
 use crate::domain::{Account, GroupId, RequestId};
 use crate::metrics::MarkResult;
@@ -25,7 +25,7 @@ const FINE_LATELY: Duration = Duration::from_secs(60);
 
 /// Calls for one room, in one round.
 pub(super) struct Caller<'a> {
-    shared: &'a Shared,
+    shared: &'a WorkerSettings,
     group: &'a GroupId,
     /// The slot that was taken before the claim, until the first call.
     slot: Option<Slot>,
@@ -38,7 +38,7 @@ pub(super) struct Caller<'a> {
 
 impl<'a> Caller<'a> {
     /// For a round that has just claimed the room, in a slot of the budget.
-    pub(super) fn new(shared: &'a Shared, group: &'a GroupId, slot: Slot) -> Self {
+    pub(super) fn new(shared: &'a WorkerSettings, group: &'a GroupId, slot: Slot) -> Self {
         Self {
             shared,
             group,

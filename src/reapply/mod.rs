@@ -15,6 +15,7 @@ mod places;
 mod plan;
 mod restored;
 mod round;
+mod settings;
 mod verdict;
 mod worker;
 
@@ -22,4 +23,5 @@ pub use budget::{Budget, BudgetState, CallRate, Slot};
 pub use pause::{Leave, Pause, PauseState};
 pub use plan::{MemberPlan, plan};
 pub use restored::{Restoration, Restorations, Unseen};
-pub use worker::{Worker, WorkerSettings};
+pub use settings::WorkerSettings;
+pub use worker::Worker;

@@ -12,8 +12,8 @@ use super::outcome::{Circumstances, Spread, is_last_try, outcome};
 use super::places::take_places;
 use super::plan::{MemberPlan, plan};
 use super::restored::Restoration;
+use super::settings::WorkerSettings;
 use super::verdict::{Verdict, Verdicts};
-use super::worker::Shared;
 use crate::chat::{CommandType, MemberMarks};
 use crate::clock;
 use crate::domain::{Account, GroupId, MarkSet};
@@ -28,7 +28,7 @@ const SETTLE_RETRY: Duration = Duration::from_millis(200);
 
 /// A claimed room on its way through plan, calls and settlement.
 pub(super) struct Round {
-    shared: Arc<Shared>,
+    shared: Arc<WorkerSettings>,
     claim: Claim,
     /// Before the claim was asked for: the lease ends no earlier than counted from here.
     claimed: Instant,
@@ -43,7 +43,7 @@ struct Planned {
 }
 
 impl Round {
-    pub(super) fn new(shared: Arc<Shared>, claim: Claim, claimed: Instant) -> Self {
+    pub(super) fn new(shared: Arc<WorkerSettings>, claim: Claim, claimed: Instant) -> Self {
         Self {
             shared,
             claim,

@@ -3,21 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
-use super::budget::{Budget, Slot};
-use super::pause::{Leave, Pause};
-use super::restored::Restorations;
+use super::budget::Slot;
+use super::pause::Leave;
 use super::round::Round;
-use crate::chat::ChatClient;
+use super::settings::WorkerSettings;
 use crate::database::in_time;
 use crate::domain::RequestId;
-use crate::members::{Claim, Settling, WakeUp, claim, until_next_due};
-use crate::metrics::{DatabasePart, Metrics};
+use crate::members::{Claim, claim, until_next_due};
 use crate::telemetry::warn_seldom;
 
 /// Rooms in flight at once in one replica.
@@ -28,37 +25,10 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 /// A statement that takes longer is given up: its connection may be dead without a sign.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 
-/// What the worker works with.
-#[derive(Debug, Clone)]
-pub struct WorkerSettings {
-    /// The database.
-    pub pool: PgPool,
-    /// The client for calls.
-    pub chat: ChatClient,
-    /// The budget of `modify_user_info`.
-    pub budget: Budget,
-    /// The budget of `check_members`, which tells who is in a room when a call is refused.
-    pub checks: Budget,
-    /// The alarm clock that recorders and rule changes ring.
-    pub wake: WakeUp,
-    /// The pause shared with whoever reports on it.
-    pub pause: Pause,
-    /// How long a claim stays with a worker that fell silent.
-    pub lease: Duration,
-    /// How long members' events may settle, and members of a busy room gather.
-    pub settling: Settling,
-    /// Told of members marked, delays, and faults of the database.
-    pub metrics: Metrics,
-    /// Where restored members are shown.
-    pub restorations: Restorations,
-}
-
-pub(super) type Shared = WorkerSettings;
-
 /// Finds due members and has their marks set. One per replica.
 #[derive(Debug)]
 pub struct Worker {
-    shared: Arc<Shared>,
+    shared: Arc<WorkerSettings>,
     places: Arc<Semaphore>,
     rounds: TaskTracker,
 }
@@ -171,13 +141,6 @@ impl Worker {
     async fn claim(&self) -> Result<Option<Claim>, sqlx::Error> {
         let shared = &self.shared;
         claim(&shared.pool, shared.lease, shared.settling).await
-    }
-}
-
-impl Shared {
-    /// The answer of the database, counted if it is a fault.
-    pub(super) fn noted<T>(&self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
-        answer.inspect_err(|_| self.metrics.database_error(DatabasePart::Worker))
     }
 }
 

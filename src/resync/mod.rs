@@ -24,4 +24,5 @@ mod sweeper;
 pub use found::{Found, SweepTotals, TotalsSnapshot};
 pub use list::{MembersByState, RoomFilter, RoomRow, list_rooms};
 pub use schedule::request;
-pub use sweeper::{Sweeper, SweeperSettings};
+pub use sweep::SweeperSettings;
+pub use sweeper::Sweeper;

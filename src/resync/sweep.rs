@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use rand::Rng;
+use sqlx::PgPool;
 
 use super::calls::{Calls, SweepError};
 use super::fade::clear_unnamed;
-use super::found::Found;
+use super::found::{Found, SweepTotals};
 use super::room::{QUIET, RoomSweep};
 use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, fail, finish, give_up};
-use super::sweeper::SweeperSettings;
-use crate::chat::{ChatError, ErrorClass};
+use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::database::in_time;
-use crate::members::room_gone;
-use crate::metrics::{DatabasePart, ResyncOutcome};
+use crate::members::{WakeUp, room_gone};
+use crate::metrics::{DatabasePart, Metrics, ResyncOutcome};
+use crate::reapply::{Budget, Pause};
 use crate::telemetry::warn_seldom;
 
 /// First and longest pause before a sweep that could not be finished is tried again.
@@ -29,6 +30,33 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 const LAST_STATEMENT: Duration = Duration::from_secs(2);
 /// If some call succeeded so recently, a refusal that may mean a setting means this room alone.
 const FINE_LATELY: Duration = Duration::from_secs(600);
+
+/// What the sweeper works with.
+#[derive(Debug, Clone)]
+pub struct SweeperSettings {
+    /// The database.
+    pub pool: PgPool,
+    /// The client for calls.
+    pub chat: ChatClient,
+    /// The budget of `check_members`, shared with the worker.
+    pub checks: Budget,
+    /// The budget of `get_members`.
+    pub lists: Budget,
+    /// The worker's alarm clock, rung when members come due.
+    pub wake_worker: WakeUp,
+    /// The sweeper's own alarm clock, rung by [`super::request`].
+    pub wake: WakeUp,
+    /// The worker's pause: while it lasts nobody sweeps.
+    pub worker_pause: Pause,
+    /// The sweeper's own pause, shared with whoever reports on it.
+    pub pause: Pause,
+    /// Time between two sweeps of a room; `None` = only those that are asked for.
+    pub interval: Option<Duration>,
+    /// Counts for whoever reports on them.
+    pub totals: SweepTotals,
+    /// Told of comparisons, drift and faults of the database.
+    pub metrics: Metrics,
+}
 
 /// Sweeps rooms that are claimed; all sweeps of a replica share it.
 #[derive(Debug)]

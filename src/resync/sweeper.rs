@@ -3,53 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::chores::Chores;
-use super::found::SweepTotals;
 use super::schedule::{LONGEST_STATEMENT, claim};
-use super::sweep::RoomSweeper;
-use crate::chat::ChatClient;
+use super::sweep::{RoomSweeper, SweeperSettings};
 use crate::database::in_time;
-use crate::members::WakeUp;
-use crate::metrics::{DatabasePart, Metrics};
-use crate::reapply::{Budget, Pause};
+use crate::metrics::DatabasePart;
 use crate::telemetry::warn_seldom;
 
 /// Rooms that one replica sweeps at once: few, since nobody waits for a sweep.
 const ROOMS_AT_ONCE: usize = 4;
 /// Without a wake-up the database is asked this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-
-/// What the sweeper works with.
-#[derive(Debug, Clone)]
-pub struct SweeperSettings {
-    /// The database.
-    pub pool: PgPool,
-    /// The client for calls.
-    pub chat: ChatClient,
-    /// The budget of `check_members`, shared with the worker.
-    pub checks: Budget,
-    /// The budget of `get_members`.
-    pub lists: Budget,
-    /// The worker's alarm clock, rung when members come due.
-    pub wake_worker: WakeUp,
-    /// The sweeper's own alarm clock, rung by [`super::request`].
-    pub wake: WakeUp,
-    /// The worker's pause: while it lasts nobody sweeps.
-    pub worker_pause: Pause,
-    /// The sweeper's own pause, shared with whoever reports on it.
-    pub pause: Pause,
-    /// Time between two sweeps of a room; `None` = only those that are asked for.
-    pub interval: Option<Duration>,
-    /// Counts for whoever reports on them.
-    pub totals: SweepTotals,
-    /// Told of comparisons, drift and faults of the database.
-    pub metrics: Metrics,
-}
 
 /// Sweeps rooms. One per replica.
 #[derive(Debug)]

@@ -139,15 +139,21 @@ impl IntoResponse for Form {
     }
 }
 
-/// Whether a client says that it takes gzip. Source: <https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3>.
+/// Whether a client says that it takes gzip; `*` speaks of what is not named.
+/// Source: <https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3>.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
-    lines
+    let codings: Vec<(&str, bool)> = lines
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
-        .any(|coding| {
+        .map(|coding| {
             let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
             let weight = weight.trim().trim_start_matches("q=").parse::<f32>();
-            matches!(name.trim(), "gzip" | "*") && weight.is_ok_and(|weight| weight > 0.0)
+            (name.trim(), weight.is_ok_and(|weight| weight > 0.0))
         })
+        .collect();
+    let said_of = |wanted: &str| codings.iter().find(|(name, _)| *name == wanted);
+    said_of("gzip")
+        .or_else(|| said_of("*"))
+        .is_some_and(|(_, taken)| *taken)
 }

@@ -44,14 +44,24 @@ impl DatabaseAddress {
         let is_known =
             |name: &str| KNOWN.contains(&name) || name == "options" || name.starts_with("options[");
         let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        // What stands there without a value may be the rest of one: of a password with an `&` in it.
+        let nameless = |name: &String| {
+            let mut pieces = url.query().unwrap_or_default().split('&');
+            pieces.any(|piece| piece == name)
+        };
         let (known, ignored): (Vec<_>, Vec<_>) =
             pairs.into_iter().partition(|(name, _)| is_known(name));
+        let named = |(name, _)| match nameless(&name) {
+            true => "(one without a value)".to_owned(),
+            false => name,
+        };
+        let names = ignored.iter().cloned().map(named).collect();
         if !ignored.is_empty() {
             url.query_pairs_mut().clear().extend_pairs(known);
         }
         Some(Self {
             options: PgConnectOptions::from_url(&url).ok()?,
-            ignored: ignored.into_iter().map(|(name, _)| name).collect(),
+            ignored: names,
         })
     }
 }
@@ -67,6 +77,8 @@ mod tests {
         assert_eq!(address.ignored, ["sslpassword"]);
         assert_eq!(address.options.get_options(), Some("-c a=b"));
         assert!(!format!("{:?}", address.options).contains("geheim"));
+        let cut = DatabaseAddress::read("postgres://h/db?password=ge&heim").unwrap();
+        assert_eq!(cut.ignored, ["(one without a value)"]);
         assert!(DatabaseAddress::read("postgres://h:port/db").is_none());
     }
 }

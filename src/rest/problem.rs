@@ -3,6 +3,8 @@
 
 mod kind;
 
+use std::collections::HashSet;
+
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -128,11 +130,19 @@ impl Problem {
             parameter: None,
             detail,
         });
+        let errors: Vec<FieldError> = errors.collect();
+        let named: HashSet<_> = errors.iter().map(|error| error.line).collect();
+        let named = match named.len() as u64 == bad_lines {
+            true => "them".to_owned(),
+            false => format!("the first {}", named.len()),
+        };
         let mut problem = Self::new(
             ProblemType::InvalidInput,
-            format!("nothing was imported: lines that are wrong: {bad_lines}; errors names them"),
+            format!(
+                "nothing was imported: lines that are wrong: {bad_lines}; errors names {named}"
+            ),
         );
-        problem.0.errors = errors.collect();
+        problem.0.errors = errors;
         problem.0.bad_lines = Some(bad_lines);
         problem
     }

@@ -114,7 +114,7 @@ struct ImportChange {
          content_type = "application/problem+json"),
         (status = 415, description = "The body is not declared as NDJSON.", body = ProblemDetails,
          content_type = "application/problem+json"),
-        (status = 422, description = "Lines are wrong; errors names each line, the first hundred errors whole; bad_lines counts the lines.",
+        (status = 422, description = "Lines are wrong; errors names the lines, up to 4 MiB of errors; bad_lines counts them.",
          body = ProblemDetails, content_type = "application/problem+json"),
         CommonProblems,
     )

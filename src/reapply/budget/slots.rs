@@ -93,7 +93,7 @@ mod tests {
     fn take(reserved: &mut Reserved) -> u32 {
         let slots = reserved.wanted();
         let apart = reserved.apart;
-        reserved.granted(0.0, slots, apart);
+        reserved.granted(1.0, slots, apart);
         slots
     }
 

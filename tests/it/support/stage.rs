@@ -166,10 +166,17 @@ impl Stage {
 
     /// Waits until Chat holds exactly these marks for a member.
     pub async fn sees(&self, group: &str, account: &str, marks: &[u32]) {
-        self.chat
-            .wait_for_marks(group, account, marks, PATIENCE)
-            .await
-            .unwrap();
+        let seen = self.chat.wait_for_marks(group, account, marks, PATIENCE);
+        if let Err(error) = seen.await {
+            let rows = "select coalesce(string_agg(m::text || ' ' || r::text, '; '), 'no row')
+                        from members m join rooms r using (group_id)";
+            let rows: String = sqlx::query_scalar(rows)
+                .fetch_one(self.pool())
+                .await
+                .unwrap();
+            let calls = self.mark_calls().await;
+            panic!("{error:?}; the table has {rows}; calls: {calls:#?}");
+        }
     }
 
     /// Waits until nothing is due for anybody.

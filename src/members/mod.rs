@@ -15,6 +15,7 @@ mod list;
 mod places;
 mod record;
 mod retry;
+mod room_end;
 mod rule_changes;
 mod settle;
 mod wake;
@@ -29,8 +30,9 @@ pub use list::{
 };
 pub use places::{MEMBERS_A_MARK, held_places};
 pub(crate) use record::interval;
-pub use record::{Settling, record, room_gone};
+pub use record::{Settling, record};
 pub use retry::retry_failed;
+pub use room_end::{Ended, room_gone};
 pub use rule_changes::{RuleChange, rules_changed};
 pub use settle::{Outcome, Settlement, Waited, settle};
 pub use wake::WakeUp;

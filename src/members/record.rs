@@ -10,7 +10,8 @@ use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 
 use super::batch::{Batch, Columns};
-use crate::domain::{Change, EventTime, GroupId, RequestId};
+use super::room_end::{Ended, room_gone};
+use crate::domain::Change;
 
 /// How long events of one member may settle before the call.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +31,7 @@ pub async fn record(
 ) -> Result<u64, sqlx::Error> {
     batch.tidy();
     for end in batch.destroyed() {
-        let was_there = room_gone(pool, &end.group, end.at, Some(&end.request)).await?;
+        let was_there = room_gone(pool, &end.group, Ended::Told(end)).await?;
         if was_there {
             let (group, request_id) = (end.group.as_str(), end.request.as_str());
             tracing::info!(?group, request_id, "a room has ended");
@@ -108,7 +109,7 @@ async fn record_arrivals(
             presence = 'present', event = excluded.event, event_at = excluded.event_at,
             heard_at = excluded.heard_at, request_id = excluded.request_id,
             marks = '{}', waits_for = '{}', generation = m.generation + 1,
-            omissions = 0, attempts = 0, last_error = null, failed_at = null,
+            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
             unserved_since = case when m.pending_since is null then excluded.unserved_since
                 else coalesce(m.unserved_since, excluded.unserved_since) end,
             pending_since = case
@@ -164,7 +165,7 @@ async fn record_leaves(
                 presence = 'absent', event = l.source, event_at = l.at, heard_at = now(),
                 request_id = l.request_id,
                 marks = '{}', waits_for = '{}', generation = m.generation + 1,
-                omissions = 0, attempts = 0, last_error = null, failed_at = null,
+                omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
                 due_at = case when l.doubtful then now() + $5 end,
                 pending_since = case when l.doubtful then now() end, unserved_since = null
             from locked l where m.group_id = l.group_id and m.account = l.account
@@ -203,44 +204,6 @@ async fn record_leaves(
     .fetch_one(pool)
     .await?;
     Ok(due.unsigned_abs())
-}
-
-/// Notes that a room has ended: by `Group.CallbackAfterGroupDestroyed` at the given time, or, without a
-/// request, by Chat's answer that it is gone. Members who arrived later (in a new room of the same id)
-/// stay. Returns whether the room was known and had not ended before.
-pub async fn room_gone(
-    pool: &PgPool,
-    group: &GroupId,
-    at: Option<EventTime>,
-    request: Option<&RequestId>,
-) -> Result<bool, sqlx::Error> {
-    let ended = sqlx::query!(
-        r#"
-        with locked as (
-            select account from members
-            where group_id = $1 and ($2::bigint is null or event_at is null or event_at <= $2)
-            order by account
-            for update
-        ),
-        emptied as (
-            update members m set
-                presence = 'absent', marks = '{}', revoked = '{}', waits_for = '{}', in_doubt = false,
-                event = 'destroyed', event_at = coalesce($2, m.event_at), heard_at = now(),
-                request_id = $3,
-                generation = m.generation + 1, due_at = null, pending_since = null, unserved_since = null,
-                omissions = 0, attempts = 0, last_error = null, failed_at = null
-            from locked l where m.group_id = $1 and m.account = l.account
-        )
-        update rooms set gone_at = now(), sweep_due_at = null, sweep_requested_at = null
-        where group_id = $1 and gone_at is null
-        "#,
-        group.as_str(),
-        at.map(EventTime::millis),
-        request.map(RequestId::as_str),
-    )
-    .execute(pool)
-    .await?;
-    Ok(ended.rows_affected() > 0)
 }
 
 /// A duration as Postgres takes it.

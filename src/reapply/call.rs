@@ -55,6 +55,11 @@ impl<'a> Caller<'a> {
         Instant::now() > self.until
     }
 
+    /// Whether the slot came to use.
+    pub(super) fn has_called(&self) -> bool {
+        self.slot.is_none()
+    }
+
     /// Whether Chat said that the room is gone.
     pub(super) fn room_is_gone(&self) -> bool {
         self.room_gone

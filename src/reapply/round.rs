@@ -18,7 +18,7 @@ use crate::chat::{CommandType, MemberMarks};
 use crate::clock;
 use crate::domain::{Account, GroupId, MarkSet};
 use crate::members::{
-    Claim, ClaimedMember, Outcome, Settlement, Waited, held_places, room_gone, settle,
+    Claim, ClaimedMember, Ended, Outcome, Settlement, Waited, held_places, room_gone, settle,
 };
 use crate::rules::{Matched, matching_rules};
 use crate::telemetry::warn_seldom;
@@ -52,15 +52,15 @@ impl Round {
     }
 
     /// Runs to the end; the first call goes out in the slot that was taken before the claim. If the
-    /// database is away for longer than the lease, the claim is left to
-    /// come due again by itself.
-    pub(super) async fn run(mut self, slot: Slot) {
+    /// database is away for longer than the lease, the claim is left to come due again by itself.
+    /// Returns whether there was anything to call for.
+    pub(super) async fn run(mut self, slot: Slot) -> bool {
         let members = std::mem::take(&mut self.claim.members);
         let mut planned = match self.plan(members).await {
             Ok(planned) => planned,
             Err(error) => {
                 warn_seldom!(%error, group = ?self.claim.group.as_str(), "rules cannot be read");
-                return;
+                return false;
             }
         };
         let mut caller = Caller::new(&self.shared, &self.claim.group, slot);
@@ -73,11 +73,13 @@ impl Round {
         let mut set = caller.modify(CommandType::Set, sets).await;
         caller.look_for(&left_out(&planned, &set), &mut set).await;
         if caller.room_is_gone()
-            && let gone = room_gone(&self.shared.pool, &self.claim.group, None, None).await
+            && let ended = Ended::Answered(self.claim.at)
+            && let gone = room_gone(&self.shared.pool, &self.claim.group, ended).await
             && let Err(error) = self.shared.noted(gone)
         {
             tracing::warn!(%error, "the end of a room cannot be recorded");
         }
+        let called = caller.has_called();
         let circumstances = Circumstances {
             spread: Spread::new(rand::random()),
             chat_works: caller.fine_lately(),
@@ -86,6 +88,7 @@ impl Round {
         let span = tracing::debug_span!("settle", members = settlements.len());
         self.settle(&settlements).instrument(span).await;
         self.shared.wake.now();
+        called
     }
 
     async fn plan(&self, members: Vec<ClaimedMember>) -> Result<Vec<Planned>, sqlx::Error> {

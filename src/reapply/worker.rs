@@ -68,8 +68,10 @@ impl Worker {
                     let round = Round::new(self.shared.clone(), claim, began);
                     let lease_ends = began + self.shared.lease;
                     let round = async move {
-                        within_lease(round, slot, lease_ends).await;
-                        leave.used().await;
+                        match within_lease(round, slot, lease_ends).await {
+                            true => leave.used().await,
+                            false => leave.unused().await,
+                        }
                         drop(place);
                     };
                     self.rounds.spawn(round.instrument(span));
@@ -158,13 +160,15 @@ fn round_span(claim: &Claim) -> Span {
 
 /// A round that outlives its lease is broken off, whatever it waits for: from then on another
 /// replica may call for the same room. The lease is counted from before it was asked for, and the
-/// process may have been frozen meanwhile, so the time is looked at before each step.
-async fn within_lease(round: Round, slot: Slot, lease_ends: Instant) {
+/// process may have been frozen meanwhile, so the time is looked at before each step. Returns whether
+/// Chat may have been called.
+async fn within_lease(round: Round, slot: Slot, lease_ends: Instant) -> bool {
     tokio::select! {
         biased;
         () = tokio::time::sleep_until(lease_ends.into()) => {
             tracing::warn!("a round took longer than its lease and is left to others");
+            true
         }
-        () = round.run(slot) => {}
+        called = round.run(slot) => called,
     }
 }

@@ -17,7 +17,7 @@ use super::room::{QUIET, RoomSweep};
 use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, fail, finish, give_up};
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::database::in_time;
-use crate::members::{WakeUp, room_gone};
+use crate::members::{Ended, WakeUp, room_gone};
 use crate::metrics::{DatabasePart, Metrics, ResyncOutcome};
 use crate::reapply::{Budget, Pause};
 use crate::telemetry::warn_seldom;
@@ -140,7 +140,7 @@ impl RoomSweeper {
                 finish(pool, claim, found, next).await
             }
             Outcome::Gone => {
-                room_gone(pool, &claim.group, None, None).await?;
+                room_gone(pool, &claim.group, Ended::Answered(claim.at)).await?;
                 finish(pool, claim, &Found::default(), None).await
             }
             Outcome::PutOff {

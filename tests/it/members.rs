@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use stickymark::domain::{
-    Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId,
+    Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId, RoomEnd,
 };
 use stickymark::members::{
-    Batch, Claim, Named, Outcome, Presence, Settlement, Settling, claim, record, room_gone, settle,
-    until_next_due,
+    Batch, Claim, Ended, Named, Outcome, Presence, Settlement, Settling, claim, record, room_gone,
+    settle, until_next_due,
 };
 
 use crate::support::{TestDatabase, database, insert_rule};
@@ -218,7 +218,7 @@ async fn the_end_of_a_room_ends_what_is_known_of_its_members() {
     let pool = database.pool();
     marked(pool).await;
     let room = GroupId::parse("class-7").unwrap();
-    room_gone(pool, &room, Some(EventTime::from_number(START + 50)), None)
+    room_gone(pool, &room, Ended::Told(&told(&room, 50)))
         .await
         .unwrap();
     assert_eq!(
@@ -226,7 +226,7 @@ async fn the_end_of_a_room_ends_what_is_known_of_its_members() {
         "present",
         "she came later"
     );
-    room_gone(pool, &room, Some(EventTime::from_number(START + 150)), None)
+    room_gone(pool, &room, Ended::Told(&told(&room, 150)))
         .await
         .unwrap();
     assert_eq!(alice(pool).await.unwrap().presence, "absent");
@@ -236,6 +236,39 @@ async fn the_end_of_a_room_ends_what_is_known_of_its_members() {
         .await
         .unwrap();
     assert!(!gone, "an arrival opens a new room of the same id");
+}
+
+fn told(room: &GroupId, at: i64) -> RoomEnd {
+    RoomEnd {
+        group: room.clone(),
+        at: Some(EventTime::from_number(START + at)),
+        request: RequestId::generate(),
+    }
+}
+
+/// Chat is asked about a room that is only about to be made, and says that there is none.
+#[tokio::test]
+async fn who_comes_while_chat_answers_that_there_is_no_room_stays() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    let asked = sqlx::query_scalar("select clock_timestamp()")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
+    let room = GroupId::parse("class-7").unwrap();
+    let was_there = room_gone(pool, &room, Ended::Answered(asked)).await;
+    assert!(!was_there.unwrap(), "the room of the newcomer lives");
+    let newcomer = alice(pool).await.unwrap();
+    assert_eq!(newcomer.presence, "present");
+    assert!(newcomer.due_in_ms.is_some());
+    let later = asked + chrono::TimeDelta::minutes(1);
+    assert!(
+        room_gone(pool, &room, Ended::Answered(later))
+            .await
+            .unwrap()
+    );
+    assert_eq!(alice(pool).await.unwrap().presence, "absent");
 }
 
 #[tokio::test]

@@ -1,0 +1,60 @@
+//! The end of a room: nobody is in it any more, and nothing is left to be done for anybody.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use crate::domain::{EventTime, GroupId, RoomEnd};
+
+/// How it is known that a room has ended.
+#[derive(Debug, Clone, Copy)]
+pub enum Ended<'a> {
+    /// By `Group.CallbackAfterGroupDestroyed`. Members who arrived later, in a new room of the same id,
+    /// stay.
+    Told(&'a RoomEnd),
+    /// By Chat's answer to a call that went out after this moment of Postgres. Members of whom something
+    /// was heard since then stay, for they may have come while Chat answered, and so does the room with
+    /// any of them.
+    Answered(DateTime<Utc>),
+}
+
+/// Notes that a room has ended. Returns whether it was known and had not ended before.
+pub async fn room_gone(
+    pool: &PgPool,
+    group: &GroupId,
+    ended: Ended<'_>,
+) -> Result<bool, sqlx::Error> {
+    let (at, request, asked) = match ended {
+        Ended::Told(end) => (end.at, Some(end.request.as_str()), None),
+        Ended::Answered(asked) => (None, None, Some(asked)),
+    };
+    let ended = sqlx::query!(
+        r#"
+        with locked as (
+            select account from members
+            where group_id = $1 and ($2::bigint is null or event_at is null or event_at <= $2)
+              and ($4::timestamptz is null or heard_at is null or heard_at < $4)
+            order by account
+            for update
+        ),
+        emptied as (
+            update members m set
+                presence = 'absent', marks = '{}', revoked = '{}', waits_for = '{}', in_doubt = false,
+                event = 'destroyed', event_at = coalesce($2, m.event_at), heard_at = now(),
+                request_id = $3,
+                generation = m.generation + 1, due_at = null, pending_since = null, unserved_since = null,
+                omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
+            from locked l where m.group_id = $1 and m.account = l.account
+        )
+        update rooms set gone_at = now(), sweep_due_at = null, sweep_requested_at = null
+        where group_id = $1 and gone_at is null
+          and not exists (select from members where group_id = $1 and heard_at >= $4)
+        "#,
+        group.as_str(),
+        at.map(EventTime::millis),
+        request,
+        asked,
+    )
+    .execute(pool)
+    .await?;
+    Ok(ended.rows_affected() > 0)
+}

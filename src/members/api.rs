@@ -39,7 +39,7 @@ where
         .routes(routes!(retry))
 }
 
-/// A member of a room whom some rule names.
+/// A member of a room whom some rule names, or named until lately.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Member)]
 pub struct MemberView {

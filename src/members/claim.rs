@@ -53,6 +53,8 @@ pub struct ClaimedMember {
     pub omissions: i32,
     /// Failed calls in a row.
     pub attempts: i32,
+    /// Tries in a row at which Chat refused him beside others, perhaps not seeing him yet.
+    pub refusals: i32,
     /// The request that last concerned him; `None` if none is known to.
     pub request: Option<RequestId>,
 }
@@ -120,7 +122,7 @@ pub async fn claim(
         where m.group_id = d.group_id and m.account = d.account
         returning m.group_id, m.account, m.presence as "presence: Presence", m.marks,
                   m.confirmed_at, m.revoked, d.in_doubt as was_in_doubt, m.generation,
-                  m.omissions, m.attempts, m.request_id, now() as "at!"
+                  m.omissions, m.attempts, m.refusals, m.request_id, now() as "at!"
         "#,
         interval(lease),
         token,
@@ -157,6 +159,7 @@ pub async fn claim(
             generation: row.generation,
             omissions: row.omissions,
             attempts: row.attempts,
+            refusals: row.refusals,
             request: row.request_id.as_deref().and_then(RequestId::parse),
         });
     }

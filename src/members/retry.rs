@@ -27,7 +27,7 @@ pub async fn retry_failed(
         )
         update members m set
             due_at = now(), pending_since = now(), generation = m.generation + 1, request_id = $3,
-            omissions = 0, attempts = 0, last_error = null, failed_at = null
+            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
         from failed f where m.group_id = f.group_id and m.account = f.account
         "#,
         group.map(GroupId::as_str),

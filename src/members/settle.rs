@@ -31,7 +31,7 @@ pub enum Outcome {
     Confirmed {
         /// The marks.
         marks: MarkSet,
-        /// When a rule starts or ends for him, a mark must be renewed, or he can be forgotten.
+        /// When a rule starts or ends for him, or a mark must be renewed.
         next: Option<DateTime<Utc>>,
     },
     /// There was nothing to send; look again at `next`.
@@ -59,8 +59,8 @@ pub enum Outcome {
         /// Delay of the next try.
         retry: Option<Duration>,
     },
-    /// Chat refused him beside others, perhaps because it does not see him yet. Try again after the
-    /// delay.
+    /// Chat refused him beside others, perhaps because it does not see him yet; which is counted. Try
+    /// again after the delay.
     Refused {
         /// Why, in words for people.
         error: String,
@@ -242,11 +242,13 @@ pub async fn settle(
                                 then m.pending_since end,
                 unserved_since = case when l.kind in ('omitted', 'refused', 'retried', 'served', 'waiting')
                                  then m.unserved_since end,
-                omissions = case when l.kind in ('omitted', 'refused', 'parked') then m.omissions + 1
-                            when l.kind in ('retried', 'failed', 'waiting') then m.omissions
+                omissions = case when l.kind in ('omitted', 'parked') then m.omissions + 1
+                            when l.kind in ('refused', 'retried', 'failed', 'waiting') then m.omissions
                             else 0 end,
                 attempts = case when l.counts then m.attempts + 1
                            when l.kind in ('retried', 'failed') then m.attempts else 0 end,
+                refusals = case l.kind when 'refused' then m.refusals + 1
+                           when 'retried' then m.refusals when 'failed' then m.refusals else 0 end,
                 last_error = l.error,
                 failed_at = case when l.kind = 'failed' then now() end
             from locked l
@@ -280,7 +282,8 @@ pub async fn settle(
         )
         select l.account as "account!",
                extract(epoch from now() - l.unserved_since)::float8 as "seconds!"
-        from locked l where l.kind = 'confirmed' and l.unserved_since is not null
+        from locked l
+        where l.kind = 'confirmed' and l.marks <> '{}' and l.unserved_since is not null
         "#,
         group.as_str(),
         lease,

@@ -44,7 +44,9 @@ pub async fn shared_figures(pool: &PgPool) -> Result<SharedFigures, sqlx::Error>
                        ::float8 as oldest
             from rooms r
             where r.gone_at is null and exists (
-                select from members m where m.group_id = r.group_id and m.presence = 'present')
+                select from members m where m.group_id = r.group_id and m.presence = 'present'
+                    -- Not those who are only remembered, for whose leave nobody listens.
+                    and (m.marks <> '{}' or m.pending_since is not null))
         )
         select queue.due as "due!", queue.delayed as "delayed!", queue.leased as "leased!",
                (select count(*) from members where failed_at is not null and due_at is null)

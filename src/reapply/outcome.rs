@@ -20,7 +20,7 @@ const OMITTED_RETRIES: [Duration; 3] = [
     Duration::from_secs(30),
 ];
 /// Delays after which a member is tried again whom Chat refused beside others with a code by which it
-/// may only mean that it does not see him yet.
+/// may only mean that it does not see him yet. Fewer than above: its lists, which lag most, show him.
 const REFUSED_RETRIES: &[Duration] = OMITTED_RETRIES.split_at(2).0;
 /// Failed calls after which a member is given up until an event or a person asks: about 20 minutes.
 const MOST_ATTEMPTS: i32 = 12;
@@ -78,7 +78,7 @@ pub(super) fn outcome(
             | Verdict::Failed {
                 error,
                 counts: true,
-            } if was_refused(member) && may_not_see_him(error) => {
+            } if member.refusals > 0 && may_not_see_him(error) => {
                 return refused(member, error, circumstances);
             }
             Verdict::Unseen(_) => (omitted, in_room) = (true, true),
@@ -91,9 +91,7 @@ pub(super) fn outcome(
             }
         }
     }
-    // Chat has just confirmed that he is there: a rule for him may come back.
-    let seen = !verdicts.is_empty() && !omitted;
-    if !plan.named && !seen {
+    if !plan.named && (omitted || !is_worth_remembering(member)) {
         return Outcome::Forgotten;
     }
     if omitted {
@@ -110,6 +108,12 @@ pub(super) fn outcome(
             next: plan.next,
         },
     }
+}
+
+/// Whether a rule for a member whom none names would better find him here: he is in the room, as far
+/// as is known, and was marked before, or may have been. The sweep forgets him after a while.
+fn is_worth_remembering(member: &ClaimedMember) -> bool {
+    member.presence == Presence::Present && (member.confirmed_at.is_some() || member.in_doubt)
 }
 
 /// True for a member who was tried as often as one who is not found is tried.
@@ -152,15 +156,9 @@ fn may_not_see_him(error: &ChatError) -> bool {
         .is_some_and(|code| code.may_mean_nobody_online())
 }
 
-/// Whether he was refused beside others at a try before, which leaves both numbers behind. So does an
-/// omission before a call that failed; being taken for refused then costs him a try or two.
-fn was_refused(member: &ClaimedMember) -> bool {
-    member.attempts > 0 && member.omissions > 0
-}
-
 /// Tried again a few times, since a moment later Chat may see him, and then given up.
 fn refused(member: &ClaimedMember, error: &ChatError, circumstances: Circumstances) -> Outcome {
-    let tries = usize::try_from(member.omissions).unwrap_or(usize::MAX);
+    let tries = usize::try_from(member.refusals).unwrap_or(usize::MAX);
     match REFUSED_RETRIES.get(tries) {
         Some(delay) => Outcome::Refused {
             error: refusal(error),

@@ -70,6 +70,7 @@ mod tests {
             generation: 1,
             omissions: 0,
             attempts: 0,
+            refusals: 0,
             request: None,
         }
     }

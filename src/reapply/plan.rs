@@ -10,8 +10,6 @@ use crate::rules::Matched;
 /// Mark 500 ends after three days; it is set again well before.
 /// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
 const RENEW_ALWAYS_ONLINE_AFTER: TimeDelta = TimeDelta::hours(60);
-/// Whoever lost his last rule is remembered so long, so that a rule that comes back acts at once.
-const REMEMBERED: TimeDelta = TimeDelta::hours(1);
 
 /// What must be done for one member.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,8 +23,8 @@ pub struct MemberPlan {
     pub desired: MarkSet,
     /// Whether some rule names him at all.
     pub named: bool,
-    /// When the plan must be looked at again, if nothing happens before: a rule starts or ends,
-    /// mark 500 has to be renewed, or a member whom no rule names can be forgotten.
+    /// When the plan must be looked at again, if nothing happens before: a rule starts or ends, or
+    /// mark 500 has to be renewed.
     pub next: Option<DateTime<Utc>>,
 }
 
@@ -61,8 +59,7 @@ pub fn plan(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> Me
     let boundary = boundary
         .filter_map(|rule| rule.window.next_boundary(now))
         .min();
-    let forget = rules.is_empty().then(|| now + REMEMBERED);
-    let next = [boundary, renew_next, forget].into_iter().flatten().min();
+    let next = [boundary, renew_next].into_iter().flatten().min();
     MemberPlan {
         delete,
         set,
@@ -129,6 +126,7 @@ mod tests {
             generation: 1,
             omissions: 0,
             attempts: 0,
+            refusals: 0,
             request: None,
         }
     }
@@ -205,7 +203,6 @@ mod tests {
     fn marks_that_no_rule_named_are_never_taken_away() {
         let plan = plan(&arrived(), &[], now());
         assert!(plan.is_idle() && !plan.named);
-        assert_eq!(plan.next, Some(now() + REMEMBERED));
     }
 
     #[test]

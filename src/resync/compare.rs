@@ -81,6 +81,7 @@ fn as_chat_sees(account: &Account, held: &MarkSet, known: Option<&Known>) -> Cla
         generation: 0,
         omissions: 0,
         attempts: 0,
+        refusals: 0,
         request: None,
     }
 }

@@ -1,4 +1,4 @@
-//! Clears away what is over: rooms long silent, and members whom no rule names any more.
+//! Clears away what is over: rooms long silent, and members whom no rule has named for a while.
 //!
 //! Rows that somebody else holds at the moment are passed over; they are met again next time.
 
@@ -11,10 +11,13 @@ use crate::members::{MEMBERS_A_CALL, interval};
 
 /// How often a replica looks for rooms that are over.
 pub(super) const FADE_INTERVAL: Duration = Duration::from_secs(60);
-/// A room of which nothing was heard for so long, and where nobody is, is over.
+/// A room of which nothing was heard for so long, and where nobody carries a mark, is over.
 const SILENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// A destroyed room is kept so long, lest late callbacks revive its members.
 const AFTERLIFE: Duration = Duration::from_secs(60 * 60);
+/// Whoever lost his last rule is remembered so long, so that a rule that comes back acts at once.
+/// Nobody listens for his leave, so not longer.
+const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 /// Marks that rules ceased to name are remembered so long, for rooms that are swept rarely.
 const RETIREMENT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -32,12 +35,12 @@ pub(super) async fn fade(pool: &PgPool) -> Result<u64, sqlx::Error> {
               and (r.sweeping_until is null or r.sweeping_until <= now())
               and not exists (
                   select from members m where m.group_id = r.group_id
-                  and (m.presence = 'present' or m.due_at is not null or m.in_doubt))
+                  and (m.presence = 'present' and m.marks <> '{}' or m.due_at is not null or m.in_doubt))
             limit 100
         ),
         over as (
             select m.group_id, m.account from members m join silent s using (group_id)
-            where m.presence <> 'present' and m.due_at is null and not m.in_doubt
+            where (m.presence <> 'present' or m.marks = '{}') and m.due_at is null and not m.in_doubt
             limit 5000
             for update of m skip locked
         )
@@ -75,8 +78,8 @@ pub(super) async fn fade(pool: &PgPool) -> Result<u64, sqlx::Error> {
     Ok(faded.rows_affected())
 }
 
-/// Deletes rows of absent members of a room whom no rule names any more: a page at each sweep, on
-/// and on through the room.
+/// Deletes rows of a room's members whom no rule names any more, of those present only after a
+/// while: a page at each sweep, on and on through the room.
 pub(super) async fn clear_unnamed(pool: &PgPool, group: &GroupId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
@@ -88,9 +91,11 @@ pub(super) async fn clear_unnamed(pool: &PgPool, group: &GroupId) -> Result<(), 
         ),
         unnamed as (
             select m.account from page p join members m on m.group_id = $1 and m.account = p.account
-            where m.presence = 'absent' and m.due_at is null and not m.in_doubt
+            where m.due_at is null and not m.in_doubt
               -- A late callback must still find that it is late.
-              and m.heard_at < now() - $3::interval
+              and case m.presence when 'absent' then m.heard_at < now() - $3::interval
+                  else m.marks = '{}' and m.failed_at is null
+                      and coalesce(m.confirmed_at, m.heard_at, '-infinity') < now() - $4::interval end
               and not exists (
                   select from rule_shapes s cross join lateral (
                       select from rules r
@@ -113,6 +118,7 @@ pub(super) async fn clear_unnamed(pool: &PgPool, group: &GroupId) -> Result<(), 
         group.as_str(),
         MEMBERS_A_CALL,
         interval(AFTERLIFE),
+        interval(REMEMBERED),
     )
     .execute(pool)
     .await?;

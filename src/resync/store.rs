@@ -206,7 +206,7 @@ pub(super) async fn correct(
             presence = 'present', marks = excluded.marks, waits_for = '{}',
             generation = excluded.generation, request_id = null,
             due_at = excluded.due_at, pending_since = excluded.pending_since,
-            omissions = 0, attempts = 0, last_error = null
+            omissions = 0, attempts = 0, refusals = 0, last_error = null
         where m.generation = excluded.generation - 1
           and m.pending_since is null and not m.in_doubt and m.failed_at is null
           and (m.heard_at is null or m.heard_at < $7)
@@ -254,7 +254,7 @@ pub(super) async fn vanished(
         )
         update members m set
             presence = 'absent', marks = '{}', waits_for = '{}', generation = m.generation + 1,
-            request_id = null, due_at = null, omissions = 0, attempts = 0, last_error = null, failed_at = null
+            request_id = null, due_at = null, omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
         from locked l where m.group_id = $1 and m.account = l.account
         returning m.account
         "#,

@@ -17,6 +17,7 @@ fn alice() -> ClaimedMember {
         generation: 1,
         omissions: 0,
         attempts: 0,
+        refusals: 0,
         request: None,
     }
 }
@@ -121,8 +122,7 @@ fn whom_chat_refuses_alone_is_given_up_at_once() {
 #[test]
 fn whom_chat_may_not_see_yet_is_tried_after_2_and_10_seconds_and_then_given_up() {
     let tried = |tries| ClaimedMember {
-        omissions: tries,
-        attempts: tries,
+        refusals: tries,
         ..alice()
     };
     for (tries, seconds) in [(0, 2.0), (1, 10.0)] {
@@ -167,12 +167,26 @@ fn whom_chat_may_not_see_yet_is_tried_after_2_and_10_seconds_and_then_given_up()
 
 #[test]
 fn who_was_never_refused_beside_others_may_be_one_too_many_and_waits() {
+    for attempts in [0, 1] {
+        let tried = ClaimedMember {
+            omissions: 3,
+            attempts,
+            ..alice()
+        };
+        let outcome = outcome_of(&tried, &Verdict::Unseen(error(10004)));
+        assert!(matches!(outcome, Outcome::Waiting { .. }));
+    }
+}
+
+#[test]
+fn a_call_that_served_nobody_refuses_nobody() {
     let tried = ClaimedMember {
-        omissions: 3,
+        omissions: 2,
+        attempts: 1,
         ..alice()
     };
-    let outcome = outcome_of(&tried, &Verdict::Unseen(error(10004)));
-    assert!(matches!(outcome, Outcome::Waiting { .. }));
+    let outcome = outcome_of(&tried, &refused(10004, true));
+    assert!(matches!(outcome, Outcome::Failed { retry: Some(_), .. }));
 }
 
 #[test]
@@ -272,4 +286,38 @@ fn backoff_grows_to_its_cap() {
         assert!(delay >= FIRST_BACKOFF / 2 && delay <= LONGEST_BACKOFF);
     }
     assert!(backoff(0, Spread::new(1.0)) <= FIRST_BACKOFF);
+}
+
+#[test]
+fn whom_no_rule_names_is_remembered_if_he_was_marked_and_is_there() {
+    let marked = ClaimedMember {
+        confirmed_at: Some(chrono::Utc::now()),
+        ..alice()
+    };
+    let away = ClaimedMember {
+        presence: Presence::Unknown,
+        ..marked.clone()
+    };
+    let outcome_of = |member: &ClaimedMember, verdicts: &[&Verdict]| {
+        let unnamed = MemberPlan::default();
+        outcome(member, unnamed, MarkSet::new(), verdicts, WORKING)
+    };
+    let (none, deleted, left_out): ([&Verdict; 0], _, _) = ([], [&Verdict::Confirmed], [&LEFT_OUT]);
+    assert_eq!(outcome_of(&marked, &none), Outcome::Idle { next: None });
+    assert!(matches!(
+        outcome_of(&marked, &deleted),
+        Outcome::Confirmed { next: None, .. }
+    ));
+    let in_doubt = ClaimedMember {
+        in_doubt: true,
+        ..alice()
+    };
+    assert_eq!(outcome_of(&in_doubt, &none), Outcome::Idle { next: None });
+    for forgotten in [
+        outcome_of(&marked, &left_out),
+        outcome_of(&alice(), &none),
+        outcome_of(&away, &none),
+    ] {
+        assert_eq!(forgotten, Outcome::Forgotten);
+    }
 }

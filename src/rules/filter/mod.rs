@@ -16,8 +16,8 @@
 //!
 //! Leaves are treated like arrivals, so that the two keep their order. A leave can thereby miss a
 //! row whose rules were all deleted and forgotten here. Such a row has no more than its presence
-//! to lose: its marks are due to be taken away, Chat has forgotten them with the leave, and the
-//! worker finds the member gone and drops the row.
+//! to lose: its marks are due to be taken away, Chat has forgotten them with the leave, and a sweep
+//! drops the row after a while.
 
 mod follower;
 mod kept;

@@ -26,8 +26,16 @@ const LAST_WORDS: u64 = 2000;
 pub(super) struct Directory {
     pub(super) path: PathBuf,
     pub(super) account: Option<Account>,
-    /// Held for its lock.
-    _lock: File,
+    lock: File,
+}
+
+/// Closing the file would lift the lock only when no child has it any more that was just being started,
+/// by whatever part of this process.
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Without it the lock goes a moment later.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Directory {
@@ -50,7 +58,7 @@ impl Directory {
         Ok(Self {
             path,
             account,
-            _lock: lock,
+            lock,
         })
     }
 

@@ -43,26 +43,35 @@ impl DatabaseAddress {
         let mut url = Url::parse(url).ok()?;
         let is_known =
             |name: &str| KNOWN.contains(&name) || name == "options" || name.starts_with("options[");
-        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-        // What stands there without a value may be the rest of one: of a password with an `&` in it.
-        let nameless = |name: &String| {
-            let mut pieces = url.query().unwrap_or_default().split('&');
-            pieces.any(|piece| piece == name)
-        };
-        let (known, ignored): (Vec<_>, Vec<_>) =
-            pairs.into_iter().partition(|(name, _)| is_known(name));
-        let named = |(name, _)| match nameless(&name) {
-            true => "(one without a value)".to_owned(),
-            false => name,
-        };
-        let names = ignored.iter().cloned().map(named).collect();
+        let mut known: Vec<(String, String)> = Vec::new();
+        let mut ignored = Vec::new();
+        let query = url.query().unwrap_or_default().to_owned();
+        let pieces = query.split('&').filter(|piece| !piece.is_empty());
+        for (piece, pair) in pieces.zip(url.query_pairs().into_owned()) {
+            match is_known(&pair.0) {
+                true => known.push(pair),
+                false => ignored.push(name(piece)),
+            }
+        }
         if !ignored.is_empty() {
             url.query_pairs_mut().clear().extend_pairs(known);
         }
         Some(Self {
             options: PgConnectOptions::from_url(&url).ok()?,
-            ignored: names,
+            ignored,
         })
+    }
+}
+
+/// The name of a parameter. What does not look like one may be the rest of a password with an `&` in it.
+fn name(piece: &str) -> String {
+    let is_name = |name: &str| {
+        let mut letters = name.bytes();
+        letters.all(|c| c.is_ascii_lowercase() || matches!(c, b'_' | b'-'))
+    };
+    match piece.split_once('=') {
+        Some((name, _)) if is_name(name) => name.to_owned(),
+        _ => "(one that is no name)".to_owned(),
     }
 }
 
@@ -77,8 +86,11 @@ mod tests {
         assert_eq!(address.ignored, ["sslpassword"]);
         assert_eq!(address.options.get_options(), Some("-c a=b"));
         assert!(!format!("{:?}", address.options).contains("geheim"));
-        let cut = DatabaseAddress::read("postgres://h/db?password=ge&heim").unwrap();
-        assert_eq!(cut.ignored, ["(one without a value)"]);
+        for rest in ["heim", "he%20im", "he+im", "he1m=x", "heim%3D"] {
+            let url = format!("postgres://h/db?password=ge&{rest}");
+            let cut = DatabaseAddress::read(&url).unwrap();
+            assert_eq!(cut.ignored, ["(one that is no name)"], "{rest}");
+        }
         assert!(DatabaseAddress::read("postgres://h:port/db").is_none());
     }
 }

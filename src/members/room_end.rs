@@ -47,7 +47,8 @@ pub async fn room_gone(
         )
         update rooms set gone_at = now(), sweep_due_at = null, sweep_requested_at = null
         where group_id = $1 and gone_at is null
-          and not exists (select from members where group_id = $1 and heard_at >= $4)
+          and not exists (select from members where group_id = $1 and presence <> 'absent'
+                          and (heard_at >= $4 or event_at > $2))
         "#,
         group.as_str(),
         at.map(EventTime::millis),

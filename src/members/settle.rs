@@ -276,7 +276,11 @@ pub async fn settle(
         -- A settlement that is lost in a crash of the database leaves the claim to its lease: no
         -- flush is waited for.
         released as (
-            update rooms set leased_until = null, lease = null
+            update rooms set leased_until = null, lease = null,
+                -- Somebody who came while the room was taken for gone has his marks: it lives.
+                gone_at = case when gone_at is not null and exists (
+                    select from locked l where l.kind in ('confirmed', 'served') and l.marks <> '{}')
+                    then null else gone_at end
             from (select set_config('synchronous_commit', 'off', true)) unflushed
             where group_id = $1 and lease = $2
         )

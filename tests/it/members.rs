@@ -262,6 +262,8 @@ async fn who_comes_while_chat_answers_that_there_is_no_room_stays() {
     let newcomer = alice(pool).await.unwrap();
     assert_eq!(newcomer.presence, "present");
     assert!(newcomer.due_in_ms.is_some());
+    let before_her = Ended::Told(&told(&room, 0));
+    assert!(!room_gone(pool, &room, before_her).await.unwrap());
     let later = asked + chrono::TimeDelta::minutes(1);
     assert!(
         room_gone(pool, &room, Ended::Answered(later))

@@ -1,10 +1,11 @@
 //! Who calls, and what he may do.
 //!
-//! A bearer token names the caller, or a session of the console that was begun with one; the role
-//! of the token decides by the method: a viewer reads, an editor writes. Only digests of the secrets are kept, and every one of them is compared, so that the
-//! time tells nothing. Without tokens, which is allowed on loopback alone, everybody is an editor
-//! called `anonymous`; then a web page open in a browser of this machine must be kept out, by the
-//! `Host` (DNS rebinding) and the `Origin` (requests of other sites) that browsers send.
+//! A bearer token names the caller, or a session of the console that was begun with one; the role of
+//! the token decides by the method: a viewer reads, an editor writes. Only digests of the secrets are
+//! kept, and every one of them is compared, so that the time tells nothing. Without tokens, which is
+//! allowed on loopback alone, everybody is an editor called `anonymous`; then a web page open in a
+//! browser of this machine must be kept out, by the `Host` (DNS rebinding) and the `Origin` (requests
+//! of other sites) that browsers send.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 
 use super::beat::{BEAT, beat};
-use super::fade::{FADE_INTERVAL, fade};
+use super::fade::{FADE_INTERVAL, clear_some, fade};
 use super::schedule::schedule_new;
 
 /// After a gap every room is swept within this time, or within the interval if that is shorter.
@@ -42,6 +42,9 @@ impl Chores {
         if is_time(self.faded, FADE_INTERVAL) {
             self.faded = Some(Instant::now());
             let rooms = fade(pool).await?;
+            if every.is_none() {
+                clear_some(pool).await?;
+            }
             tracing::debug!(rooms, "silent rooms were cleared away");
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::members::{MEMBERS_A_CALL, interval};
 
 /// How often a replica looks for rooms that are over.
 pub(super) const FADE_INTERVAL: Duration = Duration::from_secs(60);
-/// A room of which nothing was heard for so long, and where nobody carries a mark, is over.
+/// A room of which nothing was heard for so long, and where nobody is, is over.
 const SILENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// A destroyed room is kept so long, lest late callbacks revive its members.
 const AFTERLIFE: Duration = Duration::from_secs(60 * 60);
@@ -35,12 +35,12 @@ pub(super) async fn fade(pool: &PgPool) -> Result<u64, sqlx::Error> {
               and (r.sweeping_until is null or r.sweeping_until <= now())
               and not exists (
                   select from members m where m.group_id = r.group_id
-                  and (m.presence = 'present' and m.marks <> '{}' or m.due_at is not null or m.in_doubt))
+                  and (m.presence = 'present' or m.due_at is not null or m.in_doubt))
             limit 100
         ),
         over as (
             select m.group_id, m.account from members m join silent s using (group_id)
-            where (m.presence <> 'present' or m.marks = '{}') and m.due_at is null and not m.in_doubt
+            where m.presence <> 'present' and m.due_at is null and not m.in_doubt
             limit 5000
             for update of m skip locked
         )
@@ -95,7 +95,7 @@ pub(super) async fn clear_unnamed(pool: &PgPool, group: &GroupId) -> Result<(), 
               -- A late callback must still find that it is late.
               and case m.presence when 'absent' then m.heard_at < now() - $3::interval
                   else m.marks = '{}' and m.failed_at is null
-                      and coalesce(m.confirmed_at, m.heard_at, '-infinity') < now() - $4::interval end
+                      and coalesce(greatest(m.confirmed_at, m.heard_at), '-infinity') < now() - $4::interval end
               and not exists (
                   select from rule_shapes s cross join lateral (
                       select from rules r
@@ -122,5 +122,28 @@ pub(super) async fn clear_unnamed(pool: &PgPool, group: &GroupId) -> Result<(), 
     )
     .execute(pool)
     .await?;
+    Ok(())
+}
+
+/// Where no sweep does so, clears some of the rooms in which somebody may be remembered for too long.
+pub(super) async fn clear_some(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let groups = sqlx::query_scalar!(
+        r#"
+        select group_id from (
+            select distinct group_id from members
+            where presence = 'present' and marks = '{}' and due_at is null
+              and coalesce(greatest(confirmed_at, heard_at), '-infinity') < now() - $1::interval
+        ) room
+        -- Members whose rule is only switched off are met again and again, and must not hide others.
+        order by random()
+        limit 50
+        "#,
+        interval(REMEMBERED),
+    )
+    .fetch_all(pool)
+    .await?;
+    for group in groups.iter().filter_map(|text| GroupId::parse(text).ok()) {
+        clear_unnamed(pool, &group).await?;
+    }
     Ok(())
 }

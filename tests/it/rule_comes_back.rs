@@ -9,6 +9,10 @@ use stickymark::resync;
 use crate::support::stage::Stage;
 use crate::support::wait_for_row;
 
+const AN_HOUR_PASSES: &str =
+    "update members set confirmed_at = confirmed_at - interval '61 minutes',
+    heard_at = heard_at - interval '61 minutes'";
+
 /// No sweep comes to help.
 async fn stage() -> Stage {
     Stage::open(&[("STICKYMARK__RESYNC__INTERVAL", "0s")]).await
@@ -80,9 +84,7 @@ async fn whoever_left_meanwhile_stays_without_marks_and_counts_for_nothing() {
 #[tokio::test]
 async fn after_an_hour_they_are_forgotten() {
     let stage = without_a_rule().await;
-    let an_hour_passes = "update members set confirmed_at = confirmed_at - interval '61 minutes',
-                          heard_at = heard_at - interval '61 minutes'";
-    for (passes, left) in [("update members set marks = marks", 2), (an_hour_passes, 0)] {
+    for (passes, left) in [("update members set marks = marks", 2), (AN_HOUR_PASSES, 0)] {
         sqlx::query(passes).execute(stage.pool()).await.unwrap();
         compare(&stage).await;
         let rows: i64 = sqlx::query_scalar("select count(*) from members")
@@ -91,6 +93,19 @@ async fn after_an_hour_they_are_forgotten() {
             .unwrap();
         assert_eq!(rows, left);
     }
+    stage.close().await;
+}
+
+#[tokio::test]
+async fn where_no_sweep_runs_a_replica_forgets_them_by_itself() {
+    let mut stage = without_a_rule().await;
+    sqlx::query(AN_HOUR_PASSES)
+        .execute(stage.pool())
+        .await
+        .unwrap();
+    // It does so once a minute, and when it starts.
+    stage.add_replica().await;
+    wait_for_row(stage.pool(), "select count(*) = 0 from members").await;
     stage.close().await;
 }
 

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{TestDatabase, database, rules_are_known};
+use super::{TestDatabase, database, rules_are_known, wait_for_row};
 
 /// Far beyond what any step takes; a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -181,17 +181,9 @@ impl Stage {
 
     /// Waits until nothing is due for anybody.
     pub async fn rests(&self) {
-        let open = "select count(*) from members where pending_since is not null or in_doubt";
-        loop {
-            let waiting: i64 = sqlx::query_scalar(open)
-                .fetch_one(self.pool())
-                .await
-                .unwrap();
-            if waiting == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let nobody =
+            "select not exists (select from members where pending_since is not null or in_doubt)";
+        wait_for_row(self.pool(), nobody).await;
     }
 
     /// The calls that set or delete marks.

@@ -47,11 +47,10 @@ fn of_member(member: &MemberRow, desired: &MarkSet, facts: &Facts) -> String {
                     time(due)
                 )
             }
-            (Some(due), None) if member.omissions > 0 => {
-                let left_out = left_out(member).unwrap_or_default();
-                format!("{left_out}. The next attempt is due at {}.", time(due))
-            }
-            (Some(due), None) => format!("Something is to be done for him at {}.", time(due)),
+            (Some(due), None) => match left_out(member) {
+                Some(why) => format!("{why}. The next attempt is due at {}.", time(due)),
+                None => format!("Something is to be done for him at {}.", time(due)),
+            },
             (None, _) => "Something is to be done for him.".to_owned(),
         },
         (_, Presence::Present, _) if member.marks == *desired => match desired.is_empty() {

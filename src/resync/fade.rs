@@ -125,20 +125,11 @@ pub(super) async fn clear_unnamed(pool: &PgPool, group: &GroupId) -> Result<(), 
     Ok(())
 }
 
-/// Where no sweep does so, clears some of the rooms in which somebody may be remembered for too long.
+/// Does where no sweep does so: a page of some rooms, whichever. A look for those in need of it would
+/// read the whole table of members.
 pub(super) async fn clear_some(pool: &PgPool) -> Result<(), sqlx::Error> {
     let groups = sqlx::query_scalar!(
-        r#"
-        select group_id from (
-            select distinct group_id from members
-            where presence = 'present' and marks = '{}' and due_at is null
-              and coalesce(greatest(confirmed_at, heard_at), '-infinity') < now() - $1::interval
-        ) room
-        -- Members whose rule is only switched off are met again and again, and must not hide others.
-        order by random()
-        limit 50
-        "#,
-        interval(REMEMBERED),
+        "select group_id from rooms where gone_at is null order by random() limit 50"
     )
     .fetch_all(pool)
     .await?;

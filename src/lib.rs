@@ -1,27 +1,37 @@
 //! Stickymark keeps member marks of Tencent Cloud Chat live rooms in place.
+//!
+//! Each room stands below those it uses; `tests/it/layers.rs` compares this order with the imports.
 
-pub mod admin;
-pub mod callback;
+pub mod domain;
+
+pub mod clock;
+pub mod version;
+
+pub mod config;
+
+pub mod telemetry;
+
+pub mod metrics;
+
+pub mod database;
+
 pub mod chat;
+
+pub mod members;
+
+pub mod rules;
+
+pub mod callback;
+
+pub mod reapply;
+
+pub mod resync;
+
+pub mod api;
+
+pub mod service;
+
 pub mod check;
 pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod console;
-pub mod database;
 #[cfg(feature = "local")]
-pub mod demo;
-pub mod domain;
-pub mod explain;
-pub mod members;
-pub mod metrics;
-pub mod reapply;
-pub mod rest;
-pub mod resync;
-pub mod rules;
-pub mod service;
-#[cfg(feature = "local")]
-pub mod simulator;
-pub mod status;
-pub mod telemetry;
-pub mod version;
+pub mod local;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use stickymark::simulator::{SAMPLE_SECRET_KEY, Simulated};
+use stickymark::local::simulator::{SAMPLE_SECRET_KEY, Simulated};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};

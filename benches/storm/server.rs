@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use stickymark::database::MIGRATIONS;
-use stickymark::database::local::LocalPostgres;
+use stickymark::local::postgres::LocalPostgres;
 use url::Url;
 
 use crate::population;

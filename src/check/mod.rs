@@ -11,12 +11,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::api::status::{DatabaseState, Readiness};
 use crate::chat::{ChatClient, ChatError, ErrorClass, ErrorCode, UserSigKey};
 use crate::config::{DatabaseSettings, Settings};
 use crate::database::{Database, DatabaseError, SchemaState};
 use crate::domain::GroupId;
 use crate::service;
-use crate::status::{DatabaseState, Readiness};
 
 /// A room of this name would do no harm, but nobody has one.
 const NO_ROOM: &str = "stickymark-check";

@@ -16,10 +16,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{ConfigError, Settings};
 use crate::database::DatabaseError;
+#[cfg(feature = "local")]
+use crate::local::{demo, simulator};
 use crate::service::StartError;
 use crate::version;
-#[cfg(feature = "local")]
-use crate::{demo, simulator};
 
 /// Keeps member marks of Tencent Cloud Chat live rooms in place.
 #[derive(Debug, Parser)]

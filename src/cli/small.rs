@@ -11,7 +11,7 @@ use crate::chat::UserSigKey;
 use crate::config::Settings;
 use crate::database::Database;
 use crate::domain::Account;
-use crate::{admin, telemetry};
+use crate::{api, telemetry};
 
 /// `stickymark migrate`.
 pub(super) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
@@ -67,7 +67,7 @@ pub(super) fn user_sig(settings: &Settings, arguments: &UserSigArguments) -> any
 
 /// `stickymark openapi`.
 pub(super) fn openapi() -> anyhow::Result<()> {
-    let document = admin::openapi()
+    let document = api::openapi()
         .to_pretty_json()
         .context("the document cannot be printed")?;
     Ok(output::line(&document)?)

@@ -7,8 +7,6 @@ use humantime::format_duration;
 use secrecy::ExposeSecret;
 
 use super::{ConfigError, Problems, Settings};
-#[cfg(not(feature = "local"))]
-use crate::database::local::LocalError;
 
 impl Settings {
     /// Checks what `serve` needs beyond settings that are right: an application to serve, and no
@@ -34,7 +32,12 @@ impl Settings {
         }
         #[cfg(not(feature = "local"))]
         if self.database.url.is_none() {
-            problems.push(LocalError::NotInThisBuild.to_string());
+            problems.push(
+                "database.url: not set; give the URL of a PostgreSQL \
+                 (STICKYMARK__DATABASE__URL, or …_FILE for a file that holds it): this build has \
+                 no private one"
+                    .to_owned(),
+            );
         }
         if !self.admin.is_loopback() && self.admin.tokens.is_empty() {
             problems.push(format!(

@@ -1,7 +1,10 @@
 //! Why there is no database. None of the messages holds a password.
 
 use super::OLDEST_MAJOR;
-use super::local::LocalError;
+#[cfg(not(feature = "local"))]
+use super::no_local::LocalError;
+#[cfg(feature = "local")]
+use crate::local::postgres::LocalError;
 
 /// Why there is no database to work with.
 #[derive(Debug, thiserror::Error)]

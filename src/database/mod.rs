@@ -6,8 +6,8 @@
 
 mod error;
 mod limit;
-#[cfg_attr(not(feature = "local"), path = "no_local.rs")]
-pub mod local;
+#[cfg(not(feature = "local"))]
+mod no_local;
 mod pool;
 mod store;
 
@@ -21,7 +21,11 @@ use sqlx::{Executor, PgPool};
 
 pub use error::DatabaseError;
 pub use limit::in_time;
-use local::LocalPostgres;
+
+#[cfg(feature = "local")]
+use crate::local::postgres::LocalPostgres;
+#[cfg(not(feature = "local"))]
+use no_local::LocalPostgres;
 pub use store::is_read_only;
 
 use crate::config::{DatabaseAddress, DatabaseSettings};

@@ -19,7 +19,7 @@ use tracing::{Instrument, Span};
 use super::WakeUp;
 use super::batch::Batch;
 use super::gathered::{Gathered, News, Waiting};
-use super::record::{Settling, record};
+use super::store::record::{Settling, record};
 use crate::database::in_time;
 use crate::metrics::{DatabasePart, Metrics};
 use crate::telemetry::warn_seldom;

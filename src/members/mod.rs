@@ -6,35 +6,28 @@
 //! Every change of fact raises `generation`; whoever settles a claim does so only if the generation
 //! is still the one it claimed. All times are those of Postgres, so replicas need no common clock.
 
-pub mod api;
 mod batch;
-mod claim;
 mod gathered;
 mod inbox;
-mod list;
-mod places;
-mod record;
-mod retry;
-mod room_end;
-mod rule_changes;
-mod settle;
+pub mod store;
 mod wake;
 
 pub use batch::{Batch, Named};
-pub use claim::{Claim, ClaimedMember, MEMBERS_A_CALL, claim, until_next_due};
 pub use gathered::News;
 pub use inbox::{Inbox, InboxWriter, NotTaken};
-pub use list::{
+pub use store::claim::{Claim, ClaimedMember, MEMBERS_A_CALL, claim, until_next_due};
+pub use store::list::{
     FailureReason, MemberFilter, MemberRow, MemberState, QueueDepth, failure_reasons, list_members,
     queue_depth,
 };
-pub use places::{MEMBERS_A_MARK, held_places};
-pub(crate) use record::interval;
-pub use record::{Settling, record};
-pub use retry::retry_failed;
-pub use room_end::{Ended, room_gone};
-pub use rule_changes::{RuleChange, rules_changed};
-pub use settle::{Outcome, Settlement, Waited, settle};
+pub use store::places::{MEMBERS_A_MARK, held_places};
+pub(crate) use store::record::interval;
+pub use store::record::{Settling, record};
+pub use store::retry::retry_failed;
+pub use store::room_end::{Ended, room_gone};
+pub use store::rooms::{Found, MembersByState, RoomFilter, RoomRow, list_rooms};
+pub use store::rule_changes::{RuleChange, rules_changed};
+pub use store::settle::{Outcome, Settlement, Waited, settle};
 pub use wake::WakeUp;
 
 use serde::Serialize;

@@ -9,11 +9,9 @@
 
 mod call;
 mod family;
-pub mod figures;
 mod labels;
 mod made;
 mod snapshot;
-mod store;
 
 use std::sync::Arc;
 use std::time::Duration;

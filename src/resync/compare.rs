@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::store::{Correction, Known};
 use crate::domain::{Account, MarkSet};
+use crate::members::store::sweep::{Correction, Known};
 use crate::members::{ClaimedMember, Presence};
 use crate::metrics::DriftKind;
 use crate::reapply::plan;

@@ -3,22 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What one sweep found in a room; kept as `sweep_found` in its row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Drift)]
-pub struct Found {
-    /// Members in the room who lacked a mark that rules demand.
-    pub missing: u64,
-    /// Members who held a mark of ours that no rule demands for them.
-    pub surplus: u64,
-    /// Members in the room of whom no callback had told (they may also count as missing).
-    pub unheard: u64,
-    /// Members believed present whom Chat does not find in the room.
-    pub vanished: u64,
-}
+use crate::members::Found;
 
 /// Counts of this process since its start; clones count into the same.
 #[derive(Debug, Clone, Default)]
@@ -46,13 +34,6 @@ pub struct TotalsSnapshot {
     pub failed: u64,
     /// What the finished ones found.
     pub found: Found,
-}
-
-impl Found {
-    /// True if Chat and the table agreed.
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 impl SweepTotals {

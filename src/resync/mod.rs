@@ -7,22 +7,17 @@
 //! alone whatever was heard or confirmed within the last minute, since Chat's lists lag by 40 s.
 //! Its calls have budgets of their own, so nothing starves it and it starves nobody.
 
-pub mod api;
 mod beat;
 mod calls;
 mod chores;
 mod compare;
-mod fade;
 mod found;
-mod list;
 mod room;
 mod schedule;
-mod store;
 mod sweep;
 mod sweeper;
 
-pub use found::{Found, SweepTotals, TotalsSnapshot};
-pub use list::{MembersByState, RoomFilter, RoomRow, list_rooms};
+pub use found::{SweepTotals, TotalsSnapshot};
 pub use schedule::request;
 pub use sweep::SweeperSettings;
 pub use sweeper::Sweeper;

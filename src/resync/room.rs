@@ -13,12 +13,12 @@ use sqlx::PgPool;
 
 use super::calls::{Calls, SweepError};
 use super::compare::{Difference, compare};
-use super::found::Found;
 use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, renew};
-use super::store::{self, Correction, Known};
 use crate::chat::MAX_MEMBERS_PER_CALL;
 use crate::database::in_time;
 use crate::domain::{Account, MarkSet};
+use crate::members::Found;
+use crate::members::store::sweep::{self, Correction, Known};
 use crate::members::{MEMBERS_A_CALL, Presence, WakeUp};
 use crate::metrics::{DriftKind, Metrics};
 use crate::rules::{Matched, matching_rules};
@@ -84,7 +84,7 @@ impl<'a> RoomSweep<'a> {
     pub(super) async fn run(mut self) -> Result<Found, SweepError> {
         let demand = in_time(
             LONGEST_STATEMENT,
-            store::demand(self.pool, &self.claim.group),
+            sweep::demand(self.pool, &self.claim.group),
         )
         .await?;
         let holders = self.holders(&demand.marks).await?;
@@ -155,7 +155,7 @@ impl<'a> RoomSweep<'a> {
             let group = &self.claim.group;
             let page = in_time(
                 LONGEST_STATEMENT,
-                store::candidates(self.pool, group, &after, absent_too),
+                sweep::candidates(self.pool, group, &after, absent_too),
             )
             .await?;
             let last = i64::try_from(page.len()).unwrap_or(i64::MAX) < MEMBERS_A_CALL;
@@ -207,7 +207,7 @@ impl<'a> RoomSweep<'a> {
         if !away.is_empty() {
             let gone = in_time(
                 LONGEST_STATEMENT,
-                store::vanished(self.pool, group, &away, self.quiet_since),
+                sweep::vanished(self.pool, group, &away, self.quiet_since),
             )
             .await?;
             for account in &gone {
@@ -252,7 +252,7 @@ impl<'a> RoomSweep<'a> {
         let group = &self.claim.group;
         let taken = in_time(
             LONGEST_STATEMENT,
-            store::correct(self.pool, group, &corrections, self.quiet_since),
+            sweep::correct(self.pool, group, &corrections, self.quiet_since),
         )
         .await?;
         let taken: HashSet<&str> = taken.iter().map(String::as_str).collect();
@@ -288,7 +288,7 @@ impl<'a> RoomSweep<'a> {
         let group = &self.claim.group;
         let known = in_time(
             LONGEST_STATEMENT,
-            store::known(self.pool, group, accounts, self.quiet_since),
+            sweep::known(self.pool, group, accounts, self.quiet_since),
         )
         .await?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); accounts.len()];

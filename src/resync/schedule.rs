@@ -7,8 +7,8 @@ use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::found::Found;
 use crate::domain::GroupId;
+use crate::members::Found;
 use crate::members::{WakeUp, interval};
 
 /// How long a sweep stays with a replica that fell silent; renewed while it goes on.

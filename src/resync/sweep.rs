@@ -11,12 +11,13 @@ use rand::Rng;
 use sqlx::PgPool;
 
 use super::calls::{Calls, SweepError};
-use super::fade::clear_unnamed;
-use super::found::{Found, SweepTotals};
+use super::found::SweepTotals;
 use super::room::{QUIET, RoomSweep};
 use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, fail, finish, give_up};
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::database::in_time;
+use crate::members::Found;
+use crate::members::store::fade::clear_unnamed;
 use crate::members::{Ended, WakeUp, room_gone};
 use crate::metrics::{DatabasePart, Metrics, ResyncOutcome};
 use crate::reapply::{Budget, Pause};

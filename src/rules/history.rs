@@ -59,7 +59,7 @@ impl Action {
         }
     }
 
-    pub(super) fn of(before: bool, after: bool) -> Self {
+    pub(crate) fn of(before: bool, after: bool) -> Self {
         match (before, after) {
             (false, _) => Self::Created,
             (true, true) => Self::Updated,

@@ -4,7 +4,6 @@
 //! `limits::stream` alone. Writes of rules take their turn, and whatever a write means for the history
 //! and for members is committed with it.
 
-pub mod api;
 mod apply;
 mod etag;
 pub mod explain;

@@ -91,7 +91,7 @@ impl Rules {
     }
 
     /// The turn to hold a whole import in memory; dropped, the next one has it.
-    pub(super) async fn import_turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn import_turn(&self) -> Option<SemaphorePermit<'_>> {
         // Nobody closes the semaphore.
         self.importing.acquire().await.ok()
     }

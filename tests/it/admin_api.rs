@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use stickymark::admin;
+use stickymark::api;
 
 use crate::support::api::{Api, EDITOR, VIEWER, api, api_with, named, rule, send};
 
@@ -259,7 +259,7 @@ async fn the_document_describes_every_route_and_problem() {
     let api = api().await;
     let document = send(api.bare(Method::GET, "/openapi.json")).await.body;
     assert_eq!(document["openapi"], "3.1.0");
-    assert_eq!(document, serde_json::to_value(admin::openapi()).unwrap());
+    assert_eq!(document, serde_json::to_value(api::openapi()).unwrap());
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     assert_eq!(
         paths,

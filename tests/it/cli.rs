@@ -4,7 +4,7 @@ use std::process::Output;
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use stickymark::simulator::{Options, Running, start};
+use stickymark::local::simulator::{Options, Running, start};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::Command;

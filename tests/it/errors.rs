@@ -5,9 +5,9 @@ mod culprits;
 use std::time::Duration;
 
 use stickymark::domain::{Account, GroupId, RequestId};
+use stickymark::local::simulator::{Api, CallRecord, Effect, Fault, LostAnswer, Settings};
 use stickymark::members::retry_failed;
 use stickymark::reapply::{Budget, CallRate, Pause};
-use stickymark::simulator::{Api, CallRecord, Effect, Fault, LostAnswer, Settings};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::scene::{PATIENCE, Scene, users};
@@ -237,7 +237,7 @@ async fn the_1001st_member_of_a_mark_waits_and_is_served_when_a_place_frees() {
     scene.rule(ROOM, "*", &[1000]).await;
     let everybody = users(1001);
     for thousand in everybody.chunks(500) {
-        let command = stickymark::simulator::MoveMembers {
+        let command = stickymark::local::simulator::MoveMembers {
             group: ROOM.to_owned(),
             accounts: thousand.to_vec(),
             wait: true,

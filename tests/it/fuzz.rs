@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stickymark::admin::{self, AdminState};
+use stickymark::api::status::Readiness;
+use stickymark::api::{self, AdminState};
 use stickymark::callback::{
     ANSWER_WITHIN, CallbackSettings, CallbackState, Intake, NotStored, Recorded, RequestOverLimit,
     Signatures, router,
@@ -20,7 +21,6 @@ use stickymark::clock;
 use stickymark::config::{AdminToken, Role};
 use stickymark::domain::{MemberEvent, RoomEnd};
 use stickymark::members::{Batch, Named, Settling, WakeUp, record};
-use stickymark::status::Readiness;
 use tower::ServiceExt;
 
 use crate::support::{database, insert_rule};
@@ -473,7 +473,7 @@ fn no_request_to_the_management_api_is_answered_with_5xx() {
         };
         (
             database,
-            admin::router(AdminState::new(
+            api::router(AdminState::new(
                 pool,
                 WakeUp::default(),
                 readiness,

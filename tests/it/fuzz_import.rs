@@ -13,10 +13,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stickymark::admin::{self, AdminState};
+use stickymark::api::status::Readiness;
+use stickymark::api::{self, AdminState};
 use stickymark::config::{AdminToken, Role};
 use stickymark::members::WakeUp;
-use stickymark::status::Readiness;
 use tower::ServiceExt;
 
 use crate::support::{TestDatabase, database};
@@ -177,7 +177,7 @@ async fn router() -> (TestDatabase, Router) {
     };
     let readiness = Readiness::new(pool.clone());
     let state = AdminState::new(pool, WakeUp::default(), readiness, &[token]);
-    (database, admin::router(state))
+    (database, api::router(state))
 }
 
 async fn import(router: &Router, text: &[u8], piece: usize) -> (u16, Value) {

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 use stickymark::config::{DatabaseSettings, Settings};
 use stickymark::database::Database;
-use stickymark::database::local::{LocalError, LocalPostgres, Search};
+use stickymark::local::postgres::{LocalError, LocalPostgres, Search};
 
 /// A directory that every account can reach, as databases of root need it.
 fn place() -> tempfile::TempDir {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use stickymark::chat::{CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId, Mark, MarkSet};
-use stickymark::simulator::{Api, CallbackEffect, CallbackFault, Effect, Fault, Kind};
+use stickymark::local::simulator::{Api, CallbackEffect, CallbackFault, Effect, Fault, Kind};
 
 use crate::support::stage::{PATIENCE, Stage};
 use crate::support::stall::Stall;

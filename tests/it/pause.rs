@@ -1,7 +1,7 @@
 //! The pause of calls while only a human can help: one for all replicas.
 
 use serde_json::Value;
-use stickymark::simulator::{Api, CallRecord, Effect, Fault};
+use stickymark::local::simulator::{Api, CallRecord, Effect, Fault};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::scene::{PATIENCE, Scene};

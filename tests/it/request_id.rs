@@ -4,7 +4,9 @@
 use reqwest::Client;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use stickymark::simulator::{Effect, Fault, Options, Running, SAMPLE_SDK_APP_ID, Simulated, start};
+use stickymark::local::simulator::{
+    Effect, Fault, Options, Running, SAMPLE_SDK_APP_ID, Simulated, start,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use stickymark::chat::{CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId};
-use stickymark::members::WakeUp;
-use stickymark::resync;
-use stickymark::simulator::{
+use stickymark::local::simulator::{
     Api, CallRecord, CallbackEffect, CallbackFault, Effect, Fault, Settings, Simulated,
 };
+use stickymark::members::WakeUp;
+use stickymark::resync;
 
 use crate::support::scene::{PATIENCE, Scene, marks, users};
 

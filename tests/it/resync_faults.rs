@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use stickymark::chat::{CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId};
+use stickymark::local::simulator::{
+    Api, CallbackEffect, CallbackFault, Effect, Fault, LostAnswer, Settings,
+};
 use stickymark::members::WakeUp;
 use stickymark::reapply::{Budget, CallRate};
 use stickymark::resync;
-use stickymark::simulator::{
-    Api, CallbackEffect, CallbackFault, Effect, Fault, LostAnswer, Settings,
-};
 
 use crate::support::scene::{PATIENCE, Scene, marks, users};
 
@@ -119,7 +119,7 @@ async fn a_list_that_breaks_off_on_any_page_changes_nothing() {
 /// Calls up to the last one that was made behind our back.
 async fn calls_of_ours(scene: &Scene) -> usize {
     let calls = scene.chat().calls_of(Api::ModifyUserInfo, ROOM).await;
-    let set_for_guest = |call: &stickymark::simulator::CallRecord| {
+    let set_for_guest = |call: &stickymark::local::simulator::CallRecord| {
         call.command_type == Some(1) && call.members.iter().any(|m| m.account == "guest")
     };
     1 + calls.unwrap().iter().rposition(set_for_guest).unwrap()

@@ -1,9 +1,9 @@
 //! The last rule of members goes, and one for them comes back while they are still in the room.
 
 use serde_json::json;
+use stickymark::api::status::figures::shared_figures;
 use stickymark::domain::GroupId;
 use stickymark::members::WakeUp;
-use stickymark::metrics::figures::shared_figures;
 use stickymark::resync;
 
 use crate::support::stage::Stage;

@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use secrecy::ExposeSecret;
 use serde_json::json;
-use stickymark::simulator::{Options, SAMPLE_SDK_APP_ID, start};
+use stickymark::local::simulator::{Options, SAMPLE_SDK_APP_ID, start};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::sync::Mutex;

@@ -64,7 +64,7 @@ pub fn read_rule_named(id: &RuleId, object: &JsonObject) -> Result<Input, Vec<In
 ///
 /// # Errors
 /// What is wrong with it.
-pub(in crate::rules) fn read_label(text: &str) -> Result<String, String> {
+pub(crate) fn read_label(text: &str) -> Result<String, String> {
     free_text(&Value::from(text), MAX_LABEL, &[])
 }
 

@@ -11,7 +11,7 @@ mod object;
 mod schema;
 mod view;
 
-pub(super) use input::read_label;
+pub(crate) use input::read_label;
 pub use input::{Input, InvalidField, read_rule, read_rule_named};
 pub use merge_patch::patched;
 pub use object::JsonObject;

@@ -1,6 +1,6 @@
 //! Callbacks that come twice, late and in the wrong order.
 
-use stickymark::simulator::{CallbackEffect, CallbackFault};
+use stickymark::local::simulator::{CallbackEffect, CallbackFault};
 
 use crate::support::balancer::Promise;
 use crate::support::show::Show;

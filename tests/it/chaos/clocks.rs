@@ -158,8 +158,9 @@ async fn renewals_and_the_sweeps_minute_of_grace_go_by_the_clock_of_postgres() {
     );
     // He is gone and back without a callback; that he was confirmed just now counts for more.
     for room in &rooms {
-        let lose =
-            stickymark::simulator::CallbackFault::new(stickymark::simulator::CallbackEffect::Lose);
+        let lose = stickymark::local::simulator::CallbackFault::new(
+            stickymark::local::simulator::CallbackEffect::Lose,
+        );
         let lost = show.control.inject_callback(&lose).await.unwrap();
         show.control
             .waiting()

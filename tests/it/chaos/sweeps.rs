@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use stickymark::domain::GroupId;
+use stickymark::local::simulator::{Api, CallbackEffect, CallbackFault, Settings};
 use stickymark::members::WakeUp;
 use stickymark::resync;
-use stickymark::simulator::{Api, CallbackEffect, CallbackFault, Settings};
 
 use crate::support::process::{signal_all, until};
 use crate::support::server::Server;

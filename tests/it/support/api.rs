@@ -4,10 +4,10 @@ use reqwest::{Client, Method, RequestBuilder, header};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use stickymark::admin::{self, AdminState};
+use stickymark::api::status::Readiness;
+use stickymark::api::{self, AdminState};
 use stickymark::config::{AdminToken, Role};
 use stickymark::members::WakeUp;
-use stickymark::status::Readiness;
 
 use super::database::{TestDatabase, database};
 
@@ -49,7 +49,7 @@ pub async fn api_with(tokens: &[AdminToken]) -> Api {
     let state = AdminState::new(pool, wake.clone(), readiness.clone(), tokens);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, admin::router(state)).await });
+    tokio::spawn(async move { axum::serve(listener, api::router(state)).await });
     Api {
         base,
         client: Client::new(),

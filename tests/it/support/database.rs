@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use stickymark::config::{DatabaseSettings, Settings};
 use stickymark::database::MIGRATIONS;
-use stickymark::database::local::LocalPostgres;
+use stickymark::local::postgres::LocalPostgres;
 use url::Url;
 
 /// The server's URL, with a user who may create databases.

@@ -10,12 +10,14 @@ use stickymark::config::Settings;
 use stickymark::domain::{
     Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId,
 };
+use stickymark::local::simulator::{
+    self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated,
+};
 use stickymark::members::{Batch, Named, Settling, WakeUp, record};
 use stickymark::metrics::Metrics;
 use stickymark::reapply::{Budget, CallRate, Pause, Restorations, Worker, WorkerSettings};
 use stickymark::rules::filter::RuleFilter;
 use stickymark::service::Service;
-use stickymark::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 use stickymark::database::MIGRATIONS;
-use stickymark::simulator::{Api, Options, Running, Settings, Simulated, start};
+use stickymark::local::simulator::{Api, Options, Running, Settings, Simulated, start};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

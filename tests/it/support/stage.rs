@@ -9,11 +9,11 @@ use sqlx::PgPool;
 use stickymark::chat::{ChatClient, ChatEndpoint};
 use stickymark::config::Settings;
 use stickymark::domain::Account;
-use stickymark::rules::filter::RuleFilter;
-use stickymark::service::Service;
-use stickymark::simulator::{
+use stickymark::local::simulator::{
     CallRecord, Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated, start,
 };
+use stickymark::rules::filter::RuleFilter;
+use stickymark::service::Service;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

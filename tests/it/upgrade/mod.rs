@@ -131,7 +131,7 @@ async fn a_replica_of_the_version_before_records_claims_and_settles_on_the_new_s
     assert_eq!(claimed.len(), 1);
     let generation: i64 = claimed[0].get("generation");
     // What the old program wrote and holds is what the new one reads.
-    let shown = stickymark::metrics::figures::shared_figures(pool)
+    let shown = stickymark::members::store::figures::shared_figures(pool)
         .await
         .unwrap();
     assert_eq!((shown.leased, shown.due), (1, 0));

@@ -1,0 +1,240 @@
+//! What happens now, sent to the pages that watch: `GET /console/events`, server-sent events as in
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+//!
+//! First one event `past` with the points of the last two minutes, then once a second one event
+//! `now`: the status as `GET /v1/status` gives it, the latest point, and who was restored since. All
+//! pages share one look at the database, and that look is taken the more seldom the longer it
+//! takes. Nothing is kept for a page: one that reads too slowly misses what came in between. A stream
+//! ends after an hour at most, so that whoever watches is asked again who he is.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{FromRef, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
+use chrono::{DateTime, SecondsFormat, Utc};
+use futures::{Stream, StreamExt, stream};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::api::status::{BEAT, Point, Pulse, Status, StatusSource};
+use crate::api::{Problem, ProblemType, Tokens, authorize};
+use crate::domain::{Account, GroupId};
+use crate::reapply::{Restoration, Restorations, Unseen};
+
+/// Pages that may watch one replica at once.
+const SEATS: usize = 64;
+/// Restorations that one event tells of.
+const MOST_RESTORED: usize = 12;
+/// A look at the database may take this share of the time at most.
+const LOOKING_SHARE: u32 = 5;
+const LONGEST_STREAM: Duration = Duration::from_secs(3600);
+
+/// What the pages that watch share.
+#[derive(Debug, Clone)]
+pub struct Live {
+    pulse: Pulse,
+    restorations: Restorations,
+    seats: Arc<Semaphore>,
+    look: Arc<Mutex<Look>>,
+}
+
+/// The last look at the status.
+#[derive(Debug, Default)]
+struct Look {
+    status: Option<Arc<Status>>,
+    /// When the next one may begin; `None`: at once.
+    next: Option<Instant>,
+    /// Whether one is under way.
+    looking: bool,
+}
+
+impl Live {
+    /// Shows this pulse and these restorations.
+    pub fn new(pulse: Pulse, restorations: Restorations) -> Self {
+        Self {
+            pulse,
+            restorations,
+            seats: Arc::new(Semaphore::new(SEATS)),
+            look: Arc::default(),
+        }
+    }
+
+    /// The latest status. Whoever asks first after a second takes the look; others get the one before.
+    async fn status(&self, source: &StatusSource) -> Arc<Status> {
+        let known = {
+            let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = look.next.is_none_or(|next| next <= Instant::now());
+            match look.status.clone() {
+                Some(status) if look.looking || !due => Some(status),
+                _ => {
+                    look.looking = true;
+                    None
+                }
+            }
+        };
+        if let Some(status) = known {
+            return status;
+        }
+        // A stream that is dropped while it looks must not leave the others waiting for ever.
+        let mut turn = Turn(Some(&self.look));
+        let began = Instant::now();
+        let status = Arc::new(source.read().await);
+        turn.end(status.clone(), began);
+        status
+    }
+}
+
+/// One who looks. Dropped before the end, another one may.
+struct Turn<'a>(Option<&'a Mutex<Look>>);
+
+impl Turn<'_> {
+    fn end(&mut self, status: Arc<Status>, began: Instant) {
+        let Some(look) = self.0.take() else { return };
+        let now = Instant::now();
+        let mut look = look.lock().unwrap_or_else(PoisonError::into_inner);
+        // A little less than a second, so that the next beat finds it due.
+        let pause = (BEAT * 4 / 5).max((now - began) * (LOOKING_SHARE - 1));
+        *look = Look {
+            status: Some(status),
+            next: Some(now + pause),
+            looking: false,
+        };
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(look) = self.0 {
+            look.lock().unwrap_or_else(PoisonError::into_inner).looking = false;
+        }
+    }
+}
+
+/// The route, for whoever may read.
+pub(super) fn routes<S>(tokens: &Tokens) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Live: FromRef<S>,
+    StatusSource: FromRef<S>,
+{
+    let who = middleware::from_fn_with_state(tokens.clone(), authorize);
+    Router::new().route("/console/events", get(events).route_layer(who))
+}
+
+async fn events(
+    State(live): State<Live>,
+    State(source): State<StatusSource>,
+) -> Result<Response, Problem> {
+    let seat = live.seats.clone().try_acquire_owned().map_err(|_| {
+        let detail = format!("{SEATS} pages watch this replica already");
+        Problem::new(ProblemType::TooManyRequests, detail)
+    })?;
+    let past = event("past", &live.pulse.points());
+    let closing = source.closing().cancelled_owned();
+    let news = stream::iter(past).chain(watch(Watcher::new(live, source, seat)));
+    let news = news.take_until(closing).map(Ok::<_, Infallible>);
+    let stream = Sse::new(news).keep_alive(KeepAlive::default());
+    // Proxies that gather answers would hold the events back.
+    Ok(([("x-accel-buffering", "no")], stream).into_response())
+}
+
+/// One page that watches.
+struct Watcher {
+    live: Live,
+    source: StatusSource,
+    beats: Interval,
+    began: Instant,
+    seen: u64,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Watcher {
+    fn new(live: Live, source: StatusSource, seat: OwnedSemaphorePermit) -> Self {
+        let mut beats = tokio::time::interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            seen: live.restorations.total(),
+            live,
+            source,
+            beats,
+            began: Instant::now(),
+            _seat: seat,
+        }
+    }
+}
+
+fn watch(watcher: Watcher) -> impl Stream<Item = Event> {
+    stream::unfold(watcher, |mut watcher| async {
+        watcher.beats.tick().await;
+        if watcher.began.elapsed() > LONGEST_STREAM {
+            return None;
+        }
+        let status = watcher.live.status(&watcher.source).await;
+        let Unseen {
+            latest,
+            missed,
+            total,
+        } = watcher.live.restorations.after(watcher.seen, MOST_RESTORED);
+        watcher.seen = total;
+        let now = Now {
+            status: &status,
+            point: watcher.live.pulse.latest(),
+            restored: latest.iter().map(Restored::from).collect(),
+            skipped: missed,
+        };
+        event("now", &now).map(|event| (event, watcher))
+    })
+}
+
+/// What one event tells.
+#[derive(Serialize)]
+struct Now<'a> {
+    status: &'a Status,
+    point: Option<Point>,
+    /// Oldest first.
+    restored: Vec<Restored<'a>>,
+    /// How many more there were since the last event.
+    skipped: u64,
+}
+
+#[derive(Serialize)]
+struct Restored<'a> {
+    at: String,
+    group: &'a str,
+    account: &'a str,
+    marks: Vec<u32>,
+    delay_seconds: f64,
+}
+
+impl<'a> From<&'a Restoration> for Restored<'a> {
+    fn from(one: &'a Restoration) -> Self {
+        Self {
+            at: written(one.at),
+            group: GroupId::as_str(&one.group),
+            account: Account::as_str(&one.account),
+            marks: one.marks.iter().map(|mark| mark.get()).collect(),
+            delay_seconds: one.delay,
+        }
+    }
+}
+
+fn written(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// An event; `None` if it cannot be written, which ends the stream.
+fn event(name: &str, data: &impl Serialize) -> Option<Event> {
+    match Event::default().event(name).json_data(data) {
+        Ok(event) => Some(event),
+        Err(error) => {
+            tracing::error!(%error, "an event of the console cannot be written");
+            None
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The console: pages for people, at `/` of the admin listener.
+//!
+//! One HTML page, one style sheet and plain modules of script below `assets`, compiled in and served
+//! as they are; nothing is built and nothing comes from elsewhere, which the Content-Security-Policy
+//! makes the browser enforce. The script shows what `/v1` answers, and writes through it alone, with
+//! a session in place of the token (see [`crate::api::session`]).
+//!
+//! Its pages are told apart behind `#`: `#/now`, `#/rules`, `#/rules/new`, `#/rules/{id}/edit`,
+//! `#/rules/{id}/history`, `#/import`, `#/why`, `#/rooms`, `#/members`; filters follow as a query.
+//! Besides the files there are `GET`, `POST` and `DELETE /console/session` and
+//! `GET /console/events`. They belong to the page and change with it, so they are no part of the
+//! OpenAPI document.
+
+mod assets;
+mod live;
+mod sign_in;
+
+#[cfg(feature = "local")]
+pub(crate) use sign_in::Stage;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::http::{HeaderValue, header};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::api::Tokens;
+use crate::api::status::StatusSource;
+pub use live::Live;
+
+/// Nothing but what this listener serves. Scripts and styles stand in files of their own.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; \
+                      base-uri 'none'";
+
+/// The routes of the console.
+pub(crate) fn routes<S>(tokens: &Tokens) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Tokens: FromRef<S>,
+    Live: FromRef<S>,
+    StatusSource: FromRef<S>,
+{
+    let fixed =
+        |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    assets::routes()
+        .merge(sign_in::routes())
+        .merge(live::routes(tokens))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, POLICY))
+        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(fixed(
+            header::HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ))
+        .layer(fixed(
+            header::HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ))
+}

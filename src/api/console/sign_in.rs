@@ -1,0 +1,105 @@
+//! Signing in and out over HTTP.
+
+use axum::extract::{FromRef, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::api::session::{self, is_own_page};
+use crate::api::{Caller, JsonBody, Problem, Tokens, foreign_page};
+use crate::config::Role;
+use crate::version;
+
+pub(super) fn routes<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Tokens: FromRef<S>,
+{
+    Router::new().route("/console/session", get(read).post(begin).delete(end))
+}
+
+/// Who looks at the console.
+#[derive(Serialize)]
+struct Who {
+    /// False: nobody is signed in.
+    signed_in: bool,
+    /// False where no tokens are configured: everybody on this machine may do everything.
+    sign_in_needed: bool,
+    name: Option<String>,
+    /// `viewer` or `editor`.
+    role: Option<&'static str>,
+    /// Version and commit of the replica that answers.
+    version: &'static str,
+    /// True where the stage of the demo is at `/stage`.
+    stage: bool,
+}
+
+/// In the extensions of every request where the stage of the demo is served beside the console.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stage;
+
+impl Who {
+    fn of(caller: Option<&Caller>, sign_in_needed: bool) -> Self {
+        Self {
+            signed_in: caller.is_some(),
+            sign_in_needed,
+            name: caller.map(|caller| caller.name.to_string()),
+            role: caller.map(|caller| match caller.role {
+                Role::Viewer => "viewer",
+                Role::Editor => "editor",
+            }),
+            version: version::FULL,
+            stage: false,
+        }
+    }
+}
+
+/// Not to be signed in is no error here: the page asks this first.
+async fn read(
+    State(tokens): State<Tokens>,
+    method: Method,
+    headers: HeaderMap,
+    uri: Uri,
+    stage: Option<Extension<Stage>>,
+) -> Result<Json<Who>, Problem> {
+    let caller = tokens.identify(&method, &headers, &uri);
+    let who = match tokens.is_open() {
+        true => Who::of(Some(&caller?), false),
+        false => Who::of(caller.ok().as_ref(), true),
+    };
+    let stage = stage.is_some();
+    Ok(Json(Who { stage, ..who }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    token: SecretString,
+}
+
+async fn begin(
+    State(tokens): State<Tokens>,
+    headers: HeaderMap,
+    JsonBody(input): JsonBody<SignIn>,
+) -> Result<Response, Problem> {
+    // Else another site could sign somebody in as somebody else.
+    if !is_own_page(&headers) {
+        return Err(foreign_page());
+    }
+    let (caller, session) = tokens.sign_in(input.token.expose_secret().trim())?;
+    let who = Json(Who::of(Some(&caller), true));
+    let mut response = ([(header::SET_COOKIE, session.cookie(&headers))], who).into_response();
+    response.extensions_mut().insert(caller);
+    Ok(response)
+}
+
+async fn end(headers: HeaderMap) -> Result<Response, Problem> {
+    if !is_own_page(&headers) {
+        return Err(foreign_page());
+    }
+    let gone = [(header::SET_COOKIE, session::forget(&headers))];
+    Ok((StatusCode::NO_CONTENT, gone).into_response())
+}

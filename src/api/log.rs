@@ -1,0 +1,54 @@
+//! The log filter of the replica that answers.
+
+use axum::Json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::{BodyProblems, CommonProblems, JsonBody, Problem, ProblemType};
+use crate::telemetry::{LogFilter, log_filter};
+
+/// What is logged.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`, `off`), or `target=level`, separated by
+    /// commas.
+    #[schema(example = "info,stickymark::reapply=debug")]
+    filter: String,
+}
+
+/// Read what this replica logs.
+#[utoipa::path(
+    get, path = "/log", operation_id = "getLogFilter", tag = "status",
+    responses((status = 200, description = "The filter in force.", body = Log), CommonProblems)
+)]
+pub(super) async fn log() -> Result<Json<Log>, Problem> {
+    Ok(Json(shown(in_force()?)))
+}
+
+/// Change what this replica logs, until its end: other replicas and later starts keep `log.filter`.
+#[utoipa::path(
+    put, path = "/log", operation_id = "setLogFilter", tag = "status", request_body = Log,
+    responses(
+        (status = 200, description = "The filter in force.", body = Log),
+        CommonProblems, BodyProblems,
+    )
+)]
+pub(super) async fn set_log(JsonBody(wanted): JsonBody<Log>) -> Result<Json<Log>, Problem> {
+    let filter = in_force()?;
+    filter
+        .set(&wanted.filter)
+        .map_err(|error| Problem::fields([("/filter".to_owned(), error.to_string())]))?;
+    Ok(Json(shown(filter)))
+}
+
+fn shown(filter: &LogFilter) -> Log {
+    Log {
+        filter: filter.text(),
+    }
+}
+
+fn in_force() -> Result<&'static LogFilter, Problem> {
+    let none = "this process writes no logs of its own";
+    log_filter().ok_or_else(|| Problem::new(ProblemType::NotFound, none))
+}

@@ -1,0 +1,49 @@
+//! `/metrics`: what this replica counted, and what it reads anew for each scrape.
+//!
+//! Only the probe's answer, which is kept for a second, may come from the database; the figures that
+//! all replicas share are read by a task of their own.
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use crate::api::Problem;
+use crate::api::status::StatusSource;
+use crate::metrics::{self, ConnectionState};
+
+/// All metrics of this replica, in Prometheus' text format; `deploy/metrics.md` explains them.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "getMetrics", tag = "probes", security(()),
+    responses((status = 200, description = "The metrics.", body = str, content_type = "text/plain"))
+)]
+pub(super) async fn metrics(State(source): State<StatusSource>) -> Response {
+    let ready = source.readiness.check().await.ready;
+    let metrics = &source.watched.metrics;
+    metrics.gauges().ready.set(f64::from(u8::from(ready)));
+    read_anew(&source);
+    match metrics.text() {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => Problem::internal(&error).into_response(),
+    }
+}
+
+fn read_anew(source: &StatusSource) {
+    let watched = &source.watched;
+    let gauges = watched.metrics.gauges();
+    let paused = [&watched.worker_pause, &watched.sweeper_pause];
+    let paused = paused.iter().any(|pause| pause.state().is_some());
+    gauges.chat_paused.set(f64::from(u8::from(paused)));
+    let waiting = watched.inbox.as_ref().map_or(0, |inbox| inbox.waiting());
+    gauges.inbox_members.set(waiting as f64);
+    if let Some(filter) = &watched.filter {
+        gauges.filter_age.set(filter.age().as_secs_f64());
+        gauges.filter_rules.set(filter.state().rules as f64);
+    }
+    let (size, idle) = (source.pool.size(), source.pool.num_idle());
+    let used = (size as usize).saturating_sub(idle);
+    let connections = &gauges.connections;
+    connections.set(ConnectionState::Used, used as f64);
+    connections.set(ConnectionState::Idle, idle as f64);
+    let most = source.pool.options().get_max_connections();
+    gauges.connections_max.set(f64::from(most));
+}

@@ -1,0 +1,262 @@
+//! The listener for operators: the management API below `/v1`, probes, the API's document, as JSON
+//! and as a page, and the console.
+//!
+//! Every answer that is no success is a [`Problem`]. What stands below `/v1` passes `auth` first,
+//! unknown paths too. Nothing from outside gets past here unread: bodies have a limit, requests a
+//! deadline, and a panic becomes a 500 that tells nothing.
+
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Router, middleware, routing};
+use sqlx::PgPool;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::console::{self, Live};
+use super::explain::{self, Explanations};
+use super::members::{self, Members};
+use super::rooms::{self, Rooms};
+use super::status::{self, Readiness, StatusSource, Watched};
+use super::{MAX_BODY, Problem, ProblemType, Tokens, authorize};
+use super::{docs, log, metrics, probes, request, rules};
+use crate::config::AdminToken;
+use crate::members::WakeUp;
+use crate::rules::Rules;
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct AdminState {
+    rules: Rules,
+    pool: PgPool,
+    wake: WakeUp,
+    readiness: Readiness,
+    tokens: Tokens,
+    watched: Watched,
+    live: Live,
+}
+
+impl AdminState {
+    /// `wake` is the alarm clock of this replica's worker. Without tokens everybody who reaches
+    /// the listener from this machine may do everything; the settings allow that on loopback alone.
+    pub fn new(pool: PgPool, wake: WakeUp, readiness: Readiness, tokens: &[AdminToken]) -> Self {
+        let watched = Watched::new(&pool);
+        Self {
+            rules: Rules::new(pool.clone(), wake.clone()),
+            live: live(&watched),
+            watched,
+            pool,
+            wake,
+            readiness,
+            tokens: Tokens::new(tokens),
+        }
+    }
+
+    /// The same with the parts of a replica that runs.
+    #[must_use]
+    pub fn watching(self, watched: Watched) -> Self {
+        Self {
+            live: live(&watched),
+            watched,
+            ..self
+        }
+    }
+}
+
+fn live(watched: &Watched) -> Live {
+    Live::new(watched.pulse.clone(), watched.restorations.clone())
+}
+
+impl FromRef<AdminState> for Live {
+    fn from_ref(state: &AdminState) -> Self {
+        state.live.clone()
+    }
+}
+
+impl FromRef<AdminState> for Rules {
+    fn from_ref(state: &AdminState) -> Self {
+        state.rules.clone()
+    }
+}
+
+impl FromRef<AdminState> for Members {
+    fn from_ref(state: &AdminState) -> Self {
+        Self::new(state.pool.clone(), state.wake.clone())
+    }
+}
+
+impl FromRef<AdminState> for Rooms {
+    fn from_ref(state: &AdminState) -> Self {
+        Self::new(state.pool.clone(), state.watched.sweeper_wake.clone())
+    }
+}
+
+impl FromRef<AdminState> for Explanations {
+    fn from_ref(state: &AdminState) -> Self {
+        Self::new(state.pool.clone(), state.watched.worker_pause.clone())
+    }
+}
+
+impl FromRef<AdminState> for StatusSource {
+    fn from_ref(state: &AdminState) -> Self {
+        Self {
+            pool: state.pool.clone(),
+            readiness: state.readiness.clone(),
+            watched: state.watched.clone(),
+        }
+    }
+}
+
+impl FromRef<AdminState> for Tokens {
+    fn from_ref(state: &AdminState) -> Self {
+        state.tokens.clone()
+    }
+}
+
+impl FromRef<AdminState> for Readiness {
+    fn from_ref(state: &AdminState) -> Self {
+        state.readiness.clone()
+    }
+}
+
+/// The whole listener, ready to serve.
+pub fn router(state: AdminState) -> Router {
+    let (api, _) = api().split_for_parts();
+    let (open, _) = open().split_for_parts();
+    let document = document_json();
+    let api = api
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(
+            state.tokens.clone(),
+            authorize,
+        ));
+    let console = console::routes(&state.tokens);
+    let open = open
+        .route(
+            "/openapi.json",
+            routing::get(move || std::future::ready(document.clone())),
+        )
+        .merge(console)
+        .nest("/v1", api)
+        .merge(docs::routes())
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed);
+    guarded(open).with_state(state)
+}
+
+/// What holds for every request, whatever it asks for. The last layer is the outermost.
+fn guarded(router: Router<AdminState>) -> Router<AdminState> {
+    let no_cache = HeaderValue::from_static("private, no-cache");
+    let no_sniff = HeaderValue::from_static("nosniff");
+    router
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(request::deadline))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CACHE_CONTROL,
+            no_cache,
+        ))
+        .layer(SetResponseHeaderLayer::overriding(
+            header::X_CONTENT_TYPE_OPTIONS,
+            no_sniff,
+        ))
+        .layer(middleware::from_fn(request::identify))
+}
+
+/// The OpenAPI document of the listener.
+pub fn openapi() -> OpenApi {
+    let (_, open) = open().split_for_parts();
+    let (_, api) = api().split_for_parts();
+    let mut document = super::openapi::frame();
+    document.merge(open);
+    document.nest("/v1", api)
+}
+
+/// What takes a token.
+fn api() -> OpenApiRouter<AdminState> {
+    rules::routes()
+        .merge(members::routes())
+        .merge(rooms::routes())
+        .merge(explain::routes())
+        .routes(routes!(status::status))
+        .routes(routes!(log::log, log::set_log))
+}
+
+/// What takes none.
+fn open() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::new()
+        .routes(routes!(probes::livez))
+        .routes(routes!(probes::readyz))
+        .routes(routes!(metrics::metrics))
+}
+
+/// The document as an answer, made once.
+fn document_json() -> ([(header::HeaderName, &'static str); 1], axum::body::Bytes) {
+    let json = openapi().to_json().unwrap_or_else(|error| {
+        tracing::error!(?error, "the OpenAPI document cannot be written");
+        "{}".to_owned()
+    });
+    ([(header::CONTENT_TYPE, "application/json")], json.into())
+}
+
+async fn not_found() -> Problem {
+    not_found_here()
+}
+
+pub(super) fn not_found_here() -> Problem {
+    Problem::new(
+        ProblemType::NotFound,
+        "no such path; /openapi.json lists all",
+    )
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(
+        ProblemType::MethodNotAllowed,
+        "the header Allow names the methods of this path",
+    )
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    Problem::internal(&("panic", text)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use axum::http::{Request, StatusCode};
+    use sqlx::postgres::PgPoolOptions;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_problem_that_tells_nothing_and_has_a_request_id() {
+        let pool = PgPoolOptions::new()
+            .connect_lazy("postgres://nowhere/none")
+            .unwrap();
+        let readiness = Readiness::new(pool.clone());
+        let state = AdminState::new(pool, WakeUp::default(), readiness, &[]);
+        let fails = routing::get(|| async {
+            if true {
+                panic!("the inside")
+            }
+        });
+        let router = guarded(Router::new().route("/fails", fails)).with_state(state);
+        let request = Request::get("/fails").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(response.headers().contains_key("x-request-id"));
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("urn:stickymark:problem:internal"));
+        assert!(!body.contains("the inside"));
+    }
+}

@@ -1,0 +1,293 @@
+//! Import and export of rules as NDJSON.
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::api::rules::extract::read_label;
+use crate::api::{CommonProblems, Parameters, Problem, ProblemDetails, ProblemType};
+use crate::domain::RuleId;
+use crate::rules::import::{Brought, ImportError, ImportOptions, Imported, Lines, MAX_RULES, Mode};
+use crate::rules::wire::RuleView;
+use crate::rules::{Action, Author, Filter, Rules};
+
+/// Longest body of an import in bytes.
+pub(crate) const MAX_IMPORT: usize = 64 * 1024 * 1024;
+/// Rules that an export reads at a time.
+const EXPORT_PAGE: u16 = 1000;
+const NDJSON: &str = "application/x-ndjson";
+
+/// How to import, for the document. An empty parameter counts as absent.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "describes parameters")]
+pub(crate) struct ImportQuery {
+    /// `merge` (if absent) leaves rules alone that are not in the body; `replace` removes them.
+    #[param(inline)]
+    mode: Option<ImportMode>,
+    /// Only rules of this label are touched. Lines without a label get it; other labels are errors.
+    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    label: Option<String>,
+    /// Do everything, answer the changes, and undo it.
+    dry_run: Option<bool>,
+    /// Most rules that a replace may remove; a fifth of those of the label (or of all) if absent. Only
+    /// with `mode=replace`.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4294967295u32)]
+    max_removals: Option<u32>,
+}
+
+/// What to export, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "describes parameters")]
+pub(crate) struct ExportQuery {
+    /// Only rules of this label.
+    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    label: Option<String>,
+}
+
+/// How to import.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[allow(dead_code, reason = "describes a parameter")]
+enum ImportMode {
+    /// Rules that are not in the body stay.
+    Merge,
+    /// They go.
+    Replace,
+}
+
+/// What an import did, or would do.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ImportAnswer {
+    /// True if nothing was changed.
+    dry_run: bool,
+    /// Rules made.
+    created: usize,
+    /// Rules changed.
+    updated: usize,
+    /// Rules that stand as they are in the body.
+    unchanged: usize,
+    /// Rules removed.
+    removed: usize,
+    /// Of a dry run: why the import would be refused, though this is what it would do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    refusal: Option<String>,
+    /// Of a dry run: every change, removals first, then in the order of the ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    changes: Option<Vec<ImportChange>>,
+}
+
+/// What becomes of one rule.
+#[derive(Debug, Serialize, ToSchema)]
+struct ImportChange {
+    /// The rule.
+    id: String,
+    /// What becomes of it.
+    action: Action,
+    /// The rule as it is; null if it is made.
+    #[schema(required = true)]
+    before: Option<RuleView>,
+    /// The rule as it shall be; null if it is removed.
+    #[schema(required = true)]
+    after: Option<RuleView>,
+}
+
+/// Import many rules, all or none: NDJSON, one rule with its id a line, at most 64 MiB and 250,000
+/// rules.
+#[utoipa::path(
+    post, path = "/rules/import", operation_id = "importRules", tag = "rules", params(ImportQuery),
+    request_body(content = String, content_type = "application/x-ndjson",
+                 description = "One rule a line, as RuleInput with an id. Empty lines are skipped."),
+    responses(
+        (status = 200, description = "Imported, or what would be.", body = ImportAnswer),
+        (status = 409, description = "`too-many-removals` or `mark-limit-exceeded`.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        (status = 413, description = "Longer than 64 MiB, or more than 250,000 rules.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        (status = 415, description = "The body is not declared as NDJSON.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        (status = 422, description = "Lines are wrong; errors names the lines, up to 4 MiB of errors; bad_lines counts them.",
+         body = ProblemDetails, content_type = "application/problem+json"),
+        CommonProblems,
+    )
+)]
+pub(crate) async fn import(
+    State(rules): State<Rules>,
+    author: Author,
+    mut parameters: Parameters,
+    request: Request,
+) -> Result<Json<ImportAnswer>, Problem> {
+    let options = read_options(&mut parameters);
+    parameters.finish()?;
+    if !is_ndjson(request.headers()) {
+        return Err(Problem::new(
+            ProblemType::UnsupportedMediaType,
+            "send the rules uncompressed, one a line, with Content-Type: application/x-ndjson",
+        ));
+    }
+    // One import at a time, so that their rules never fill the memory together.
+    let _turn = rules.import_turn().await;
+    let brought = read_body(request.into_body(), options.label.as_deref()).await?;
+    let imported = rules.import(brought, &options, &author).await?;
+    Ok(Json(answer(imported, options.dry_run)))
+}
+
+/// Export rules as NDJSON, in the order of their ids. Imported again it changes nothing.
+#[utoipa::path(
+    get, path = "/rules/export", operation_id = "exportRules", tag = "rules",
+    params(ExportQuery),
+    responses(
+        (status = 200, description = "One rule a line.", body = String, content_type = "application/x-ndjson"),
+        CommonProblems,
+    )
+)]
+pub(crate) async fn export(
+    State(rules): State<Rules>,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let label = parameters.take("label", read_label);
+    parameters.finish()?;
+    let filter = Filter {
+        label,
+        ..Filter::default()
+    };
+    // The first page is read before the answer begins, so that a database that is away is a 503.
+    let first = page(&rules, &filter, None).await?;
+    let rest = stream::try_unfold(first.1.clone(), move |after| {
+        let (rules, filter) = (rules.clone(), filter.clone());
+        async move {
+            let Some(after) = after else { return Ok(None) };
+            let (text, next) = page(&rules, &filter, Some(&after)).await?;
+            Ok::<_, sqlx::Error>(Some((text, next)))
+        }
+    });
+    let body = stream::iter([Ok(first.0)]).chain(rest);
+    let body = Body::from_stream(body.inspect_err(|error| {
+        tracing::warn!(?error, "an export is cut short");
+    }));
+    Ok(([(header::CONTENT_TYPE, NDJSON)], body).into_response())
+}
+
+/// A piece of an export, and where the next one goes on.
+async fn page(
+    rules: &Rules,
+    filter: &Filter,
+    after: Option<&RuleId>,
+) -> Result<(Bytes, Option<RuleId>), sqlx::Error> {
+    let found = rules.list(filter, after, EXPORT_PAGE).await?;
+    let mut text = Vec::with_capacity(found.len() * 256);
+    for rule in &found {
+        serde_json::to_writer(&mut text, &RuleView::from(rule))
+            .map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        text.push(b'\n');
+    }
+    let whole = found.len() == usize::from(EXPORT_PAGE);
+    let next = found.last().filter(|_| whole).map(|rule| rule.id.clone());
+    Ok((text.into(), next))
+}
+
+fn read_options(parameters: &mut Parameters) -> ImportOptions {
+    let replace = parameters.take("mode", |text| match text {
+        "merge" => Ok(false),
+        "replace" => Ok(true),
+        _ => Err("must be merge or replace".to_owned()),
+    });
+    let max_removals = parameters.take("max_removals", |text| {
+        let number = text.parse::<u32>().ok();
+        let number = number.and_then(|number| usize::try_from(number).ok());
+        number.ok_or_else(|| "must be a number from 0".to_owned())
+    });
+    let dry_run = parameters.take("dry_run", |text| {
+        text.parse().map_err(|_| "must be true or false".to_owned())
+    });
+    let replace = replace.unwrap_or(false);
+    if max_removals.is_some() && !replace {
+        parameters.wrong("max_removals", "means something only with mode=replace");
+    }
+    ImportOptions {
+        mode: if replace {
+            Mode::Replace { max_removals }
+        } else {
+            Mode::Merge
+        },
+        label: parameters.take("label", read_label),
+        dry_run: dry_run.unwrap_or(false),
+    }
+}
+
+async fn read_body(body: Body, label: Option<&str>) -> Result<Brought, Problem> {
+    let too_large = || {
+        let detail = format!("an import has at most {MAX_IMPORT} bytes and {MAX_RULES} rules");
+        Problem::new(ProblemType::BodyTooLarge, detail)
+    };
+    let mut pieces = body.into_data_stream();
+    let mut lines = Lines::new(label);
+    let mut length = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| {
+            let detail = "the body ended before its announced length";
+            Problem::new(ProblemType::MalformedJson, detail)
+        })?;
+        length += piece.len();
+        if length > MAX_IMPORT {
+            return Err(too_large());
+        }
+        lines.push(&piece);
+        if lines.too_many() {
+            return Err(too_large());
+        }
+        // A client on a fast line must not keep others waiting.
+        tokio::task::yield_now().await;
+    }
+    lines.finish().map_err(|bad| ImportError::Lines(bad).into())
+}
+
+fn answer(imported: Imported, dry_run: bool) -> ImportAnswer {
+    let count = |action: Action| {
+        let of = |(before, after): &&(Option<_>, Option<_>)| {
+            Action::of(before.is_some(), after.is_some()) == action
+        };
+        imported.changes.iter().filter(of).count()
+    };
+    ImportAnswer {
+        dry_run,
+        created: count(Action::Created),
+        updated: count(Action::Updated),
+        unchanged: imported.unchanged,
+        removed: count(Action::Deleted),
+        refusal: imported.refusal.map(|refusal| refusal.to_string()),
+        changes: dry_run.then(|| {
+            let changes = imported.changes.iter().map(|(before, after)| ImportChange {
+                id: before
+                    .as_ref()
+                    .or(after.as_ref())
+                    .map_or_else(String::new, |rule| rule.id.to_string()),
+                action: Action::of(before.is_some(), after.is_some()),
+                before: before.as_ref().map(RuleView::from),
+                after: after.as_ref().map(RuleView::from),
+            });
+            changes.collect()
+        }),
+    }
+}
+
+fn is_ndjson(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let plain = !headers.contains_key(header::CONTENT_ENCODING)
+        || text(header::CONTENT_ENCODING).is_some_and(|one| one.eq_ignore_ascii_case("identity"));
+    let declared = text(header::CONTENT_TYPE).unwrap_or_default();
+    let essence = declared.split(';').next().unwrap_or_default().trim();
+    let known = [NDJSON, "application/ndjson", "application/jsonl"];
+    plain
+        && known
+            .iter()
+            .any(|known| essence.eq_ignore_ascii_case(known))
+}

@@ -1,0 +1,76 @@
+//! What the client is told of a write that was not carried out.
+
+use chrono::SecondsFormat;
+
+use crate::api::{Problem, ProblemType};
+use crate::domain::{MAX_MARKS_PER_ROOM, RuleId};
+use crate::rules::import::ImportError;
+use crate::rules::limits::Conflict;
+use crate::rules::{ETag, WriteError};
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WriteError::NotFound => Self::new(ProblemType::NotFound, detail),
+            WriteError::Exists => Self::new(
+                ProblemType::RuleExists,
+                format!("{detail}; PUT /v1/rules/{{id}} replaces it"),
+            ),
+            WriteError::Stale { current } => Self::new(
+                ProblemType::PreconditionFailed,
+                match current {
+                    Some(version) => format!("the rule is at version {}", ETag(version)),
+                    None => "there is no such rule".to_owned(),
+                },
+            ),
+            WriteError::Invalid(fields) => Self::fields(
+                fields
+                    .into_iter()
+                    .map(|field| (field.pointer, field.detail)),
+            ),
+            WriteError::MarkLimit { conflict, rules } => clash(&conflict, &rules),
+            WriteError::Busy => Self::new(ProblemType::DatabaseUnavailable, detail),
+            WriteError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<ImportError> for Problem {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Lines(bad) => {
+                let listed = bad.listed.into_iter();
+                Self::lines(
+                    listed.map(|one| (one.line, one.pointer, one.detail)),
+                    bad.total,
+                )
+            }
+            ImportError::Removals(removals) => {
+                Self::new(ProblemType::TooManyRemovals, removals.to_string())
+            }
+            ImportError::Write(error) => error.into(),
+        }
+    }
+}
+
+fn clash(conflict: &Conflict, rules: &[RuleId]) -> Problem {
+    let marks: Vec<u32> = conflict.marks.iter().map(|mark| mark.get()).collect();
+    let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    let listed: Vec<String> = marks.iter().map(ToString::to_string).collect();
+    let from = conflict.from.map_or(String::new(), |from| {
+        format!(
+            " from {}",
+            from.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+        )
+    });
+    let detail = format!(
+        "rooms {} would need {} marks{from}, and a room holds {}: marks {} of rules {}",
+        conflict.group,
+        marks.len(),
+        MAX_MARKS_PER_ROOM,
+        listed.join(", "),
+        rules.join(", "),
+    );
+    Problem::clash(detail, conflict.group.to_string(), marks, rules)
+}

@@ -1,0 +1,94 @@
+//! The task that reads the shared figures every 15 s, so that scrapes never reach the database.
+//!
+//! While PostgreSQL does not answer, the last figures stay; the time of the last look tells how old
+//! they are.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::database::in_time;
+pub use crate::members::store::figures::{SharedFigures, shared_figures};
+use crate::metrics::{Api, DatabasePart, Metrics, QueueState};
+use crate::reapply::Budget;
+
+/// How often they are read.
+pub const READ_EVERY: Duration = Duration::from_secs(15);
+/// A statement that takes longer is given up.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
+
+/// Reads the figures of a database into the metrics of a replica.
+#[derive(Debug)]
+pub struct Figures {
+    /// The database.
+    pub pool: PgPool,
+    /// The budgets that all replicas share.
+    pub budgets: Vec<Budget>,
+    /// Where the figures go.
+    pub metrics: Metrics,
+}
+
+impl Figures {
+    /// Reads them now and every [`READ_EVERY`], until stopped.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            if let Err(error) = self.read().await {
+                self.metrics.database_error(DatabasePart::Figures);
+                tracing::debug!(%error, "the shared figures cannot be read");
+            }
+            let pause = tokio::time::sleep(READ_EVERY);
+            if stop.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Shows the settings that stand beside them; 0 for a comparison that is off. Until the database
+    /// told otherwise, what is configured is in force.
+    pub fn show(&self, calls_per_second: u32, resync_interval: Option<Duration>) {
+        let gauges = self.metrics.gauges();
+        let configured = f64::from(calls_per_second);
+        gauges.budget_configured.set(configured);
+        for budget in &self.budgets {
+            if let Some(api) = Api::named(budget.api()) {
+                gauges.budget.set(api, configured);
+            }
+        }
+        let interval = resync_interval.unwrap_or_default();
+        gauges.resync_interval.set(interval.as_secs_f64());
+    }
+
+    /// Reads them once.
+    ///
+    /// # Errors
+    /// Those of the database; the figures are as they were then.
+    pub async fn read(&self) -> Result<(), sqlx::Error> {
+        let shared = in_time(LONGEST_STATEMENT, shared_figures(&self.pool)).await?;
+        let gauges = self.metrics.gauges();
+        for budget in &self.budgets {
+            let state = in_time(LONGEST_STATEMENT, budget.state()).await?;
+            if let Some(api) = Api::named(budget.api()) {
+                gauges.budget.set(api, state.per_second);
+            }
+        }
+        for (state, members) in [
+            (QueueState::Due, shared.due),
+            (QueueState::Delayed, shared.delayed),
+            (QueueState::Leased, shared.leased),
+            (QueueState::Failed, shared.failed),
+        ] {
+            gauges.queue_members.set(state, number(members));
+        }
+        gauges.queue_oldest_due.set(shared.oldest_due_seconds);
+        gauges.rooms_live.set(number(shared.rooms_live));
+        gauges.resync_oldest.set(shared.oldest_comparison_seconds);
+        gauges.queue_read.set(number(Utc::now().timestamp()));
+        Ok(())
+    }
+}
+
+fn number(count: i64) -> f64 {
+    count as f64
+}

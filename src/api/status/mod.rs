@@ -1,0 +1,273 @@
+//! The state of the service at one look.
+//!
+//! It answers also while the database does not: that is when somebody looks. What could not be read
+//! is null then. Queue, budgets and pauses are shared by all replicas; filter and sweep totals are
+//! those of the replica that answers.
+
+pub mod figures;
+mod pulse;
+mod readiness;
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+
+pub(crate) use pulse::BEAT;
+pub use pulse::{Point, Pulse};
+pub use readiness::{DatabaseState, Readiness, Ready};
+
+use crate::api::{CommonProblems, Parameters, Problem};
+use crate::members::{FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth};
+use crate::metrics::Metrics;
+use crate::reapply::{Budget, Pause, PauseState, Restorations};
+use crate::resync::{SweepTotals, TotalsSnapshot};
+use crate::rules::filter::{FilterState, RuleFilter};
+use crate::version;
+
+/// How long the database may take over what the status shows.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The parts of this replica that the management API shows or rings.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// The sweeper's alarm clock.
+    pub sweeper_wake: WakeUp,
+    /// The worker's pause.
+    pub worker_pause: Pause,
+    /// The sweeper's pause.
+    pub sweeper_pause: Pause,
+    /// The budgets of all APIs that are called.
+    pub budgets: Vec<Budget>,
+    /// The rule filter, if there is one.
+    pub filter: Option<RuleFilter>,
+    /// What sweeps found.
+    pub sweep_totals: SweepTotals,
+    /// The inbox, if callbacks are taken.
+    pub inbox: Option<Inbox>,
+    /// What the replica counts.
+    pub metrics: Metrics,
+    /// What it counted of late, for pictures.
+    pub pulse: Pulse,
+    /// The members whom it restored last.
+    pub restorations: Restorations,
+    /// Cancelled when the listener closes: ends answers that would go on for ever.
+    pub closing: CancellationToken,
+}
+
+impl Watched {
+    /// Nothing but the pauses, as the database has them.
+    pub fn new(pool: &PgPool) -> Self {
+        Self {
+            sweeper_wake: WakeUp::default(),
+            worker_pause: Pause::new(pool.clone(), "reapply"),
+            sweeper_pause: Pause::new(pool.clone(), "resync"),
+            budgets: Vec::new(),
+            filter: None,
+            sweep_totals: SweepTotals::default(),
+            inbox: None,
+            metrics: Metrics::default(),
+            pulse: Pulse::default(),
+            restorations: Restorations::default(),
+            closing: CancellationToken::default(),
+        }
+    }
+}
+
+/// What the handler of the status needs.
+#[derive(Debug, Clone)]
+pub(crate) struct StatusSource {
+    pub pool: PgPool,
+    pub readiness: Readiness,
+    pub watched: Watched,
+}
+
+/// The state of the service.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Status {
+    /// Version and commit of the replica that answers.
+    version: &'static str,
+    /// True once the replica has begun to end.
+    draining: bool,
+    /// The database.
+    database: DatabaseState,
+    /// The queue of members; null if the database did not tell in time.
+    #[schema(required = true)]
+    queue: Option<QueueDepth>,
+    /// Why members were given up, the most frequent reason first, at most ten.
+    failures: Vec<FailureReason>,
+    /// The budget of calls of each Chat API, for all replicas together; empty if the database did
+    /// not tell in time.
+    budgets: Vec<BudgetView>,
+    /// Calls to Chat that set marks.
+    chat: ChatView,
+    /// Calls to Chat that compare rooms.
+    chat_resync: ChatView,
+    /// The rule filter; null if there is none.
+    #[schema(required = true)]
+    filter: Option<FilterView>,
+    /// What sweeps of this replica found since its start.
+    resync: TotalsSnapshot,
+}
+
+/// The budget of one Chat API.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Budget)]
+struct BudgetView {
+    /// The API, named as in its URL.
+    api: &'static str,
+    /// Calls a second in force now.
+    per_second: f64,
+    /// Their share of the configured rate; below 1 after Chat said that calls come too fast.
+    share: f64,
+}
+
+/// Whether calls to Chat go out.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Chat)]
+struct ChatView {
+    /// True while only a person can help; one call is tried now and then.
+    paused: bool,
+    /// What Chat said last.
+    #[schema(required = true)]
+    reason: Option<String>,
+    /// What to do about it.
+    #[schema(required = true)]
+    advice: Option<String>,
+    /// Since when calls are paused.
+    #[schema(required = true)]
+    since: Option<DateTime<Utc>>,
+}
+
+/// The filter that spares the database callbacks about nobody's rule.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Filter)]
+struct FilterView {
+    /// Pairs of patterns it holds.
+    rules: usize,
+    /// Memory of these, in bytes.
+    bytes: usize,
+    /// The revision of the rules that it knows.
+    revision: i64,
+    /// How many seconds ago the database last confirmed it; null: never yet.
+    #[schema(required = true)]
+    confirmed_seconds_ago: Option<f64>,
+    /// True while every event goes to the database.
+    bypassing: bool,
+    /// Events that wait for the next confirmation.
+    kept: usize,
+}
+
+impl From<Option<PauseState>> for ChatView {
+    fn from(state: Option<PauseState>) -> Self {
+        let paused = state.is_some();
+        let (reason, advice, since) = match state {
+            Some(state) => (Some(state.reason), state.advice, Some(state.since)),
+            None => (None, None, None),
+        };
+        Self {
+            paused,
+            reason,
+            advice,
+            since,
+        }
+    }
+}
+
+impl From<FilterState> for FilterView {
+    fn from(state: FilterState) -> Self {
+        Self {
+            rules: state.rules,
+            bytes: state.bytes,
+            revision: state.sequence,
+            confirmed_seconds_ago: state.confirmed_ago.map(|ago| ago.as_secs_f64()),
+            bypassing: state.bypassing,
+            kept: state.kept,
+        }
+    }
+}
+
+/// Read the state of the service. Also while the database does not answer.
+#[utoipa::path(
+    get, path = "/status", operation_id = "getStatus", tag = "status",
+    responses((status = 200, description = "The state.", body = Status), CommonProblems)
+)]
+pub(crate) async fn status(
+    State(source): State<StatusSource>,
+    parameters: Parameters,
+) -> Result<Json<Status>, Problem> {
+    parameters.finish()?;
+    Ok(Json(source.read().await))
+}
+
+impl StatusSource {
+    /// Reads the state of the service; it takes as long as the database is waited for, at most.
+    pub(crate) async fn read(&self) -> Status {
+        let database = self.readiness.database().await;
+        let stored = match database {
+            DatabaseState::Unreachable => None,
+            _ => stored(self).await,
+        };
+        let (queue, failures, budgets) = stored.map_or_else(Default::default, |stored| {
+            (Some(stored.0), stored.1, stored.2)
+        });
+        let watched = &self.watched;
+        Status {
+            version: version::FULL,
+            draining: self.readiness.is_draining(),
+            database,
+            queue,
+            failures,
+            budgets,
+            chat: watched.worker_pause.state().into(),
+            chat_resync: watched.sweeper_pause.state().into(),
+            filter: watched.filter.as_ref().map(|filter| filter.state().into()),
+            resync: watched.sweep_totals.snapshot(),
+        }
+    }
+
+    /// Cancelled when the listener closes.
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.watched.closing.clone()
+    }
+}
+
+type Stored = (QueueDepth, Vec<FailureReason>, Vec<BudgetView>);
+
+/// What stands in the database; `None` if it does not tell in time.
+async fn stored(source: &StatusSource) -> Option<Stored> {
+    let read = async {
+        let queue = queue_depth(&source.pool).await?;
+        let failures = failure_reasons(&source.pool).await?;
+        tokio::join!(
+            source.watched.worker_pause.refresh(),
+            source.watched.sweeper_pause.refresh()
+        );
+        let mut budgets = Vec::with_capacity(source.watched.budgets.len());
+        for budget in &source.watched.budgets {
+            let state = budget.state().await?;
+            budgets.push(BudgetView {
+                api: budget.api(),
+                per_second: state.per_second,
+                share: state.share,
+            });
+        }
+        Ok::<Stored, sqlx::Error>((queue, failures, budgets))
+    };
+    match tokio::time::timeout(PATIENCE, read).await {
+        Ok(Ok(stored)) => Some(stored),
+        Ok(Err(error)) => {
+            tracing::warn!(?error, "the database does not tell the status");
+            None
+        }
+        Err(_) => {
+            tracing::warn!("the database does not tell the status in time");
+            None
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The stage: database, simulated Chat and service, all on this machine and on real sockets.
+//!
+//! Nothing of the user's own configuration is read, so that no real application and no rules of
+//! anybody can come into the show. Its database has a directory of its own and is emptied first.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::operator::Operator;
+use super::page::Page;
+use crate::config::Settings;
+use crate::database::{Database, DatabaseError};
+use crate::local::postgres::LocalError;
+use crate::local::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
+use crate::service::{Service, StartError};
+
+/// Where the show keeps its database; only what it did itself is in there.
+const DATABASE_PATH: &str = "./stickymark-data/demo";
+
+const CHAT_PORT: u16 = 9100;
+const CALLBACK_PORT: u16 = 8080;
+const ADMIN_PORT: u16 = 8081;
+
+/// Everything that runs.
+#[derive(Debug)]
+pub(super) struct Stage {
+    database: Database,
+    running: Running,
+    service: JoinHandle<()>,
+    closing: DropGuard,
+    pub chat: Simulated,
+    pub operator: Operator,
+    pub page: Page,
+    pub places: Places,
+}
+
+/// Where things are, and how one gets in.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub chat: SocketAddr,
+    pub callback: SocketAddr,
+    pub admin: SocketAddr,
+    /// Of an editor.
+    pub token: SecretString,
+    /// Of one who may only look.
+    pub viewer: SecretString,
+    /// Where the database lies; as root it may be elsewhere than [`DATABASE_PATH`].
+    pub database: PathBuf,
+    /// Ports that belong to others.
+    pub taken: Vec<u16>,
+}
+
+impl Stage {
+    /// Starts everything.
+    pub(super) async fn set() -> anyhow::Result<Self> {
+        let mut taken = Vec::new();
+        let listener = listen(CHAT_PORT, &mut taken).await?;
+        let running = simulator::start(simulator::Options::default(), listener)?;
+        let (token, viewer, callback_token) = (secret(), secret(), secret());
+        let settings = settings(&running, [&token, &viewer], &callback_token)?;
+        let database = Database::connect(&settings.database).await;
+        let database = database.map_err(with_place)?;
+        empty(&database).await?;
+        let service = build(settings, &database, &mut taken).await?;
+        let (callback, admin) = (service.callback_address(), service.admin_address());
+        let closing = CancellationToken::new();
+        let told = closing.clone().cancelled_owned();
+        let stop = async move {
+            told.await;
+            Duration::ZERO
+        };
+        let chat = running.client()?;
+        let operator = Operator::new(admin, token.clone())?;
+        let pool = database.pool().clone();
+        let page = Page::open(chat.clone(), pool, operator.clone(), closing.clone());
+        let service = service.with_stage(page.router());
+        let service = tokio::spawn(service.run(stop));
+        let url = format!("http://{callback}/callback");
+        chat.set_callback(Some(&url), Some(callback_token)).await?;
+        let places = Places {
+            chat: running.address(),
+            callback,
+            admin,
+            token,
+            viewer,
+            database: match database.local() {
+                Some(local) => local.path().to_owned(),
+                None => PathBuf::from(DATABASE_PATH),
+            },
+            taken,
+        };
+        Ok(Self {
+            database,
+            running,
+            service,
+            closing: closing.drop_guard(),
+            chat,
+            operator,
+            page,
+            places,
+        })
+    }
+
+    /// Ends everything in order.
+    pub(super) async fn strike(self) -> anyhow::Result<()> {
+        drop(self.closing);
+        let service = self.service.await;
+        self.page.close().await;
+        let chat = self.running.stop().await;
+        self.database.close().await?;
+        service.context("the service ended badly")?;
+        chat.context("the simulated Chat ended badly")
+    }
+}
+
+/// Says where the database would be, unless that is not the trouble.
+fn with_place(error: DatabaseError) -> anyhow::Error {
+    match error {
+        DatabaseError::Local(LocalError::NotInstalled { .. }) => error.into(),
+        _ => anyhow::Error::new(error).context(format!(
+            "the demo has its database in {DATABASE_PATH} of the working directory"
+        )),
+    }
+}
+
+/// Clears away what an earlier show left, whatever version of the program it was. The tables are
+/// not named here, so no check against the schema is possible or needed.
+async fn empty(database: &Database) -> anyhow::Result<()> {
+    sqlx::raw_sql("DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public")
+        .execute(database.pool())
+        .await
+        .context("what an earlier show left cannot be removed")?;
+    Ok(database.migrate().await?)
+}
+
+/// The compiled-in defaults and what the show needs.
+fn settings(
+    chat: &Running,
+    [token, viewer]: [&SecretString; 2],
+    callback_token: &SecretString,
+) -> anyhow::Result<Settings> {
+    let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
+    let [token, viewer] = [token, viewer].map(ExposeSecret::expose_secret);
+    let tokens = format!("demo:editor:{token},guest:viewer:{viewer}");
+    Ok(Settings::load(
+        None,
+        [
+            (
+                "STICKYMARK__CHAT__SDK_APP_ID",
+                SAMPLE_SDK_APP_ID.to_string(),
+            ),
+            ("STICKYMARK__CHAT__SECRET_KEY", SAMPLE_SECRET_KEY.to_owned()),
+            ("STICKYMARK__CHAT__BASE_URL", chat.url()),
+            ("STICKYMARK__CALLBACK__LISTEN", local(CALLBACK_PORT)),
+            (
+                "STICKYMARK__CALLBACK__TOKENS",
+                callback_token.expose_secret().to_owned(),
+            ),
+            ("STICKYMARK__ADMIN__LISTEN", local(ADMIN_PORT)),
+            ("STICKYMARK__ADMIN__TOKENS", tokens),
+            ("STICKYMARK__DATABASE__PATH", DATABASE_PATH.to_owned()),
+        ],
+    )?)
+}
+
+/// Builds the service; a port that is taken gives way to any free one.
+async fn build(
+    mut settings: Settings,
+    database: &Database,
+    taken: &mut Vec<u16>,
+) -> anyhow::Result<Service> {
+    loop {
+        let error = match Service::build(&settings, database.pool().clone()).await {
+            Ok(service) => return Ok(service),
+            Err(error) => error,
+        };
+        let listen = match &error {
+            StartError::Listen { key, .. } if key.starts_with("callback") => {
+                &mut settings.callback.listen
+            }
+            StartError::Listen { .. } => &mut settings.admin.listen,
+            _ => return Err(error.into()),
+        };
+        if listen.port() == 0 {
+            return Err(error.into());
+        }
+        taken.push(listen.port());
+        listen.set_port(0);
+    }
+}
+
+async fn listen(port: u16, taken: &mut Vec<u16>) -> anyhow::Result<TcpListener> {
+    if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+        return Ok(listener);
+    }
+    taken.push(port);
+    let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    any.context("no port of this machine can be listened on")
+}
+
+fn secret() -> SecretString {
+    let random: [u8; 16] = rand::random();
+    SecretString::from(hex::encode(random))
+}

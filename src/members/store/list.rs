@@ -1,0 +1,204 @@
+//! Members as people see them: lists for operators and support staff, and the depth of the queue.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use utoipa::ToSchema;
+
+use crate::domain::{Account, GroupId, MarkSet};
+use crate::members::{Presence, mark_set};
+
+/// What is the matter with a member, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, Serialize, Deserialize, ToSchema)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum MemberState {
+    /// Something has to be sent or tried for him.
+    Pending,
+    /// Chat confirmed all his rules demand.
+    Applied,
+    /// He is not in the room as far as is known.
+    Offline,
+    /// Given up until an event or a person asks for another try.
+    Failed,
+}
+
+/// All that is known of a member.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberRow {
+    /// The room.
+    pub group: GroupId,
+    /// The member.
+    pub account: Account,
+    /// In one word.
+    pub state: MemberState,
+    /// Where he is believed to be.
+    pub presence: Presence,
+    /// The event that this comes from: `join`, `online`, `exit`, `offline`, `destroyed`.
+    pub event: Option<String>,
+    /// Chat's time of it.
+    pub event_at: Option<DateTime<Utc>>,
+    /// When it was heard here.
+    pub heard_at: Option<DateTime<Utc>>,
+    /// The request that last concerned him; `None` if none is known to.
+    pub request: Option<String>,
+    /// Marks that Chat confirmed since he arrived.
+    pub marks: MarkSet,
+    /// When it last did.
+    pub confirmed_at: Option<DateTime<Utc>>,
+    /// True while Chat may hold marks that it has not confirmed.
+    pub in_doubt: bool,
+    /// Marks he should carry for which the room has no place.
+    pub waits_for: MarkSet,
+    /// Since when something has to be done for him.
+    pub pending_since: Option<DateTime<Utc>>,
+    /// When somebody looks at him next.
+    pub due_at: Option<DateTime<Utc>>,
+    /// Answers in a row that left him out.
+    pub omissions: i32,
+    /// Failed calls in a row.
+    pub attempts: i32,
+    /// Why the last one failed.
+    pub last_error: Option<String>,
+    /// When he was given up.
+    pub failed_at: Option<DateTime<Utc>>,
+}
+
+/// Which members; `None` is any.
+#[derive(Debug, Clone, Default)]
+pub struct MemberFilter {
+    /// Exactly this room.
+    pub group: Option<GroupId>,
+    /// Exactly this account.
+    pub account: Option<Account>,
+    /// Only in this state.
+    pub state: Option<MemberState>,
+}
+
+/// Members in the order of room and account, from behind `after`, which stays a right place to go
+/// on from however rows change between two pages.
+pub async fn list_members(
+    pool: &PgPool,
+    filter: &MemberFilter,
+    after: Option<(&GroupId, &Account)>,
+    limit: i64,
+) -> Result<Vec<MemberRow>, sqlx::Error> {
+    let (after_group, after_account) = after.map_or(("", ""), |(group, account)| {
+        (group.as_str(), account.as_str())
+    });
+    let rows = sqlx::query!(
+        r#"
+        select m.group_id, m.account, m.presence as "presence: Presence", m.event, m.event_at,
+               m.heard_at, m.request_id, m.marks, m.confirmed_at, m.in_doubt, m.waits_for,
+               m.pending_since, m.due_at, m.omissions, m.attempts, m.last_error, m.failed_at,
+               s.state as "state!: MemberState"
+        from members m
+        cross join lateral (
+            select case when m.failed_at is not null then 'failed'
+                        when m.pending_since is not null then 'pending'
+                        when m.presence = 'present' then 'applied'
+                        else 'offline' end as state
+        ) s
+        where (m.group_id, m.account) > ($1, $2)
+          and ($3::text is null or m.group_id = $3) and ($4::text is null or m.account = $4)
+          and ($5::text is null or s.state = $5)
+          -- Said again so that a search for failed members can use their index.
+          and ($5 is distinct from 'failed' or m.failed_at is not null)
+        order by m.group_id, m.account
+        limit $6
+        "#,
+        after_group,
+        after_account,
+        filter.group.as_ref().map(GroupId::as_str),
+        filter.account.as_ref().map(Account::as_str),
+        filter.state as Option<MemberState>,
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    let readable = rows.into_iter().filter_map(|row| {
+        Some(MemberRow {
+            group: GroupId::parse(&row.group_id).ok()?,
+            account: Account::parse(&row.account).ok()?,
+            state: row.state,
+            presence: row.presence,
+            event: row.event,
+            event_at: row.event_at.and_then(DateTime::from_timestamp_millis),
+            heard_at: row.heard_at,
+            request: row.request_id,
+            marks: mark_set(&row.marks),
+            confirmed_at: row.confirmed_at,
+            in_doubt: row.in_doubt,
+            waits_for: mark_set(&row.waits_for),
+            pending_since: row.pending_since,
+            due_at: row.due_at,
+            omissions: row.omissions,
+            attempts: row.attempts,
+            last_error: row.last_error,
+            failed_at: row.failed_at,
+        })
+    });
+    Ok(readable.collect())
+}
+
+/// How much there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct QueueDepth {
+    /// Members due now.
+    pub due: i64,
+    /// Members due later: retries, starts and ends of rules, renewals.
+    pub later: i64,
+    /// Seconds by which the oldest is overdue.
+    pub oldest_seconds: f64,
+    /// Members given up.
+    pub failed: i64,
+    /// Rooms with a call in flight.
+    pub rooms_in_flight: i64,
+}
+
+/// Counts the queue.
+pub async fn queue_depth(pool: &PgPool) -> Result<QueueDepth, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        select
+            (select count(*) from members where due_at <= now()) as "due!",
+            (select count(*) from members where due_at > now()) as "later!",
+            (select coalesce(greatest(0, extract(epoch from now() - min(due_at))), 0)::float8
+             from members where due_at is not null) as "oldest_seconds!",
+            (select count(*) from members where failed_at is not null) as "failed!",
+            (select count(*) from rooms where leased_until > now()) as "rooms_in_flight!"
+        "#
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(QueueDepth {
+        due: row.due,
+        later: row.later,
+        oldest_seconds: row.oldest_seconds,
+        failed: row.failed,
+        rooms_in_flight: row.rooms_in_flight,
+    })
+}
+
+/// A reason for which members were given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FailureReason {
+    /// What the last call for them answered.
+    pub reason: String,
+    /// How many members.
+    pub members: i64,
+}
+
+/// Why members were given up, the most frequent reason first, at most ten reasons.
+pub async fn failure_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::Error> {
+    sqlx::query_as!(
+        FailureReason,
+        r#"
+        select coalesce(last_error, '') as "reason!", count(*) as "members!"
+        from members where failed_at is not null
+        group by 1 order by 2 desc, 1 limit 10
+        "#
+    )
+    .fetch_all(pool)
+    .await
+}

@@ -1,0 +1,217 @@
+//! Writes what callbacks said into the members table.
+//!
+//! Arrivals and leaves are two statements, each of which commits by itself and locks its rows in
+//! the order of the primary key: writers in several replicas cannot block each other in a circle.
+//! A member stands in a batch at most once; see [`Batch::tidy`].
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::types::PgInterval;
+
+use crate::domain::Change;
+use crate::members::batch::{Batch, Columns};
+use crate::members::store::room_end::{Ended, room_gone};
+
+/// How long events of one member may settle before the call.
+#[derive(Debug, Clone, Copy)]
+pub struct Settling {
+    /// Quiet time after the last event.
+    pub settle: Duration,
+    /// Hard limit counted from the first.
+    pub max_wait: Duration,
+}
+
+/// Records a batch and returns how many members came due. On an error part of the batch may be
+/// stored; recording it again is harmless.
+pub async fn record(
+    pool: &PgPool,
+    batch: &mut Batch,
+    settling: Settling,
+) -> Result<u64, sqlx::Error> {
+    batch.tidy();
+    for end in batch.destroyed() {
+        let was_there = room_gone(pool, &end.group, Ended::Told(end)).await?;
+        if was_there {
+            let (group, request_id) = (end.group.as_str(), end.request.as_str());
+            tracing::info!(?group, request_id, "a room has ended");
+        }
+    }
+    let leaves = batch.columns(Change::Left);
+    let mut due = 0;
+    if !leaves.groups.is_empty() {
+        due += record_leaves(pool, &leaves, settling).await?;
+    }
+    let arrivals = batch.columns(Change::Arrived);
+    if !arrivals.groups.is_empty() {
+        due += record_arrivals(pool, &arrivals, settling).await?;
+    }
+    Ok(due)
+}
+
+/// Keeps the arrivals that some rule names. An arrival older than what is known is stale; an equal
+/// or missing time counts as news. A row that already waits for its call waits on, until the events
+/// have settled or `max_wait` is over.
+async fn record_arrivals(
+    pool: &PgPool,
+    events: &Columns<'_>,
+    settling: Settling,
+) -> Result<u64, sqlx::Error> {
+    let due = sqlx::query!(
+        r#"
+        with event as (
+            select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $7::bool[], $8::text[],
+                                 $9::float8[])
+                as e (group_id, account, source, at, named, request_id, waited)
+        ),
+        named as materialized (
+            select e.group_id, e.account, e.source, e.at, e.request_id,
+                   now() - make_interval(secs => e.waited) as heard_since
+            from event e
+            where e.named or exists (
+                select from rule_shapes s
+                -- `offset 0` keeps this one index probe per shape, whatever the planner guesses.
+                cross join lateral (
+                    select from rules r
+                    where r.account_prefix_len = s.account_prefix_len
+                      and r.group_prefix_len = s.group_prefix_len
+                      and r.account_text = case when s.account_prefix_len < 0
+                          then e.account else left(e.account, s.account_prefix_len) end
+                      and r.group_text = case when s.group_prefix_len < 0
+                          then e.group_id else left(e.group_id, s.group_prefix_len) end
+                    offset 0) rule)
+        ),
+        -- `offset 0`: one index probe for each room, never all rooms against all.
+        room as materialized (
+            select g.group_id, r.paced_until,
+                r.gone_at is null and r.last_event_at > now() - interval '1 minute' as open
+            from (select distinct group_id from named) g
+            left join lateral (
+                select paced_until, gone_at, last_event_at from rooms
+                where rooms.group_id = g.group_id offset 0) r on true
+        ),
+        opened as (
+            insert into rooms (group_id, last_event_at)
+            select group_id, now() from room where open is not true
+            order by group_id
+            on conflict on constraint rooms_pkey
+                do update set last_event_at = excluded.last_event_at, gone_at = null
+        )
+        insert into members as m
+            (group_id, account, presence, event, event_at, heard_at, request_id, due_at, pending_since,
+             unserved_since)
+        select n.group_id, n.account, 'present', n.source, n.at, now(), n.request_id,
+               greatest(now() + $5, least(coalesce(room.paced_until, now()), now() + $6)),
+               now(), n.heard_since
+        from named n join room on room.group_id = n.group_id
+        order by n.group_id, n.account
+        on conflict on constraint members_pkey do update set
+            presence = 'present', event = excluded.event, event_at = excluded.event_at,
+            heard_at = excluded.heard_at, request_id = excluded.request_id,
+            marks = '{}', waits_for = '{}', generation = m.generation + 1,
+            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
+            unserved_since = case when m.pending_since is null then excluded.unserved_since
+                else coalesce(m.unserved_since, excluded.unserved_since) end,
+            pending_since = case
+                when not m.in_doubt and m.omissions = 0 and m.attempts = 0
+                then coalesce(m.pending_since, now()) else now() end,
+            due_at = case
+                when not m.in_doubt and m.omissions = 0 and m.attempts = 0
+                then least(excluded.due_at, coalesce(m.pending_since, now()) + $6)
+                else excluded.due_at end
+        where m.event_at is null or excluded.event_at is null or excluded.event_at >= m.event_at
+        "#,
+        &events.groups as &[&str],
+        &events.accounts as &[&str],
+        &events.sources as &[&str],
+        &events.times as &[Option<i64>],
+        interval(settling.settle),
+        interval(settling.max_wait),
+        &events.named,
+        &events.requests as &[&str],
+        &events.waited,
+    )
+    .execute(pool)
+    .await?;
+    Ok(due.rows_affected())
+}
+
+/// Notes leaves of members who have a row. With both times known only a later leave counts. With a
+/// time missing nobody knows whether the leave is the older news: a member who waits for his call
+/// goes on waiting, any other is tried once more, since marking one who is gone is harmless.
+async fn record_leaves(
+    pool: &PgPool,
+    events: &Columns<'_>,
+    settling: Settling,
+) -> Result<u64, sqlx::Error> {
+    let due = sqlx::query_scalar!(
+        r#"
+        with event as (
+            select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $6::text[])
+                as e (group_id, account, source, at, request_id)
+        ),
+        locked as (
+            select m.group_id, m.account, m.marks, e.source, e.at, e.request_id,
+                   m.event_at is null or e.at is null as doubtful
+            from members m join event e using (group_id, account)
+            where case when m.event_at is null or e.at is null
+                then m.presence <> 'absent' and not (m.presence = 'present' and m.pending_since is not null)
+                else e.at > m.event_at end
+            order by m.group_id, m.account
+            for update of m
+        ),
+        gone as (
+            update members m set
+                presence = 'absent', event = l.source, event_at = l.at, heard_at = now(),
+                request_id = l.request_id,
+                marks = '{}', waits_for = '{}', generation = m.generation + 1,
+                omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
+                due_at = case when l.doubtful then now() + $5 end,
+                pending_since = case when l.doubtful then now() end, unserved_since = null
+            from locked l where m.group_id = l.group_id and m.account = l.account
+            returning l.doubtful
+        ),
+        -- Who leaves makes room for those who wait for one of his marks.
+        freed as (
+            select l.group_id, array_agg(distinct mark) as marks, count(*) as places
+            from locked l cross join unnest(l.marks) as mark
+            group by l.group_id
+        ),
+        woken as (
+            update members m set due_at = now()
+            from freed f cross join lateral (
+                select w.account from members w
+                where w.group_id = f.group_id and w.waits_for <> '{}' and w.waits_for && f.marks
+                  and not w.in_doubt
+                  and not exists (select from locked l
+                                  where l.group_id = w.group_id and l.account = w.account)
+                order by w.pending_since
+                limit f.places
+                for no key update skip locked
+            ) waiting
+            where m.group_id = f.group_id and m.account = waiting.account
+            returning true
+        )
+        select (select count(*) from gone where doubtful) + (select count(*) from woken) as "due!"
+        "#,
+        &events.groups as &[&str],
+        &events.accounts as &[&str],
+        &events.sources as &[&str],
+        &events.times as &[Option<i64>],
+        interval(settling.settle),
+        &events.requests as &[&str],
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(due.unsigned_abs())
+}
+
+/// A duration as Postgres takes it.
+pub(crate) fn interval(duration: Duration) -> PgInterval {
+    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds,
+    }
+}

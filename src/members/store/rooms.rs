@@ -1,0 +1,151 @@
+//! Rooms as people see them.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use sqlx::types::Json;
+use utoipa::ToSchema;
+
+use crate::domain::GroupId;
+
+/// What one sweep found in a room; kept as `sweep_found` in its row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Drift)]
+pub struct Found {
+    /// Members in the room who lacked a mark that rules demand.
+    pub missing: u64,
+    /// Members who held a mark of ours that no rule demands for them.
+    pub surplus: u64,
+    /// Members in the room of whom no callback had told (they may also count as missing).
+    pub unheard: u64,
+    /// Members believed present whom Chat does not find in the room.
+    pub vanished: u64,
+}
+
+impl Found {
+    /// True if Chat and the table agreed.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// All that is known of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomRow {
+    /// The room, as Chat spells it.
+    pub group: String,
+    /// When it was first heard of, or first named by a rule.
+    pub opened_at: DateTime<Utc>,
+    /// The last callback of it, to a minute.
+    pub last_event_at: Option<DateTime<Utc>>,
+    /// When it was destroyed; `None`: it lives.
+    pub gone_at: Option<DateTime<Utc>>,
+    /// The last whole sweep.
+    pub swept_at: Option<DateTime<Utc>>,
+    /// What that one found.
+    pub found: Option<Found>,
+    /// The next sweep.
+    pub sweep_due_at: Option<DateTime<Utc>>,
+    /// When somebody asked for a sweep that has not begun yet.
+    pub sweep_requested_at: Option<DateTime<Utc>>,
+    /// Whether a sweep is under way.
+    pub sweeping: bool,
+    /// Sweeps in a row that could not be finished.
+    pub sweep_failures: i32,
+    /// Why the last one was not.
+    pub sweep_error: Option<String>,
+    /// Members by state.
+    pub members: MembersByState,
+}
+
+/// Members of a room by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct MembersByState {
+    /// Something has to be sent or tried for them.
+    pub pending: i64,
+    /// Chat confirmed all their rules demand.
+    pub applied: i64,
+    /// Not in the room as far as is known.
+    pub offline: i64,
+    /// Given up until an event or a person asks for another try.
+    pub failed: i64,
+}
+
+/// Which rooms; `None` is any.
+#[derive(Debug, Clone, Default)]
+pub struct RoomFilter {
+    /// Exactly this room.
+    pub group: Option<GroupId>,
+    /// Only rooms that are gone (true) or live (false).
+    pub gone: Option<bool>,
+}
+
+/// Rooms in the order of their ids, from behind `after`, which stays a right place to go on from
+/// however rows change between two pages.
+///
+/// # Errors
+/// Those of the database.
+pub async fn list_rooms(
+    pool: &PgPool,
+    filter: &RoomFilter,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<RoomRow>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select r.group_id, r.opened_at, r.last_event_at, r.gone_at, r.swept_at,
+               r.sweep_found as "sweep_found: Json<Found>", r.sweep_due_at, r.sweep_requested_at,
+               coalesce(r.sweeping_until > now(), false) as "sweeping!",
+               r.sweep_failures, r.sweep_error,
+               c.pending as "pending!", c.applied as "applied!", c.offline as "offline!",
+               c.failed as "failed!"
+        from (
+            select * from rooms
+            where group_id > $1 and ($2::text is null or group_id = $2)
+              and ($3::boolean is null or (gone_at is not null) = $3)
+            order by group_id limit $4
+        ) r
+        cross join lateral (
+            select count(*) filter (where s.state = 'pending') as pending,
+                   count(*) filter (where s.state = 'applied') as applied,
+                   count(*) filter (where s.state = 'offline') as offline,
+                   count(*) filter (where s.state = 'failed') as failed
+            from members m
+            cross join lateral (
+                select case when m.failed_at is not null then 'failed'
+                            when m.pending_since is not null then 'pending'
+                            when m.presence = 'present' then 'applied'
+                            else 'offline' end as state
+            ) s
+            where m.group_id = r.group_id
+        ) c
+        order by r.group_id
+        "#,
+        after,
+        filter.group.as_ref().map(GroupId::as_str),
+        filter.gone,
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    let rooms = rows.into_iter().map(|row| RoomRow {
+        group: row.group_id,
+        opened_at: row.opened_at,
+        last_event_at: row.last_event_at,
+        gone_at: row.gone_at,
+        swept_at: row.swept_at,
+        found: row.sweep_found.map(|Json(found)| found),
+        sweep_due_at: row.sweep_due_at,
+        sweep_requested_at: row.sweep_requested_at,
+        sweeping: row.sweeping,
+        sweep_failures: row.sweep_failures,
+        sweep_error: row.sweep_error,
+        members: MembersByState {
+            pending: row.pending,
+            applied: row.applied,
+            offline: row.offline,
+            failed: row.failed,
+        },
+    });
+    Ok(rooms.collect())
+}

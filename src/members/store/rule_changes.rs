@@ -1,0 +1,252 @@
+//! What a change of rules means for the members it concerns.
+//!
+//! Runs in the transaction that writes the rules, so that a rule and its consequences become
+//! visible together. Members believed present come due at once; what they should carry is planned
+//! later, from the rules as they then are.
+
+use sqlx::PgConnection;
+
+use crate::domain::{RequestId, RuleDraft};
+
+/// One rule before and after a write. `before` is `None` for a new rule, `after` for a deleted one.
+#[derive(Debug, Clone, Copy)]
+pub struct RuleChange<'a> {
+    /// The rule as it was.
+    pub before: Option<&'a RuleDraft>,
+    /// The rule as it is now.
+    pub after: Option<&'a RuleDraft>,
+}
+
+/// Makes every member due whom the changes concern, and takes an interest in members of whom
+/// nothing is known yet where a rule names an account outright.
+///
+/// Call it after the rules are written, in the same transaction; wake the worker after the commit.
+pub async fn rules_changed(
+    transaction: &mut PgConnection,
+    changes: &[RuleChange<'_>],
+    request: Option<&RequestId>,
+) -> Result<(), sqlx::Error> {
+    let request = request.map(RequestId::as_str);
+    let concerned = changes
+        .iter()
+        .flat_map(|change| [change.before, change.after])
+        .flatten();
+    make_due(transaction, &Patterns::of(concerned), request).await?;
+    let demanding = changes
+        .iter()
+        .filter_map(|change| change.after)
+        .filter(|rule| rule.enabled);
+    probe_unknown(transaction, &Patterns::of(demanding), request).await?;
+    let new = changes.iter().filter_map(RuleChange::named_anew);
+    probe_absent(transaction, &Patterns::of(new), request).await
+}
+
+impl<'a> RuleChange<'a> {
+    /// The rule as it is now, if it demands something and did not speak of these members before.
+    fn named_anew(&self) -> Option<&'a RuleDraft> {
+        let after = self.after.filter(|rule| rule.enabled)?;
+        let before = self.before;
+        before
+            .is_none_or(|rule| (&rule.group, &rule.account) != (&after.group, &after.account))
+            .then_some(after)
+    }
+}
+
+/// The patterns of rules as columns for `UNNEST`.
+#[derive(Default)]
+struct Patterns {
+    group_texts: Vec<String>,
+    group_prefix_lens: Vec<i16>,
+    account_texts: Vec<String>,
+    account_prefix_lens: Vec<i16>,
+    /// Arrays as text, since Postgres would flatten an array of arrays.
+    marks: Vec<String>,
+}
+
+impl Patterns {
+    fn of<'a>(rules: impl Iterator<Item = &'a RuleDraft>) -> Self {
+        let mut columns = Self::default();
+        for rule in rules {
+            columns.group_texts.push(rule.group.text().to_owned());
+            columns.group_prefix_lens.push(rule.group.prefix_len());
+            columns.account_texts.push(rule.account.text().to_owned());
+            columns.account_prefix_lens.push(rule.account.prefix_len());
+            columns
+                .marks
+                .push(crate::members::array_text(rule.marks.iter()));
+        }
+        columns
+    }
+}
+
+/// Members of the rooms and accounts named come due. Who is known to be away has nothing to gain,
+/// unless a call for him is under way or was cut short: then Chat may hold marks nobody confirmed,
+/// and the marks of these rules are remembered for him as taken away (planning never takes away
+/// what some rule still demands).
+async fn make_due(
+    transaction: &mut PgConnection,
+    rules: &Patterns,
+    request: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        with change as (
+            select * from unnest($1::text[], $2::smallint[], $3::text[], $4::smallint[], $5::text[])
+                as c (group_text, group_prefix_len, account_text, account_prefix_len, marks)
+        ),
+        -- One branch for each kind of pattern, so that each can be joined by its index.
+        hit as (
+            select m.group_id, m.account, c.marks from change c
+            join members m on m.group_id = c.group_text and m.account = c.account_text
+            where c.group_prefix_len < 0 and c.account_prefix_len < 0
+            union all
+            select m.group_id, m.account, c.marks from change c
+            join members m on m.group_id = c.group_text and starts_with(m.account, c.account_text)
+            where c.group_prefix_len < 0 and c.account_prefix_len >= 0
+            union all
+            select m.group_id, m.account, c.marks from change c
+            join members m on m.account = c.account_text and starts_with(m.group_id, c.group_text)
+            where c.group_prefix_len >= 0 and c.account_prefix_len < 0
+            union all
+            select m.group_id, m.account, c.marks from change c
+            join members m on starts_with(m.group_id, c.group_text)
+                          and starts_with(m.account, c.account_text)
+            where c.group_prefix_len >= 0 and c.account_prefix_len >= 0
+        ),
+        concerned as (
+            select hit.group_id, hit.account, array_agg(distinct mark) as marks
+            from hit cross join unnest(hit.marks::bigint[]) as mark
+            group by hit.group_id, hit.account
+        ),
+        -- Locked in the order that every writer of members keeps.
+        locked as (
+            select m.group_id, m.account, c.marks
+            from members m join concerned c using (group_id, account)
+            where m.presence <> 'absent' or m.in_doubt
+            order by m.group_id, m.account
+            for update of m
+        )
+        update members m set
+            due_at = now(),
+            pending_since = coalesce(m.pending_since, now()),
+            generation = m.generation + 1, request_id = $6,
+            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
+            revoked = case when m.in_doubt
+                then array(select distinct unnest(m.revoked || l.marks)) else m.revoked end
+        from locked l where m.group_id = l.group_id and m.account = l.account
+        "#,
+        &rules.group_texts,
+        &rules.group_prefix_lens,
+        &rules.account_texts,
+        &rules.account_prefix_lens,
+        &rules.marks,
+        request,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// A rule that names an account outright may speak of somebody who sits in the room already and of
+/// whom no event was kept. A row of unknown presence makes the worker try; Chat's answer tells
+/// whether he is there. Rooms are taken at 20 a second, so that an import of many rules does not
+/// stand in the way of people who arrive.
+async fn probe_unknown(
+    transaction: &mut PgConnection,
+    rules: &Patterns,
+    request: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        with change as (
+            select * from unnest($1::text[], $2::smallint[], $3::text[], $4::smallint[])
+                as c (group_text, group_prefix_len, account_text, account_prefix_len)
+            where account_prefix_len < 0
+        ),
+        named as (
+            select group_text as group_id, account_text as account from change
+            where group_prefix_len < 0
+            union
+            select r.group_id, c.account_text from change c
+            join rooms r on starts_with(r.group_id, c.group_text)
+            where c.group_prefix_len >= 0
+              and r.gone_at is null and r.last_event_at > now() - interval '1 day'
+        ),
+        unknown as (
+            select n.*, now() + interval '50 ms' * (dense_rank() over (order by n.group_id) - 1) as due_at
+            from named n
+            where not exists (select from members m
+                              where m.group_id = n.group_id and m.account = n.account)
+        ),
+        opened as (
+            insert into rooms (group_id)
+            select distinct group_id from unknown order by group_id
+            on conflict on constraint rooms_pkey do nothing
+        )
+        insert into members (group_id, account, presence, due_at, pending_since, request_id)
+        select group_id, account, 'unknown', due_at, due_at, $5 from unknown
+        order by group_id, account
+        on conflict on constraint members_pkey do nothing
+        "#,
+        &rules.group_texts,
+        &rules.group_prefix_lens,
+        &rules.account_texts,
+        &rules.account_prefix_lens,
+        request,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// While no rule named a member nobody listened for him, so his row may believe him absent though he
+/// came back meanwhile. A new rule that names him outright has him tried once, as one of whom
+/// nothing is known; Chat leaves him out if he is away, and that is the end of it.
+async fn probe_absent(
+    transaction: &mut PgConnection,
+    rules: &Patterns,
+    request: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        with change as (
+            select * from unnest($1::text[], $2::smallint[], $3::text[], $4::smallint[])
+                as c (group_text, group_prefix_len, account_text, account_prefix_len)
+            where account_prefix_len < 0
+        ),
+        named as (
+            select group_text as group_id, account_text as account from change
+            where group_prefix_len < 0
+            union
+            select r.group_id, c.account_text from change c
+            join rooms r on starts_with(r.group_id, c.group_text)
+            where c.group_prefix_len >= 0
+              and r.gone_at is null and r.last_event_at > now() - interval '1 day'
+        ),
+        -- Locked in the order that every writer of members keeps.
+        locked as materialized (
+            select m.group_id, m.account from members m join named n using (group_id, account)
+            join rooms r using (group_id)
+            where m.presence = 'absent' and m.due_at is null and not m.in_doubt and r.gone_at is null
+            order by m.group_id, m.account
+            for update of m
+        ),
+        paced as (
+            select l.*, now() + interval '50 ms' * (dense_rank() over (order by l.group_id) - 1) as at
+            from locked l
+        )
+        update members m set
+            due_at = p.at, pending_since = p.at, generation = m.generation + 1, request_id = $5,
+            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
+        from paced p where m.group_id = p.group_id and m.account = p.account
+        "#,
+        &rules.group_texts,
+        &rules.group_prefix_lens,
+        &rules.account_texts,
+        &rules.account_prefix_lens,
+        request,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}

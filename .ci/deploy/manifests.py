@@ -1,12 +1,13 @@
 """Checks rendered manifests, and deploy/compose.yaml.
 
-First against the published schemas: Kubernetes' own of its oldest and newest version that we mean, the
-Prometheus operator's, and of CloudNativePG's Cluster the fields used here. Then what no schema knows:
-that names meet (selectors, ports, Secrets, the callback path), and that pods are as hard as promised.
+First against published schemas: those of Kubernetes, of the Prometheus operator, and the ones in schemas/.
+Then what no schema knows: names that refer to each other (selectors, ports, Secrets, the callback path),
+and how restricted the pods are.
 """
 
 import importlib
 import json
+import pathlib
 import re
 import sys
 import urllib.parse
@@ -15,75 +16,18 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
-VERSIONS = ["1.30", "1.32", kubernetes_validate.latest_version()]
-# What an orderly end takes at most, and the preStop sleep that deploy/kubernetes/README.md suggests.
+VERSIONS = ["1.30", "1.32", "1.34", "1.35", "1.36", kubernetes_validate.latest_version()]
+# The longest orderly shutdown, and the preStop sleep that deploy/kubernetes/README.md suggests.
 END_SECONDS = 23
 SLEEP_SECONDS = 10
 SETTINGS = "STICKYMARK__"
+# What sqlx reads beside database.url.
+DATABASE_SETTINGS = {"PGSSLMODE", "PGSSLROOTCERT"}
+# Made from the CRDs of CloudNativePG 1.30.0, its Barman Cloud plugin 0.14.0 and Gateway API 1.6.1
+# (standard channel): without descriptions and CEL rules, and with unknown fields refused.
+SCHEMAS = pathlib.Path(__file__).parent / "schemas"
 
-# https://cloudnative-pg.io/documentation/current/cloudnative-pg.v1/
-CLUSTER = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["instances", "storage"],
-    "properties": {
-        "instances": {"type": "integer", "minimum": 1},
-        "imageName": {"type": "string", "pattern": r".+:\d+"},
-        "primaryUpdateStrategy": {"enum": ["unsupervised", "supervised"]},
-        "bootstrap": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "initdb": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {
-                        key: {"type": "string"}
-                        for key in ["database", "owner", "encoding", "localeCollate", "localeCType"]
-                    },
-                }
-            },
-        },
-        "postgresql": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "synchronous": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": ["method", "number"],
-                    "properties": {
-                        "method": {"enum": ["any", "first"]},
-                        "number": {"type": "integer", "minimum": 1},
-                    },
-                },
-                "parameters": {"type": "object", "additionalProperties": {"type": "string"}},
-            },
-        },
-        "storage": {"$ref": "#/$defs/storage"},
-        "walStorage": {"$ref": "#/$defs/storage"},
-        "resources": {"type": "object"},
-        "affinity": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "enablePodAntiAffinity": {"type": "boolean"},
-                "topologyKey": {"type": "string"},
-                "podAntiAffinityType": {"enum": ["preferred", "required"]},
-            },
-        },
-    },
-    "$defs": {
-        "storage": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["size"],
-            "properties": {"size": {"type": "string", "pattern": r"^\d+[MGT]i$"}},
-        }
-    },
-}
-
-# Written in C where there is one: a hundred files take a minute otherwise.
+# The loader written in C, where there is one: the other takes a minute for a hundred files.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 problems = []
@@ -110,8 +54,8 @@ def against_schema(where, resource):
         # The models drop what they do not know.
         known = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
         expect(where, known == resource, "has fields that the Prometheus operator does not know")
-    elif api == "postgresql.cnpg.io/v1":
-        jsonschema.validate(resource["spec"], CLUSTER)
+    elif (schema := SCHEMAS / f"{api.replace('/', '_')}_{resource['kind']}.json").exists():
+        jsonschema.validate(resource, json.loads(schema.read_text()))
     else:
         for version in VERSIONS:
             kubernetes_validate.validate(resource, version, strict=True)
@@ -123,11 +67,15 @@ def pods(resources):
             yield resource, resource["spec"]["template"]
 
 
-def restricted(where, pod):
-    """The Pod Security Standard `restricted`, and what goes beyond it."""
+def restricted(where, pod, assigned_ids):
+    """The Pod Security Standard `restricted`, and more."""
     context = pod["securityContext"]
     expect(where, context.get("runAsNonRoot") is True, "may run as root")
-    expect(where, context.get("runAsUser", 0) > 0, "names no user")
+    if assigned_ids:
+        fixed = {"runAsUser", "runAsGroup", "fsGroup"} & context.keys()
+        expect(where, not fixed, f"sets {fixed}, which OpenShift refuses")
+    else:
+        expect(where, context.get("runAsUser", 0) > 0, "names no user")
     expect(where, context.get("seccompProfile") == {"type": "RuntimeDefault"}, "has no seccomp profile")
     expect(where, pod.get("automountServiceAccountToken") is False, "gets a token of the cluster")
     for container in pod["containers"] + pod.get("initContainers", []):
@@ -137,7 +85,7 @@ def restricted(where, pod):
         expect(here, context.get("capabilities") == {"drop": ["ALL"]}, "keeps capabilities")
         expect(here, context.get("readOnlyRootFilesystem") is True, "may write")
         expect(here, re.search(r":[^/:]+$", container["image"]), "has an image without a tag")
-        expect(here, not container["image"].endswith(":latest"), "has an image that changes by itself")
+        expect(here, not container["image"].endswith(":latest"), "has an image without a version")
         resources = container["resources"]
         expect(here, resources["requests"].keys() >= {"cpu", "memory"}, "requests too little")
         expect(here, "memory" in resources["limits"], "has no limit of memory")
@@ -155,7 +103,7 @@ def known_settings():
 
 
 def settings(where, resources, pod):
-    """Every setting exists, and every file that one names is mounted."""
+    """Every setting exists, and every file that a setting names is mounted."""
     known = known_settings()
     maps = {r["metadata"]["name"]: r["data"] for r in resources if r["kind"] == "ConfigMap"}
     for container in pod["containers"] + pod.get("initContainers", []):
@@ -175,8 +123,8 @@ def settings(where, resources, pod):
         }
         for key, value in values.items():
             of_file = key.removesuffix("_FILE")
-            expect(here, key in known or of_file in known, f"{key} is no setting")
-            if of_file != key:
+            expect(here, {key, of_file} & (known | DATABASE_SETTINGS), f"{key} is not a setting")
+            if of_file != key or key == "PGSSLROOTCERT":
                 expect(here, value in mounted, f"{key}: {value} is not mounted")
         needed = ["CHAT__SECRET_KEY_FILE", "DATABASE__URL_FILE", "ADMIN__TOKENS_FILE", "ADMIN__LISTEN"]
         for key in needed:
@@ -186,12 +134,12 @@ def settings(where, resources, pod):
 def service(where, deployment, pod):
     """The Deployment of Stickymark."""
     spec = deployment["spec"]
-    expect(where, spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0, "a rollout takes one away")
-    expect(where, pod.get("terminationGracePeriodSeconds", 30) > END_SECONDS + SLEEP_SECONDS, "is killed while it ends")
-    expect(where, pod.get("enableServiceLinks") is False, "gets variables that look like settings")
+    expect(where, spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0, "a rollout stops a replica before its successor is ready")
+    expect(where, pod.get("terminationGracePeriodSeconds", 30) > END_SECONDS + SLEEP_SECONDS, "is killed during its shutdown")
+    expect(where, pod.get("enableServiceLinks") is False, "receives variables that look like settings")
     for spread in pod["topologySpreadConstraints"]:
         honours = spread["whenUnsatisfiable"] != "DoNotSchedule" or spread.get("nodeTaintsPolicy") == "Honor"
-        expect(where, honours, "waits for nodes that it must not be on")
+        expect(where, honours, "waits for nodes where it must not run")
     main = pod["containers"][0]
     probes = {"startupProbe": "/livez", "readinessProbe": "/readyz?exclude=database", "livenessProbe": "/livez"}
     for probe, path in probes.items():
@@ -206,38 +154,103 @@ def matches(selector, labels):
 
 
 def references(where, resources):
-    """Selectors find pods, ports have names that exist, and nothing but callbacks faces the internet."""
+    """Selectors match pods, ports exist, and only callbacks are open to the internet."""
     templates = [template for _, template in pods(resources)]
     names = {name_of(resource) for resource in resources}
     ports = {p["name"] for t in templates for c in t["spec"]["containers"] for p in c.get("ports", [])}
+    databases = [r["spec"]["inheritedMetadata"]["labels"] for r in resources if r["kind"] == "Cluster"]
     for resource in resources:
-        here, spec = f"{where}, {name_of(resource)}", resource.get("spec", {})
+        here, spec, kind = f"{where}, {name_of(resource)}", resource.get("spec", {}), resource["kind"]
         selector = {
             "Service": lambda: spec["selector"],
             "PodDisruptionBudget": lambda: spec["selector"]["matchLabels"],
             "NetworkPolicy": lambda: spec["podSelector"]["matchLabels"],
-        }.get(resource["kind"], dict)()
-        if selector and "cnpg.io/cluster" not in selector:
-            found = [t for t in templates if matches(selector, t["metadata"]["labels"])]
-            expect(here, found, "selects no pod")
-        elif selector:
-            expect(here, f"Cluster/{selector['cnpg.io/cluster']}" in names, "selects no database")
-        if resource["kind"] == "Service":
+        }.get(kind, dict)()
+        selected = [t for t in templates if matches(selector, t["metadata"]["labels"])]
+        of_database = any(matches(selector, labels) for labels in databases)
+        expect(here, not selector or selected or of_database, "selects no pod")
+        if kind == "NetworkPolicy":
+            listening = {p["containerPort"] for t in selected for c in t["spec"]["containers"] for p in c["ports"]}
+            for direction in ("ingress", "egress"):
+                for port in (port["port"] for rule in spec.get(direction, []) for port in rule["ports"]):
+                    expect(here, isinstance(port, int), f"port {port} is not a number")
+                    known = direction == "egress" or of_database or port in listening
+                    expect(here, known, f"no container listens on {port}")
+        if kind == "Service":
             for port in spec["ports"]:
                 target = port.get("targetPort", port["name"])
                 expect(here, isinstance(target, int) or target in ports, f"no port {target}")
-        if resource["kind"] == "HorizontalPodAutoscaler":
-            expect(here, name_of_target(spec["scaleTargetRef"]) in names, "scales nothing")
-        if resource["kind"] == "ServiceMonitor":
+        if kind == "HorizontalPodAutoscaler":
+            target = "{kind}/{name}".format(**spec["scaleTargetRef"])
+            expect(here, target in names, "scales nothing")
+            replicas = [r["spec"].get("replicas", 1) for r in resources if name_of(r) == target]
+            expect(here, replicas == [spec["minReplicas"]], "an apply sets other replicas than minReplicas")
+        if kind == "ScheduledBackup":
+            expect(here, f"Cluster/{spec['cluster']['name']}" in names, "backs up nothing")
+        for plugin in spec.get("plugins", []):
+            store = f"ObjectStore/{plugin['parameters']['barmanObjectName']}"
+            expect(here, store in names, f"{store} does not exist")
+        if kind == "ServiceMonitor":
             labels = [r["metadata"]["labels"] for r in resources if r["kind"] == "Service"]
             expect(here, any(matches(spec["selector"]["matchLabels"], of) for of in labels), "selects no Service")
-        if resource["kind"] == "Ingress":
-            ingress(here, resources, spec)
+        if kind == "Ingress":
+            expect(here, "defaultBackend" not in spec, "admits every path")
+            secured = {host for tls in spec["tls"] for host in tls["hosts"]}
+            for rule in spec["rules"]:
+                expect(here, rule["host"] in secured, f"{rule['host']} is without TLS")
+                for path in rule["http"]["paths"]:
+                    only_callbacks(here, resources, path["pathType"], path["path"], path["backend"]["service"]["name"])
+        if kind == "HTTPRoute":
+            for rule in spec["rules"]:
+                expect(here, rule["matches"], "admits every path")
+                for path in (match["path"] for match in rule["matches"]):
+                    for backend in rule["backendRefs"]:
+                        only_callbacks(here, resources, path["type"], path["value"], backend["name"])
+
+
+def only_callbacks(where, resources, kind, path, service):
+    served = [
+        resource["data"][SETTINGS + "CALLBACK__PATH"]
+        for resource in resources
+        if resource["kind"] == "ConfigMap" and SETTINGS + "CALLBACK__PATH" in resource.get("data", {})
+    ]
+    leads_to = [
+        r["metadata"]["labels"]["app.kubernetes.io/component"]
+        for r in resources
+        if r["kind"] == "Service" and r["metadata"]["name"] == service
+    ]
+    expect(where, kind == "Exact", "admits more than one path")
+    expect(where, [path] == served, f"{path} is not the callback path {served}")
+    expect(where, leads_to == ["callback"], f"leads to {service}")
+
+
+def renamed(plain, prefixed, prefix):
+    """With namePrefix, no reference keeps an old name."""
+    old = {r["metadata"]["name"] for r in plain if r["kind"] != "Namespace"}
+    old |= {"stickymark-postgres-app", "stickymark-postgres-ca", "stickymark-backup"}
+    passed_over = {"labels", "matchLabels", "selector", "annotations", "namespace", "data", "database", "owner"}
+
+    def walk(where, value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                # A container has a name of its own.
+                if key not in passed_over and not (key == "name" and "image" in value):
+                    walk(f"{where}.{key}", inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(where, inner)
+        else:
+            expect("namePrefix", value not in old, f"{where} is still {value}")
+
+    for resource in prefixed:
+        if resource["kind"] != "Namespace":
+            walk(name_of(resource), resource)
+            expect("namePrefix", resource["metadata"]["name"].startswith(prefix), f"{name_of(resource)} is not renamed")
 
 
 def ways_out(where, resources):
-    """The NetworkPolicies let through to whatever address a setting names."""
-    let_out = {
+    """The NetworkPolicies allow the ports of all addresses in settings."""
+    allowed = {
         port["port"]
         for resource in resources
         if resource["kind"] == "NetworkPolicy"
@@ -250,27 +263,7 @@ def ways_out(where, resources):
             if key.startswith(SETTINGS) and "://" in value:
                 url = urllib.parse.urlsplit(value)
                 port = url.port or {"http": 80, "https": 443}[url.scheme]
-                expect(where, port in let_out, f"{key}: nothing lets port {port} out")
-
-
-def name_of_target(target):
-    return f"{target['kind']}/{target['name']}"
-
-
-def ingress(where, resources, spec):
-    expect(where, "defaultBackend" not in spec, "lets everything in")
-    served = {
-        resource["data"][SETTINGS + "CALLBACK__PATH"]
-        for resource in resources
-        if resource["kind"] == "ConfigMap" and SETTINGS + "CALLBACK__PATH" in resource.get("data", {})
-    }
-    secured = {host for tls in spec["tls"] for host in tls["hosts"]}
-    for rule in spec["rules"]:
-        expect(where, rule["host"] in secured, f"{rule['host']} is without TLS")
-        for path in rule["http"]["paths"]:
-            expect(where, path["pathType"] == "Exact", "lets in more than one path")
-            expect(where, {path["path"]} == served, f"{path['path']} is not the callback path {served}")
-            expect(where, path["backend"]["service"]["name"] == "stickymark-callback", "leads elsewhere")
+                expect(where, port in allowed, f"{key}: no NetworkPolicy allows port {port}")
 
 
 def compose():
@@ -285,50 +278,52 @@ def compose():
             for used in one.get(kind, []):
                 expect(here, used in document[kind], f"{used} is not among the {kind}")
         for needed in one.get("depends_on", {}):
-            expect(here, needed in document["services"], f"{needed} is no service")
+            expect(here, needed in document["services"], f"{needed} is not a service")
         expect(here, re.search(r":[^/:]+$", one["image"]), "has an image without a tag")
         for port in one.get("ports", []):
-            expect(here, port.startswith("127.0.0.1:"), f"{port} is open to everybody")
+            expect(here, port.startswith("127.0.0.1:"), f"{port} is open to other machines")
         for key, value in one.get("environment", {}).items():
             if key.startswith(SETTINGS):
                 of_file = key.removesuffix("_FILE")
-                expect(here, of_file in known, f"{key} is no setting")
+                expect(here, of_file in known, f"{key} is not a setting")
             if key.endswith("_FILE"):
                 secret = value.removeprefix("/run/secrets/")
                 expect(here, secret in one["secrets"], f"{value} is not mounted")
 
 
 def main(files):
-    seen, count = set(), 0
+    seen, by_name = set(), {}
     for file in files:
-        where = file.rsplit("/", 1)[-1].removesuffix(".yaml")
-        resources = list(yaml.load_all(open(file, encoding="utf-8"), LOADER))
+        where = pathlib.Path(file).stem
+        resources = by_name[where] = list(yaml.load_all(open(file, encoding="utf-8"), LOADER))
         for resource in resources:
             text = json.dumps(resource)
             if text in seen:
                 continue
             seen.add(text)
-            count += 1
             here = f"{where}, {name_of(resource)}"
             try:
                 against_schema(here, resource)
-            except Exception as error:  # each library has its own
+            except jsonschema.ValidationError as error:
+                complain(here, f"{error.json_path}: {error.message}")
+            except Exception as error:  # the other libraries have their own
                 complain(here, str(error))
         for owner, template in pods(resources):
             here = f"{where}, {name_of(owner)}"
-            restricted(here, template["spec"])
-            if owner["metadata"]["name"] == "stickymark":
+            restricted(here, template["spec"], assigned_ids=where.startswith("openshift"))
+            if owner["metadata"]["labels"]["app.kubernetes.io/name"] == "stickymark":
                 service(here, owner, template["spec"])
                 settings(here, resources, template["spec"])
         references(where, resources)
         ways_out(where, resources)
+    renamed(by_name["production"], by_name["prefixed"], "blue-")
     compose()
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
         sys.exit(1)
-    versions = ", ".join(VERSIONS)
-    print(f"{count} different manifests from {len(files)} files satisfy Kubernetes {versions}")
+    print(f"{len(seen)} manifests from {len(files)} files are valid for Kubernetes {', '.join(VERSIONS)}")
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])

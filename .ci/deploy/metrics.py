@@ -1,7 +1,7 @@
-"""Holds alerts and dashboard against deploy/metrics.md and deploy/runbooks.md.
+"""Compares alerts and dashboard with deploy/metrics.md and deploy/runbooks.md.
 
 Writes two files into the directory given, for promtool: dashboard.rules.yaml, the queries of the
-dashboard dressed as rules, and metrics.txt, an exposition of every metric as documented.
+dashboard as rules, and metrics.txt, an exposition of every documented metric.
 """
 
 import json
@@ -23,15 +23,15 @@ def documented():
     metrics = {}
     for name, kind, labels, meaning in row.findall((DEPLOY / "metrics.md").read_text()):
         if name in metrics:
-            problems.append(f"metrics.md: {name} stands there twice")
+            problems.append(f"metrics.md: {name} is there twice")
         metrics[name] = (kind, re.findall(r"`(\w+)`", labels), meaning)
     if len(metrics) < 20:
-        problems.append(f"metrics.md: only {len(metrics)} metrics were understood")
+        problems.append(f"metrics.md: only {len(metrics)} metrics were read")
     return metrics
 
 
 def series_of(metrics):
-    """Names as they stand in queries, with their labels."""
+    """Names as queries use them, with their labels."""
     series = {}
     for name, (kind, labels, _) in metrics.items():
         for suffix in SUFFIXES.get(kind, ("",)):
@@ -63,16 +63,20 @@ def check_alerts(series):
             continue
         alert = rule["alert"]
         alerts.add(alert)
-        if rule["labels"]["severity"] not in ("page", "ticket"):
+        if rule["labels"]["severity"] not in ("critical", "warning"):
             problems.append(f"{alert}: a severity of its own")
-        if set(rule["annotations"]) != {"summary", "description", "runbook"}:
-            problems.append(f"{alert}: needs summary, description and runbook")
-        elif not rule["annotations"]["runbook"].endswith(f"deploy/runbooks.md#{alert.lower()}"):
-            problems.append(f"{alert}: its runbook leads elsewhere")
+        if set(rule["annotations"]) != {"summary", "description", "runbook_url"}:
+            problems.append(f"{alert}: needs summary, description and runbook_url")
+        elif rule["annotations"]["runbook_url"] != f"https://example.com/stickymark/runbooks.md#{alert.lower()}":
+            problems.append(f"{alert}: its runbook_url leads elsewhere")
         if f'alertname="{alert}",alertstate="firing"' not in tests and f"alertname: {alert}\n" not in tests:
             problems.append(f"{alert}: no test in which it fires")
     for alert in alerts ^ runbooks:
         problems.append(f"{alert}: either an alert without a runbook, or a runbook without an alert")
+    for matcher in re.findall(r'alertname=~?"([^"]*)"', (DEPLOY / "alerts/alertmanager.yaml").read_text()):
+        prefix, _, rest = matcher.rstrip(")").partition("(")
+        for name in {prefix + name for name in rest.split("|")} - alerts:
+            problems.append(f"alertmanager.yaml: there is no alert {name}")
     return alerts
 
 
@@ -81,7 +85,7 @@ def check_dashboard(series):
     queries, ids = [], set()
     for panel in board["panels"]:
         if panel["id"] in ids:
-            problems.append(f"dashboard: id {panel['id']} stands there twice")
+            problems.append(f"dashboard: id {panel['id']} is there twice")
         ids.add(panel["id"])
         for target in panel.get("targets", []):
             check_query(f"dashboard, {panel['title']}", target["expr"], series)

@@ -114,13 +114,15 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
     )?;
     for claim in &claims {
         let marks = [Mark::parse(1000)?].into_iter().collect();
-        let outcome = Outcome::Confirmed { marks, next: None };
+        let outcome = Outcome::Confirmed { marks };
         let settlements: Vec<Settlement> = claim
             .members
             .iter()
             .map(|member| Settlement {
                 account: member.account.clone(),
                 generation: member.generation,
+                held: member.marks.clone(),
+                next: None,
                 outcome: outcome.clone(),
             })
             .collect();

@@ -155,11 +155,18 @@ impl Round {
             let member = one.member;
             let verdicts = [deleted.get(&member.account), set.get(&member.account)];
             let verdicts: Vec<&Verdict> = verdicts.into_iter().flatten().collect();
+            let next = one.plan.next;
+            let held = match deleted.get(&member.account) {
+                Some(Verdict::Confirmed) => &member.marks - &one.plan.delete,
+                _ => member.marks.clone(),
+            };
             let outcome = outcome(&member, one.plan, one.waits_for, &verdicts, circumstances);
             decisions::tell(&self.claim.group, &member, &outcome);
             Settlement {
                 generation: member.generation,
                 account: member.account,
+                held,
+                next,
                 outcome,
             }
         };
@@ -204,7 +211,7 @@ fn restoration(
 ) -> Option<Restoration> {
     let mut settled = settlements.iter();
     let settled = settled.find(|one| one.account.as_str() == waited.account)?;
-    let Outcome::Confirmed { marks, .. } = &settled.outcome else {
+    let Outcome::Confirmed { marks } = &settled.outcome else {
         return None;
     };
     Some(Restoration {

@@ -32,7 +32,6 @@ mod pause;
 mod request_id;
 mod resync;
 mod resync_faults;
-mod rule_comes_back;
 mod rules_api;
 mod rules_limits;
 mod stage;

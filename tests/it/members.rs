@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use stickymark::domain::{
     Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId, RoomEnd,
@@ -79,12 +80,24 @@ fn marks(numbers: &[i64]) -> MarkSet {
 }
 
 async fn settle_all(pool: &PgPool, claim: &Claim, outcome: &Outcome) {
+    settle_until(pool, claim, outcome, None).await;
+}
+
+/// `next`: when a rule starts or ends for the members.
+async fn settle_until(
+    pool: &PgPool,
+    claim: &Claim,
+    outcome: &Outcome,
+    next: Option<DateTime<Utc>>,
+) {
     let settlements: Vec<Settlement> = claim
         .members
         .iter()
         .map(|member| Settlement {
             account: member.account.clone(),
             generation: member.generation,
+            held: member.marks.clone(),
+            next,
             outcome: outcome.clone(),
         })
         .collect();
@@ -96,7 +109,6 @@ async fn settle_all(pool: &PgPool, claim: &Claim, outcome: &Outcome) {
 fn confirmed(numbers: &[i64]) -> Outcome {
     Outcome::Confirmed {
         marks: marks(numbers),
-        next: None,
     }
 }
 
@@ -371,24 +383,152 @@ async fn a_claim_whose_worker_died_comes_due_again_in_doubt() {
 
 #[tokio::test]
 async fn an_event_during_the_call_wins_over_its_settlement() {
+    for (events, in_doubt) in [
+        (&[EventSource::Online][..], true),
+        // Chat forgot all marks with the leave.
+        (&[EventSource::Offline, EventSource::Online], false),
+    ] {
+        let database = room_with_rule().await;
+        let pool = database.pool();
+        hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
+        let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
+        for (at, source) in (2..).zip(events) {
+            hear(pool, AT_ONCE, *source, Some(at)).await;
+        }
+        assert!(
+            claim(pool, LEASE, AT_ONCE).await.unwrap().is_none(),
+            "the room is still claimed"
+        );
+        settle_all(pool, &claimed, &confirmed(&[1000])).await;
+        let row = alice(pool).await.unwrap();
+        assert_eq!((row.marks, row.due, row.in_doubt), (vec![], true, in_doubt));
+        assert!(row.generation > claimed.members[0].generation);
+        assert!(
+            claim(pool, LEASE, AT_ONCE).await.unwrap().is_some(),
+            "and she is looked at again"
+        );
+    }
+}
+
+fn failed(retry: Option<Duration>) -> Outcome {
+    Outcome::Failed {
+        error: "Chat did not answer in time".to_owned(),
+        retry,
+        counts: true,
+        in_doubt: true,
+    }
+}
+
+#[tokio::test]
+async fn a_leave_during_a_call_or_a_backoff_ends_doubt() {
+    for in_backoff in [false, true] {
+        let database = room_with_rule().await;
+        let pool = database.pool();
+        hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
+        let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
+        if in_backoff {
+            settle_all(pool, &claimed, &failed(Some(Duration::from_secs(300)))).await;
+        }
+        let revoked = "update members set revoked = '{1001}'";
+        sqlx::query(revoked).execute(pool).await.unwrap();
+        hear(pool, AT_ONCE, EventSource::Exit, Some(2)).await;
+        settle_all(pool, &claimed, &confirmed(&[1000])).await;
+        let row = alice(pool).await.unwrap();
+        assert_eq!((row.in_doubt, row.due_in_ms), (false, None));
+        let revoked: Vec<i64> = sqlx::query_scalar("select revoked from members")
+            .fetch_one(pool)
+            .await
+            .unwrap();
+        assert!(revoked.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_leave_that_may_be_old_ends_no_doubt() {
     let database = room_with_rule().await;
     let pool = database.pool();
     hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
     let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
-    hear(pool, AT_ONCE, EventSource::Offline, Some(2)).await;
-    hear(pool, AT_ONCE, EventSource::Online, Some(3)).await;
-    assert!(
-        claim(pool, LEASE, AT_ONCE).await.unwrap().is_none(),
-        "the room is still held"
-    );
-    settle_all(pool, &claimed, &confirmed(&[1000])).await;
+    settle_all(pool, &claimed, &failed(None)).await;
+    hear(pool, AT_ONCE, EventSource::Exit, None).await;
     let row = alice(pool).await.unwrap();
-    assert_eq!((row.marks, row.due, row.in_doubt), (vec![], true, true));
-    assert!(row.generation > claimed.members[0].generation);
-    assert!(
-        claim(pool, LEASE, AT_ONCE).await.unwrap().is_some(),
-        "and she is looked at again"
-    );
+    assert_eq!((row.in_doubt, row.due), (true, true));
+}
+
+#[tokio::test]
+async fn an_event_dated_in_the_future_does_not_make_the_next_arrival_stale() {
+    let now = Utc::now().timestamp_millis() - START;
+    let destroyed = async |pool: &PgPool, at: i64| {
+        let room = GroupId::parse("class-7").unwrap();
+        let ended = Ended::Told(&told(&room, at));
+        room_gone(pool, &room, ended).await.unwrap();
+    };
+    for forged in [Some(EventSource::Offline), Some(EventSource::Join), None] {
+        let database = room_with_rule().await;
+        let pool = database.pool();
+        marked(pool).await;
+        match forged {
+            Some(source) => hear(pool, AT_ONCE, source, Some(now + 299_000)).await,
+            None => destroyed(pool, now + 299_000).await,
+        }
+        // Really dropped, which the forged event hides.
+        hear(pool, AT_ONCE, EventSource::Offline, Some(now + 60_000)).await;
+        let stored = "update members set due_at = null, pending_since = null, marks = '{1000}'";
+        sqlx::query(stored).execute(pool).await.unwrap();
+        hear(pool, AT_ONCE, EventSource::Online, Some(now + 61_000)).await;
+        let row = alice(pool).await.unwrap();
+        let known = (row.presence.as_str(), row.marks, row.due);
+        assert_eq!(known, ("present", vec![], true), "{forged:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stale_arrival_does_not_reopen_a_room_that_is_gone() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    marked(pool).await;
+    let room = GroupId::parse("class-7").unwrap();
+    let ended = Ended::Told(&told(&room, 200));
+    room_gone(pool, &room, ended).await.unwrap();
+    let gone = async || -> bool {
+        sqlx::query_scalar("select gone_at is not null from rooms")
+            .fetch_one(pool)
+            .await
+            .unwrap()
+    };
+    hear(pool, AT_ONCE, EventSource::Join, Some(150)).await;
+    assert!(gone().await);
+    hear(pool, AT_ONCE, EventSource::Join, Some(250)).await;
+    assert!(!gone().await);
+}
+
+#[tokio::test]
+async fn whatever_became_of_a_member_the_next_start_or_end_of_a_rule_is_not_missed() {
+    let database = room_with_rule().await;
+    let pool = database.pool();
+    hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
+    let hour = Duration::from_secs(3600);
+    let waiting = Outcome::Waiting {
+        marks: None,
+        waits_for: marks(&[1000]),
+        reason: "no place".to_owned(),
+        retry: hour,
+    };
+    for outcome in [
+        failed(None),
+        failed(Some(hour)),
+        waiting,
+        confirmed(&[1000]),
+        Outcome::Idle,
+    ] {
+        let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
+        let ends = Utc::now() + chrono::TimeDelta::minutes(1);
+        settle_until(pool, &claimed, &outcome, Some(ends)).await;
+        let due_in = alice(pool).await.unwrap().due_in_ms.unwrap();
+        assert!((1.0..=60_000.0).contains(&due_in), "{outcome:?}: {due_in}");
+        let minute = "update members set due_at = now()";
+        sqlx::query(minute).execute(pool).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -456,7 +596,7 @@ async fn a_busy_room_gathers_its_members_for_the_next_call_and_a_quiet_one_does_
         }
         record(pool, &mut batch, gather).await.unwrap();
     };
-    let idle = Outcome::Idle { next: None };
+    let idle = Outcome::Idle;
 
     arrive(&["alice"]).await;
     let alone = claim(pool, LEASE, gather).await.unwrap().unwrap();
@@ -549,13 +689,7 @@ async fn a_member_waits_since_his_first_callback_was_handed_in() {
     assert!(waited().await >= 5.0);
     // A call failed, and another callback came: he has waited all the while.
     let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
-    let failed = Outcome::Failed {
-        error: "Chat did not answer in time".to_owned(),
-        retry: Some(Duration::ZERO),
-        counts: true,
-        in_doubt: true,
-    };
-    settle_all(pool, &claimed, &failed).await;
+    settle_all(pool, &claimed, &failed(Some(Duration::ZERO))).await;
     let settling = Settling {
         settle: Duration::from_secs(60),
         max_wait: Duration::from_secs(120),

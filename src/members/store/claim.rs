@@ -117,7 +117,8 @@ pub async fn claim(
             where r.group_id = room.group_id and taken.members > 0
         )
         update members m set
-            due_at = now() + $1, generation = m.generation + 1, in_doubt = true
+            due_at = now() + $1, generation = m.generation + 1, in_doubt = true,
+            pending_since = coalesce(m.pending_since, now())
         from due d
         where m.group_id = d.group_id and m.account = d.account
         returning m.group_id, m.account, m.presence as "presence: Presence", m.marks,

@@ -1,8 +1,8 @@
-//! Writes what callbacks said into the members table.
+//! Records events in the members table.
 //!
-//! Arrivals and leaves are two statements, each of which commits by itself and locks its rows in
-//! the order of the primary key: writers in several replicas cannot block each other in a circle.
-//! A member stands in a batch at most once; see [`Batch::tidy`].
+//! Arrivals and leaves are two statements. Each commits by itself and locks its rows in the order of
+//! the primary key, so writers in several replicas cannot deadlock. A batch contains a member at most
+//! once; see [`Batch::tidy`].
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::domain::Change;
 use crate::members::batch::{Batch, Columns};
 use crate::members::store::room_end::{Ended, room_gone};
 
-/// How long events of one member may settle before the call.
+/// How long the events of one member are debounced before the call.
 #[derive(Debug, Clone, Copy)]
 pub struct Settling {
-    /// Quiet time after the last event.
+    /// Wait after the last event.
     pub settle: Duration,
-    /// Hard limit counted from the first.
+    /// Limit, counted from the first event.
     pub max_wait: Duration,
 }
 
-/// Records a batch and returns how many members came due. On an error part of the batch may be
+/// Records a batch and returns how many members became due. On an error, part of the batch may be
 /// stored; recording it again is harmless.
 pub async fn record(
     pool: &PgPool,
@@ -34,7 +34,7 @@ pub async fn record(
         let was_there = room_gone(pool, &end.group, Ended::Told(end)).await?;
         if was_there {
             let (group, request_id) = (end.group.as_str(), end.request.as_str());
-            tracing::info!(?group, request_id, "a room has ended");
+            tracing::info!(?group, request_id, "room was destroyed");
         }
     }
     let leaves = batch.columns(Change::Left);
@@ -49,15 +49,21 @@ pub async fn record(
     Ok(due)
 }
 
-/// Keeps the arrivals that some rule names. An arrival older than what is known is stale; an equal
-/// or missing time counts as news. A row that already waits for its call waits on, until the events
-/// have settled or `max_wait` is over.
+/// Records the arrivals of members that a rule matches. An arrival is stale if it is older than the
+/// event in the row; an equal or missing time is not stale. A row that is already pending stays
+/// pending until its events are debounced or `max_wait` is over.
+///
+/// The event in the row counts as no later than the moment it was recorded: an event dated in the
+/// future, forged or from a wrong clock, must not make the next arrival stale. Leaves have no such
+/// rule, since a clock that is behind Chat's would turn old leaves into new ones.
+///
+/// A stale arrival does not reopen a room that is gone.
 async fn record_arrivals(
     pool: &PgPool,
     events: &Columns<'_>,
     settling: Settling,
 ) -> Result<u64, sqlx::Error> {
-    let due = sqlx::query!(
+    let due = sqlx::query_scalar!(
         r#"
         with event as (
             select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $7::bool[], $8::text[],
@@ -90,36 +96,42 @@ async fn record_arrivals(
                 select paced_until, gone_at, last_event_at from rooms
                 where rooms.group_id = g.group_id offset 0) r on true
         ),
+        arrived as (
+            insert into members as m
+                (group_id, account, presence, event, event_at, heard_at, request_id, due_at, pending_since,
+                 unserved_since)
+            select n.group_id, n.account, 'present', n.source, n.at, now(), n.request_id,
+                   greatest(now() + $5, least(coalesce(room.paced_until, now()), now() + $6)),
+                   now(), n.heard_since
+            from named n join room on room.group_id = n.group_id
+            order by n.group_id, n.account
+            on conflict on constraint members_pkey do update set
+                presence = 'present', event = excluded.event, event_at = excluded.event_at,
+                heard_at = excluded.heard_at, request_id = excluded.request_id,
+                marks = '{}', waits_for = '{}', generation = m.generation + 1,
+                omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
+                unserved_since = case when m.pending_since is null then excluded.unserved_since
+                    else coalesce(m.unserved_since, excluded.unserved_since) end,
+                pending_since = case
+                    when not m.in_doubt and m.omissions = 0 and m.attempts = 0
+                    then coalesce(m.pending_since, now()) else now() end,
+                due_at = case
+                    when not m.in_doubt and m.omissions = 0 and m.attempts = 0
+                    then least(excluded.due_at, coalesce(m.pending_since, now()) + $6)
+                    else excluded.due_at end
+            where m.event_at is null or excluded.event_at is null
+               or excluded.event_at >= least(m.event_at, (extract(epoch from m.heard_at) * 1000)::bigint)
+            returning m.group_id
+        ),
         opened as (
             insert into rooms (group_id, last_event_at)
-            select group_id, now() from room where open is not true
+            select group_id, now() from room
+            where open is not true and group_id in (select group_id from arrived)
             order by group_id
             on conflict on constraint rooms_pkey
                 do update set last_event_at = excluded.last_event_at, gone_at = null
         )
-        insert into members as m
-            (group_id, account, presence, event, event_at, heard_at, request_id, due_at, pending_since,
-             unserved_since)
-        select n.group_id, n.account, 'present', n.source, n.at, now(), n.request_id,
-               greatest(now() + $5, least(coalesce(room.paced_until, now()), now() + $6)),
-               now(), n.heard_since
-        from named n join room on room.group_id = n.group_id
-        order by n.group_id, n.account
-        on conflict on constraint members_pkey do update set
-            presence = 'present', event = excluded.event, event_at = excluded.event_at,
-            heard_at = excluded.heard_at, request_id = excluded.request_id,
-            marks = '{}', waits_for = '{}', generation = m.generation + 1,
-            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
-            unserved_since = case when m.pending_since is null then excluded.unserved_since
-                else coalesce(m.unserved_since, excluded.unserved_since) end,
-            pending_since = case
-                when not m.in_doubt and m.omissions = 0 and m.attempts = 0
-                then coalesce(m.pending_since, now()) else now() end,
-            due_at = case
-                when not m.in_doubt and m.omissions = 0 and m.attempts = 0
-                then least(excluded.due_at, coalesce(m.pending_since, now()) + $6)
-                else excluded.due_at end
-        where m.event_at is null or excluded.event_at is null or excluded.event_at >= m.event_at
+        select count(*) as "due!" from arrived
         "#,
         &events.groups as &[&str],
         &events.accounts as &[&str],
@@ -131,27 +143,30 @@ async fn record_arrivals(
         &events.requests as &[&str],
         &events.waited,
     )
-    .execute(pool)
+    .fetch_one(pool)
     .await?;
-    Ok(due.rows_affected())
+    Ok(due.unsigned_abs())
 }
 
-/// Notes leaves of members who have a row. With both times known only a later leave counts. With a
-/// time missing nobody knows whether the leave is the older news: a member who waits for his call
-/// goes on waiting, any other is tried once more, since marking one who is gone is harmless.
+/// Records the leaves of members who have a row; returns how many became due. If both times are known,
+/// only a later leave counts. If one is missing, the leave is doubtful, since it may be older than the
+/// event in the row: a pending member stays pending, any other member is tried once more. To mark a
+/// member who is gone is harmless.
+///
+/// Chat forgets the marks of a member who leaves, so a leave ends all doubt unless it is doubtful itself.
 async fn record_leaves(
     pool: &PgPool,
     events: &Columns<'_>,
     settling: Settling,
 ) -> Result<u64, sqlx::Error> {
-    let due = sqlx::query_scalar!(
+    let doubtful = sqlx::query_scalar!(
         r#"
         with event as (
             select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $6::text[])
                 as e (group_id, account, source, at, request_id)
         ),
         locked as (
-            select m.group_id, m.account, m.marks, e.source, e.at, e.request_id,
+            select m.group_id, m.account, e.source, e.at, e.request_id,
                    m.event_at is null or e.at is null as doubtful
             from members m join event e using (group_id, account)
             where case when m.event_at is null or e.at is null
@@ -159,40 +174,18 @@ async fn record_leaves(
                 else e.at > m.event_at end
             order by m.group_id, m.account
             for update of m
-        ),
-        gone as (
-            update members m set
-                presence = 'absent', event = l.source, event_at = l.at, heard_at = now(),
-                request_id = l.request_id,
-                marks = '{}', waits_for = '{}', generation = m.generation + 1,
-                omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
-                due_at = case when l.doubtful then now() + $5 end,
-                pending_since = case when l.doubtful then now() end, unserved_since = null
-            from locked l where m.group_id = l.group_id and m.account = l.account
-            returning l.doubtful
-        ),
-        -- Who leaves makes room for those who wait for one of his marks.
-        freed as (
-            select l.group_id, array_agg(distinct mark) as marks, count(*) as places
-            from locked l cross join unnest(l.marks) as mark
-            group by l.group_id
-        ),
-        woken as (
-            update members m set due_at = now()
-            from freed f cross join lateral (
-                select w.account from members w
-                where w.group_id = f.group_id and w.waits_for <> '{}' and w.waits_for && f.marks
-                  and not w.in_doubt
-                  and not exists (select from locked l
-                                  where l.group_id = w.group_id and l.account = w.account)
-                order by w.pending_since
-                limit f.places
-                for no key update skip locked
-            ) waiting
-            where m.group_id = f.group_id and m.account = waiting.account
-            returning true
         )
-        select (select count(*) from gone where doubtful) + (select count(*) from woken) as "due!"
+        update members m set
+            presence = 'absent', event = l.source, event_at = l.at, heard_at = now(),
+            request_id = l.request_id,
+            marks = '{}', waits_for = '{}', generation = m.generation + 1,
+            in_doubt = m.in_doubt and l.doubtful,
+            revoked = case when l.doubtful then m.revoked else '{}' end,
+            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
+            due_at = case when l.doubtful then now() + $5 end,
+            pending_since = case when l.doubtful then now() end, unserved_since = null
+        from locked l where m.group_id = l.group_id and m.account = l.account
+        returning l.doubtful as "doubtful!"
         "#,
         &events.groups as &[&str],
         &events.accounts as &[&str],
@@ -201,9 +194,10 @@ async fn record_leaves(
         interval(settling.settle),
         &events.requests as &[&str],
     )
-    .fetch_one(pool)
+    .fetch_all(pool)
     .await?;
-    Ok(due.unsigned_abs())
+    let due = doubtful.into_iter().filter(|doubtful| *doubtful).count();
+    Ok(due.try_into().unwrap_or(u64::MAX))
 }
 
 /// A duration as Postgres takes it.

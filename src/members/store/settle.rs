@@ -1,8 +1,8 @@
-//! Writes down what became of a claim, and gives the room back.
+//! Writes back what became of a claim, and releases the room.
 //!
-//! A member is settled only if his generation is still the one claimed: whatever happened to him
-//! meanwhile (an event, a rule change) has set a due time of its own and counts for more. He then
-//! stays in doubt, so that the next plan reckons with marks that nobody confirmed.
+//! A result applies only if the row's generation is unchanged since the claim. If an event or a rule
+//! change came in between, that change wins, and the row keeps its doubt: the next plan must assume that
+//! Chat may hold marks that no answer confirmed.
 
 use std::time::Duration;
 
@@ -10,72 +10,65 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::super::array_text;
 use crate::domain::{Account, GroupId, MarkSet};
-use crate::members::array_text;
 
-/// What to write down for one member.
+/// What to write back for one member.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settlement {
-    /// The member.
     pub account: Account,
     /// The generation that was claimed.
     pub generation: i64,
-    /// What became of him.
+    /// The marks that Chat confirmed before this round, without those whose deletion it confirmed in
+    /// this round.
+    pub held: MarkSet,
+    /// When a rule starts or ends for the member, or a mark must be renewed. It limits every delay below,
+    /// so that a failed or waiting member loses a mark in time, too.
+    pub next: Option<DateTime<Utc>>,
     pub outcome: Outcome,
 }
 
 /// What became of a claimed member.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// Chat confirmed that he now carries exactly these marks of ours; look again at `next`.
-    Confirmed {
-        /// The marks.
-        marks: MarkSet,
-        /// When a rule starts or ends for him, or a mark must be renewed.
-        next: Option<DateTime<Utc>>,
-    },
-    /// There was nothing to send; look again at `next`.
-    Idle {
-        /// When a rule starts or ends for him.
-        next: Option<DateTime<Utc>>,
-    },
-    /// Some mark that he should carry has no place in the room, or Chat keeps leaving him out though
-    /// he is there. He waits until a place is free, and is tried again after the delay in any case.
+    /// Chat confirmed that the member now carries exactly these marks of ours.
+    Confirmed { marks: MarkSet },
+    /// There was nothing to send.
+    Idle,
+    /// The room has no place for some mark that the member should carry, or Chat keeps leaving the member
+    /// out although they are in the room. Try again after the delay.
     Waiting {
         /// The marks that Chat confirmed just now; `None` if it was not asked.
         marks: Option<MarkSet>,
-        /// The marks he waits for.
+        /// The marks without a place.
         waits_for: MarkSet,
-        /// What he waits for, in words for people.
+        /// The reason, for people.
         reason: String,
         /// Delay of the next try.
         retry: Duration,
     },
-    /// No rule names him any more: his row goes.
+    /// No rule matches the member any more: the row goes.
     Forgotten,
-    /// Chat left him out of its answer, so he was not online. Try again after the delay, or take
-    /// him for absent until his next event.
-    Omitted {
-        /// Delay of the next try.
-        retry: Option<Duration>,
-    },
-    /// Chat refused him beside others, perhaps because it does not see him yet; which is counted. Try
+    /// Chat left the member out of its answer, so they were not online. Try again after the delay, or
+    /// believe them absent until their next event.
+    Omitted { retry: Option<Duration> },
+    /// Chat refused the member and accepted others, perhaps because it does not see the member yet. Try
     /// again after the delay.
     Refused {
-        /// Why, in words for people.
+        /// The reason, for people.
         error: String,
         /// Delay of the next try.
         retry: Duration,
-        /// Whether Chat may have carried out a call before.
+        /// Whether Chat may have carried out an earlier call.
         in_doubt: bool,
     },
-    /// The call failed. Try again after the delay, or give up until an event or a person asks.
+    /// The call failed. Try again after the delay; without one the member has failed.
     Failed {
-        /// Why, in words for people.
+        /// The reason, for people.
         error: String,
         /// Delay of the next try.
         retry: Option<Duration>,
-        /// Whether this counts towards giving up.
+        /// Whether this try counts towards the limit of tries.
         counts: bool,
         /// Whether Chat may have carried out the call.
         in_doubt: bool,
@@ -83,11 +76,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// In one word, as the settling statement and the log know it.
+    /// In one word, for the statement below and the log.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Confirmed { .. } => "confirmed",
-            Self::Idle { .. } => "idle",
+            Self::Idle => "idle",
             Self::Waiting { marks: Some(_), .. } => "served",
             Self::Waiting { marks: None, .. } => "waiting",
             Self::Forgotten => "forgotten",
@@ -100,12 +93,11 @@ impl Outcome {
     }
 }
 
-/// A member whose marks were confirmed after a callback of his.
+/// A member whose marks were confirmed after one of their callbacks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Waited {
-    /// The member.
     pub account: String,
-    /// Seconds since the first of them was handed in that was not served before.
+    /// Seconds since the first callback that was not served was handed in.
     pub seconds: f64,
 }
 
@@ -125,51 +117,41 @@ struct Columns {
 
 impl Columns {
     fn push(&mut self, settlement: &Settlement) {
-        let (mut marks, mut next, mut retry, mut error) = (String::from("{}"), None, None, None);
-        let mut waiting = String::from("{}");
+        let (mut marks, mut next) = (settlement.held.clone(), settlement.next);
+        let (mut waiting, mut retry, mut error) = (MarkSet::new(), None, None);
         let (mut counts, mut in_doubt) = (false, false);
-        match &settlement.outcome {
-            Outcome::Confirmed {
-                marks: confirmed,
-                next: at,
-            } => {
-                marks = array_text(confirmed.iter().copied());
-                next = *at;
-            }
-            Outcome::Idle { next: at } => next = *at,
+        match settlement.outcome.clone() {
+            Outcome::Confirmed { marks: confirmed } => marks = confirmed,
+            Outcome::Idle | Outcome::Forgotten => {}
             Outcome::Waiting {
                 marks: confirmed,
                 waits_for,
                 reason,
                 retry: delay,
             } => {
-                waiting = array_text(waits_for.iter().copied());
-                (error, retry) = (Some(reason.clone()), Some(*delay));
-                if let Some(confirmed) = confirmed {
-                    marks = array_text(confirmed.iter().copied());
-                }
+                marks = confirmed.unwrap_or(marks);
+                (waiting, error, retry) = (waits_for, Some(reason), Some(delay));
             }
-            Outcome::Forgotten => {}
-            Outcome::Omitted { retry: delay } => retry = *delay,
+            // An absent member has no marks, and the next event plans anew.
+            Outcome::Omitted { retry: None } => (marks, next) = (MarkSet::new(), None),
+            Outcome::Omitted { retry: delay } => retry = delay,
             Outcome::Refused {
                 error: why,
                 retry: delay,
                 in_doubt: doubt,
-            } => (error, retry, counts, in_doubt) = (Some(why.clone()), Some(*delay), true, *doubt),
+            } => (error, retry, counts, in_doubt) = (Some(why), Some(delay), true, doubt),
             Outcome::Failed {
                 error: why,
                 retry: delay,
                 counts: counted,
                 in_doubt: doubt,
-            } => {
-                (error, retry, counts, in_doubt) = (Some(why.clone()), *delay, *counted, *doubt);
-            }
+            } => (error, retry, counts, in_doubt) = (Some(why), delay, counted, doubt),
         }
         self.accounts.push(settlement.account.as_str().to_owned());
         self.generations.push(settlement.generation);
         self.kinds.push(settlement.outcome.kind());
-        self.marks.push(marks);
-        self.waits_for.push(waiting);
+        self.marks.push(array_text(marks.into_iter()));
+        self.waits_for.push(array_text(waiting.into_iter()));
         self.next.push(next);
         self.retry_seconds
             .push(retry.map(|delay| delay.as_secs_f64()));
@@ -179,8 +161,9 @@ impl Columns {
     }
 }
 
-/// Settles the members of one claim and gives the room back. Returns each member whose marks were
-/// confirmed after a callback, with the time that took; what rules or sweeps made due is left out.
+/// Writes back the members of one claim and releases the room. Returns each member whose marks were
+/// confirmed after a callback, with the time that took; members whom rules or sweeps made due are left
+/// out.
 pub async fn settle(
     pool: &PgPool,
     group: &GroupId,
@@ -216,7 +199,7 @@ pub async fn settle(
         ),
         -- Locked in the order that every writer of members keeps.
         locked as materialized (
-            select o.*, m.unserved_since, m.marks as old_marks
+            select o.*, m.unserved_since
             from members m join outcome o on m.account = o.account
             where m.group_id = $1 and m.generation = o.generation
             order by m.account
@@ -230,14 +213,15 @@ pub async fn settle(
             update members m set
                 presence = case when l.kind in ('confirmed', 'served') then 'present'
                            when l.kind = 'parked' then 'absent' else m.presence end,
-                marks = case when l.kind in ('confirmed', 'served', 'parked') then l.marks
-                        else m.marks end,
+                marks = l.marks,
                 waits_for = l.waits_for,
+                confirmed_marks = case when l.kind in ('confirmed', 'served') then l.marks
+                                  else m.confirmed_marks end,
                 confirmed_at = case when l.kind in ('confirmed', 'served') then now()
                                else m.confirmed_at end,
                 in_doubt = l.kind in ('refused', 'retried', 'failed') and l.in_doubt,
                 revoked = case when l.kind in ('refused', 'retried', 'failed') then m.revoked else '{}' end,
-                due_at = coalesce(now() + make_interval(secs => l.retry_seconds), l.next),
+                due_at = least(now() + make_interval(secs => l.retry_seconds), l.next),
                 pending_since = case when l.kind in ('omitted', 'refused', 'retried', 'served', 'waiting')
                                 then m.pending_since end,
                 unserved_since = case when l.kind in ('omitted', 'refused', 'retried', 'served', 'waiting')
@@ -254,30 +238,11 @@ pub async fn settle(
             from locked l
             where m.group_id = $1 and m.account = l.account and l.kind <> 'forgotten'
         ),
-        -- A mark that somebody lost makes room for those who wait for it.
-        freed as (
-            select mark from locked l cross join unnest(l.old_marks) as mark
-            where l.kind in ('confirmed', 'served', 'parked', 'forgotten')
-              and mark <> all (l.marks)
-        ),
-        woken as (
-            update members m set due_at = now()
-            from (
-                select w.account from members w
-                where w.group_id = $1 and w.waits_for <> '{}' and not w.in_doubt
-                  and w.waits_for && (select array_agg(distinct mark) from freed)
-                  and not exists (select from locked l where l.account = w.account)
-                order by w.pending_since
-                limit (select count(*) from freed)
-                for no key update skip locked
-            ) waiting
-            where m.group_id = $1 and m.account = waiting.account
-        ),
-        -- A settlement that is lost in a crash of the database leaves the claim to its lease: no
-        -- flush is waited for.
+        -- If a crash of the database loses this, the claim is left to its lease: no need to wait for a
+        -- flush.
         released as (
             update rooms set leased_until = null, lease = null,
-                -- Somebody who came while the room was taken for gone has his marks: it lives.
+                -- A member who came while the room was believed gone has their marks: it exists.
                 gone_at = case when gone_at is not null and exists (
                     select from locked l where l.kind in ('confirmed', 'served') and l.marks <> '{}')
                     then null else gone_at end

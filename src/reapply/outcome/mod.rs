@@ -91,7 +91,7 @@ pub(super) fn outcome(
             }
         }
     }
-    if !plan.named && (omitted || !is_worth_remembering(member)) {
+    if !plan.named {
         return Outcome::Forgotten;
     }
     if omitted {
@@ -102,18 +102,11 @@ pub(super) fn outcome(
         return waiting(asked.then_some(plan.desired), waits_for, None, spread);
     }
     match verdicts {
-        [] => Outcome::Idle { next: plan.next },
+        [] => Outcome::Idle,
         _ => Outcome::Confirmed {
             marks: plan.desired,
-            next: plan.next,
         },
     }
-}
-
-/// Whether a rule for a member whom none names would better find him here: he is in the room, as far
-/// as is known, and was marked before, or may have been. The sweep forgets him after a while.
-fn is_worth_remembering(member: &ClaimedMember) -> bool {
-    member.presence == Presence::Present && (member.confirmed_at.is_some() || member.in_doubt)
 }
 
 /// True for a member who was tried as often as one who is not found is tried.

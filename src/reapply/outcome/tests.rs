@@ -289,35 +289,10 @@ fn backoff_grows_to_its_cap() {
 }
 
 #[test]
-fn whom_no_rule_names_is_remembered_if_he_was_marked_and_is_there() {
-    let marked = ClaimedMember {
-        confirmed_at: Some(chrono::Utc::now()),
-        ..alice()
-    };
-    let away = ClaimedMember {
-        presence: Presence::Unknown,
-        ..marked.clone()
-    };
-    let outcome_of = |member: &ClaimedMember, verdicts: &[&Verdict]| {
-        let unnamed = MemberPlan::default();
-        outcome(member, unnamed, MarkSet::new(), verdicts, WORKING)
-    };
-    let (none, deleted, left_out): ([&Verdict; 0], _, _) = ([], [&Verdict::Confirmed], [&LEFT_OUT]);
-    assert_eq!(outcome_of(&marked, &none), Outcome::Idle { next: None });
-    assert!(matches!(
-        outcome_of(&marked, &deleted),
-        Outcome::Confirmed { next: None, .. }
-    ));
-    let in_doubt = ClaimedMember {
-        in_doubt: true,
-        ..alice()
-    };
-    assert_eq!(outcome_of(&in_doubt, &none), Outcome::Idle { next: None });
-    for forgotten in [
-        outcome_of(&marked, &left_out),
-        outcome_of(&alice(), &none),
-        outcome_of(&away, &none),
-    ] {
-        assert_eq!(forgotten, Outcome::Forgotten);
+fn the_row_of_a_member_whom_no_rule_matches_any_more_goes() {
+    for verdicts in [&[][..], &[&Verdict::Confirmed], &[&LEFT_OUT]] {
+        let unmatched = MemberPlan::default();
+        let outcome = outcome(&alice(), unmatched, MarkSet::new(), verdicts, WORKING);
+        assert_eq!(outcome, Outcome::Forgotten);
     }
 }

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use super::beat::{BEAT, beat};
 use super::schedule::schedule_new;
-use crate::members::store::fade::{FADE_INTERVAL, clear_some, fade};
+use crate::members::store::cleanup::{FADE_INTERVAL, clear_some, fade};
 
 /// After a gap every room is swept within this time, or within the interval if that is shorter.
 const CATCH_UP: Duration = Duration::from_secs(30);

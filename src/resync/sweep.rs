@@ -17,7 +17,7 @@ use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, fail, finish, give_u
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::database::in_time;
 use crate::members::Found;
-use crate::members::store::fade::clear_unnamed;
+use crate::members::store::cleanup::clear_unnamed;
 use crate::members::{Ended, WakeUp, room_gone};
 use crate::metrics::{DatabasePart, Metrics, ResyncOutcome};
 use crate::reapply::{Budget, Pause};

@@ -1,7 +1,7 @@
 //! Every statement on `members` and `rooms`.
 
 pub(crate) mod claim;
-pub(crate) mod fade;
+pub(crate) mod cleanup;
 pub mod figures;
 pub(crate) mod list;
 pub(crate) mod places;

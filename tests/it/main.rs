@@ -29,6 +29,7 @@ mod members;
 mod members_api;
 mod metrics;
 mod pause;
+mod plans;
 mod request_id;
 mod resync;
 mod resync_faults;

@@ -84,13 +84,14 @@ pub(crate) async fn clear_unnamed(pool: &PgPool, group: &GroupId) -> Result<(), 
     sqlx::query!(
         r#"
         with page as materialized (
-            select m.account from members m join rooms r using (group_id)
+            select m.group_id, m.account from members m join rooms r using (group_id)
             where m.group_id = $1 and m.account > r.cleared_to
             order by m.account
             limit $2
         ),
         unnamed as (
-            select m.account from page p join members m on m.group_id = $1 and m.account = p.account
+            select m.group_id, m.account
+            from page p join members m on m.group_id = p.group_id and m.account = p.account
             where m.due_at is null and not m.in_doubt
               -- A late callback must still find that it is late.
               and case m.presence when 'absent' then m.heard_at < now() - $3::interval
@@ -109,7 +110,7 @@ pub(crate) async fn clear_unnamed(pool: &PgPool, group: &GroupId) -> Result<(), 
             for update of m skip locked
         ),
         cleared as (
-            delete from members m using unnamed u where m.group_id = $1 and m.account = u.account
+            delete from members m using unnamed u where m.group_id = u.group_id and m.account = u.account
         )
         update rooms set cleared_to = coalesce(
             (select max(account) from page having count(*) >= $2), '')

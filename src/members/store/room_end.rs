@@ -30,7 +30,7 @@ pub async fn room_gone(
     let ended = sqlx::query!(
         r#"
         with locked as (
-            select account from members
+            select group_id, account from members
             where group_id = $1 and ($2::bigint is null or event_at is null or event_at <= $2)
               and ($4::timestamptz is null or heard_at is null or heard_at < $4)
             order by account
@@ -43,7 +43,7 @@ pub async fn room_gone(
                 request_id = $3,
                 generation = m.generation + 1, due_at = null, pending_since = null, unserved_since = null,
                 omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
-            from locked l where m.group_id = $1 and m.account = l.account
+            from locked l where m.group_id = l.group_id and m.account = l.account
         )
         update rooms set gone_at = now(), sweep_due_at = null, sweep_requested_at = null
         where group_id = $1 and gone_at is null

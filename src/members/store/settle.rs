@@ -189,8 +189,10 @@ pub async fn settle(
     let waited = sqlx::query_as!(
         Waited,
         r#"
-        with outcome as (
-            select account, generation, kind, marks::bigint[] as marks,
+        -- The room comes from a row that the planner cannot look into, here and below: each member is
+        -- one probe of the primary key, whatever the planner believes about the size of the room.
+        with outcome as materialized (
+            select $1::text as group_id, account, generation, kind, marks::bigint[] as marks,
                    waits_for::bigint[] as waits_for, next, retry_seconds, error, counts, in_doubt
             from unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
                         $8::timestamptz[], $9::float8[], $10::text[], $11::bool[], $12::bool[])
@@ -200,14 +202,14 @@ pub async fn settle(
         -- Locked in the order that every writer of members keeps.
         locked as materialized (
             select o.*, m.unserved_since
-            from members m join outcome o on m.account = o.account
-            where m.group_id = $1 and m.generation = o.generation
+            from members m join outcome o on m.group_id = o.group_id and m.account = o.account
+            where m.generation = o.generation
             order by m.account
             for update of m
         ),
         forgotten as (
             delete from members m using locked l
-            where m.group_id = $1 and m.account = l.account and l.kind = 'forgotten'
+            where m.group_id = l.group_id and m.account = l.account and l.kind = 'forgotten'
         ),
         settled as (
             update members m set
@@ -236,7 +238,7 @@ pub async fn settle(
                 last_error = l.error,
                 failed_at = case when l.kind = 'failed' then now() end
             from locked l
-            where m.group_id = $1 and m.account = l.account and l.kind <> 'forgotten'
+            where m.group_id = l.group_id and m.account = l.account and l.kind <> 'forgotten'
         ),
         -- If a crash of the database loses this, the claim is left to its lease: no need to wait for a
         -- flush.

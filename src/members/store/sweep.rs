@@ -240,12 +240,15 @@ pub(crate) async fn vanished(
     let generations: Vec<i64> = members.iter().map(|(_, generation)| *generation).collect();
     sqlx::query_scalar!(
         r#"
+        with missed as materialized (
+            select $1::text as group_id, account, generation
+            from unnest($2::text[], $3::bigint[]) as v (account, generation)
+        ),
         -- Locked in the order that every writer of members keeps.
-        with locked as (
-            select m.account
-            from members m
-            join unnest($2::text[], $3::bigint[]) as v (account, generation) using (account)
-            where m.group_id = $1 and m.generation = v.generation
+        locked as (
+            select m.group_id, m.account
+            from members m join missed v using (group_id, account)
+            where m.generation = v.generation
               and m.pending_since is null and not m.in_doubt
               and (m.heard_at is null or m.heard_at < $4)
               and (m.confirmed_at is null or m.confirmed_at < $4)
@@ -255,7 +258,7 @@ pub(crate) async fn vanished(
         update members m set
             presence = 'absent', marks = '{}', waits_for = '{}', generation = m.generation + 1,
             request_id = null, due_at = null, omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
-        from locked l where m.group_id = $1 and m.account = l.account
+        from locked l where m.group_id = l.group_id and m.account = l.account
         returning m.account
         "#,
         group.as_str(),

@@ -45,7 +45,11 @@ struct Replica {
 impl Stage {
     /// The application with default settings but for these, `("STICKYMARK__REAPPLY__SETTLE", "1s")`.
     pub async fn open(settings: &[(&str, &str)]) -> Self {
-        let database = database().await;
+        Self::on(database().await, settings).await
+    }
+
+    /// The same on a database that the test has prepared.
+    pub async fn on(database: TestDatabase, settings: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut options = Options::default();
         options.callback.token = Some(SecretString::from(CALLBACK_TOKEN));

@@ -41,9 +41,8 @@ fn read_anew(source: &StatusSource) {
     }
     let (size, idle) = (source.pool.size(), source.pool.num_idle());
     let used = (size as usize).saturating_sub(idle);
-    let connections = &gauges.connections;
-    connections.set(ConnectionState::Used, used as f64);
-    connections.set(ConnectionState::Idle, idle as f64);
+    gauges.connections(ConnectionState::Used).set(used as f64);
+    gauges.connections(ConnectionState::Idle).set(idle as f64);
     let most = source.pool.options().get_max_connections();
     gauges.connections_max.set(f64::from(most));
 }

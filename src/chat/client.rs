@@ -22,7 +22,7 @@ use super::error_codes::ErrorClass;
 use super::user_sig::{CurrentUserSig, UserSigKey};
 use crate::clock::{self, Clock};
 use crate::domain::{Account, GroupId, Mark};
-use crate::metrics::{Api, Metrics};
+use crate::metrics::{Api, CallClass, CallOutcome, Calling, Metrics};
 
 const LIVE_ROOMS: &str = "group_open_avchatroom_http_svc";
 const GROUPS: &str = "group_open_http_svc";
@@ -144,7 +144,7 @@ impl ChatClient {
             Ok(answer.modified(members))
         };
         let answer = answer.await;
-        calling.ended(&answer);
+        ended(calling, &answer);
         answer
     }
 
@@ -167,7 +167,7 @@ impl ChatClient {
         let calling = self.metrics.call(Api::GetMembers, None);
         let answer = self.call(LIVE_ROOMS, "get_members", &call).await;
         let page = answer.and_then(|answer| answer.members_page(timestamp));
-        calling.ended(&page);
+        ended(calling, &page);
         page
     }
 
@@ -187,7 +187,7 @@ impl ChatClient {
             Ok(answer.present(accounts))
         };
         let present = present.await;
-        calling.ended(&present);
+        ended(calling, &present);
         present
     }
 
@@ -199,7 +199,7 @@ impl ChatClient {
         let calling = self.metrics.call(Api::GetOnlineMemberNum, None);
         let answer = self.call(GROUPS, "get_online_member_num", &call).await;
         let online = answer.and_then(|answer| answer.online_member_num());
-        calling.ended(&online);
+        ended(calling, &online);
         online
     }
 
@@ -296,5 +296,12 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
+    }
+}
+
+fn ended<T>(calling: Calling<'_>, answer: &Result<T, ChatError>) {
+    match answer {
+        Ok(_) => calling.ended(CallOutcome::Ok, CallClass::None),
+        Err(error) => calling.ended(error.outcome(), error.class().label()),
     }
 }

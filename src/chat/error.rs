@@ -5,6 +5,7 @@
 
 use super::error_codes::{ErrorClass, ErrorCode};
 use crate::domain::{Account, MAX_MARKS_PER_ROOM, RequestId};
+use crate::metrics::CallOutcome;
 use crate::telemetry::with_causes;
 
 /// Most members in one call.
@@ -90,6 +91,18 @@ impl ChatError {
             Self::Timeout | Self::Unreachable(_) | Self::Interrupted(_) | Self::BadAnswer(_) => {
                 ErrorClass::Retry
             }
+        }
+    }
+
+    pub(super) fn outcome(&self) -> CallOutcome {
+        match self {
+            Self::Invalid(_) | Self::NotSigned(_) => CallOutcome::NotSent,
+            Self::Refused { .. } => CallOutcome::Refused,
+            Self::HttpStatus(_) => CallOutcome::HttpStatus,
+            Self::Timeout => CallOutcome::Timeout,
+            Self::Unreachable(_) => CallOutcome::Unreachable,
+            Self::Interrupted(_) => CallOutcome::Interrupted,
+            Self::BadAnswer(_) => CallOutcome::BadAnswer,
         }
     }
 

@@ -9,6 +9,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::metrics::CallClass;
+
 use ErrorClass::{
     Configuration, MemberFault, NewSignature, RequestFault, Retry, RoomGone, SlowDown, Split,
 };
@@ -53,17 +55,16 @@ impl ErrorClass {
         }
     }
 
-    /// The word for logs and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn label(self) -> CallClass {
         match self {
-            Retry => "retry",
-            SlowDown => "slow-down",
-            NewSignature => "new-signature",
-            RoomGone => "room-gone",
-            Configuration => "configuration",
-            MemberFault => "member-fault",
-            Split => "split",
-            RequestFault => "request-fault",
+            Retry => CallClass::Retry,
+            SlowDown => CallClass::SlowDown,
+            NewSignature => CallClass::NewSignature,
+            RoomGone => CallClass::RoomGone,
+            Configuration => CallClass::Configuration,
+            MemberFault => CallClass::MemberFault,
+            Split => CallClass::Split,
+            RequestFault => CallClass::RequestFault,
         }
     }
 }

@@ -1,47 +1,148 @@
-//! What this replica counts, for `/metrics` and for pictures drawn within the process.
+//! What this replica counts, for `/metrics` and for the console's pictures.
 //!
-//! One [`Metrics`] belongs to one service; clones share it. Parts of the service tell it what
-//! happened, each by a method of its own; nothing is named by text, so no label can hold what came
-//! from outside. Names, types, labels and meanings stand in `deploy/metrics.md`, and a test holds a
-//! real scrape against that page. Counting a callback takes no lock and no allocation. What has to
-//! be read anew for each scrape (ages, the pool) is set by whoever answers it, through
-//! [`Metrics::gauges`]; what all replicas share is read by a task, [`figures`].
+//! One [`Metrics`] belongs to one service; clones share it. The other parts report what happened, each
+//! by a method; labels are closed lists, so nothing from outside becomes one. Names, types, labels
+//! and meanings are in `deploy/metrics.md`, and a test compares a real scrape with that page. Ages
+//! and the pool are set by the handler of a scrape, through [`Metrics::gauges`]; figures that all
+//! replicas share are read by a task.
 
-mod call;
-mod family;
 mod labels;
-mod made;
-mod snapshot;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use prometheus::{Encoder, TextEncoder};
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
 
-pub use call::Calling;
-pub use family::{Counters, Counters2, Gauges, Histograms, Label};
+use crate::version;
 pub use labels::{
-    Api, CallOutcome, CallbackCommand, CallbackOutcome, ConnectionState, DatabasePart, DriftKind,
-    FilterDecision, ForwardResult, MarkResult, QueueState, ResyncOutcome, SlowdownReason,
+    Api, CallClass, CallOutcome, CallbackCommand, CallbackOutcome, ConnectionState, DatabasePart,
+    DriftKind, FilterDecision, ForwardResult, Label, MarkResult, QueueState, ResyncOutcome,
+    SlowdownReason,
 };
-pub use made::GaugeSet;
-use made::Made;
-pub use snapshot::{DelaySnapshot, Rates, Snapshot};
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The metrics of one service. The default is a set that nobody reads, for parts used alone.
+type Pair = (&'static str, &'static str);
+type Counters<const N: usize> = Family<[Pair; N], Counter>;
+type Gauge = prometheus_client::metrics::gauge::Gauge<f64, AtomicU64>;
+type Gauges = Family<[Pair; 1], Gauge>;
+type Histograms = Family<[Pair; 1], Histogram, Buckets>;
+
+/// The upper bounds of a histogram, in seconds or members.
+#[derive(Debug, Clone, Copy)]
+struct Buckets(&'static [f64]);
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(self.0.iter().copied())
+    }
+}
+
+const ANSWER: Buckets = Buckets(&[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.8, 2.5,
+]);
+const COMMIT: Buckets = Buckets(&[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.8, 2.5, 10.0, 60.0,
+]);
+const STATEMENT: Buckets = Buckets(&[
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0,
+]);
+const MARK: Buckets = Buckets(&[
+    0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0,
+]);
+const CALL: Buckets = Buckets(&[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+]);
+const CALL_MEMBERS: Buckets = Buckets(&[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0]);
+const SLOT: Buckets = Buckets(&[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+]);
+const DRIFT: Buckets = Buckets(&[
+    1.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 21_600.0, 86_400.0,
+]);
+
+/// The calls whose body names members.
+const NAMES_MEMBERS: [Api; 2] = [Api::ModifyUserInfo, Api::CheckMembers];
+
+/// The calls that have a budget.
+const BUDGETED: [Api; 3] = [Api::ModifyUserInfo, Api::GetMembers, Api::CheckMembers];
+
+/// Delays of marks kept for exact quantiles of the last minute.
+const DELAYS_KEPT: usize = 10_000;
+const DELAYS_FOR: Duration = Duration::from_secs(60);
+
+/// The metrics of one service.
 #[derive(Debug, Clone)]
-pub struct Metrics {
-    made: Arc<Made>,
+pub struct Metrics(Arc<Families>);
+
+#[derive(Debug)]
+struct Families {
+    registry: Registry,
+    callbacks: Counters<2>,
+    callback_duration: Histograms,
+    inbox_wait: Histogram,
+    inbox_batch: Histogram,
+    filter: Counters<1>,
+    forward: Counters<1>,
+    forward_duration: Histogram,
+    mark_delay: Histogram,
+    recent_delays: Mutex<VecDeque<(Instant, f64)>>,
+    marked: Counters<1>,
+    calls: Counters<3>,
+    call_duration: Histograms,
+    call_members: Histograms,
+    budget_wait: Histograms,
+    slowdowns: Counters<2>,
+    resync_rooms: Counters<1>,
+    drift: Counters<1>,
+    drift_age: Histogram,
+    database_errors: Counters<1>,
+    gauges: GaugeSet,
+}
+
+/// Metrics that are set: by the handler of a scrape, or by the task that reads shared figures.
+#[derive(Debug)]
+pub struct GaugeSet {
+    pub ready: Gauge,
+    pub inbox_members: Gauge,
+    pub filter_age: Gauge,
+    pub filter_rules: Gauge,
+    queue_members: Gauges,
+    pub queue_oldest_due: Gauge,
+    pub queue_read: Gauge,
+    pub rooms_live: Gauge,
+    pub chat_paused: Gauge,
+    pub budget_configured: Gauge,
+    budget: Gauges,
+    pub resync_oldest: Gauge,
+    pub resync_interval: Gauge,
+    connections: Gauges,
+    pub connections_max: Gauge,
+}
+
+/// Counts since the start of the process, for rates.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Totals {
+    /// Callbacks answered; other paths and methods left out.
+    pub callbacks: u64,
+    /// Calls sent to Chat that ended.
+    pub calls: u64,
+    /// Members whose marks Chat confirmed.
+    pub restored: u64,
+    /// Members due, over all replicas; up to 15 s old.
+    pub waiting: u64,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self {
-            made: Arc::new(Made::new()),
-        }
+        Self(Arc::new(Families::new()))
     }
 }
 
@@ -53,100 +154,457 @@ impl Metrics {
         outcome: CallbackOutcome,
         took: Option<Duration>,
     ) {
-        self.made.callbacks.add_one(command, outcome);
+        let labels = [command.pair(), outcome.pair()];
+        self.0.callbacks.get_or_create(&labels).inc();
         if let Some(took) = took {
-            let durations = &self.made.callback_durations;
-            durations.observe(command, took.as_secs_f64());
+            let durations = &self.0.callback_duration;
+            let duration = durations.get_or_create(&[command.pair()]);
+            duration.observe(took.as_secs_f64());
         }
     }
 
-    /// An event was committed this long after it was handed in.
+    /// An event was committed this long after the inbox took it.
     pub fn inbox_waited(&self, waited: Duration) {
-        self.made.inbox_wait.observe(waited.as_secs_f64());
+        self.0.inbox_wait.observe(waited.as_secs_f64());
     }
 
-    /// A statement of the inbox wrote so many members.
     pub fn inbox_batch(&self, members: usize) {
-        self.made.inbox_batch.observe(members as f64);
+        self.0.inbox_batch.observe(members as f64);
     }
 
-    /// The filter decided so about some events.
     pub fn filtered(&self, decision: FilterDecision, events: u64) {
-        self.made.filter.add(decision, events);
+        self.0
+            .filter
+            .get_or_create(&[decision.pair()])
+            .inc_by(events);
     }
 
-    /// A callback that was to be forwarded fared so.
     pub fn forwarded(&self, result: ForwardResult) {
-        self.made.forward.add(result, 1);
+        self.0.forward.get_or_create(&[result.pair()]).inc();
     }
 
-    /// The backend was waited for so long.
     pub fn forward_took(&self, took: Duration) {
-        self.made.forward_duration.observe(took.as_secs_f64());
+        self.0.forward_duration.observe(took.as_secs_f64());
     }
 
-    /// A member's marks were confirmed so many seconds after his callback.
+    /// A member's marks were confirmed so many seconds after their callback.
     pub fn mark_delay(&self, seconds: f64) {
-        self.made.mark_delay.observe(seconds);
+        self.0.mark_delay.observe(seconds);
+        let mut recent = self.recent_delays();
+        if recent.len() == DELAYS_KEPT {
+            recent.pop_front();
+        }
+        recent.push_back((Instant::now(), seconds));
     }
 
-    /// Members of a call that sets or deletes marks.
     pub fn marked(&self, result: MarkResult, members: usize) {
         let members = u64::try_from(members).unwrap_or(u64::MAX);
-        self.made.marked.add(result, members);
+        self.0
+            .marked
+            .get_or_create(&[result.pair()])
+            .inc_by(members);
     }
 
-    /// A call to Chat begins; `members` if it names some. Tell the handle how it ended.
+    /// A call to Chat begins; `members` if it names some. Report its end to the handle.
     pub fn call(&self, api: Api, members: Option<usize>) -> Calling<'_> {
-        Calling::begin(&self.made, api, members)
-    }
-
-    /// A call waited so long for its slot.
-    pub fn budget_waited(&self, api: Api, waited: Duration) {
-        self.made.budget_wait.observe(api, waited.as_secs_f64());
-    }
-
-    /// A budget was halved.
-    pub fn slowed_down(&self, api: Api, reason: SlowdownReason) {
-        self.made.slowdowns.add_one(api, reason);
-    }
-
-    /// The comparison of a room ended.
-    pub fn resynced(&self, outcome: ResyncOutcome) {
-        self.made.resync_rooms.add(outcome, 1);
-    }
-
-    /// A member was found in one or more ways other than he should be; his marks were last
-    /// confirmed that long ago.
-    pub fn drifted(&self, kinds: &[DriftKind], age: Duration) {
-        for kind in kinds {
-            self.made.drift.add(*kind, 1);
-            self.made.drift_age.observe(age.as_secs_f64());
+        Calling {
+            metrics: self,
+            api,
+            members,
+            began: Instant::now(),
         }
     }
 
-    /// A statement failed.
-    pub fn database_error(&self, part: DatabasePart) {
-        self.made.database_errors.add(part, 1);
+    pub fn budget_waited(&self, api: Api, waited: Duration) {
+        let waits = self.0.budget_wait.get_or_create(&[api.pair()]);
+        waits.observe(waited.as_secs_f64());
     }
 
-    /// What is set rather than counted.
+    pub fn slowed_down(&self, api: Api, reason: SlowdownReason) {
+        let labels = [api.pair(), reason.pair()];
+        self.0.slowdowns.get_or_create(&labels).inc();
+    }
+
+    pub fn resynced(&self, outcome: ResyncOutcome) {
+        self.0.resync_rooms.get_or_create(&[outcome.pair()]).inc();
+    }
+
+    /// A sweep found a member to differ in one or more ways; `age` is the time since their marks
+    /// were last confirmed.
+    pub fn drifted(&self, kinds: &[DriftKind], age: Duration) {
+        for kind in kinds {
+            self.0.drift.get_or_create(&[kind.pair()]).inc();
+            self.0.drift_age.observe(age.as_secs_f64());
+        }
+    }
+
+    pub fn database_error(&self, part: DatabasePart) {
+        self.0.database_errors.get_or_create(&[part.pair()]).inc();
+    }
+
     pub fn gauges(&self) -> &GaugeSet {
-        &self.made.gauges
+        &self.0.gauges
     }
 
     /// All of it in Prometheus' text format.
     ///
     /// # Errors
-    /// When a metric is not well formed, which no metric here can be.
-    pub fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
-        let mut text = Vec::with_capacity(64 * 1024);
-        TextEncoder::new().encode(&self.made.registry.gather(), &mut text)?;
+    /// Never: a `String` takes whatever is written.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::with_capacity(64 * 1024);
+        prometheus_text::encode(&mut text, &self.0.registry)?;
         Ok(text)
     }
 
-    /// The counts at this moment, for whoever draws them. Cheap: some hundred atomic reads.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.made)
+    pub fn totals(&self) -> Totals {
+        let families = &*self.0;
+        let mut totals = Totals {
+            restored: families
+                .marked
+                .get_or_create(&[MarkResult::Confirmed.pair()])
+                .get(),
+            waiting: families.gauges.queue_members(QueueState::Due).get() as u64,
+            ..Totals::default()
+        };
+        for command in CallbackCommand::ALL {
+            for outcome in CallbackOutcome::ALL {
+                if *outcome != CallbackOutcome::NotFound {
+                    let labels = [command.pair(), outcome.pair()];
+                    totals.callbacks += families.callbacks.get_or_create(&labels).get();
+                }
+            }
+        }
+        for labels in call_labels().filter(|labels| labels[2] != CallOutcome::NotSent.pair()) {
+            totals.calls += families.calls.get_or_create(&labels).get();
+        }
+        totals
+    }
+
+    /// Median and 99th percentile, in seconds, of the delays of marks in the last minute.
+    pub fn recent_delay(&self) -> Option<(f64, f64)> {
+        let mut recent = self.recent_delays();
+        while recent
+            .front()
+            .is_some_and(|(at, _)| at.elapsed() > DELAYS_FOR)
+        {
+            recent.pop_front();
+        }
+        let mut delays: Vec<f64> = recent.iter().map(|(_, delay)| *delay).collect();
+        drop(recent);
+        delays.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            let rank = (share * delays.len() as f64).ceil() as usize;
+            delays.get(rank.saturating_sub(1)).copied()
+        };
+        Some((at(0.5)?, at(0.99)?))
+    }
+
+    fn recent_delays(&self) -> std::sync::MutexGuard<'_, VecDeque<(Instant, f64)>> {
+        let recent = self.0.recent_delays.lock();
+        recent.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GaugeSet {
+    pub fn queue_members(&self, state: QueueState) -> Gauge {
+        self.queue_members.get_or_create_owned(&[state.pair()])
+    }
+
+    pub fn budget(&self, api: Api) -> Gauge {
+        self.budget.get_or_create_owned(&[api.pair()])
+    }
+
+    pub fn connections(&self, state: ConnectionState) -> Gauge {
+        self.connections.get_or_create_owned(&[state.pair()])
+    }
+}
+
+/// A call that has begun. Dropped without an end it does not count: its caller was stopped.
+#[derive(Debug)]
+pub struct Calling<'a> {
+    metrics: &'a Metrics,
+    api: Api,
+    members: Option<usize>,
+    began: Instant,
+}
+
+impl Calling<'_> {
+    pub fn ended(self, outcome: CallOutcome, class: CallClass) {
+        let families = &*self.metrics.0;
+        let labels = [self.api.pair(), class.pair(), outcome.pair()];
+        families.calls.get_or_create(&labels).inc();
+        if outcome == CallOutcome::NotSent {
+            return;
+        }
+        let api = [self.api.pair()];
+        let took = self.began.elapsed().as_secs_f64();
+        families.call_duration.get_or_create(&api).observe(took);
+        if let Some(members) = self.members {
+            let sizes = families.call_members.get_or_create(&api);
+            sizes.observe(members as f64);
+        }
+    }
+}
+
+/// Calls by API, class and outcome: only those that occur. Labels are in alphabetical order.
+fn call_labels() -> impl Iterator<Item = [Pair; 3]> {
+    Api::ALL.iter().flat_map(|api| {
+        CallOutcome::ALL.iter().flat_map(move |outcome| {
+            let classes = outcome.classes().iter();
+            classes.map(move |class| [api.pair(), class.pair(), outcome.pair()])
+        })
+    })
+}
+
+fn pairs<A: Label>(labels: &[A]) -> impl Iterator<Item = [Pair; 1]> {
+    labels.iter().map(|label| [label.pair()])
+}
+
+fn all_pairs<A: Label, B: Label>(labels: &[A]) -> impl Iterator<Item = [Pair; 2]> {
+    let of = |a: &A| {
+        let a = *a;
+        B::ALL.iter().map(move |b| [a.pair(), b.pair()])
+    };
+    labels.iter().flat_map(of)
+}
+
+/// Registers metrics and creates every series at once, so that a first failure is an increase.
+#[derive(Default)]
+struct Maker(Registry);
+
+impl Maker {
+    /// The library adds `_total` to the names of counters, and a full stop to `help`.
+    fn one<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        let name = format!("stickymark_{name}");
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    fn counters<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl Iterator<Item = [Pair; N]>,
+    ) -> Counters<N> {
+        let family = self.one(name, help, Counters::default());
+        series.for_each(|labels| drop(family.get_or_create(&labels)));
+        family
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> Gauge {
+        self.one(name, help, Gauge::default())
+    }
+
+    fn gauges<L: Label>(&mut self, name: &str, help: &str, labels: &[L]) -> Gauges {
+        let family = self.one(name, help, Gauges::default());
+        pairs(labels).for_each(|labels| drop(family.get_or_create(&labels)));
+        family
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, buckets: Buckets) -> Histogram {
+        self.one(name, help, buckets.new_metric())
+    }
+
+    fn histograms<L: Label>(
+        &mut self,
+        name: &str,
+        help: &str,
+        buckets: Buckets,
+        labels: &[L],
+    ) -> Histograms {
+        let family = Histograms::new_with_constructor(buckets);
+        let family = self.one(name, help, family);
+        pairs(labels).for_each(|labels| drop(family.get_or_create(&labels)));
+        family
+    }
+}
+
+impl Families {
+    fn new() -> Self {
+        let mut make = Maker::default();
+        let build: Family<[Pair; 2], Gauge> = make.one("build_info", "always 1", Family::default());
+        let this = [("commit", version::COMMIT), ("version", version::VERSION)];
+        build.get_or_create(&this).set(1.0);
+        Self {
+            callbacks: make.counters(
+                "callbacks",
+                "requests on the callback listener",
+                all_pairs::<_, CallbackOutcome>(CallbackCommand::ALL),
+            ),
+            callback_duration: make.histograms(
+                "callback_duration_seconds",
+                "from a request's head to its answer",
+                ANSWER,
+                CallbackCommand::ALL,
+            ),
+            inbox_wait: make.histogram(
+                "inbox_wait_seconds",
+                "from handing in an event to its commit",
+                COMMIT,
+            ),
+            inbox_batch: make.histogram(
+                "inbox_batch_members",
+                "members in one statement of the inbox",
+                STATEMENT,
+            ),
+            filter: make.counters(
+                "filter_decisions",
+                "events by the decision of the rule filter",
+                pairs(FilterDecision::ALL),
+            ),
+            forward: make.counters(
+                "forward_requests",
+                "callbacks to be forwarded, by result",
+                pairs(ForwardResult::ALL),
+            ),
+            forward_duration: make.histogram(
+                "forward_duration_seconds",
+                "from sending to the backend's whole answer, or to giving up",
+                ANSWER,
+            ),
+            mark_delay: make.histogram(
+                "mark_delay_seconds",
+                "from a member's callback to Chat's confirmation of their marks",
+                MARK,
+            ),
+            recent_delays: Mutex::default(),
+            marked: make.counters(
+                "marked_members",
+                "members in modify_user_info calls, by result",
+                pairs(MarkResult::ALL),
+            ),
+            calls: make.counters("chat_calls", "calls to Chat that ended", call_labels()),
+            call_duration: make.histograms(
+                "chat_call_duration_seconds",
+                "from sending to Chat's whole answer",
+                CALL,
+                Api::ALL,
+            ),
+            call_members: make.histograms(
+                "chat_call_members",
+                "members in one call",
+                CALL_MEMBERS,
+                &NAMES_MEMBERS,
+            ),
+            budget_wait: make.histograms(
+                "budget_wait_seconds",
+                "how long a call waited for its slot",
+                SLOT,
+                &BUDGETED,
+            ),
+            slowdowns: make.counters(
+                "budget_slowdowns",
+                "halvings of a budget",
+                all_pairs::<_, SlowdownReason>(&BUDGETED),
+            ),
+            resync_rooms: make.counters(
+                "resync_rooms",
+                "comparisons of a room with Chat that ended",
+                pairs(ResyncOutcome::ALL),
+            ),
+            drift: make.counters(
+                "resync_drift_members",
+                "members whom a sweep found to differ",
+                pairs(DriftKind::ALL),
+            ),
+            drift_age: make.histogram(
+                "resync_drift_age_seconds",
+                "time since the marks of such a member were last confirmed",
+                DRIFT,
+            ),
+            database_errors: make.counters(
+                "database_errors",
+                "statements that failed",
+                pairs(DatabasePart::ALL),
+            ),
+            gauges: GaugeSet::new(&mut make),
+            registry: make.0,
+        }
+    }
+}
+
+impl GaugeSet {
+    fn new(make: &mut Maker) -> Self {
+        Self {
+            ready: make.gauge("ready", "1 while /readyz would answer 200"),
+            inbox_members: make.gauge(
+                "inbox_members",
+                "members whose events wait for their commit",
+            ),
+            filter_age: make.gauge(
+                "filter_age_seconds",
+                "time since the filter last agreed with the rules in PostgreSQL",
+            ),
+            filter_rules: make.gauge("filter_rules", "rules in the filter"),
+            queue_members: make.gauges(
+                "queue_members",
+                "shared: members with something to do",
+                QueueState::ALL,
+            ),
+            queue_oldest_due: make.gauge(
+                "queue_oldest_due_seconds",
+                "shared: how long the member due longest has waited",
+            ),
+            queue_read: make.gauge(
+                "queue_read_timestamp_seconds",
+                "Unix time at which the shared figures were last read",
+            ),
+            rooms_live: make.gauge("rooms_live", "shared: live rooms"),
+            chat_paused: make.gauge(
+                "chat_paused",
+                "1 while calls are paused until an operator acts",
+            ),
+            budget_configured: make.gauge(
+                "budget_configured_calls_per_second",
+                "chat.calls_per_second",
+            ),
+            budget: make.gauges(
+                "budget_calls_per_second",
+                "shared: calls a second in force for all replicas",
+                &BUDGETED,
+            ),
+            resync_oldest: make.gauge(
+                "resync_oldest_seconds",
+                "shared: time since the comparison that is longest ago",
+            ),
+            resync_interval: make.gauge("resync_interval_seconds", "resync.interval; 0 = off"),
+            connections: make.gauges(
+                "database_connections",
+                "connections of the pool",
+                ConnectionState::ALL,
+            ),
+            connections_max: make.gauge("database_connections_max", "database.max_connections"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_leave_out_other_paths_and_calls_that_were_not_sent() {
+        let metrics = Metrics::default();
+        metrics.callback(CallbackCommand::Join, CallbackOutcome::Stored, None);
+        metrics.callback(CallbackCommand::Other, CallbackOutcome::NotFound, None);
+        metrics.marked(MarkResult::Confirmed, 20);
+        let call = || metrics.call(Api::ModifyUserInfo, Some(1));
+        call().ended(CallOutcome::Ok, CallClass::None);
+        call().ended(CallOutcome::NotSent, CallClass::RequestFault);
+        let totals = metrics.totals();
+        assert_eq!(
+            (totals.callbacks, totals.calls, totals.restored),
+            (1, 1, 20)
+        );
+    }
+
+    #[test]
+    fn the_recent_delay_is_exact() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.recent_delay(), None);
+        for delay in 1..=100 {
+            metrics.mark_delay(f64::from(delay));
+        }
+        assert_eq!(metrics.recent_delay(), Some((50.0, 99.0)));
     }
 }

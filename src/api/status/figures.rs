@@ -53,7 +53,7 @@ impl Figures {
         gauges.budget_configured.set(configured);
         for budget in &self.budgets {
             if let Some(api) = Api::named(budget.api()) {
-                gauges.budget.set(api, configured);
+                gauges.budget(api).set(configured);
             }
         }
         let interval = resync_interval.unwrap_or_default();
@@ -70,7 +70,7 @@ impl Figures {
         for budget in &self.budgets {
             let state = in_time(LONGEST_STATEMENT, budget.state()).await?;
             if let Some(api) = Api::named(budget.api()) {
-                gauges.budget.set(api, state.per_second);
+                gauges.budget(api).set(state.per_second);
             }
         }
         for (state, members) in [
@@ -79,7 +79,7 @@ impl Figures {
             (QueueState::Leased, shared.leased),
             (QueueState::Failed, shared.failed),
         ] {
-            gauges.queue_members.set(state, number(members));
+            gauges.queue_members(state).set(number(members));
         }
         gauges.queue_oldest_due.set(shared.oldest_due_seconds);
         gauges.rooms_live.set(number(shared.rooms_live));

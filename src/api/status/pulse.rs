@@ -3,19 +3,17 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{Metrics, Snapshot};
+use crate::metrics::{Metrics, Totals};
 
 /// How often a point is made.
 pub(crate) const BEAT: Duration = Duration::from_secs(1);
 /// Points that are kept.
 const KEPT: usize = 120;
-/// Delays are told of so many of the last beats: one alone may hold few.
-const DELAY_BEATS: usize = 60;
 
 /// The points of a replica; clones see the same.
 #[derive(Debug, Clone, Default)]
@@ -27,8 +25,7 @@ pub struct Pulse {
 #[derive(Debug, Default)]
 struct Kept {
     points: VecDeque<Point>,
-    /// Of the beats that delays are told of, the oldest first.
-    snapshots: VecDeque<Snapshot>,
+    last: Option<(Instant, Totals)>,
 }
 
 /// What happened in a second.
@@ -66,23 +63,30 @@ impl Pulse {
         }
     }
 
-    /// Makes a point of what happened since the last beat.
+    /// Adds a point for the time since the last beat.
     pub fn beat(&self) {
-        let now = self.metrics.snapshot();
+        let (at, now) = (Instant::now(), self.metrics.totals());
+        let delay = self.metrics.recent_delay();
         let mut kept = self.kept();
-        let last = kept.snapshots.back().unwrap_or(&now);
-        let first = kept.snapshots.front().unwrap_or(&now);
-        let (rates, minute) = (now.since(last), now.since(first));
-        let point = Point {
-            callbacks: rates.callbacks,
-            calls: rates.calls,
-            restored: rates.restored,
-            median_delay: minute.median_delay,
-            p99_delay: minute.p99_delay,
-            waiting: now.queue[0],
+        let (before, last) = kept.last.unwrap_or((at, now));
+        let seconds = at.duration_since(before).as_secs_f64();
+        let rate = |now: u64, last: u64| match seconds > 0.0 {
+            true => now.saturating_sub(last) as f64 / seconds,
+            false => 0.0,
         };
-        push(&mut kept.points, point, KEPT);
-        push(&mut kept.snapshots, now, DELAY_BEATS);
+        let point = Point {
+            callbacks: rate(now.callbacks, last.callbacks),
+            calls: rate(now.calls, last.calls),
+            restored: rate(now.restored, last.restored),
+            median_delay: delay.map(|(median, _)| median),
+            p99_delay: delay.map(|(_, p99)| p99),
+            waiting: now.waiting,
+        };
+        if kept.points.len() == KEPT {
+            kept.points.pop_front();
+        }
+        kept.points.push_back(point);
+        kept.last = Some((at, now));
     }
 
     /// All points, the oldest first.
@@ -100,20 +104,13 @@ impl Pulse {
     }
 }
 
-fn push<T>(queue: &mut VecDeque<T>, one: T, most: usize) {
-    if queue.len() == most {
-        queue.pop_front();
-    }
-    queue.push_back(one);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metrics::{CallbackCommand, CallbackOutcome};
 
     #[test]
-    fn each_beat_tells_what_came_since_the_last_and_delays_live_for_a_minute() {
+    fn each_point_covers_the_time_since_the_last() {
         let metrics = Metrics::default();
         let pulse = Pulse::of(metrics.clone());
         assert_eq!(pulse.latest(), None);
@@ -122,14 +119,10 @@ mod tests {
         metrics.mark_delay(0.2);
         pulse.beat();
         let point = pulse.latest().unwrap();
-        assert!(point.callbacks > 0.0 && point.median_delay.is_some());
+        assert!(point.callbacks > 0.0 && point.median_delay == Some(0.2));
         pulse.beat();
         let point = pulse.latest().unwrap();
-        assert!(point.callbacks == 0.0 && point.median_delay.is_some());
-        for _ in 0..DELAY_BEATS {
-            pulse.beat();
-        }
-        assert_eq!(pulse.latest().unwrap().median_delay, None);
+        assert!(point.callbacks == 0.0 && point.median_delay == Some(0.2));
         for _ in 0..KEPT {
             pulse.beat();
         }

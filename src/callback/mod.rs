@@ -21,8 +21,8 @@ mod tests;
 
 pub use body::MAX_BODY_BYTES;
 pub use forward::{
-    FORWARD_WITHIN, FORWARDS_AT_ONCE, Forward, ForwardCounts, ForwardFailure, ForwardOutcome,
-    ForwardSettings, InvalidForward, leads_to,
+    FORWARD_WITHIN, FORWARDS_AT_ONCE, Forward, ForwardCounts, ForwardOutcome, ForwardSettings,
+    InvalidForward, leads_to,
 };
 pub use intake::{Intake, NotStored, Recorded};
 pub use listener::{ANSWER_WITHIN, CallbackSettings, CallbackState, InvalidPath, router};

@@ -36,7 +36,7 @@ const USER_SIG_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where and as whom to call.
 #[derive(Debug, Clone)]
 pub struct ChatEndpoint {
-    /// Scheme and host, from [`super::Region::base_url`] or the configuration.
+    /// Scheme and host, from [`crate::config::Region::base_url`] or the configuration.
     pub base_url: Url,
     /// The application.
     pub sdk_app_id: u64,

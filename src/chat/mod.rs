@@ -8,7 +8,6 @@ mod calls;
 mod client;
 mod error;
 mod error_codes;
-mod regions;
 mod user_sig;
 
 #[cfg(test)]
@@ -19,5 +18,4 @@ pub use calls::{CommandType, MemberMarks};
 pub use client::{ChatClient, ChatEndpoint, InvalidEndpoint};
 pub use error::{ChatError, InvalidCall, MAX_MEMBERS_PER_CALL, NotSigned};
 pub use error_codes::{ErrorClass, ErrorCode};
-pub use regions::{Region, UnknownRegion};
 pub use user_sig::UserSigKey;

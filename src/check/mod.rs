@@ -102,7 +102,13 @@ async fn database(settings: &DatabaseSettings) -> Finding {
         );
         return Finding::new(about, Verdict::Ok, text);
     }
-    let database = match Database::connect(settings).await {
+    let database = match Database::connect(
+        settings.server(),
+        &settings.path,
+        settings.max_connections,
+    )
+    .await
+    {
         Ok(database) => database,
         Err(error) => {
             let verdict = match error {

@@ -8,6 +8,7 @@ mod remote;
 mod serve;
 mod small;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -121,8 +122,17 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 fn settings(config: Option<PathBuf>) -> Result<Settings, ConfigError> {
-    let environment = std::env::vars_os().collect::<Vec<(OsString, OsString)>>();
+    let options = options_from_environment(&Arguments::command());
+    let environment = std::env::vars_os().filter(|(name, _)| !options.contains(name));
     Settings::load(config.as_deref(), environment)
+}
+
+/// The variables that options of any command read: they are not settings.
+fn options_from_environment(command: &clap::Command) -> HashSet<OsString> {
+    let own = command.get_arguments().filter_map(clap::Arg::get_env);
+    let own = own.map(OsString::from);
+    let below = command.get_subcommands().flat_map(options_from_environment);
+    own.chain(below).collect()
 }
 
 /// One line for each thing that is wrong. Causes follow their effect on the same line.

@@ -25,14 +25,19 @@ pub(super) struct Arguments {
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<()> {
     settings.validate_for_serve()?;
     let traces = telemetry::init_with_traces(&settings.log, &settings.telemetry)?;
-    for (section, settings) in settings.describe_sections() {
+    for (section, settings) in settings.describe() {
         tracing::info!(section, settings, "in force");
     }
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }
     let signals = Signals::listen()?;
-    let database = Database::connect(&settings.database).await?;
+    let database = Database::connect(
+        settings.database.server(),
+        &settings.database.path,
+        settings.database.max_connections,
+    )
+    .await?;
     match arguments.no_migrate {
         true => database.require_migrated().await?,
         false => database.migrate().await?,

@@ -16,7 +16,12 @@ use crate::{api, telemetry};
 /// `stickymark migrate`.
 pub(super) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
     telemetry::init(&settings.log)?;
-    let database = Database::connect(&settings.database).await?;
+    let database = Database::connect(
+        settings.database.server(),
+        &settings.database.path,
+        settings.database.max_connections,
+    )
+    .await?;
     database.migrate().await?;
     database.close().await?;
     Ok(output::line("the database is up to date")?)

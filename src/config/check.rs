@@ -1,19 +1,23 @@
-//! What settings must be to each other, and what `serve` needs beyond that.
+//! Limits of values, how values must relate to each other, and what `serve` needs beyond that.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use humantime::format_duration;
 use secrecy::ExposeSecret;
 
-use super::{ConfigError, Problems, Settings};
+use super::{ConfigError, Settings};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Settings {
-    /// Checks what `serve` needs beyond settings that are right: an application to serve, and no
-    /// management API open to everybody.
+    /// Checks what `serve` needs beyond correct settings: an application to serve, and a management
+    /// API that is not open to every machine.
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] with everything that is missing.
+    /// With everything that is missing.
     pub fn validate_for_serve(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         if self.chat.sdk_app_id.is_none() {
@@ -30,12 +34,10 @@ impl Settings {
                     .to_owned(),
             );
         }
-        #[cfg(not(feature = "local"))]
-        if self.database.url.is_none() {
+        if cfg!(not(feature = "local")) && self.database.url.is_none() {
             problems.push(
-                "database.url: not set; give the URL of a PostgreSQL \
-                 (STICKYMARK__DATABASE__URL, or …_FILE for a file that holds it): this build has \
-                 no private one"
+                "database.url: not set; give the URL of a PostgreSQL (STICKYMARK__DATABASE__URL, or \
+                …_FILE for a file that holds it): this build has no private one"
                     .to_owned(),
             );
         }
@@ -46,57 +48,107 @@ impl Settings {
                 self.admin.listen
             ));
         }
-        Problems::none(problems)
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(ConfigError(problems)),
+        }
     }
 
-    /// Settings that are right one by one, but not together.
-    pub(super) fn contradictions(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let (reapply, timeout) = (&self.reapply, self.chat.request_timeout);
+    /// Keys with values outside of their limits, or with values that do not fit those of other keys.
+    pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
+        let (chat, callback, admin) = (&self.chat, &self.callback, &self.admin);
+        let reapply = &self.reapply;
+        let (second, ten) = (Duration::from_secs(1), Duration::from_secs(10));
+        let interval = self.resync.interval.unwrap_or(DAY);
+        let mut problems: Vec<(&'static str, String)> = [
+            number("chat.calls_per_second", chat.calls_per_second, 1..=200),
+            number(
+                "database.max_connections",
+                self.database.max_connections,
+                2..=1000,
+            ),
+            duration(
+                "chat.request_timeout",
+                chat.request_timeout,
+                second / 10..=second * 60,
+            ),
+            duration("callback.max_age", callback.max_age, second..=DAY),
+            duration("reapply.settle", reapply.settle, Duration::ZERO..=ten),
+            duration("reapply.max_wait", reapply.max_wait, Duration::ZERO..=ten),
+            duration("reapply.lease", reapply.lease, second..=second * 600),
+            duration("resync.interval", interval, second..=DAY)
+                .map(|(key, problem)| (key, problem + ", or 0s for off")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         if reapply.settle > reapply.max_wait {
-            problems.push(format!(
-                "reapply.settle: {} is longer than reapply.max_wait, {}; give at most that",
+            let (settle, wait) = (
                 format_duration(reapply.settle),
-                format_duration(reapply.max_wait)
-            ));
+                format_duration(reapply.max_wait),
+            );
+            let problem =
+                format!("{settle} is longer than reapply.max_wait, {wait}; give at most that");
+            problems.push(("reapply.settle", problem));
         }
-        if reapply.lease <= timeout {
-            problems.push(format!(
-                "reapply.lease: {} is not longer than chat.request_timeout, {}, so a member could \
-                 be claimed twice during one call; give more",
+        if reapply.lease <= chat.request_timeout {
+            let problem = format!(
+                "{} is not longer than chat.request_timeout, {}, so a member could be claimed twice \
+                 during one call; give more",
                 format_duration(reapply.lease),
-                format_duration(timeout)
-            ));
+                format_duration(chat.request_timeout)
+            );
+            problems.push(("reapply.lease", problem));
         }
-        if collide(self.callback.listen, self.admin.listen) {
-            problems.push(format!(
-                "admin.listen: {} collides with callback.listen, {}; give another port",
-                self.admin.listen, self.callback.listen
-            ));
+        if collide(callback.listen, admin.listen) {
+            let problem = format!(
+                "{} collides with callback.listen, {}; give another port",
+                admin.listen, callback.listen
+            );
+            problems.push(("admin.listen", problem));
         }
-        problems.extend(self.repeated_tokens());
-        problems
-    }
-
-    fn repeated_tokens(&self) -> Vec<String> {
         let (mut names, mut secrets) = (HashSet::new(), HashSet::new());
-        let mut problems = Vec::new();
-        for token in &self.admin.tokens {
-            if !names.insert(&token.name) {
-                problems.push(format!(
-                    "admin.tokens: the name {:?} stands there twice; give each token its own",
-                    token.name
-                ));
+        for token in &admin.tokens {
+            let name = &token.name;
+            if !names.insert(name) {
+                let problem = format!("duplicate name {name:?}; token names must be unique");
+                problems.push(("admin.tokens", problem));
             }
             if !secrets.insert(token.secret.expose_secret()) {
-                problems.push(format!(
-                    "admin.tokens: {:?} has the secret of another token; give it its own",
-                    token.name
-                ));
+                let problem = format!("{name:?} has the secret of another token; give it its own");
+                problems.push(("admin.tokens", problem));
             }
         }
         problems
     }
+}
+
+fn number(
+    key: &'static str,
+    value: u32,
+    limits: RangeInclusive<u32>,
+) -> Option<(&'static str, String)> {
+    let (low, high) = (limits.start(), limits.end());
+    let problem = || format!("{value} is out of range; give {low} to {high}");
+    (!limits.contains(&value)).then(|| (key, problem()))
+}
+
+fn duration(
+    key: &'static str,
+    value: Duration,
+    limits: RangeInclusive<Duration>,
+) -> Option<(&'static str, String)> {
+    let (low, high) = (
+        format_duration(*limits.start()),
+        format_duration(*limits.end()),
+    );
+    let problem = || {
+        format!(
+            "{} is out of range; give {low} to {high}",
+            format_duration(value)
+        )
+    };
+    (!limits.contains(&value)).then(|| (key, problem()))
 }
 
 /// Whether two listeners cannot both have their address. Port 0 means any free port.

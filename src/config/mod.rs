@@ -1,27 +1,25 @@
-//! The settings: read once at start, typed, and right as a whole.
+//! The settings: read once at start, typed, and consistent.
 //!
-//! Three layers, later wins: the defaults in `config/default.toml` (also the documentation of every
-//! key), one TOML file, the environment. Every problem is reported, not only the first, and names
-//! the key, what is wrong and what would be right. Secrets show up nowhere: not in problems, not in
-//! `Debug`, not in [`Settings::describe`]. The environment is handed in, never read here.
+//! Three layers, the later wins: the defaults in `config/default.toml` (also the documentation of
+//! every key), one TOML file, the environment. A problem names the key, where it was given, what is
+//! wrong and how to fix it. Secrets appear in no problem, no `Debug` output and not in
+//! [`Settings::describe`]. The caller passes the environment in.
 
 mod check;
-mod database_address;
-mod describe;
-mod error;
-mod layers;
-mod parse;
-mod read;
-mod reader;
+mod database_url;
+mod enums;
+mod load;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod values;
 mod warnings;
 
-pub use database_address::DatabaseAddress;
-pub use error::{ConfigError, Problems};
-pub use layers::DEFAULTS;
+pub use database_url::DatabaseUrl;
+pub use enums::{ForwardFailure, LogFormat, Region, Role};
+pub use load::{ConfigError, DEFAULTS};
 pub use settings::{
-    AdminSettings, AdminToken, CallbackPath, CallbackSettings, ChatSettings, DatabaseSettings,
-    LogFormat, LogSettings, ReapplySettings, ResyncSettings, Role, Settings, TelemetrySettings,
+    AdminSettings, CallbackSettings, ChatSettings, DatabaseSettings, LogSettings, ReapplySettings,
+    ResyncSettings, Settings, TelemetrySettings,
 };
+pub use values::{AdminToken, CallbackPath};

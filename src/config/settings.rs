@@ -1,93 +1,84 @@
-//! The shape of the settings. Durations, addresses and limits are parsed; see
-//! `config/default.toml` for the meaning and the default of each.
+//! The shape of the settings; `config/default.toml` documents each key and its default.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{fmt, iter};
 
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
-use crate::callback::ForwardFailure;
-use crate::chat::Region;
+use super::values::{self, AdminToken, CallbackPath};
+use super::{DatabaseUrl, ForwardFailure, LogFormat, Region};
 use crate::domain::Account;
 
-/// All settings.
-#[derive(Debug, Clone)]
+/// Serialises with its secrets masked, for [`Settings::describe`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// How Chat is called.
     pub chat: ChatSettings,
-    /// The listener for Chat's callbacks.
     pub callback: CallbackSettings,
-    /// The listener for operators.
     pub admin: AdminSettings,
-    /// Where rules and members are kept.
     pub database: DatabaseSettings,
-    /// How events become calls.
     pub reapply: ReapplySettings,
-    /// The comparison with Chat.
     pub resync: ResyncSettings,
-    /// Log output.
     pub log: LogSettings,
-    /// Traces.
     pub telemetry: TelemetrySettings,
+    /// Variables `STICKYMARK…` that nothing reads, for a warning.
+    #[serde(skip)]
+    pub(super) unread_variables: Vec<String>,
 }
 
-/// Section `chat`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ChatSettings {
-    /// SDKAppID, above 0; `Some` after [`Settings::validate_for_serve`].
+    /// Above 0; `Some` after [`Settings::validate_for_serve`].
+    #[serde(default, deserialize_with = "values::sdk_app_id")]
     pub sdk_app_id: Option<u64>,
     /// The key for UserSig, used as text; `Some` after [`Settings::validate_for_serve`].
+    #[serde(default, with = "values::secret")]
     pub secret_key: Option<SecretString>,
-    /// `identifier` of every call.
+    #[serde(deserialize_with = "values::account", serialize_with = "values::shown")]
     pub admin_account: Account,
-    /// The region whose address is called when there is no `base_url`.
+    /// Its host is called unless there is a `base_url`.
     pub region: Region,
-    /// Address to call in place of the region's: http or https, no query. May end in `/` or not.
+    /// http or https, no query; with or without a `/` at the end.
+    #[serde(default, deserialize_with = "values::http_url")]
     pub base_url: Option<Url>,
-    /// Calls a second for each API over all replicas, 1 to 200.
+    /// For each API over all replicas, 1 to 200.
+    #[serde(deserialize_with = "values::number")]
     pub calls_per_second: u32,
-    /// Limit of one call.
+    #[serde(with = "values::duration")]
     pub request_timeout: Duration,
 }
 
-/// Section `callback`.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CallbackSettings {
-    /// Address that faces the internet.
+    #[serde(deserialize_with = "values::address")]
     pub listen: SocketAddr,
-    /// Path of the callback URL.
+    #[serde(deserialize_with = "values::parsed")]
     pub path: CallbackPath,
     /// Tokens of callback authentication; empty = `Sign` is not required.
+    #[serde(with = "values::secrets")]
     pub tokens: Vec<SecretString>,
-    /// Greatest distance between `RequestTime` and now.
+    #[serde(with = "values::duration")]
     pub max_age: Duration,
-    /// A backend that goes on receiving every callback: http or https, no query.
+    /// http or https, no query. Its path may be secret.
+    #[serde(default, with = "values::private_url")]
     pub forward_url: Option<Url>,
-    /// What Chat is answered when that backend gives no proper answer.
     pub forward_failure: ForwardFailure,
 }
 
-/// Path of the callback URL: begins with `/`, made of unreserved characters, so that it needs no
-/// escaping in a router or a URL. It may hold a secret segment, hence no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct CallbackPath(pub(super) String);
-
-impl CallbackPath {
-    /// The path. Not for logs.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Section `admin`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AdminSettings {
-    /// Address for operators, probes and metrics.
+    #[serde(deserialize_with = "values::address")]
     pub listen: SocketAddr,
-    /// Who may use the API; names and secrets are unique.
+    /// Names and secrets are unique.
     pub tokens: Vec<AdminToken>,
 }
 
@@ -98,118 +89,102 @@ impl AdminSettings {
     }
 }
 
-/// Who may use the management API.
-#[derive(Debug, Clone)]
-pub struct AdminToken {
-    /// Shows up in histories: `[A-Za-z0-9._-]{1,64}`.
-    pub name: String,
-    /// What he may do.
-    pub role: Role,
-    /// What `Authorization: Bearer` carries.
-    pub secret: SecretString,
-}
-
-/// What a token allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Reads.
-    Viewer,
-    /// Reads and writes.
-    Editor,
-}
-
-impl Role {
-    /// The name in the settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Editor => "editor",
-        }
-    }
-}
-
-/// Section `database`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
-    /// `postgres://…`; `None` = a private PostgreSQL in `path`.
-    pub url: Option<SecretString>,
-    /// Directory of the private PostgreSQL.
+    /// `None` = a private PostgreSQL in `path`.
+    #[serde(default, deserialize_with = "values::database_url")]
+    pub url: Option<DatabaseUrl>,
+    #[serde(deserialize_with = "values::directory")]
     pub path: PathBuf,
     /// Size of the pool, 2 to 1000.
+    #[serde(deserialize_with = "values::number")]
     pub max_connections: u32,
 }
 
-/// Section `reapply`: `settle <= max_wait`, and `lease` is longer than `chat.request_timeout`.
-#[derive(Debug, Clone)]
+impl DatabaseSettings {
+    /// The server of `url`, for the driver.
+    pub fn server(&self) -> Option<&PgConnectOptions> {
+        self.url.as_ref().map(DatabaseUrl::options)
+    }
+}
+
+/// `settle <= max_wait`, and `lease` is longer than `chat.request_timeout`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReapplySettings {
-    /// How long a member's events settle before the call.
+    #[serde(with = "values::duration")]
     pub settle: Duration,
-    /// Hard limit of that wait.
+    #[serde(with = "values::duration")]
     pub max_wait: Duration,
-    /// How long a claimed member stays with a worker.
+    #[serde(with = "values::duration")]
     pub lease: Duration,
 }
 
-/// Section `resync`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ResyncSettings {
     /// Time between two comparisons of a room; `None` = off.
+    #[serde(with = "values::interval")]
     pub interval: Option<Duration>,
 }
 
-/// Section `log`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogSettings {
-    /// Lines for people or for machines.
     pub format: LogFormat,
-    /// Directives that `tracing_subscriber::EnvFilter` takes.
+    /// Directives that `tracing_subscriber::EnvFilter` accepts.
+    #[serde(deserialize_with = "values::log_filter")]
     pub filter: String,
 }
 
-/// Section `telemetry`.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TelemetrySettings {
     /// A receiver of OTLP over HTTP, without the path of a signal; `None` = no traces.
+    #[serde(default, with = "values::private_url")]
     pub otlp_endpoint: Option<Url>,
 }
 
-/// How a log line is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl fmt::Debug for CallbackPath {
+impl fmt::Debug for CallbackSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CallbackPath([REDACTED])")
+        f.debug_map().entries(describe(self)).finish()
     }
 }
 
 impl fmt::Debug for TelemetrySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let endpoint = self.otlp_endpoint.as_ref();
-        f.debug_struct("TelemetrySettings")
-            .field(
-                "otlp_endpoint",
-                &endpoint.map(super::describe::without_path),
-            )
-            .finish()
+        f.debug_map().entries(describe(self)).finish()
     }
 }
 
-impl fmt::Debug for CallbackSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let forward_url = self.forward_url.as_ref().map(super::describe::without_path);
-        f.debug_struct("CallbackSettings")
-            .field("listen", &self.listen)
-            .field("path", &self.path)
-            .field("tokens", &self.tokens)
-            .field("max_age", &self.max_age)
-            .field("forward_url", &forward_url)
-            .field("forward_failure", &self.forward_failure)
-            .finish()
+impl Settings {
+    /// The settings in force, sorted by section: `key=value key=value`. A secret is only said to be
+    /// set, a list of them counted; admin tokens also show names and roles.
+    pub fn describe(&self) -> Vec<(String, String)> {
+        let section = |(name, keys)| {
+            let keys = describe(&keys).into_iter();
+            let pairs = keys.map(|(key, value)| format!("{key}={value}"));
+            (name, pairs.collect::<Vec<_>>().join(" "))
+        };
+        object(self).map(section).collect()
+    }
+}
+
+fn describe(section: &impl Serialize) -> Vec<(String, String)> {
+    let text = |value| match value {
+        Value::Null => "(not set)".to_owned(),
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    object(section)
+        .map(|(key, value)| (key, text(value)))
+        .collect()
+}
+
+fn object(value: &impl Serialize) -> Box<dyn Iterator<Item = (String, Value)>> {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(object)) => Box::new(object.into_iter()),
+        _ => Box::new(iter::empty()),
     }
 }

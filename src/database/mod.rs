@@ -11,9 +11,10 @@ mod no_local;
 mod pool;
 mod store;
 
+use std::path::Path;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgConnectOptions;
@@ -27,8 +28,6 @@ use crate::local::postgres::LocalPostgres;
 #[cfg(not(feature = "local"))]
 use no_local::LocalPostgres;
 pub use store::is_read_only;
-
-use crate::config::{DatabaseAddress, DatabaseSettings};
 
 /// The migrations in `migrations/`, compiled in.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -58,28 +57,30 @@ pub enum SchemaState {
 #[derive(Debug)]
 pub struct Database {
     pool: PgPool,
-    url: SecretString,
     local: Option<LocalPostgres>,
 }
 
 impl Database {
-    /// Connects to `database.url`, or starts the private PostgreSQL in `database.path` and
-    /// connects to that. One connection is made at once, so that a wrong URL is known at start.
+    /// Connects to a server, or starts the private PostgreSQL in `path` and connects to that. One
+    /// connection is opened at once, so that a wrong URL is known at start.
     ///
     /// # Errors
     /// When the private PostgreSQL cannot be started, the database does not answer, or is too old.
-    pub async fn connect(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
-        let (url, local) = match &settings.url {
-            Some(url) => (url.clone(), None),
+    pub async fn connect(
+        server: Option<&PgConnectOptions>,
+        path: &Path,
+        max_connections: u32,
+    ) -> Result<Self, DatabaseError> {
+        let (options, local) = match server {
+            Some(options) => (options.clone(), None),
             None => {
-                let local = LocalPostgres::start(&settings.path).await?;
-                (local.url().clone(), Some(local))
+                let local = LocalPostgres::start(path).await?;
+                let options = local.url().expose_secret().parse();
+                (options.map_err(|_| DatabaseError::InvalidUrl)?, Some(local))
             }
         };
-        let DatabaseAddress { options, .. } =
-            DatabaseAddress::read(url.expose_secret()).ok_or(DatabaseError::InvalidUrl)?;
         let target = Target::of(&options);
-        let pool = pool::pool(settings.max_connections, options);
+        let pool = pool::pool(max_connections, options);
         let connection = pool
             .acquire()
             .await
@@ -89,17 +90,12 @@ impl Database {
             })?;
         refuse_old(&connection)?;
         drop(connection);
-        Ok(Self { pool, url, local })
+        Ok(Self { pool, local })
     }
 
     /// The pool. Cheap to clone.
     pub fn pool(&self) -> &PgPool {
         &self.pool
-    }
-
-    /// Where the database is, for a process that needs a connection outside the pool.
-    pub fn url(&self) -> &SecretString {
-        &self.url
     }
 
     /// The private PostgreSQL, if this is one.

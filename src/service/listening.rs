@@ -1,7 +1,8 @@
 //! The listeners and other tasks of the service: how they begin and how they end.
 
 use std::future::IntoFuture;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -18,7 +19,7 @@ use super::StartError;
 /// then; who has not sent his whole request may be anybody.
 const ANSWER_LAST_WITHIN: Duration = Duration::from_secs(3);
 
-/// Binds the address of a key.
+/// Binds the address of a key. `[::]` also takes IPv4; a machine without IPv6 gets `0.0.0.0`.
 pub(super) async fn listen(
     key: &'static str,
     address: SocketAddr,
@@ -28,9 +29,22 @@ pub(super) async fn listen(
         address,
         reason,
     };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = match TcpListener::bind(address).await {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && !is_refused(&error) => {
+            tracing::info!(key, %error, "cannot listen on IPv6, listening on IPv4 only");
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    let listener = bound.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// Whether another address of this port would be refused too.
+fn is_refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, PermissionDenied};
+    matches!(error.kind(), AddrInUse | PermissionDenied)
 }
 
 /// Answers until stopped and every request under way has ended.

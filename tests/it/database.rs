@@ -1,6 +1,5 @@
 //! The pool and the migrations against a real PostgreSQL.
 
-use secrecy::SecretString;
 use stickymark::database::{Database, DatabaseError, MIGRATIONS, SchemaState};
 
 use crate::support;
@@ -16,7 +15,7 @@ async fn applied(database: &Database) -> i64 {
 async fn migrations_are_applied_once_even_when_replicas_start_together() {
     let test = support::empty_database().await;
     let settings = test.settings();
-    let (a, b) = tokio::join!(Database::connect(&settings), Database::connect(&settings));
+    let (a, b) = tokio::join!(support::connect(&settings), support::connect(&settings));
     let (a, b) = (a.unwrap(), b.unwrap());
     let (first, second) = tokio::join!(a.migrate(), b.migrate());
     first.unwrap();
@@ -31,7 +30,7 @@ async fn migrations_are_applied_once_even_when_replicas_start_together() {
 async fn a_schema_of_a_newer_version_is_left_as_it_is() {
     let test = support::database().await;
     from_the_future(&test).await;
-    let database = Database::connect(&test.settings()).await.unwrap();
+    let database = support::connect(&test.settings()).await.unwrap();
     let before = applied(&database).await;
     database.migrate().await.unwrap();
     assert_eq!(applied(&database).await, before);
@@ -48,7 +47,7 @@ async fn a_schema_that_lacks_a_migration_of_ours_and_has_others_is_refused() {
     .execute(test.pool())
     .await
     .unwrap();
-    let database = Database::connect(&test.settings()).await.unwrap();
+    let database = support::connect(&test.settings()).await.unwrap();
     let error = database.migrate().await.unwrap_err();
     assert!(matches!(error, DatabaseError::Migration(_)));
     assert!(error.to_string().contains("99991231000000"), "{error}");
@@ -57,7 +56,7 @@ async fn a_schema_that_lacks_a_migration_of_ours_and_has_others_is_refused() {
 #[tokio::test]
 async fn without_leave_to_migrate_a_schema_that_lacks_something_is_refused() {
     let empty = support::empty_database().await;
-    let database = Database::connect(&empty.settings()).await.unwrap();
+    let database = support::connect(&empty.settings()).await.unwrap();
     let error = database.require_migrated().await.unwrap_err().to_string();
     assert!(error.contains("run stickymark migrate"), "{error}");
     database.migrate().await.unwrap();
@@ -88,7 +87,7 @@ async fn each_test_has_a_migrated_database_of_its_own() {
         .await
         .unwrap();
     assert_eq!(elsewhere, None);
-    let database = Database::connect(&b.settings()).await.unwrap();
+    let database = support::connect(&b.settings()).await.unwrap();
     assert_eq!(applied(&database).await, MIGRATIONS.iter().count() as i64);
 }
 
@@ -99,10 +98,9 @@ async fn a_database_that_does_not_answer_is_named_without_its_password() {
         .local_addr()
         .unwrap();
     let mut settings = support::empty_database().await.settings();
-    settings.url = Some(SecretString::from(format!(
-        "postgres://me:hidden@{closed}/marks"
-    )));
-    let error = Database::connect(&settings).await.unwrap_err();
+    let url = format!("postgres://me:hidden@{closed}/marks");
+    settings.url = Some(url.parse().unwrap());
+    let error = support::connect(&settings).await.unwrap_err();
     let message = error.to_string();
     assert!(
         message.contains(&closed.to_string()) && message.contains("\"marks\""),
@@ -117,7 +115,7 @@ async fn a_database_that_does_not_exist_is_told_apart_from_one_that_is_silent() 
     let url = settings.url.take().unwrap();
     let mut url = url::Url::parse(secrecy::ExposeSecret::expose_secret(&url)).unwrap();
     url.set_path("no_such_database");
-    settings.url = Some(SecretString::from(url.as_str()));
-    let error = Database::connect(&settings).await.unwrap_err().to_string();
+    settings.url = Some(url.as_str().parse().unwrap());
+    let error = support::connect(&settings).await.unwrap_err().to_string();
     assert!(error.contains("does not exist"), "{error}");
 }

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 use stickymark::config::{DatabaseSettings, Settings};
-use stickymark::database::Database;
+
 use stickymark::local::postgres::{LocalError, LocalPostgres, Search};
+
+use crate::support;
 
 /// A directory that every account can reach, as databases of root need it.
 fn place() -> tempfile::TempDir {
@@ -43,7 +45,7 @@ async fn what_was_written_is_there_after_a_stop_and_a_start() {
         path,
         ..defaults
     };
-    let database = Database::connect(&settings).await.unwrap();
+    let database = support::connect(&settings).await.unwrap();
     for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
         let value: String = sqlx::query_scalar("SELECT current_setting($1)")
             .bind(setting)
@@ -61,7 +63,7 @@ async fn what_was_written_is_there_after_a_stop_and_a_start() {
     database.close().await.unwrap();
     assert!(!data.exists(), "the server ended in good order");
 
-    let database = Database::connect(&settings).await.unwrap();
+    let database = support::connect(&settings).await.unwrap();
     sqlx::query("INSERT INTO kept VALUES (1)")
         .execute(database.pool())
         .await

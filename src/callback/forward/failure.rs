@@ -5,29 +5,10 @@ use axum::response::Response;
 
 use super::ForwardOutcome;
 use crate::callback::answer;
+use crate::config::ForwardFailure;
 use crate::telemetry::with_causes;
 
-/// What Chat is answered in the backend's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForwardFailure {
-    /// That all is well: a "before" event passes.
-    Ok,
-    /// An HTTP error: Chat does what its console says for a callback that failed.
-    Fail,
-}
-
 impl ForwardFailure {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Ok, Self::Fail];
-
-    /// The name in the settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Fail => "fail",
-        }
-    }
-
     pub(super) fn answer(self, outcome: ForwardOutcome) -> Response {
         let status = match (self, outcome) {
             (Self::Ok, _) => return answer::ok(),

@@ -28,11 +28,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::config::ForwardFailure;
 use crate::metrics::{ForwardResult, Metrics};
 use crate::telemetry::warn_seldom;
 pub use counts::{ForwardCounts, ForwardOutcome};
 use failure::Failure;
-pub use failure::ForwardFailure;
 pub use own_address::leads_to;
 use request::Target;
 pub(super) use request::has_been_forwarded;

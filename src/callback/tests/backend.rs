@@ -19,9 +19,8 @@ use tokio::sync::watch;
 use url::Url;
 
 use super::listener::{NOW, PATH, Recorder, settings, signed_query};
-use crate::callback::{
-    CallbackState, Forward, ForwardFailure, ForwardOutcome, ForwardSettings, router,
-};
+use crate::callback::{CallbackState, Forward, ForwardOutcome, ForwardSettings, router};
+use crate::config::ForwardFailure;
 
 /// Longer than any test runs: what ends by this time has failed.
 pub(super) const LONG: Duration = Duration::from_secs(60);

@@ -11,7 +11,8 @@ use url::Url;
 
 use super::backend::{Backend, Front, LONG, SOON, endless, forwarding, raw_backend, url};
 use super::listener::{JOIN, Recorder, assert_ok, assert_refused, join, signed_query};
-use crate::callback::{Forward, ForwardFailure, ForwardOutcome, ForwardSettings};
+use crate::callback::{Forward, ForwardOutcome, ForwardSettings};
+use crate::config::ForwardFailure;
 
 /// A large answer of this many bytes.
 fn answer_of(bytes: usize) -> String {

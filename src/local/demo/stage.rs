@@ -65,7 +65,12 @@ impl Stage {
         let running = simulator::start(simulator::Options::default(), listener)?;
         let (token, viewer, callback_token) = (secret(), secret(), secret());
         let settings = settings(&running, [&token, &viewer], &callback_token)?;
-        let database = Database::connect(&settings.database).await;
+        let database = Database::connect(
+            settings.database.server(),
+            &settings.database.path,
+            settings.database.max_connections,
+        )
+        .await;
         let database = database.map_err(with_place)?;
         empty(&database).await?;
         let service = build(settings, &database, &mut taken).await?;

@@ -7,11 +7,11 @@ use std::str::FromStr;
 use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use stickymark::config::{DatabaseSettings, Settings};
-use stickymark::database::MIGRATIONS;
+use stickymark::database::{Database, DatabaseError, MIGRATIONS};
 use stickymark::local::postgres::LocalPostgres;
 use url::Url;
 
@@ -69,6 +69,11 @@ pub async fn empty_database() -> TestDatabase {
     TestDatabase::create("template0").await
 }
 
+/// Connects as the program does with these settings.
+pub async fn connect(settings: &DatabaseSettings) -> Result<Database, DatabaseError> {
+    Database::connect(settings.server(), &settings.path, settings.max_connections).await
+}
+
 impl TestDatabase {
     async fn create(template: &str) -> Self {
         let name = format!("stickymark_test_{}", uuid::Uuid::new_v4().simple());
@@ -96,7 +101,7 @@ impl TestDatabase {
     pub fn settings(&self) -> DatabaseSettings {
         let none: [(&str, &str); 0] = [];
         let defaults = Settings::load(None, none).unwrap().database;
-        let url = Some(SecretString::from(self.url.as_str()));
+        let url = Some(self.url.as_str().parse().unwrap());
         DatabaseSettings {
             url,
             max_connections: 8,

@@ -20,7 +20,7 @@ use sqlx::PgPool;
 use stickymark::domain::{Account, GroupId, Pattern};
 use stickymark::rules::filter::RuleFilter;
 
-pub use database::{TestDatabase, database, empty_database};
+pub use database::{TestDatabase, connect, database, empty_database};
 
 /// Waits until these filters know every rule there is; until then arrivals come to the database late.
 pub async fn rules_are_known(pool: &PgPool, filters: impl Iterator<Item = &RuleFilter>) {

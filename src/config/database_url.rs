@@ -1,0 +1,283 @@
+//! `database.url`, read for the driver without guessing.
+//!
+//! A raw `/`, `?` or `#` in a password ends the host's part of a URL, and what follows would be taken
+//! for a port, a database or nothing at all, would appear in messages, and a wrong host would be
+//! called. Such a URL is refused, and no error repeats any part of it. The driver would write
+//! parameters that it does not know to the log with their values, so it never receives them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, Serializer};
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use url::Url;
+
+use super::values::check_secret;
+
+const FORM: &str = "give postgres://user:password@host:5432/database, with special characters of \
+                    the password percent-encoded";
+
+/// What the driver understands after the `?`, besides `options[…]`.
+const KNOWN: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// Where a database is. Shows nothing of it in `Debug`.
+#[derive(Clone)]
+pub struct DatabaseUrl {
+    text: SecretString,
+    options: PgConnectOptions,
+    ignored: Vec<String>,
+}
+
+impl DatabaseUrl {
+    /// For the driver.
+    pub fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// Names of the parameters that mean nothing to the driver.
+    pub(super) fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
+    /// Whether the connection may be made without TLS to a server on another machine. A host without a
+    /// dot, or a service of a cluster (`name.namespace`, `name.namespace.svc…`), belongs to a network
+    /// of containers, where that is usual; operators of PostgreSQL put such names into their secrets.
+    /// A public name of two labels looks the same and goes unnoticed.
+    pub(super) fn may_be_clear_text_elsewhere(&self) -> bool {
+        let host = self.options.get_host();
+        let here = match host.parse::<IpAddr>() {
+            Ok(ip) => ip.to_canonical().is_loopback(),
+            Err(_) => host.starts_with('/') || matches!(host.split('.').nth(2), None | Some("svc")),
+        };
+        let optional = matches!(
+            self.options.get_ssl_mode(),
+            PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer
+        );
+        self.options.get_socket().is_none() && !here && optional
+    }
+}
+
+impl ExposeSecret<str> for DatabaseUrl {
+    fn expose_secret(&self) -> &str {
+        self.text.expose_secret()
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        check_secret(text)?;
+        let rest = text
+            .strip_prefix("postgres://")
+            .or(text.strip_prefix("postgresql://"));
+        let rest = rest.ok_or_else(|| format!("does not begin with postgres://; {FORM}"))?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(end);
+        if rest.contains('@') || rest.contains('#') {
+            return Err(format!(
+                "cannot be read without guessing: / ? # in the user or password, and # or @ behind the \
+                 host, must be percent-encoded (/ is %2F, ? is %3F, # is %23, @ is %40); {FORM}"
+            ));
+        }
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        let invalid = || format!("is not a PostgreSQL URL; {FORM}");
+        if host.contains(',') {
+            return Err(SEVERAL_HOSTS.to_owned());
+        }
+        let mut url = Url::parse(text).map_err(|_| invalid())?;
+        let (known, ignored) = parameters(&url)?;
+        match known.is_empty() {
+            true => url.set_query(None),
+            false => drop(url.query_pairs_mut().clear().extend_pairs(&known)),
+        }
+        // PgBouncer refuses extra_float_digits at start; the binary protocol does not use it.
+        let options = PgConnectOptions::from_url(&url).map_err(|_| invalid())?;
+        let mut options = options.extra_float_digits(None);
+        let literal = options
+            .get_host()
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        if let Some(ip) = literal.and_then(|host| host.parse::<Ipv6Addr>().ok()) {
+            options = options.host(&ip.to_string());
+        }
+        Ok(Self {
+            text: SecretString::from(text),
+            options,
+            ignored,
+        })
+    }
+}
+
+const SEVERAL_HOSTS: &str =
+    "names several hosts, which is not supported; give one that always leads to the primary";
+
+type Pair = (String, String);
+
+/// The pairs of the query that the driver knows, and the names of the others.
+fn parameters(url: &Url) -> Result<(Vec<Pair>, Vec<String>), String> {
+    let query = url.query().unwrap_or_default();
+    let is_name = |name: &str| {
+        name.bytes()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'[' | b']' | b'.'))
+    };
+    for piece in query.split('&').filter(|piece| !piece.is_empty()) {
+        if !piece.split_once('=').is_some_and(|(name, _)| is_name(name)) {
+            return Err("has a parameter that is not name=value; write & in a value as %26".into());
+        }
+        // The driver would read it as a space, PostgreSQL's own programs as a plus.
+        if piece.starts_with("password=") && piece.contains('+') {
+            return Err("has a + in the parameter password; write it as %2B".to_owned());
+        }
+    }
+    let pairs = url.query_pairs().into_owned();
+    let (known, ignored): (Vec<_>, Vec<_>) =
+        pairs.partition(|(name, _)| KNOWN.contains(&name.as_str()) || name.starts_with("options["));
+    let given = |wanted: &str| known.iter().find(|(name, _)| name == wanted);
+    if given("host").is_some_and(|(_, hosts)| hosts.contains(',')) {
+        return Err(SEVERAL_HOSTS.to_owned());
+    }
+    if given("password").is_some() && !ignored.is_empty() {
+        return Err(
+            "has a parameter password and others that mean nothing to the driver, which may \
+                    be the rest of the password; write & in a value as %26"
+                .to_owned(),
+        );
+    }
+    Ok((known, ignored.into_iter().map(|(name, _)| name).collect()))
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl([REDACTED])")
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("(set)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> Result<DatabaseUrl, String> {
+        url.parse()
+    }
+
+    /// What the driver connects to, with the password.
+    fn seen(url: &DatabaseUrl) -> String {
+        format!("{:?}", url.options)
+    }
+
+    #[test]
+    fn a_password_is_either_read_as_it_is_or_the_url_is_refused() {
+        for special in "/#?@:%&+=".chars() {
+            let encoded = format!("%{:02X}", u32::from(special));
+            for form in ["XSECRET", "SEXCRET", "SECRETX", "4821XSECRET"] {
+                let password = form.replace('X', &special.to_string());
+                let url =
+                    |password: &str| format!("postgres://marks:{password}@db.internal:5433/live");
+                let right = |url: &DatabaseUrl| {
+                    let seen = seen(url);
+                    assert!(
+                        seen.contains(&format!("password: Some({password:?})")),
+                        "{seen}"
+                    );
+                    assert!(seen.contains("host: \"db.internal\", port: 5433"), "{seen}");
+                };
+                right(&read(&url(&form.replace('X', &encoded))).unwrap());
+                match read(&url(&password)) {
+                    Ok(raw) => right(&raw),
+                    Err(error) => {
+                        assert!("/#?".contains(special), "{error}");
+                        for part in ["SE", "CRET", "4821", "db.internal", "marks"] {
+                            assert!(!error.contains(part), "{error}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ipv6_literals_stand_in_brackets() {
+        for (url, host) in [
+            ("postgres://u:p@[::1]:5433/db", "::1"),
+            ("postgres://u:p@[2001:DB8::7]/db", "2001:db8::7"),
+            ("postgres://u:p@[::ffff:10.0.0.1]/db", "::ffff:10.0.0.1"),
+        ] {
+            assert_eq!(read(url).unwrap().options.get_host(), host);
+        }
+        assert!(read("postgres://u:p@::1:5433/db").is_err());
+    }
+
+    #[test]
+    fn several_hosts_are_refused_in_words() {
+        for url in [
+            "postgres://u:p@a:5432,b:5432/db?target_session_attrs=read-write",
+            "postgres://u:p@a,b/db",
+            "postgres:///db?host=a,b",
+        ] {
+            assert_eq!(read(url).unwrap_err(), SEVERAL_HOSTS);
+        }
+        assert!(read("postgres://u:p,q@a/db").is_ok());
+    }
+
+    #[test]
+    fn what_the_driver_does_not_know_never_reaches_it() {
+        let url = "postgres://u:p@h:5433/db?sslmode=require&sslpassword=geheim&options[a]=b";
+        let url = read(url).unwrap();
+        assert_eq!(url.ignored(), ["sslpassword"]);
+        assert_eq!(url.options.get_options(), Some("-c a=b"));
+        assert!(!seen(&url).contains("geheim"));
+        assert_eq!(format!("{url:?}"), "DatabaseUrl([REDACTED])");
+    }
+
+    #[test]
+    fn a_password_among_the_parameters_is_not_guessed_at() {
+        for rest in [
+            "ge&heim",
+            "ge&he%20im",
+            "ge&he+im",
+            "ge&he=im",
+            "ge&he1m=x",
+            "ge+heim",
+            "g#heim",
+        ] {
+            let error = read(&format!("postgres://h/db?password={rest}")).unwrap_err();
+            assert!(!error.contains("he%") && !error.contains("heim"), "{error}");
+            assert!(
+                !error.contains("he1m") && !error.contains("\"he\""),
+                "{error}"
+            );
+        }
+        let url = read("postgres://h/db?password=ge%26h%2Beim&user=u%40x").unwrap();
+        assert!(seen(&url).contains("password: Some(\"ge&h+eim\")"));
+        assert_eq!(url.options.get_username(), "u@x");
+    }
+}

@@ -1,25 +1,25 @@
-// The console: signing in, rules that act at once, the reason for a mark, imports, and viewers.
+// The console: signing in, rules that act at once, unsaved input, explanations, imports, lists, and viewers.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { mark, member } from "./stage.mjs";
-import { goTo, onPage, openPage, settled, signIn } from "./support.mjs";
+import { asConsole, goTo, onPage, openPage, settled, signIn } from "./support.mjs";
 
 export function consoleTests(shared) {
-  const inConsole = (token, what, expected) =>
-    onPage(shared, { expected }, async (page, context) => {
+  const inConsole = (token, what, options = {}) =>
+    onPage(shared, options, async (page, context) => {
       await signIn(page, shared.demo.console, token);
       await what(page, context);
     });
-  const asEditor = (what, expected) => inConsole(shared.demo.token, what, expected);
+  const asEditor = (what, options) => inConsole(shared.demo.token, what, options);
 
-  test("asks for a token, refuses a wrong one, and forgets it at the end", () =>
-    // The browser itself reports the refusal.
+  test("asks for a token, rejects a wrong one, and forgets it after signing out", () =>
+    // The browser itself reports the rejection.
     onPage(shared, { expected: ["401"] }, async (page) => {
       await page.goto(shared.demo.console);
       await page.getByLabel("Token").fill("wrong");
       await page.getByRole("button", { name: "Sign in" }).click();
-      await page.getByText("This token is not known.").waitFor();
+      await page.getByText("Invalid token.").waitFor();
       await page.getByLabel("Token").fill(shared.demo.token);
       await page.getByRole("button", { name: "Sign in" }).click();
       await page.getByRole("navigation").waitFor();
@@ -30,15 +30,15 @@ export function consoleTests(shared) {
       await page.getByLabel("Token").waitFor();
     }));
 
-  test("a rule written here marks a member of the demo, who loses the mark and gets it back", () =>
+  test("a rule written here marks a member of the demo, and the mark returns after a drop", () =>
     asEditor(async (page, context) => {
       await goTo(page, shared.demo.console, "/rules/new");
-      await page.getByLabel("Id", { exact: true }).fill("one-pupil");
+      await page.getByLabel("ID", { exact: true }).fill("one-pupil");
       await page.getByLabel("Room", { exact: true }).fill("math-7");
       await page.getByLabel("Account", { exact: true }).fill("pupil-01");
       await page.getByLabel("Marks", { exact: true }).fill("1003");
       await page.getByRole("button", { name: "Save" }).click();
-      await page.getByText("Made one-pupil.").waitFor();
+      await page.getByText("Created one-pupil.").waitFor();
 
       const { page: stage, complaints } = await openPage(context, shared.origin);
       await stage.goto(shared.demo.stage);
@@ -50,15 +50,15 @@ export function consoleTests(shared) {
       await mark(pupil, 1003, "set");
       assert.deepEqual(complaints, []);
 
-      await pupil.getByRole("link", { name: "Why? pupil-01" }).click();
+      await pupil.getByRole("link", { name: /pupil-01$/ }).click();
       await stage.getByRole("link", { name: "one-pupil" }).waitFor();
       await stage.locator(".verdict.good").waitFor();
     }));
 
-  test("shows each restored mark as it happens, and leads to the stage", () =>
+  test("shows each restored mark as it happens, and links to the stage", () =>
     asEditor(async (page, context) => {
-      await goTo(page, shared.demo.console, "/now");
-      // The pictures come once the figures are no dashes any more.
+      await goTo(page, shared.demo.console, "/overview");
+      // The first event has arrived once a figure has a digit.
       await page.locator(".tile .figure").filter({ hasText: /\d/ }).first().waitFor();
       const { page: stage, complaints } = await openPage(context, shared.origin);
       await stage.goto(shared.demo.stage);
@@ -72,7 +72,7 @@ export function consoleTests(shared) {
       assert.deepEqual(complaints, []);
     }));
 
-  test("shows what is wrong beside the field", () =>
+  test("shows an error beside its field until the field changes", () =>
     asEditor(async (page) => {
       await goTo(page, shared.demo.console, "/rules/new");
       await page.getByLabel("Room", { exact: true }).fill("a*b");
@@ -87,7 +87,10 @@ export function consoleTests(shared) {
         const hint = (await input.getAttribute("aria-describedby")).split(" ").at(-1);
         assert.notEqual(await page.locator(`#${hint}`).textContent(), "");
       }
-    }, ["422"]));
+      await page.getByLabel("Marks", { exact: true }).fill("1000");
+      assert.deepEqual(await wrong.evaluateAll((inputs) => inputs.map((input) => input.name)), ["group"]);
+      await page.getByRole("button", { name: "Cancel" }).click();
+    }, { expected: ["422"] }));
 
   test("edits, disables and deletes a rule, and keeps its history", () =>
     asEditor(async (page) => {
@@ -99,78 +102,182 @@ export function consoleTests(shared) {
       const row = page.getByRole("row").filter({ hasText: "one-pupil" });
       await row.getByRole("button", { name: /^Disable/ }).click();
       await page.getByText("Disabled one-pupil.").waitFor();
+      // The list was built again; the focus is on the same button.
+      await row.getByRole("button", { name: /^Enable/ }).and(page.locator(":focus")).waitFor();
+      await page.getByRole("button", { name: "Dismiss" }).click();
+      await page.getByText("Disabled one-pupil.").waitFor({ state: "hidden" });
       await row.getByRole("button", { name: /^Delete/ }).click();
       const dialog = page.getByRole("dialog");
+      assert.deepEqual(await dialog.getByRole("button").allTextContents(), ["Cancel", "Delete"]);
       await dialog.getByRole("button", { name: "Delete" }).click();
       await page.getByText("Deleted one-pupil.").waitFor();
       await goTo(page, shared.demo.console, "/rules/one-pupil/history");
       const actions = await page.locator(".timeline .action").allTextContents();
-      assert.deepEqual(actions.map((text) => text.replace(/^\W/u, "")), ["removed", "changed", "changed", "made"]);
+      assert.deepEqual(actions.map((text) => text.replace(/^\W/u, "")), ["deleted", "updated", "updated", "created"]);
     }));
 
-  test("shows what an import would change before it is applied", () =>
+  test("previews an import before it is applied", () =>
     asEditor(async (page) => {
       const rules = [
         { id: "imported-1", group: "math-7", account: "pupil-02", marks: [1005], label: "imported" },
         { id: "imported-2", group: "math-7", account: "pupil-03", marks: [1006], label: "imported" },
       ];
       const load = async (some) => {
-        await page.getByLabel("Or paste it").fill(some.map((rule) => JSON.stringify(rule)).join("\n"));
-        await page.getByRole("button", { name: "Show what would change" }).click();
-        await page.getByRole("heading", { name: "This would change" }).waitFor();
+        await page.getByLabel("Or paste").fill(some.map((rule) => JSON.stringify(rule)).join("\n"));
+        await page.getByRole("button", { name: "Preview changes" }).click();
+        await page.getByRole("heading", { name: "Preview" }).waitFor();
       };
       await goTo(page, shared.demo.console, "/import");
       await load(rules);
-      await page.getByText("2 made, 0 changed, 0 removed").waitFor();
+      await page.getByText("2 created, 0 updated, 0 deleted").waitFor();
       await page.getByRole("button", { name: "Apply 2 changes" }).click();
-      await page.getByRole("link", { name: "Look at the rules" }).waitFor();
+      await page.getByRole("link", { name: "View rules" }).waitFor();
 
       await goTo(page, shared.demo.console, "/rules?label=imported");
       await page.getByRole("link", { name: "imported-2", exact: true }).waitFor();
       await goTo(page, shared.demo.console, "/import");
       await load([{ ...rules[0], marks: [1007] }]);
-      await page.getByText("0 made, 1 changed, 0 removed").waitFor();
+      await page.getByText("0 created, 1 updated, 0 deleted").waitFor();
       const change = page.locator(".timeline li").filter({ hasText: "imported-1" });
       assert.match(await change.locator("del").textContent(), /1005/);
       assert.match(await change.locator("ins").textContent(), /1007/);
     }));
 
-  test("names the lines of an import that are wrong and imports nothing", () =>
+  test("names the invalid lines of an import and imports nothing", () =>
     asEditor(async (page) => {
       await goTo(page, shared.demo.console, "/import");
-      await page.getByLabel("Or paste it").fill('{"id":"good","group":"g","account":"a","marks":[1000]}\n{"id":"bad","group":"g","account":"a","marks":[7]}');
-      await page.getByRole("button", { name: "Show what would change" }).click();
+      await page.getByRole("button", { name: "Preview changes" }).click();
+      await page.getByText("Choose a file or paste rules.").waitFor();
+      await page.getByLabel("Or paste").fill('{"id":"good","group":"g","account":"a","marks":[1000]}\n{"id":"bad","group":"g","account":"a","marks":[7]}');
+      await page.getByRole("button", { name: "Preview changes" }).click();
       await page.getByText("Line 2").waitFor();
-    }, ["422"]));
+    }, { expected: ["422"] }));
 
   test("compares a room with Chat when asked", () =>
     asEditor(async (page) => {
       await goTo(page, shared.demo.console, "/rooms");
       await page.getByRole("button", { name: "Compare with Chat now: math-7" }).click();
-      await page.getByText("math-7 is compared with Chat next.").waitFor();
+      await page.getByText("Comparison of math-7 requested.").waitFor();
     }));
 
-  test("lists members by state", () =>
+  test("lists all members unless asked for a state, failed ones first", () =>
     asEditor(async (page) => {
+      const names = () => page.locator("tbody th").allTextContents();
+      await goTo(page, shared.demo.console, "/members");
+      const all = await names();
+      assert.ok(all.length > 10 && all.includes("teacher-li"), all.join());
+      // To fail takes a member of the demo half an hour, so the answer says it of the last one.
+      const last = (await (await page.request.get(`${shared.demo.console}v1/members`)).json()).items.at(-1);
+      const items = [{ ...last, state: "failed", last_error: "Chat: 10004" }];
+      await page.route("**/v1/members?*state=failed*", (route) => route.fulfill({ json: { items, next: null } }));
       await goTo(page, shared.demo.console, "/members?state=applied&group=math-7");
-      await page.getByRole("link", { name: "teacher-li", exact: true }).waitFor();
+      assert.ok((await names()).includes("teacher-li"));
+      await page.getByRole("button", { name: "Clear" }).click();
+      await page.locator("tbody tr").first().getByText("failed").waitFor();
+      assert.deepEqual((await names()).toSorted(), all.toSorted());
+      assert.equal((await names())[0], last.account);
     }));
 
-  test("refuses a viewer's writes and says so", () =>
+  test("tells how long ago something was, and the exact local time on hover", () =>
+    asEditor(async (page) => {
+      await goTo(page, shared.demo.console, "/rooms");
+      const time = page.getByRole("row").filter({ hasText: "math-7" }).locator("time").first();
+      assert.match(await time.textContent(), /ago|now/);
+      assert.match(await time.getAttribute("title"), /\d\d:\d\d:\d\d CET$/);
+    }, { timezoneId: "Europe/Berlin" }));
+
+  test("goes to the top of the next page, and the focus with it", () =>
+    asEditor(async (page) => {
+      const lines = Array.from({ length: 60 }, (_, n) => JSON.stringify({ id: `many-${n}`, group: "nowhere", account: `a${n}`, marks: [1000], label: "many" }));
+      await asConsole(page, "POST", "/v1/rules/import", lines.join("\n"));
+      await goTo(page, shared.demo.console, "/rules?label=many");
+      await page.getByRole("link", { name: "Next page" }).click();
+      await page.locator("section:focus").getByText("10 rules").waitFor();
+      const top = await page.locator("caption").evaluate((caption) => caption.getBoundingClientRect().top);
+      assert.ok(top >= 0 && top < 400, `${top}`);
+      await asConsole(page, "POST", "/v1/rules/import?mode=replace&label=many&max_removals=60", "");
+    }));
+
+  test("keeps typed text while another page is shown, the language changes and the session expires", () =>
+    asEditor(async (page, context) => {
+      const note = page.locator("[name=note]");
+      await goTo(page, shared.demo.console, "/rules/new");
+      await page.getByLabel("Account", { exact: true }).fill("vip-typed");
+      await note.fill("not saved yet");
+      await page.getByRole("link", { name: "Members" }).click();
+      await page.getByRole("heading", { name: "Members" }).waitFor();
+      await page.getByRole("link", { name: "Rules" }).click();
+      await page.getByRole("link", { name: "New rule" }).click();
+      await page.getByText("Your unsaved changes were restored.").waitFor();
+      assert.equal(await note.inputValue(), "not saved yet");
+      await page.getByRole("button", { name: "中文" }).click();
+      await page.getByRole("heading", { name: "新建规则" }).waitFor();
+      assert.equal(await note.inputValue(), "not saved yet");
+      await page.getByRole("button", { name: "English" }).click();
+
+      await context.clearCookies();
+      await page.getByRole("button", { name: "Save" }).click();
+      await page.getByText("Your session has expired.").waitFor();
+      await page.getByLabel("Token").fill(shared.demo.token);
+      await page.getByRole("button", { name: "Sign in" }).click();
+      await page.getByText("Your unsaved changes were restored.").waitFor();
+      assert.equal(await page.getByLabel("Account", { exact: true }).inputValue(), "vip-typed");
+      await page.getByRole("button", { name: "Discard" }).click();
+      await page.getByText("Your unsaved changes were restored.").waitFor({ state: "hidden" });
+      assert.equal(await note.inputValue(), "");
+
+      // Filters that were typed and not applied yet.
+      await goTo(page, shared.demo.console, "/rules");
+      await page.locator("[name=label]").fill("demo");
+      await page.getByRole("button", { name: "中文" }).click();
+      await page.getByRole("heading", { name: "规则" }).waitFor();
+      assert.equal(await page.locator("[name=label]").inputValue(), "demo");
+    }, { expected: ["401"] }));
+
+  test("shows what changed since unsaved changes were typed, before it overwrites that", () =>
+    asEditor(async (page) => {
+      const path = "/v1/rules/typed";
+      await asConsole(page, "PUT", path, { group: "nowhere", account: "a", marks: [1000] });
+      await goTo(page, shared.demo.console, "/rules/typed/edit");
+      await page.getByLabel("Label", { exact: true }).fill("mine");
+      await goTo(page, shared.demo.console, "/rules");
+      await asConsole(page, "PATCH", path, { marks: [1001] });
+      await goTo(page, shared.demo.console, "/rules/typed/edit");
+      await page.getByRole("button", { name: "Save" }).click();
+      const conflict = page.getByRole("alert");
+      await conflict.getByText("Your changes are not saved.").waitFor();
+      assert.match(await conflict.locator(".diff").first().textContent(), /1000.*1001/);
+      await page.getByRole("button", { name: "Overwrite with mine" }).click();
+      await page.getByText("Saved typed.").waitFor();
+      await asConsole(page, "DELETE", path);
+    }, { expected: ["412"] }));
+
+  test("greys out the overview while the connection is lost", () =>
+    asEditor(async (page) => {
+      await goTo(page, shared.demo.console, "/overview");
+      await page.locator(".tile .figure").filter({ hasText: /\d/ }).first().waitFor();
+      const tick = page.locator(".states .good > .icon").first();
+      const colour = () => tick.evaluate((icon) => getComputedStyle(icon).color);
+      const green = await colour();
+      shared.demo.freeze();
+      await page.getByText(/Connection lost\. Reconnecting… Figures as of \d\d:\d\d:\d\d\./).waitFor();
+      assert.notEqual(await colour(), green);
+      shared.demo.thaw();
+      await page.getByText("Connection lost.").waitFor({ state: "hidden" });
+      assert.equal(await colour(), green);
+    }).finally(shared.demo.thaw));
+
+  test("rejects a viewer's writes and says why", () =>
     inConsole(shared.demo.viewer, async (page) => {
       await goTo(page, shared.demo.console, "/rules");
-      await page.getByText("You are signed in as a viewer.").waitFor();
+      await page.getByText("Read-only: sign in with an editor token").waitFor();
       const disable = page.getByRole("button", { name: /^Disable/ }).first();
       assert.equal(await disable.getAttribute("aria-disabled"), "true");
       await goTo(page, shared.demo.console, "/import");
-      await page.getByText("You are signed in as a viewer.").waitFor();
-      // Past the page, as somebody with a console of his own would.
-      const status = await page.evaluate(async () => {
-        const headers = { "Content-Type": "application/json", "X-Stickymark-Console": "1" };
-        const body = JSON.stringify({ group: "g", account: "a", marks: [1000] });
-        return (await fetch("/v1/rules", { method: "POST", headers, body })).status;
-      });
+      await page.getByText("Read-only: sign in with an editor token").waitFor();
+      // Without the page, as a program of the viewer could.
+      const { status } = await asConsole(page, "POST", "/v1/rules", { group: "g", account: "a", marks: [1000] });
       assert.equal(status, 403);
       await settled(page);
-    }, ["403"]));
+    }, { expected: ["403"] }));
 }

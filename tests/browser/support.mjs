@@ -1,5 +1,5 @@
-// What the tests share: the demo as a process, a browser, pages that are watched, and the check for
-// accessibility. Nothing here waits for a time; everything waits for what shall come, with a limit.
+// Shared by the tests: the demo as a process, a browser, pages whose messages are collected, and the
+// accessibility check. Nothing waits for a fixed time; everything waits for a condition, with a limit.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -12,13 +12,13 @@ import { chromium } from "playwright-core";
 
 import axe from "axe-core";
 
-/** Milliseconds after which something did not come: far more than the slowest machine needs. */
+/** The limit of every wait in milliseconds: far more than the slowest machine needs. */
 export const PATIENCE = 30_000;
 
 export const DESKTOP = { width: 1280, height: 800 };
 export const PHONE = { width: 390, height: 844 };
 
-/** The whole product on free ports, in a directory of its own: { admin, stage, token, viewer, stop }. */
+/** Starts the whole product on free ports, in a directory of its own: { console, stage, token, viewer, freeze, thaw, stop }. */
 export async function startDemo() {
   const built = new URL("../../target/debug/stickymark", import.meta.url);
   const program = process.env.STICKYMARK ?? fileURLToPath(built);
@@ -37,51 +37,51 @@ export async function startDemo() {
     clearTimeout(last);
     process.off("exit", kill);
     await rm(place, { recursive: true, force: true });
-    assert.equal(status, 0, "the demo ended in good order");
+    assert.equal(status, 0, "exit status of the demo");
   };
   const found = {};
-  const told = [];
+  const output = [];
   const lines = createInterface({ input: child.stdout });
   const ready = new Promise((resolve) => {
     lines.on("line", (line) => {
-      told.push(line);
-      for (const [name, pattern] of Object.entries(TOLD)) found[name] ??= pattern.exec(line)?.[1];
-      if (Object.keys(TOLD).every((name) => found[name])) resolve();
+      output.push(line);
+      for (const [name, pattern] of Object.entries(PRINTED)) found[name] ??= pattern.exec(line)?.[1];
+      if (Object.keys(PRINTED).every((name) => found[name])) resolve();
     });
   });
-  await Promise.race([ready, ended.then(() => assert.fail(`the demo ended early:\n${told.join("\n")}`))]);
-  return { ...found, stop };
+  await Promise.race([ready, ended.then(() => assert.fail(`the demo ended early:\n${output.join("\n")}`))]);
+  return { ...found, stop, freeze: () => child.kill("SIGSTOP"), thaw: () => child.kill("SIGCONT") };
 }
 
-/** Where the demo tells what, once the show is over. */
-const TOLD = {
+/** What the demo prints at the end of its show. */
+const PRINTED = {
   stage: /^ {2}stage {4}(http\S+)/,
   console: /^ {2}console {2}(http\S+)/,
   token: /^ {2}console .* sign in with (\w+)/,
   viewer: /only look with (\w+)/,
 };
 
-/** Debian's browser, or the one that CHROMIUM names. */
+/** The browser of Debian, or the one that CHROMIUM names. */
 export function startBrowser() {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-  // Root has no sandbox; a container often has no room in /dev/shm.
+  // Chromium has no sandbox for root, and /dev/shm of a container is often too small for it.
   const args = ["--disable-dev-shm-usage", ...(process.getuid?.() === 0 ? ["--no-sandbox"] : [])];
   return chromium.launch({ executablePath, args });
 }
 
 /**
- * A page that is watched: `complaints` holds what the browser complained of, and every request that
- * left the origin.
+ * A page and its `complaints`: errors and warnings of the browser, failed requests, and requests to
+ * another origin.
  */
 export async function openPage(context, origin, { expected = [] } = {}) {
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(String(error)));
+  const complain = (text) => expected.some((part) => text.includes(part)) || complaints.push(text);
   page.on("console", (message) => {
-    const text = message.text();
-    if (["error", "warning"].includes(message.type()) && !expected.some((part) => text.includes(part))) {
-      complaints.push(`${message.type()}: ${text} (${message.location().url})`);
+    if (["error", "warning"].includes(message.type())) {
+      complain(`${message.type()}: ${message.text()} (${message.location().url})`);
     }
   });
   page.on("request", (request) => {
@@ -89,16 +89,16 @@ export async function openPage(context, origin, { expected = [] } = {}) {
     if (url.origin !== origin && url.protocol !== "data:") complaints.push(`request to ${url}`);
   });
   page.on("requestfailed", (request) => {
-    // Leaving a page ends what it still waits for.
+    // A page that is left aborts its requests.
     const reason = request.failure()?.errorText;
-    if (reason !== "net::ERR_ABORTED") complaints.push(`${request.url()}: ${reason}`);
+    if (reason !== "net::ERR_ABORTED") complain(`${request.url()}: ${reason}`);
   });
   return { page, complaints };
 }
 
 /**
- * Does something on a page of its own, and fails if the browser complained of anything but what is
- * `expected`. `more` are options of the browser's context.
+ * Runs `what` on a page of its own, and fails with every complaint of the browser except those that
+ * contain an `expected` text. `more` are options of the browser's context.
  */
 export async function onPage({ browser, origin }, { expected, ...more }, what) {
   const context = await browser.newContext({ locale: "en-GB", ...more });
@@ -106,7 +106,7 @@ export async function onPage({ browser, origin }, { expected, ...more }, what) {
   try {
     await what(page, context);
   } catch (error) {
-    if (complaints.length) error.message += `\nThe browser complained:\n${complaints.join("\n")}`;
+    if (complaints.length) error.message += `\nComplaints of the browser:\n${complaints.join("\n")}`;
     throw error;
   } finally {
     await context.close();
@@ -122,7 +122,17 @@ export async function signIn(page, url, token) {
   await page.locator("header nav").waitFor();
 }
 
-/** Goes to a page of the console and waits until it has what it loads. */
+/** A request to the API with the session of the page; text is an import. */
+export const asConsole = (page, method, path, body) =>
+  page.evaluate(async ([method, path, body]) => {
+    const type = typeof body === "string" ? "application/x-ndjson" : "application/json";
+    const headers = { "Content-Type": type, "X-Stickymark-Console": "1" };
+    const content = typeof body === "string" || body === undefined ? body : JSON.stringify(body);
+    const answer = await fetch(path, { method, headers, body: content });
+    return { status: answer.status };
+  }, [method, path, body]);
+
+/** Goes to a page of the console and waits until it is loaded. */
 export async function goTo(page, url, hash) {
   await page.goto(`${url}#${hash}`);
   await settled(page);
@@ -132,13 +142,13 @@ export async function settled(page) {
   await page.waitForFunction(() => document.querySelector("main h1") && !document.querySelector('[aria-busy="true"]'));
 }
 
-/** Fails with every rule of axe that the page breaks. */
+/** Fails with every violation that axe finds in the page. */
 export async function accessible(page, name) {
-  // Through the debugger, so that the page's own policy stays in force.
+  // evaluate() is not subject to the Content-Security-Policy of the page, which stays as it is.
   await page.evaluate(axe.source);
   const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  const told = found.violations.map((one) => `${one.id}: ${one.help}\n${one.nodes.map((node) => `  ${node.target} ${node.failureSummary}`).join("\n")}`);
-  assert.equal(told.join("\n"), "", name);
+  const violations = found.violations.map((one) => `${one.id}: ${one.help}\n${one.nodes.map((node) => `  ${node.target} ${node.failureSummary}`).join("\n")}`);
+  assert.equal(violations.join("\n"), "", name);
 }
 
 /** Fails if the page is wider than its window. */

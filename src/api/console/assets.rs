@@ -15,6 +15,7 @@ macro_rules! files {
 
 /// Every file but the page itself; a test compares the directory.
 const FILES: &[(&str, &[u8])] = files![
+    "address.js",
     "api.js",
     "app.js",
     "console.css",
@@ -23,20 +24,22 @@ const FILES: &[(&str, &[u8])] = files![
     "i18n.js",
     "icon.svg",
     "narrow.css",
-    "now.css",
+    "overview.css",
+    "pages/explain.js",
     "pages/history.js",
     "pages/import.js",
     "pages/members.js",
-    "pages/now.js",
+    "pages/overview.js",
     "pages/rooms.js",
     "pages/rule.js",
     "pages/rules.js",
     "pages/sign-in.js",
-    "pages/why.js",
     "parts/dialog.js",
     "parts/diff.js",
+    "parts/draft.js",
     "parts/form.js",
     "parts/icon.js",
+    "parts/list.js",
     "parts/notice.js",
     "parts/spark.js",
     "parts/states.js",
@@ -44,9 +47,7 @@ const FILES: &[(&str, &[u8])] = files![
     "parts/table.js",
     "parts/write.js",
     "words/advice.js",
-    "words/en-live.js",
     "words/en.js",
-    "words/zh-live.js",
     "words/zh.js",
 ];
 
@@ -141,16 +142,24 @@ mod tests {
             .filter_map(|rest| rest.split('\'').next())
     }
 
-    fn keys(names: [&str; 2]) -> BTreeSet<&'static str> {
-        let lines = names.into_iter().flat_map(|name| text(name).lines());
+    /// The keys of a language, in the order of its file.
+    fn keys(name: &str) -> Vec<&'static str> {
+        let lines = text(name).lines();
         lines
             .filter_map(|line| line.strip_prefix("  '")?.split('\'').next())
             .collect()
     }
 
+    /// The text of a template literal before its first `${` and behind its last `}`.
+    fn ends(template: &str) -> Option<(&str, &str)> {
+        let (start, rest) = template.split_once("${")?;
+        let (_, end) = rest.rsplit_once('}')?;
+        (start.contains('.') || end.contains('.')).then_some((start, end))
+    }
+
     #[test]
     fn every_file_of_the_directory_is_served() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/console/assets");
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/console/assets");
         let there: BTreeSet<String> = below(&directory).into_iter().collect();
         let mut served: BTreeSet<String> =
             FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -181,17 +190,40 @@ mod tests {
     }
 
     #[test]
-    fn both_languages_have_words_for_whatever_the_pages_say() {
-        let english = keys(["words/en.js", "words/en-live.js"]);
-        assert_eq!(english, keys(["words/zh.js", "words/zh-live.js"]));
-        assert!(english.len() > 200);
+    fn both_languages_have_the_same_keys_in_the_same_order() {
+        assert_eq!(keys("words/en.js"), keys("words/zh.js"));
+    }
+
+    #[test]
+    fn every_key_that_the_scripts_name_has_words_and_every_key_is_named() {
+        let keys = keys("words/en.js");
+        let scripts = || scripts().filter(|(name, _)| !name.starts_with("words/"));
         for (name, script) in scripts() {
             for key in quoted(script, " t('")
                 .chain(quoted(script, "(t('"))
                 .chain(quoted(script, "[t('"))
             {
-                assert!(english.contains(key), "{name} says {key}");
+                assert!(keys.contains(&key), "{name} names {key}");
             }
+        }
+        let templates: Vec<_> = scripts()
+            .flat_map(|(_, script)| script.split("`").skip(1).step_by(2))
+            .filter_map(ends)
+            .collect();
+        // A template literal stands for one part between the dots of a key.
+        let produces = |(start, end): &(&str, &str), key: &str| {
+            let part = key
+                .strip_prefix(start)
+                .and_then(|rest| rest.strip_suffix(end));
+            part.is_some_and(|part| !part.contains('.'))
+        };
+        for key in keys {
+            let literal = format!("'{key}'");
+            assert!(
+                scripts().any(|(_, script)| script.contains(&literal))
+                    || templates.iter().any(|template| produces(template, key)),
+                "no script names {key}"
+            );
         }
     }
 

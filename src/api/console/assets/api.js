@@ -1,5 +1,5 @@
-// Calls to the service this page came from. A failure is an ApiError that carries the problem of
-// RFC 9457, or none if no answer came.
+// Calls to the service this page came from. A failure is an ApiError that carries the problem
+// document of RFC 9457, or none if no answer came.
 
 export class ApiError extends Error {
   constructor(status, problem) {
@@ -42,7 +42,7 @@ async function send(method, path, { body, headers, signal } = {}) {
 
 const read = async (response) => (response.status === 204 ? null : response.json());
 
-// A path with a query, without the parameters that are empty.
+// A path with a query; empty parameters are left out.
 export function withQuery(path, query) {
   const given = Object.entries(query ?? {}).filter(([, value]) => value !== '' && value !== null && value !== undefined);
   return given.length ? `${path}?${new URLSearchParams(given)}` : path;
@@ -63,10 +63,10 @@ export const importRules = async (rules, query) => read(await send('POST', withQ
 
 export const rulePath = (id) => `/v1/rules/${encodeURIComponent(id)}`;
 
-// The header that writes only over this version of a rule.
+// The header that allows a write only while the rule is at this version.
 export const ifVersion = (version) => ({ 'If-Match': `"${version}"` });
 
-// All pages of a list, at most so many.
+// The items of all pages of a list, up to `pages` pages.
 export async function getAll(path, query, pages = 20) {
   const items = [];
   let after = '';

@@ -1,35 +1,36 @@
-// Starts the console: asks who is signed in, builds the frame, and shows the page that the address
-// names. A page is a function of its place that gives back { title, nodes, update? }; `update` takes
-// a new query without a new page. Its `signal` is aborted when the page is left.
+// Starts the console: reads the session, builds the frame, and shows the page that the address
+// names. A page is a function of its context that returns { title, nodes, update? }; `update` takes
+// a new query without building the page again. Its `signal` is aborted when the page is left.
 
 import { get, onSignedOut, write } from './api.js';
 import { h, show } from './dom.js';
 import { choose, language, locale, t } from './i18n.js';
-import { notices } from './parts/notice.js';
+import { forgetDrafts } from './parts/draft.js';
 import { icon } from './parts/icon.js';
-import { importPage } from './pages/import.js';
+import { failure, hint, notices } from './parts/notice.js';
+import { explainPage } from './pages/explain.js';
 import { historyPage } from './pages/history.js';
+import { importPage } from './pages/import.js';
 import { membersPage } from './pages/members.js';
-import { nowPage } from './pages/now.js';
+import { overviewPage } from './pages/overview.js';
 import { roomsPage } from './pages/rooms.js';
 import { rulePage } from './pages/rule.js';
 import { rulesPage } from './pages/rules.js';
 import { signInPage } from './pages/sign-in.js';
-import { whyPage } from './pages/why.js';
 
 const PAGES = [
-  [/^\/now$/, nowPage],
+  [/^\/overview$/, overviewPage],
   [/^\/rules$/, rulesPage],
   [/^\/rules\/new$/, rulePage],
   [/^\/rules\/([^/]+)\/history$/, historyPage],
-  // A rule may be called "new": its own address has one more part.
+  // The id of a rule may be "new", so its address has one more part.
   [/^\/rules\/([^/]+)\/edit$/, rulePage],
   [/^\/import$/, importPage],
-  [/^\/why$/, whyPage],
+  [/^\/explain$/, explainPage],
   [/^\/rooms$/, roomsPage],
   [/^\/members$/, membersPage],
 ];
-const TABS = ['now', 'rules', 'import', 'why', 'rooms', 'members'];
+const TABS = ['overview', 'rules', 'import', 'explain', 'rooms', 'members'];
 
 const app = document.getElementById('app');
 let who = null;
@@ -38,7 +39,7 @@ let shown = { path: null, page: null, leave: new AbortController() };
 
 function place() {
   const [path, query = ''] = location.hash.replace(/^#/, '').split('?');
-  return { path: path || '/now', query: Object.fromEntries(new URLSearchParams(query)) };
+  return { path: path || '/overview', query: Object.fromEntries(new URLSearchParams(query)) };
 }
 
 function frame() {
@@ -48,17 +49,17 @@ function frame() {
     app,
     h('a', { class: 'skip', href: '#main', on: { click: skip } }, t('nav.skip')),
     h('header', { class: 'top' },
-      h('a', { class: 'brand', href: '#/now' }, icon('brand'), 'Stickymark'),
+      h('a', { class: 'brand', href: '#/overview' }, icon('brand'), 'Stickymark'),
       who.signed_in && h('nav', { 'aria-label': t('nav.label') }, TABS.map(tab),
         who.stage && h('a', { href: '/stage' }, icon('stage'), h('span', {}, t('nav.stage')))),
       h('div', { class: 'corner' }, languages(), who.sign_in_needed && who.signed_in && account())),
     main,
     notices(),
-    h('footer', {}, `Stickymark ${who.version}`),
+    h('footer', {}, `Stickymark ${who.version}`, ' · ', h('a', { href: '/docs' }, t('nav.api'))),
   );
 }
 
-// The address names the page, so the link to its content moves the focus by hand.
+// The part of an address behind `#` names the page, so this link moves the focus itself.
 function skip(event) {
   event.preventDefault();
   main.querySelector('h1')?.focus();
@@ -66,9 +67,12 @@ function skip(event) {
 
 function languages() {
   const next = language() === 'zh' ? 'en' : 'zh';
-  const turn = () => {
+  const turn = async () => {
+    const filters = () => main.querySelectorAll('.filters [name]');
+    const typed = new Map([...filters()].map((input) => [input.name, input.value]));
     choose(next);
-    start();
+    await start();
+    for (const input of filters()) input.value = typed.get(input.name) ?? input.value;
   };
   return h('button', { type: 'button', class: 'quiet', lang: next, on: { click: turn } }, next === 'zh' ? '中文' : 'English');
 }
@@ -76,6 +80,7 @@ function languages() {
 function account() {
   const leave = async () => {
     await write('DELETE', '/console/session');
+    forgetDrafts();
     await start();
   };
   return h('div', { class: 'account' },
@@ -83,7 +88,7 @@ function account() {
     h('button', { type: 'button', class: 'quiet', on: { click: leave } }, t('sign.out')));
 }
 
-function render({ fresh = false } = {}) {
+function render({ fresh = false, expired = false } = {}) {
   const { path, query } = place();
   if (!fresh && path === shown.path && shown.page?.update) {
     shown.page.update(query);
@@ -93,17 +98,16 @@ function render({ fresh = false } = {}) {
   const leave = new AbortController();
   const first = shown.path === null;
   const context = { query, who, signal: leave.signal, canWrite: who.role === 'editor' };
-  shown = { path, leave, page: who.signed_in ? find(path, context) : signInPage(start) };
+  shown = { path, leave, page: who.signed_in ? find(path, context) : signInPage(start, expired ? hint(t('sign.expired')) : who.error && failure(who.error)) };
   document.title = `${shown.page.title} · Stickymark`;
   const heading = h('h1', { tabindex: '-1' }, shown.page.title);
-  show(main, shown.page.bare ? null : heading, shown.page.nodes);
+  show(main, heading, shown.page.nodes);
   for (const link of app.querySelectorAll('[data-tab]')) {
     const here = path === `/${link.dataset.tab}` || path.startsWith(`/${link.dataset.tab}/`);
     if (here) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
-    if (here) link.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   }
-  // Readers of the screen hear where they are; whoever just came starts at the top anyway.
+  // Screen readers read the heading of the new page; on the first page the focus is at the top anyway.
   if (!first && who.signed_in) heading.focus({ preventScroll: true });
   window.scrollTo(0, 0);
 }
@@ -113,7 +117,7 @@ function find(path, context) {
     const match = pattern.exec(path);
     if (match) return page({ ...context, id: match[1] && decoded(match[1]) });
   }
-  return { title: t('lost.title'), nodes: [h('p', {}, t('lost.text')), h('p', {}, h('a', { href: '#/now' }, t('nav.now')))] };
+  return { title: t('lost.title'), nodes: [h('p', {}, h('a', { href: '#/overview' }, t('lost.back')))] };
 }
 
 function decoded(text) {
@@ -124,17 +128,15 @@ function decoded(text) {
   }
 }
 
-async function start() {
+async function start({ expired } = {}) {
   document.documentElement.lang = locale();
-  who = await get('/console/session').catch((error) => ({
-    signed_in: false, sign_in_needed: true, version: '', refused: error.problem?.detail,
-  }));
+  who = await get('/console/session').catch((error) => ({ signed_in: false, version: '', error }));
   frame();
-  render({ fresh: true });
+  render({ fresh: true, expired });
 }
 
 onSignedOut(() => {
-  if (who?.signed_in) start();
+  if (who?.signed_in) start({ expired: true });
 });
 window.addEventListener('hashchange', () => render());
 window.addEventListener('reload-page', () => render({ fresh: true }));

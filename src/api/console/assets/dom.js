@@ -2,12 +2,14 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 
+const nodes = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+
 // An element. Properties: `class`, `on` (handlers by event), `data` (data attributes), and
 // attributes by name; false, null and undefined leave one out, true sets it without a value.
 export const h = (name, properties, ...children) =>
   fill(document.createElement(name), properties, children);
 
-// The same for pictures.
+// The same for SVG.
 export const svg = (name, properties, ...children) =>
   fill(document.createElementNS(SVG, name), properties, children);
 
@@ -23,17 +25,16 @@ function fill(element, properties, children) {
       element.setAttribute(name, value);
     }
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...nodes(children));
   return element;
 }
 
 let counter = 0;
 
-// An id that no other element has.
 export const uniqueId = (stem) => `${stem}-${(counter += 1)}`;
 
-// Puts these in the place of whatever the element held.
+// Replaces the content of an element.
 export function show(element, ...children) {
-  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.replaceChildren(...nodes(children));
   return element;
 }

@@ -1,5 +1,6 @@
-// What became of a rule, the last change first; also of one that is deleted.
+// The changes of a rule, newest first; also of a deleted one.
 
+import { rulePage } from '../address.js';
 import { getAll, rulePath } from '../api.js';
 import { h } from '../dom.js';
 import { time } from '../format.js';
@@ -13,10 +14,10 @@ export function historyPage({ id }) {
     h('ol', { class: 'timeline', reversed: true }, entries.reverse().map(entry)));
   return {
     title: t('history.title', { id }),
-    nodes: [h('p', { class: 'facts' }, h('a', { href: `#/rules/${encodeURIComponent(id)}/edit` }, t('history.back'))), list],
+    nodes: [h('p', { class: 'facts' }, h('a', { href: rulePage(id) }, t('history.back'))), list],
   };
 }
 
 const entry = (change) => h('li', {},
-  h('p', { class: 'event' }, action(change.action), ' ', t('history.by'), ' ', h('strong', {}, change.actor), ' ', time(change.at)),
+  h('p', { class: 'event' }, action(change.action), ' ', t('history.by', { actor: change.actor }), ' · ', time(change.at)),
   diff(change.before, change.after));

@@ -1,16 +1,17 @@
-// Many rules at once: first what would change, then, if that is wanted, the change itself. Only what
-// was shown can be applied: whoever touches the form has to look again.
+// Importing many rules: first a preview, then the import. Only what the preview shows can be applied:
+// every change of the form discards it.
 
 import { ApiError, importRules } from '../api.js';
 import { h, show } from '../dom.js';
-import { number } from '../format.js';
+import { serviceText } from '../format.js';
 import { t } from '../i18n.js';
 import { action, diff } from '../parts/diff.js';
+import { draft } from '../parts/draft.js';
 import { field, radios, textInput } from '../parts/form.js';
-import { failure, hint, load, tell } from '../parts/notice.js';
+import { failure, hint, load } from '../parts/notice.js';
 import { viewerHint, writeButton } from '../parts/write.js';
 
-// Changes beyond these are counted, not shown.
+// Changes and errors beyond these are counted, not shown.
 const SHOWN = 200;
 
 export function importPage({ canWrite }) {
@@ -22,7 +23,6 @@ export function importPage({ canWrite }) {
   const label = field(t('rule.field.label'), textInput('label'), { hint: t('import.label.hint') });
   const removals = field(t('import.removals'), textInput('max_removals', '', { inputmode: 'numeric' }), { hint: t('import.removals.hint') });
   const outcome = h('section', { 'aria-label': t('import.outcome'), 'aria-live': 'polite' });
-  removals.node.hidden = true;
 
   const wanted = () => ({
     rules: file.input.files[0] ?? text.input.value,
@@ -37,34 +37,31 @@ export function importPage({ canWrite }) {
   };
   const look = () => {
     const { rules, query } = wanted();
+    text.wrong(rules === '' ? t('import.empty') : null);
+    if (rules === '') return text.input.focus();
     return load(outcome, tried(importRules(rules, { ...query, dry_run: true })), (answer) =>
       (answer instanceof ApiError ? badLines(answer) : preview(answer, canWrite, () => apply(rules, query))));
   };
   const apply = (rules, query) => load(outcome, tried(importRules(rules, query)), (answer) => {
     if (answer instanceof ApiError) return badLines(answer);
-    tell(t('import.done'));
+    unsaved.forget();
     return [hint(summary(answer), 'good'), h('p', {}, h('a', { href: '#/rules' }, t('import.look')))];
   });
 
-  return {
-    title: t('import.title'),
-    nodes: [
-      viewerHint(canWrite),
-      h('p', { class: 'lead' }, t('import.lead')),
-      h('form', { class: 'card', on: { submit: (event) => event.preventDefault(), input: changed } },
-        h('fieldset', { class: 'plain', disabled: !canWrite },
-          h('legend', { class: 'sr' }, t('import.title')),
-          h('div', { class: 'grid' }, file.node, text.node),
-          mode.node,
-          h('div', { class: 'grid' }, label.node, removals.node)),
-        h('div', { class: 'actions' }, writeButton(canWrite, t('import.check'), look, { type: 'submit' }))),
-      outcome,
-    ],
-  };
+  const form = h('form', { class: 'card', on: { submit: (event) => event.preventDefault(), input: changed } },
+    h('fieldset', { class: 'plain', disabled: !canWrite },
+      h('legend', { class: 'sr' }, t('import.title')),
+      h('div', { class: 'grid' }, file.node, text.node),
+      mode.node,
+      h('div', { class: 'grid' }, label.node, removals.node)),
+    h('div', { class: 'actions' }, writeButton(canWrite, t('import.check'), look, { type: 'submit' })));
+  const unsaved = draft('import', form);
+  changed();
+  return { title: t('import.title'), nodes: [viewerHint(canWrite), h('p', { class: 'lead' }, t('import.lead')), form, outcome] };
 }
 
-// Lines that are wrong have a place of their own.
-const tried = (attempt) => attempt.catch((error) => {
+// A failure becomes an answer: invalid lines are shown in a way of their own.
+const tried = (request) => request.catch((error) => {
   if (error instanceof ApiError) return error;
   throw error;
 });
@@ -77,27 +74,23 @@ function badLines(error) {
       h('h2', {}, t('import.bad', { n: error.problem.bad_lines })), h('p', {}, t('import.bad.text'))),
     h('ol', { class: 'lines' }, lines.slice(0, SHOWN).map((one) => h('li', {},
       h('strong', {}, t('import.line', { line: one.line })), ' ', one.pointer && h('code', {}, one.pointer), ' ',
-      h('span', { lang: 'en' }, one.detail)))),
+      serviceText(one.detail)))),
     lines.length > SHOWN && h('p', { class: 'none' }, t('import.bad.more', { n: lines.length - SHOWN })),
   ];
 }
 
-const summary = (answer) => t('import.summary', {
-  created: answer.created, updated: answer.updated, removed: answer.removed, unchanged: answer.unchanged,
-});
+const summary = ({ created, updated, removed, unchanged }) => t('import.summary', { created, updated, removed, unchanged });
 
 function preview(answer, canWrite, apply) {
   const total = answer.changes.length;
   return h('div', { class: 'card' },
     h('h2', {}, t('import.preview')),
     h('p', {}, summary(answer)),
-    answer.refusal && hint(`${t('import.refusal')} ${answer.refusal}`),
+    answer.refusal && hint(h('span', {}, t('import.refusal'), ' ', serviceText(answer.refusal))),
+    total === 0 && h('p', { class: 'none' }, t('import.nothing')),
+    total > 0 && !answer.refusal && h('div', { class: 'actions' }, writeButton(canWrite, t('import.apply', { n: total }), apply)),
     h('ol', { class: 'timeline' }, answer.changes.slice(0, SHOWN).map((change) => h('li', {},
       h('p', { class: 'event' }, action(change.action), ' ', h('strong', {}, change.id)),
       diff(change.before, change.after)))),
-    total > SHOWN && h('p', { class: 'none' }, t('import.more', { n: total - SHOWN })),
-    total === 0
-      ? h('p', { class: 'none' }, t('import.nothing'))
-      : !answer.refusal && h('div', { class: 'actions' },
-        writeButton(canWrite, t('import.apply', { n: total, count: number(total) }), apply)));
+    total > SHOWN && h('p', { class: 'none' }, t('import.more', { n: total - SHOWN })));
 }

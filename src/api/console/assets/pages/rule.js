@@ -1,10 +1,12 @@
-// One rule: made, or changed over exactly the version that was opened.
+// One rule: a new one, or a change of exactly the version that was opened.
 
-import { get, ifVersion, rulePath, write } from '../api.js';
+import { go, rulePage as ruleAddress } from '../address.js';
+import { ApiError, get, ifVersion, rulePath, write } from '../api.js';
 import { h, show } from '../dom.js';
-import { fromLocalInput, time, toLocalInput } from '../format.js';
+import { fromLocalInput, serviceText, time, toLocalInput } from '../format.js';
 import { t } from '../i18n.js';
 import { diff } from '../parts/diff.js';
+import { draft } from '../parts/draft.js';
 import { check, field, showErrors, textInput } from '../parts/form.js';
 import { failure, hint, load, tell } from '../parts/notice.js';
 import { marks } from '../parts/table.js';
@@ -27,7 +29,7 @@ export function rulePage({ id, canWrite, signal, query }) {
 }
 
 const gone = (id) => [hint(t('rule.gone'), 'rest'),
-  h('p', {}, h('a', { href: `#/rules/${encodeURIComponent(id)}/history` }, t('rule.history.of.gone')))];
+  h('p', {}, h('a', { href: ruleAddress(id, 'history') }, t('rule.history.of.gone')))];
 
 function fieldsOf(rule, isNew) {
   const local = { type: 'datetime-local', step: '1' };
@@ -37,14 +39,14 @@ function fieldsOf(rule, isNew) {
     account: field(t('rule.field.account'), textInput('account', rule.account, { required: true }), { hint: t('rule.hint.account') }),
     marks: field(t('rule.field.marks'), textInput('marks', rule.marks.join(', '), { required: true, inputmode: 'text' }), { hint: t('rule.hint.marks') }),
     label: field(t('rule.field.label'), textInput('label', rule.label), { hint: t('rule.hint.label') }),
-    starts_at: field(t('rule.field.starts_at'), textInput('starts_at', toLocalInput(rule.starts_at), local), { hint: t('rule.hint.time') }),
+    starts_at: field(t('rule.field.starts_at'), textInput('starts_at', toLocalInput(rule.starts_at), local), { hint: t('rule.hint.starts') }),
     ends_at: field(t('rule.field.ends_at'), textInput('ends_at', toLocalInput(rule.ends_at), local), { hint: t('rule.hint.ends') }),
     note: field(t('rule.field.note'), h('textarea', { name: 'note', rows: '2' }, rule.note), { wide: true }),
   };
 }
 
-// What the form says, as the API takes it. A moment that was not touched stays exact; words that are
-// no numbers go to the service as they are, which says what is wrong with them.
+// The form as the API takes it. A time that was not changed keeps its fraction of a second. Marks that
+// are not numbers are sent unchanged, and the service says what is wrong with them.
 function read(fields, enabled, rule) {
   const text = (name) => fields[name].input.value.trim();
   const moment = (name) => (text(name) === toLocalInput(rule[name]) ? rule[name] : fromLocalInput(text(name)));
@@ -59,36 +61,44 @@ function read(fields, enabled, rule) {
 function editor(rule, canWrite) {
   const isNew = rule.version === undefined;
   const fields = fieldsOf(rule, isNew);
-  const enabled = check(t('rule.field.enabled.hint'), 'enabled', rule.enabled);
+  const enabled = check(t('rule.field.enabled'), 'enabled', rule.enabled);
   const problem = h('div', { class: 'problem' });
-  let version = rule.version;
+  const leave = () => {
+    unsaved.forget();
+    go('rules');
+  };
+  const discard = () => {
+    unsaved.forget();
+    window.dispatchEvent(new Event('reload-page'));
+  };
   const save = async () => {
     show(problem);
-    const value = read(fields, enabled, rule);
+    const value = read(fields, enabled, opened);
     try {
       const saved = isNew
         ? await write('POST', '/v1/rules', value)
         : await write('PUT', rulePath(rule.id), value, ifVersion(version));
       tell(t(isNew ? 'rule.now.created' : 'rule.now.saved', { id: saved.id }));
-      location.hash = '#/rules';
+      leave();
     } catch (error) {
-      if (error.kind === undefined) throw error;
+      if (!(error instanceof ApiError)) throw error;
       await explain(error, value);
     }
   };
   const explain = async (error, value) => {
     const others = showErrors(error.problem, fields);
     if (error.kind === 'precondition-failed') {
-      await load(problem, get(rulePath(rule.id)), (current) => stale(rule, current, value, (agreed) => {
-        version = agreed;
+      const agreed = (current) => {
+        version = current;
         show(problem);
         return save();
-      }));
+      };
+      await load(problem, get(rulePath(rule.id)), (current) => stale(opened, current, value, agreed, discard));
     } else if (error.kind === 'rule-exists') {
-      fields.id.wrong(error.problem.detail);
+      fields.id.wrong(serviceText(error.problem.detail));
       fields.id.input.focus();
     } else if (error.kind !== 'invalid-input' || others.length) {
-      show(problem, failure(error), error.kind === 'mark-limit-exceeded' && clash(error.problem));
+      show(problem, failure(error), error.kind === 'mark-limit-exceeded' && clash(error.problem, value.id ?? rule.id));
     }
   };
   const form = h('form', { class: 'card', novalidate: true, on: { submit: (event) => event.preventDefault() } },
@@ -98,34 +108,38 @@ function editor(rule, canWrite) {
     problem,
     h('div', { class: 'actions' },
       writeButton(canWrite, t('rule.save'), save, { type: 'submit' }),
-      h('a', { class: 'button quiet', href: '#/rules' }, t('rule.cancel')),
+      h('button', { type: 'button', class: 'quiet', on: { click: leave } }, t('rule.cancel')),
       !isNew && h('span', { class: 'push' }),
-      !isNew && writeButton(canWrite, t('rule.delete'), () => remove(rule, leave), { kind: 'quiet' })));
-  return [!isNew && facts(rule), form];
+      !isNew && writeButton(canWrite, t('rule.delete'), () => remove(rule, leave), { kind: 'quiet harsh' })));
+  const unsaved = draft(isNew ? 'new-rule' : `rule-${rule.id}`, form, rule);
+  // Restored input belongs to the version it began with: changes made since then become a conflict.
+  const opened = unsaved.base;
+  let { version } = opened;
+  return [
+    !isNew && facts(rule),
+    unsaved.restored && hint([t('draft.restored'), ' ', h('button', { type: 'button', class: 'quiet small', on: { click: discard } }, t('draft.discard'))], 'rest'),
+    form,
+  ];
 }
-
-const leave = () => {
-  location.hash = '#/rules';
-};
 
 const facts = (rule) => h('p', { class: 'facts' },
   t('rule.version', { version: rule.version }), ' · ', t('rule.created'), ' ', time(rule.created_at), ' · ',
   t('rule.updated'), ' ', time(rule.updated_at), ' · ',
-  h('a', { href: `#/rules/${encodeURIComponent(rule.id)}/history` }, t('rule.history')));
+  h('a', { href: ruleAddress(rule.id, 'history') }, t('rule.history')));
 
-// Somebody else was faster: what he changed, and what would happen next.
-const stale = (opened, current, mine, again) => h('div', { class: 'note warn block', role: 'alert' },
+// The rule was changed by someone else: what they changed, and what saving would change now.
+const stale = (opened, current, mine, overwrite, discard) => h('div', { class: 'note warn block', role: 'alert' },
   h('h2', {}, t('rule.stale.title')),
   h('p', {}, t('rule.stale.text')),
   h('h3', {}, t('rule.stale.theirs')), diff(opened, current),
   h('h3', {}, t('rule.stale.mine')), diff(current, { ...current, ...mine }),
   h('div', { class: 'actions' },
-    h('button', { type: 'button', on: { click: () => again(current.version) } }, t('rule.stale.over')),
-    h('button', { type: 'button', class: 'quiet', on: { click: () => window.dispatchEvent(new Event('reload-page')) } }, t('rule.stale.take'))));
+    h('button', { type: 'button', on: { click: () => overwrite(current.version) } }, t('rule.stale.over')),
+    h('button', { type: 'button', class: 'quiet', on: { click: discard } }, t('rule.stale.take'))));
 
-// Which rules ask for too many marks together.
-const clash = (problem) => h('dl', { class: 'facts-list' },
+// The rules that together require too many marks. Links open a tab of their own: the form stays.
+const clash = (problem, own) => h('dl', { class: 'facts-list' },
   h('div', {}, h('dt', {}, t('clash.group')), h('dd', {}, h('code', {}, problem.group))),
   h('div', {}, h('dt', {}, t('clash.marks')), h('dd', {}, marks(problem.marks))),
   h('div', {}, h('dt', {}, t('clash.rules')), h('dd', {}, h('ul', { class: 'inline' }, problem.rules.map((id) =>
-    h('li', {}, h('a', { href: `#/rules/${encodeURIComponent(id)}/edit` }, id)))))));
+    h('li', {}, id === own ? id : h('a', { href: ruleAddress(id), target: '_blank' }, id)))))));

@@ -1,10 +1,10 @@
-// Asks before something that cannot be taken back.
+// Asks before a change that cannot be undone.
 
 import { h, uniqueId } from '../dom.js';
 import { t } from '../i18n.js';
 
-// True if the answer is yes. The browser keeps the focus inside, closes on Escape, and gives the
-// focus back.
+// Resolves to whether the answer is yes. The browser keeps the focus inside, closes the dialog on
+// Escape, and restores the focus.
 export function confirm(title, text, yes, { kind = 'danger' } = {}) {
   const [titleId, textId] = [uniqueId('ask'), uniqueId('ask')];
   return new Promise((resolve) => {
@@ -12,8 +12,8 @@ export function confirm(title, text, yes, { kind = 'danger' } = {}) {
       h('h2', { id: titleId }, title),
       h('div', { id: textId }, text.map((one) => h('p', {}, one))),
       h('div', { class: 'actions' },
-        h('button', { type: 'button', class: kind, on: { click: () => dialog.close('yes') } }, yes),
-        h('button', { type: 'button', class: 'quiet', autofocus: true, on: { click: () => dialog.close('no') } }, t('ask.no'))));
+        h('button', { type: 'button', class: 'quiet', autofocus: true, on: { click: () => dialog.close('no') } }, t('ask.no')),
+        h('button', { type: 'button', class: kind, on: { click: () => dialog.close('yes') } }, yes)));
     dialog.addEventListener('close', () => {
       dialog.remove();
       resolve(dialog.returnValue === 'yes');

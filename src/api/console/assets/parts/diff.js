@@ -1,4 +1,4 @@
-// What changes between two states of a rule, field by field.
+// The difference between two states of a rule, field by field.
 
 import { h } from '../dom.js';
 import { t } from '../i18n.js';
@@ -16,8 +16,8 @@ function words(name, value) {
   return String(value);
 }
 
-// Either state may be missing: the rule was made, or removed. Says so in words and signs, not by
-// colour alone.
+// Either state may be missing: the rule was created, or deleted. Words and signs say which, not only
+// the colour.
 export function diff(before, after) {
   const changed = FIELDS.filter((name) => !same(before?.[name], after?.[name])
     && !(before && after ? false : isPlain(name, (before ?? after)[name])));
@@ -30,11 +30,10 @@ export function diff(before, after) {
       after && h('ins', {}, h('span', { class: 'sr' }, t('diff.after')), words(name, after[name]))))));
 }
 
-// Whether a field of a rule that comes or goes says nothing.
+// Whether a field of a rule that is created or deleted has its default, which is not shown.
 const isPlain = (name, value) =>
   value === null || value === undefined || value === '' || (name === 'enabled' && value === true);
 
-// The sign and word for what becomes of a rule.
-export const ACTIONS = { created: '+', updated: '~', deleted: '−' };
+const ACTIONS = { created: '+', updated: '~', deleted: '−' };
 export const action = (name) => h('span', { class: `action ${name}` },
   h('span', { 'aria-hidden': 'true' }, ACTIONS[name]), t(`action.${name}`));

@@ -1,36 +1,37 @@
-// Forms: labelled fields, each with its hint and with what the service found wrong in it.
+// Forms: labelled fields, each with its hint and the errors that the service found in it.
 
 import { h, show, uniqueId } from '../dom.js';
-import { language, t } from '../i18n.js';
+import { serviceText } from '../format.js';
+import { t } from '../i18n.js';
+import { go } from '../address.js';
 
-// A field around an input: { node, input, wrong(text) }.
+// A field around an input: { node, input, wrong(text) }. An error disappears when the input changes.
 export function field(label, input, { hint, wide } = {}) {
   const id = uniqueId('field');
   const [hintId, wrongId] = [`${id}-hint`, `${id}-wrong`];
   const wrong = h('p', { class: 'wrong', id: wrongId });
+  const set = (text) => {
+    show(wrong, text);
+    if (text) input.setAttribute('aria-invalid', 'true');
+    else input.removeAttribute('aria-invalid');
+  };
   input.id = id;
   input.setAttribute('aria-describedby', hint ? `${hintId} ${wrongId}` : wrongId);
+  input.addEventListener('input', () => set(null));
   return {
     input,
     node: h('div', { class: wide ? 'field wide' : 'field' },
       h('label', { for: id }, label), input,
       hint && h('p', { class: 'hint', id: hintId }, hint), wrong),
-    wrong(text) {
-      show(wrong, text && h('span', { lang: language() === 'en' ? null : 'en' }, text));
-      if (text) input.setAttribute('aria-invalid', 'true');
-      else input.removeAttribute('aria-invalid');
-    },
+    wrong: set,
   };
 }
 
 export const textInput = (name, value, more = {}) =>
   h('input', { type: 'text', name, value: value ?? '', autocomplete: 'off', spellcheck: 'false', autocapitalize: 'off', ...more });
 
-export function select(name, value, options) {
-  const input = h('select', { name }, options.map(([key, words]) => h('option', { value: key }, words)));
-  input.value = value ?? '';
-  return input;
-}
+export const select = (name, options) =>
+  h('select', { name }, options.map(([key, words]) => h('option', { value: key }, words)));
 
 export function check(label, name, checked) {
   const input = h('input', { type: 'checkbox', name });
@@ -50,10 +51,9 @@ export function radios(legend, name, value, options) {
   };
 }
 
-// Puts each error of a problem beside its field, moves the focus to the first, and gives back those
-// that belong to none. `fields` are by the first part of the pointer.
+// Puts each error of a problem beside its field, moves the focus to the first, and returns those
+// that belong to no field. `fields` are by the first part of the pointer.
 export function showErrors(problem, fields) {
-  for (const one of Object.values(fields)) one.wrong(null);
   const found = {};
   const others = [];
   for (const error of problem?.errors ?? []) {
@@ -61,36 +61,25 @@ export function showErrors(problem, fields) {
     if (fields[name]) (found[name] ??= []).push(error.detail);
     else others.push(error);
   }
-  for (const [name, details] of Object.entries(found)) fields[name].wrong(details.join('; '));
+  for (const [name, one] of Object.entries(fields)) one.wrong(found[name] && serviceText(found[name].join('; ')));
   Object.keys(fields).find((name) => found[name] && (fields[name].input.focus(), true));
   return others;
 }
 
-// A form that filters a list: what it says becomes the query of the address.
-export function filterForm(label, route, fields, query) {
+// A form that filters a list: its values become the query of the address.
+export function filterForm(label, page, fields) {
   const apply = (event) => {
     event.preventDefault();
     const given = Object.entries(fields).map(([name, one]) => [name, one.input.value.trim()]);
-    go(route, Object.fromEntries(given));
+    go(page, Object.fromEntries(given));
   };
-  for (const [name, one] of Object.entries(fields)) one.input.value = query[name] ?? one.input.value ?? '';
   const clear = () => {
     for (const one of Object.values(fields)) one.input.value = '';
-    go(route, {});
+    go(page);
   };
   return h('form', { class: 'filters', role: 'search', 'aria-label': label, on: { submit: apply } },
     Object.values(fields).map((one) => one.node),
     h('div', { class: 'actions' },
       h('button', { type: 'submit' }, t('filter.apply')),
       h('button', { type: 'button', class: 'quiet', on: { click: clear } }, t('filter.clear'))));
-}
-
-// The address of a page with a query.
-export function address(route, query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== '' && value !== null && value !== undefined);
-  return given.length ? `#/${route}?${new URLSearchParams(given)}` : `#/${route}`;
-}
-
-export function go(route, query) {
-  location.hash = address(route, query);
 }

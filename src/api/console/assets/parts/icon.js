@@ -1,12 +1,12 @@
-// Small pictures beside words; they say nothing that the words do not.
+// Icons beside words; they add nothing to the words.
 
 import { svg } from '../dom.js';
 
 const PATHS = {
-  now: 'M3 12h4l3-8 4 16 3-8h4',
+  overview: 'M3 12h4l3-8 4 16 3-8h4',
   rules: 'M5 6h14M5 12h14M5 18h9',
   import: 'M12 4v11m0 0 4-4m-4 4-4-4M5 20h14',
-  why: 'M9 9a3 3 0 1 1 4.500 2.600C12.500 12.200 12 13 12 14m0 3.500v.1',
+  explain: 'M9 9a3 3 0 1 1 4.500 2.600C12.500 12.200 12 13 12 14m0 3.500v.1',
   rooms: 'M4 20V8l8-4 8 4v12M4 20h16M10 20v-6h4v6',
   members: 'M16 20v-1a4 4 0 0 0-8 0v1m4-8a3.500 3.500 0 1 0 0-7 3.500 3.500 0 0 0 0 7',
   stage: 'M4 5h16v11H4zM12 16v4m-4 0h8',

@@ -1,42 +1,66 @@
-// What the page has to say: short news that go by themselves, and failures in words.
+// Messages of the page: notices in a corner, and failures in words.
 
+import { ApiError } from '../api.js';
 import { h, show } from '../dom.js';
+import { sentence, serviceText } from '../format.js';
 import { has, language, t } from '../i18n.js';
 import { icon } from './icon.js';
 
 const STAYS = 6000;
 let place = null;
 
-// The corner where news appear; one for the whole page, read out politely.
+// The element that shows notices, one at a time; screen readers read it out politely.
 export function notices() {
-  place = h('div', { class: 'news', role: 'status', 'aria-live': 'polite' });
+  place = h('div', { class: 'toast', role: 'status' });
   return place;
 }
 
+// Shows a notice. A failure stays until it is dismissed.
 export function tell(text, tone = 'good') {
-  const note = h('p', { class: `note ${tone}` }, icon(tone), h('span', {}, text));
-  place?.append(note);
-  setTimeout(() => note.remove(), STAYS);
+  const close = h('button', { type: 'button', class: 'quiet close', 'aria-label': t('notice.close'), on: { click: () => note.remove() } }, icon('bad'));
+  const note = h('div', { class: `note ${tone}` }, icon(tone), h('div', {}, text), close);
+  show(place, note);
+  if (tone !== 'bad') setTimeout(() => note.remove(), STAYS);
 }
 
-// A failure as a sentence in the reader's language, and the service's own words below.
-export function failure(error) {
-  const title = t(has(`problem.${error.kind}`) ? `problem.${error.kind}` : 'problem.internal');
+// A failure in words. The service explains it in English; on a page in another language a general
+// sentence of the page comes first.
+function explained(error) {
   const detail = error.problem?.detail;
-  return h('div', { class: 'note bad', role: 'alert' }, icon('bad'),
-    h('div', {}, h('p', {}, title), detail && h('p', { class: 'detail', lang: language() === 'en' ? null : 'en' }, detail)));
+  if (detail && language() === 'en') return h('p', {}, sentence(detail));
+  const title = t(has(`problem.${error.kind}`) ? `problem.${error.kind}` : 'problem.internal');
+  return [h('p', {}, title), detail && h('p', { class: 'detail' }, serviceText(detail))];
 }
+
+export const failure = (error) =>
+  h('div', { class: 'note bad', role: 'alert' }, icon('bad'), h('div', {}, explained(error)));
 
 export const hint = (text, tone = 'warn') => h('div', { class: `note ${tone}` }, icon(tone), h('div', {}, h('p', {}, text)));
 
-// Shows what a promise brings in the element, or why it brought nothing.
-export async function load(element, promise, build) {
+// Makes a change and gives notice of its result. `known` are messages for kinds of failures.
+export async function attempt(change, done, known = {}) {
+  try {
+    tell(done(await change()));
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    tell(known[error.kind] ?? explained(error), 'bad');
+  }
+}
+
+const stops = (element) => [...element.querySelectorAll('a, button')];
+
+// Shows what `build` makes of the answer, or why there is none. The focus keeps its place in the
+// list, also when its row is gone.
+export async function load(element, answer, build) {
   element.setAttribute('aria-busy', 'true');
   try {
-    show(element, build(await promise));
+    const built = build(await answer);
+    const focused = stops(element).indexOf(document.activeElement);
+    show(element, built);
+    if (focused >= 0) (stops(element)[focused] ?? stops(element).at(-1))?.focus({ preventScroll: true });
   } catch (error) {
     if (error.name === 'AbortError') return;
-    if (error.kind === undefined) throw error;
+    if (!(error instanceof ApiError)) throw error;
     show(element, failure(error));
   } finally {
     element.removeAttribute('aria-busy');

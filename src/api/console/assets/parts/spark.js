@@ -1,10 +1,10 @@
-// A small curve of the last two minutes, with its range in words.
+// A small chart of the last two minutes, with its range in words for screen readers.
 
 import { svg } from '../dom.js';
 
 const [WIDTH, HEIGHT, POINTS] = [240, 48, 120];
 
-// `values` end now; null where nothing is known. `limit` draws the line that is not to be crossed.
+// `values` end now and are null where nothing is known. `limit` adds a line.
 export function spark(values, label, limit) {
   const known = values.filter((value) => value !== null);
   const top = Math.max(...known, limit ?? 0, 1e-9) * 1.05;
@@ -20,7 +20,7 @@ export function spark(values, label, limit) {
     svg('path', { class: 'line', d: line.join('') }));
 }
 
-// Stretches without a gap.
+// The runs of known values, with their indexes.
 function pieces(values) {
   const found = [];
   values.forEach((value, index) => {

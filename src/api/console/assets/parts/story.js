@@ -1,8 +1,8 @@
-// An explanation told as a story: what matters most, then what happened, in order, with times.
+// An explanation in words: the verdict first, then the events in order, with times.
 
 const sameMarks = (one, other) => one.length === other.length && one.every((mark) => other.includes(mark));
 
-// The first thing to know: a tone and the key of a sentence, with its values.
+// The verdict: a tone and the key of a sentence, with its values.
 export function verdict(facts) {
   const { member, room, desired, pending } = facts;
   const marks = desired.join(', ');
@@ -14,7 +14,7 @@ export function verdict(facts) {
   if (member.state === 'failed') return ['bad', 'story.failed'];
   if (member.state === 'pending') {
     if (pending?.paused) return ['bad', 'story.paused'];
-    if (member.waits_for.length) return ['warn', 'story.full', { marks: member.waits_for.join(', ') }];
+    if (member.waits_for.length) return ['warn', 'story.full', { marks: member.waits_for.join(', '), n: member.waits_for.length }];
     return ['warn', pending?.last_error ? 'story.retrying' : 'story.pending', { marks }];
   }
   if (member.presence === 'present') {
@@ -27,7 +27,7 @@ export function verdict(facts) {
 
 const named = ({ near }) => near.some(({ reason }) => ['disabled', 'not-started', 'ended'].includes(reason));
 
-// What happened and what is to come, the oldest first: { at, key, values, quote?, tone? }.
+// Past events, oldest first, then the next attempt: { at, key, values, quote?, tone? }.
 export function chapters({ member, pending, room, at }) {
   const told = [];
   const add = (when, key, values, more) => when && told.push({ at: when, key, values, ...more });
@@ -38,7 +38,7 @@ export function chapters({ member, pending, room, at }) {
     if (!(pending && new Date(pending.next_attempt_at) > new Date(at) && !pending.since)) {
       add(member.pending_since, 'story.due', account);
     }
-    add(member.failed_at, 'story.given.up', { n: member.attempts }, { tone: 'bad', quote: member.last_error });
+    add(member.failed_at, 'story.stopped', { n: member.attempts }, { tone: 'bad', quote: member.last_error });
   }
   add(room.gone_at, 'story.destroyed', {}, { tone: 'rest' });
   told.sort((one, other) => new Date(one.at) - new Date(other.at));

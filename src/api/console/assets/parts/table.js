@@ -1,11 +1,11 @@
-// Tables that become cards on a narrow screen. The roles are written out, since browsers forget them
-// when a table is laid out as anything else.
+// Tables that become cards on a narrow screen. The roles are written out, since browsers drop them
+// when a table is not laid out as one.
 
 import { h } from '../dom.js';
 import { t } from '../i18n.js';
-import { address } from './form.js';
+import { icon } from './icon.js';
 
-// Columns: [label, cell(row), class?]; the first one names the row. `describe` adds data to a row.
+// Columns: [label, cell(row), class?]; the first one names the row.
 export function table(caption, columns, rows) {
   const head = columns.map(([label, , kind]) =>
     h('th', { scope: 'col', role: 'columnheader', class: kind }, label));
@@ -13,25 +13,15 @@ export function table(caption, columns, rows) {
     (index === 0
       ? h('th', { scope: 'row', role: 'rowheader', class: kind }, cell(row))
       : h('td', { role: 'cell', class: kind, data: { label } }, cell(row))))));
-  return h('table', { role: 'table' },
+  return h('div', { class: 'table' }, h('table', { role: 'table' },
     h('caption', {}, caption),
     h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, head)),
-    h('tbody', { role: 'rowgroup' }, body));
+    h('tbody', { role: 'rowgroup' }, body)));
 }
 
-// Below a page of a list: back to its beginning, on to what follows.
-export function pager(route, query, next) {
-  const { after, ...first } = query;
-  if (!after && !next) return null;
-  return h('nav', { class: 'pager', 'aria-label': t('pager.label') },
-    after && h('a', { class: 'button quiet', href: address(route, first) }, t('pager.first')),
-    next && h('a', { class: 'button', href: address(route, { ...query, after: next }) }, t('pager.next')));
-}
-
-// Marks as small labels in one line.
 export const marks = (numbers) => (numbers.length
   ? h('span', { class: 'marks' }, numbers.map((one) => h('span', { class: 'mark' }, String(one))))
   : h('span', { class: 'none' }, t('marks.none')));
 
 // A state as a sign and a word.
-export const badge = (tone, words, sign) => h('span', { class: `badge ${tone}` }, sign, words);
+export const badge = (tone, words) => h('span', { class: `badge ${tone}` }, icon(tone), words);

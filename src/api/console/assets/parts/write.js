@@ -1,12 +1,12 @@
-// Controls that change something. A viewer sees them, cannot use them, and is told why; the service
-// would refuse him anyway.
+// Controls that change something. A viewer sees them, cannot use them, and learns why; the service
+// refuses such requests anyway.
 
 import { h } from '../dom.js';
 import { t } from '../i18n.js';
 import { hint, tell } from './notice.js';
 
-// A button for an editor. It stays in the order of the keyboard for a viewer, so that the reason is
-// found there too. While it works it takes no second click.
+// A button for an editor. A viewer can still focus it, so that keyboard users find the reason too.
+// While its action runs, it ignores further clicks.
 export function writeButton(canWrite, label, action, { kind = '', name, type = 'button' } = {}) {
   const run = async (event) => {
     const button = event.currentTarget;
@@ -27,5 +27,4 @@ export function writeButton(canWrite, label, action, { kind = '', name, type = '
   }, label);
 }
 
-// Said once at the top of a page that writes.
 export const viewerHint = (canWrite) => (canWrite ? null : hint(t('viewer.reason'), 'rest'));

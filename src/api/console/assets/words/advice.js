@@ -1,5 +1,5 @@
-// What to do about a code of Chat that stops all calls, in Chinese; the service itself says it in
-// English. Codes: src/chat/error_codes.rs.
+// How to fix the codes of Chat that stop all calls, in Chinese; the service itself says it in English.
+// Codes: src/chat/error_codes.rs.
 
 const ADMIN = '请在即时通信 IM 控制台把 chat.admin_account 设为该应用的管理员。';
 const KEY = '请检查 chat.sdk_app_id 与 chat.secret_key 是否属于同一个应用。';

@@ -5,7 +5,7 @@ import { choose, language, locale, t } from "/console/assets/i18n.js";
 import { icon } from "/console/assets/parts/icon.js";
 import { words } from "./words.js";
 
-const TABS = ["now", "rules", "import", "why", "rooms", "members"];
+const TABS = ["overview", "rules", "import", "explain", "rooms", "members"];
 
 /** The address of a page of the console. */
 export const address = (place) => `${location.origin}/#/${place}`;
@@ -18,10 +18,9 @@ export function frame() {
   const tab = (name) => h("a", { href: address(name) }, icon(name), h("span", {}, t(`nav.${name}`)));
   const here = h("a", { href: "/stage", "aria-current": "page" }, icon("stage"), h("span", {}, words.stage));
   show(document.getElementById("top"),
-    h("a", { class: "brand", href: address("now") }, icon("brand"), "Stickymark"),
+    h("a", { class: "brand", href: address("overview") }, icon("brand"), "Stickymark"),
     h("nav", { "aria-label": t("nav.label") }, TABS.map(tab), here),
     h("div", { class: "corner" }, languages()));
-  here.scrollIntoView({ block: "nearest", inline: "nearest" });
   for (const element of document.querySelectorAll("[data-word]")) element.textContent = words[element.dataset.word];
   for (const element of document.querySelectorAll("[data-label]")) {
     element.setAttribute("aria-label", words[element.dataset.label]);

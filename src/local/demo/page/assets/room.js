@@ -76,7 +76,7 @@ function createMember({ account }, { orders, group }) {
     state: h("span", { class: "state" }),
     marks: h("ul", { class: "marks", "aria-label": words.marks_of(account) }),
     delay: h("span"),
-    why: h("a", { href: address(`why?${new URLSearchParams({ group, account })}`), "aria-label": `${words.why} ${account}` }, words.why),
+    why: h("a", { href: address(`explain?${new URLSearchParams({ group, account })}`), "aria-label": `${words.why} ${account}` }, words.why),
     first: h("button", { type: "button", class: "small" }),
     leave: h("button", { type: "button", class: "quiet small", "aria-label": `${words.leave} ${account}` }, words.leave),
   };

@@ -12,14 +12,18 @@ pub struct RuleId(Box<str>);
 
 /// Why a text is no rule id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a rule id has 1 to 64 characters of A-Z a-z 0-9 . _ -")]
+#[error(
+    "a rule id has 1 to 64 characters of A-Z a-z 0-9 . _ - and is not \".\", \"..\", \"import\" or \"export\""
+)]
 pub struct InvalidRuleId;
 
 impl RuleId {
-    /// Parses an id chosen by a client.
+    /// Parses an id chosen by a client. An id is part of a URL: `.` and `..` would be resolved away, and
+    /// two words are routes.
     pub fn parse(text: &str) -> Result<Self, InvalidRuleId> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+        let taken = [".", "..", "import", "export"].contains(&text);
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) && !taken {
             Ok(Self(text.into()))
         } else {
             Err(InvalidRuleId)
@@ -55,8 +59,12 @@ pub struct Window {
 impl Window {
     /// Whether the window contains the moment.
     pub fn contains(&self, moment: DateTime<Utc>) -> bool {
+        self.has_begun(moment) && self.ends_at.is_none_or(|end| moment < end)
+    }
+
+    /// Whether the window has opened, whether or not it has closed since.
+    pub fn has_begun(&self, moment: DateTime<Utc>) -> bool {
         self.starts_at.is_none_or(|start| start <= moment)
-            && self.ends_at.is_none_or(|end| moment < end)
     }
 
     /// The next moment after `moment` at which the window opens or closes.
@@ -113,9 +121,12 @@ mod tests {
 
     #[test]
     fn rule_ids_stand_in_a_path_without_escapes() {
-        assert!(RuleId::parse("class-7_teacher.1").is_ok());
+        for good in ["class-7_teacher.1", "...", "imports"] {
+            assert!(RuleId::parse(good).is_ok());
+        }
         assert!(RuleId::parse(&"r".repeat(64)).is_ok());
-        for bad in ["", "a b", "a/b", "ä", &"r".repeat(65)] {
+        let long = "r".repeat(65);
+        for bad in ["", "a b", "a/b", "ä", &long, ".", "..", "import", "export"] {
             assert_eq!(RuleId::parse(bad), Err(InvalidRuleId));
         }
         assert!(RuleId::parse(RuleId::generate().as_str()).is_ok());

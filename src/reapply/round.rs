@@ -23,6 +23,8 @@ use crate::members::{
 use crate::rules::{Matched, matching_rules};
 use crate::telemetry::warn_seldom;
 
+/// Delay after which members are tried again whose rules could not be read.
+const UNREADABLE_RETRY: Duration = Duration::from_secs(1);
 /// Pause between tries to settle while the database is away.
 const SETTLE_RETRY: Duration = Duration::from_millis(200);
 
@@ -56,10 +58,12 @@ impl Round {
     /// Returns whether there was anything to call for.
     pub(super) async fn run(mut self, slot: Slot) -> bool {
         let members = std::mem::take(&mut self.claim.members);
-        let mut planned = match self.plan(members).await {
-            Ok(planned) => planned,
+        let mut planned = match self.rules(&members).await {
+            Ok(rules) => self.plan(members, rules),
             Err(error) => {
-                warn_seldom!(%error, group = ?self.claim.group.as_str(), "rules cannot be read");
+                let group = self.claim.group.as_str();
+                warn_seldom!(%error, group, "cannot read the rules; the members are retried");
+                self.settle(&unplanned(members)).await;
                 return false;
             }
         };
@@ -91,7 +95,8 @@ impl Round {
         called
     }
 
-    async fn plan(&self, members: Vec<ClaimedMember>) -> Result<Vec<Planned>, sqlx::Error> {
+    /// The rules of each member.
+    async fn rules(&self, members: &[ClaimedMember]) -> Result<Vec<Vec<Matched>>, sqlx::Error> {
         let accounts: Vec<Account> = members
             .iter()
             .map(|member| member.account.clone())
@@ -102,15 +107,19 @@ impl Round {
         for rule in matched {
             rules[rule.account].push(rule);
         }
-        let planned = members
+        Ok(rules)
+    }
+
+    fn plan(&self, members: Vec<ClaimedMember>, rules: Vec<Vec<Matched>>) -> Vec<Planned> {
+        members
             .into_iter()
             .zip(rules)
             .map(|(member, rules)| Planned {
                 plan: plan(&member, &rules, self.claim.at),
                 member,
                 waits_for: MarkSet::new(),
-            });
-        Ok(planned.collect())
+            })
+            .collect()
     }
 
     /// Gives the places of marks to those who waited longest. The room's lease is held, so nobody
@@ -203,7 +212,25 @@ impl Round {
     }
 }
 
-/// A restored member as he is shown.
+/// Without the rules there is nothing to send: the room is released, and its members become due again
+/// soon.
+fn unplanned(members: Vec<ClaimedMember>) -> Vec<Settlement> {
+    let settlement = |member: ClaimedMember| Settlement {
+        account: member.account,
+        generation: member.generation,
+        held: member.marks,
+        next: None,
+        outcome: Outcome::Failed {
+            error: "the rules could not be read".to_owned(),
+            retry: Some(UNREADABLE_RETRY),
+            counts: false,
+            in_doubt: member.in_doubt,
+        },
+    };
+    members.into_iter().map(settlement).collect()
+}
+
+/// A restored member as the console shows it.
 fn restoration(
     group: &GroupId,
     waited: &Waited,

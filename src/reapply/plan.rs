@@ -42,7 +42,7 @@ pub fn plan(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> Me
         .iter()
         .filter(|rule| rule.enabled && rule.window.contains(now));
     let desired: MarkSet = holding.flat_map(|rule| rule.marks.iter()).collect();
-    let delete = &possibly_held(member, rules) - &desired;
+    let delete = &possibly_held(member, rules, now) - &desired;
     let renewal = renewal(member, &desired, now);
     let unsure = member.in_doubt || !desired.is_subset(&member.marks);
     let set = if unsure || renewal.is_some_and(|at| at <= now) {
@@ -69,13 +69,16 @@ pub fn plan(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> Me
     }
 }
 
-/// The marks of ours that Chat may hold for the member. Confirmed ones; and in doubt also those
-/// that were taken away by a rule change since, or that a rule no longer demands because it ended
-/// or was disabled. Never a mark that no rule named.
-fn possibly_held(member: &ClaimedMember, rules: &[Matched]) -> MarkSet {
+/// The marks of ours that Chat may hold for the member: the confirmed ones, and in doubt also those of
+/// rules that have ended and those that a rule change took away (`revoked`). Never a mark that no rule
+/// demanded; a rule that was never enabled or has not begun demands nothing.
+fn possibly_held(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> MarkSet {
     let mut held = &member.marks | &member.revoked;
     if member.in_doubt {
-        held.extend(rules.iter().flat_map(|rule| rule.marks.iter()));
+        let begun = rules
+            .iter()
+            .filter(|rule| rule.enabled && rule.window.has_begun(now));
+        held.extend(begun.flat_map(|rule| rule.marks.iter()));
     }
     held
 }
@@ -183,16 +186,31 @@ mod tests {
 
     #[test]
     fn in_doubt_everything_is_sent_again_and_what_may_be_left_is_taken_away() {
-        let disabled = Matched {
-            enabled: false,
+        let (past, future) = (now() - TimeDelta::hours(1), now() + TimeDelta::hours(1));
+        let ended = Matched {
+            window: Window {
+                starts_at: None,
+                ends_at: Some(past),
+            },
             ..rule([1002])
+        };
+        let draft = Matched {
+            enabled: false,
+            ..rule([1004])
+        };
+        let not_begun = Matched {
+            window: Window {
+                starts_at: Some(future),
+                ends_at: None,
+            },
+            ..rule([1005])
         };
         let member = ClaimedMember {
             in_doubt: true,
             revoked: marks([1003]),
             ..marked([1000])
         };
-        let plan = plan(&member, &[rule([1000]), disabled], now());
+        let plan = plan(&member, &[rule([1000]), ended, draft, not_begun], now());
         assert_eq!(
             (plan.set, plan.delete),
             (marks([1000]), marks([1002, 1003]))

@@ -7,7 +7,9 @@ use sqlx::PgPool;
 
 use super::beat::{BEAT, beat};
 use super::schedule::schedule_new;
-use crate::members::store::cleanup::{FADE_INTERVAL, clear_some, fade};
+use crate::members::store::cleanup::{
+    CLEANUP_INTERVAL, delete_rooms, delete_unmatched_somewhere, forget_retired_marks,
+};
 
 /// After a gap every room is swept within this time, or within the interval if that is shorter.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -16,7 +18,7 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Chores {
     beaten: Option<Instant>,
-    faded: Option<Instant>,
+    cleaned: Option<Instant>,
 }
 
 impl Chores {
@@ -39,13 +41,14 @@ impl Chores {
             }
             schedule_new(pool, every).await?;
         }
-        if is_time(self.faded, FADE_INTERVAL) {
-            self.faded = Some(Instant::now());
-            let rooms = fade(pool).await?;
+        if is_time(self.cleaned, CLEANUP_INTERVAL) {
+            self.cleaned = Some(Instant::now());
+            let rooms = delete_rooms(pool).await?;
+            forget_retired_marks(pool).await?;
             if every.is_none() {
-                clear_some(pool).await?;
+                delete_unmatched_somewhere(pool).await?;
             }
-            tracing::debug!(rooms, "silent rooms were cleared away");
+            tracing::debug!(rooms, "cleaned up");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What Chat says of a member against what rules demand and the table believes: a pure function.
+//! Compares what Chat says about a member with what rules demand and with the row: a pure function.
 
 use chrono::{DateTime, Utc};
 
@@ -9,15 +9,15 @@ use crate::metrics::DriftKind;
 use crate::reapply::plan;
 use crate::rules::Matched;
 
-/// What has to be written for a member, and what that means.
+/// What must be written for a member, and what that means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Difference {
     pub correction: Correction,
-    /// He lacks a mark that rules demand.
+    /// The member lacks a mark that rules demand.
     pub missing: bool,
-    /// He holds a mark of ours that no rule demands for him.
+    /// The member carries a mark of ours that no rule demands for them.
     pub surplus: bool,
-    /// No callback had told that he is there.
+    /// No callback said that the member is in the room.
     pub unheard: bool,
 }
 
@@ -34,8 +34,11 @@ impl Difference {
     }
 }
 
-/// Compares a member whom Chat finds in the room, holding `held` of our marks, with his row (if he
-/// has one) and with all rules that name him. `None`: nothing has to be written.
+/// Compares a member who is in the room according to Chat, with the marks `held` of ours, with their row
+/// (if they have one) and all rules that match them. `None`: there is nothing to write.
+///
+/// A failed member waits for an event or a person until they are tried again, so a mark that they lack
+/// makes them not due; a mark that they should no longer carry does.
 pub(super) fn compare(
     account: &Account,
     held: &MarkSet,
@@ -49,9 +52,15 @@ pub(super) fn compare(
     let plan = plan(&as_chat_sees(account, held, known), rules, now);
     let missing = !plan.desired.is_subset(held);
     let surplus = !plan.delete.is_empty();
-    let due = !plan.is_idle();
-    let believed = known.is_some_and(|k| k.presence == Presence::Present && k.marks == *held);
-    // A row says nothing new about a member for whom there is nothing to do, ever.
+    let stays_failed = missing && known.is_some_and(|known| known.failed);
+    let due = surplus || !stays_failed && !plan.is_idle();
+    let believed = known.is_some_and(|known| {
+        known.presence == Presence::Present
+            && known.marks == *held
+            && known.failed == stays_failed
+            && !known.in_doubt
+    });
+    // A member who will never need a mark needs no row.
     let of_interest = known.is_some() || !held.is_empty() || plan.next.is_some();
     if !due && (believed || !plan.named || !of_interest) {
         return None;
@@ -62,9 +71,10 @@ pub(super) fn compare(
             held: held.clone(),
             generation: known.map(|known| known.generation),
             due,
+            stays_failed,
             next: plan.next,
         },
-        missing,
+        missing: missing && !stays_failed,
         surplus,
         unheard: plan.named && known.is_none_or(|known| known.presence != Presence::Present),
     })
@@ -118,6 +128,8 @@ mod tests {
             marks: marks(numbers),
             confirmed_at: None,
             generation: 7,
+            in_doubt: false,
+            failed: false,
             quiet: true,
         }
     }
@@ -167,6 +179,34 @@ mod tests {
         let row = known(Presence::Absent, []);
         let found = difference([1000], Some(&row), &[rule([1000])]).unwrap();
         assert!(found.unheard && !found.missing && !found.correction.due);
+    }
+
+    #[test]
+    fn a_failed_member_loses_marks_but_is_not_tried_again_for_those_that_are_missing() {
+        let row = Known {
+            failed: true,
+            ..known(Presence::Present, [1001])
+        };
+        let rules = [rule([1000])];
+        let found = difference([1001], Some(&row), &rules).unwrap();
+        assert!(found.surplus && found.correction.due && found.correction.stays_failed);
+        let lost = Known {
+            marks: MarkSet::new(),
+            ..row.clone()
+        };
+        assert_eq!(difference([], Some(&lost), &rules), None);
+        let healed = difference([1000], Some(&row), &rules).unwrap();
+        assert!(!healed.correction.due && !healed.correction.stays_failed);
+    }
+
+    #[test]
+    fn chats_lists_end_doubt() {
+        let row = Known {
+            in_doubt: true,
+            ..known(Presence::Present, [1000])
+        };
+        let found = difference([1000], Some(&row), &[rule([1000])]).unwrap();
+        assert!(!found.missing && !found.surplus && !found.correction.due);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use sqlx::PgPool;
 
 use super::calls::{Calls, SweepError};
 use super::compare::{Difference, compare};
-use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, renew};
-use crate::chat::MAX_MEMBERS_PER_CALL;
+use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, renew, reopen};
+use crate::chat::{MAX_MEMBERS_PER_CALL, MembersPage};
 use crate::database::in_time;
 use crate::domain::{Account, MarkSet};
 use crate::members::Found;
@@ -28,6 +28,15 @@ const LONGEST_LIST: usize = 20_000;
 /// With so many listed a room may have more members than Chat lists.
 /// Source: <https://www.tencentcloud.com/document/product/1047/50293>.
 const NEWEST_LISTED: usize = 1000;
+
+/// How much of [`LONGEST_LIST`] a page takes. Empty pages weigh as much as full ones, so that few of them
+/// are read.
+fn weight(page: &MembersPage) -> usize {
+    match page.members.len() {
+        0 => NEWEST_LISTED,
+        members => members,
+    }
+}
 
 /// How long before the sweep nothing must have been heard or confirmed of a member: Chat's lists lag
 /// by up to 40 s. Source: <https://cloud.tencent.com/document/product/269/77266>.
@@ -82,6 +91,9 @@ impl<'a> RoomSweep<'a> {
     }
 
     pub(super) async fn run(mut self) -> Result<Found, SweepError> {
+        if self.claim.gone {
+            self.reopen().await?;
+        }
         let demand = in_time(
             LONGEST_STATEMENT,
             sweep::demand(self.pool, &self.claim.group),
@@ -99,6 +111,20 @@ impl<'a> RoomSweep<'a> {
         Ok(self.found)
     }
 
+    /// An event, which may be forged or mistaken, or one answer of Chat declared the room gone. Only if
+    /// Chat says so now is it believed.
+    async fn reopen(&mut self) -> Result<(), SweepError> {
+        let group = &self.claim.group;
+        self.calls.page(group, 0, None).await?;
+        let reopened = reopen(self.pool, self.claim);
+        in_time(LONGEST_STATEMENT, reopened).await?;
+        tracing::warn!(
+            group = group.as_str(),
+            "room was declared gone, but Chat knows it; reopened"
+        );
+        Ok(())
+    }
+
     /// Who holds which of our marks.
     async fn holders(&mut self, marks: &MarkSet) -> Result<BTreeMap<Account, MarkSet>, SweepError> {
         let mut holders: BTreeMap<Account, MarkSet> = BTreeMap::new();
@@ -108,7 +134,7 @@ impl<'a> RoomSweep<'a> {
                 self.keep_lease().await?;
                 let group = &self.claim.group;
                 let page = self.calls.page(group, timestamp, Some(*mark)).await?;
-                listed += page.members.len().max(1);
+                listed += weight(&page);
                 for member in page.members {
                     holders.entry(member.account).or_default().insert(*mark);
                 }
@@ -128,7 +154,7 @@ impl<'a> RoomSweep<'a> {
         loop {
             self.keep_lease().await?;
             let page = self.calls.page(&self.claim.group, timestamp, None).await?;
-            listed += page.members.len().max(1);
+            listed += weight(&page);
             let mut unseen = Vec::new();
             for member in page.members {
                 if self.seen.insert(member.account.clone()) {
@@ -182,7 +208,9 @@ impl<'a> RoomSweep<'a> {
             .zip(&batch.rules)
             .filter(|(account, rules)| {
                 let known = batch.known.get(account);
-                compare(account, &none, known, rules, self.claim.at).is_some()
+                // A failed member who is no longer in the room has not failed any more.
+                known.is_some_and(|known| known.failed && known.quiet)
+                    || compare(account, &none, known, rules, self.claim.at).is_some()
             })
             .map(|(account, _)| account)
             .collect();
@@ -205,11 +233,7 @@ impl<'a> RoomSweep<'a> {
         };
         let away: Vec<(Account, i64)> = away.into_iter().filter_map(believed).collect();
         if !away.is_empty() {
-            let gone = in_time(
-                LONGEST_STATEMENT,
-                sweep::vanished(self.pool, group, &away, self.quiet_since),
-            )
-            .await?;
+            let gone = in_time(LONGEST_STATEMENT, sweep::vanished(self.pool, group, &away)).await?;
             for account in &gone {
                 self.found.vanished += 1;
                 let account = Account::parse(account).ok();
@@ -252,7 +276,7 @@ impl<'a> RoomSweep<'a> {
         let group = &self.claim.group;
         let taken = in_time(
             LONGEST_STATEMENT,
-            sweep::correct(self.pool, group, &corrections, self.quiet_since),
+            sweep::correct(self.pool, group, &corrections),
         )
         .await?;
         let taken: HashSet<&str> = taken.iter().map(String::as_str).collect();

@@ -28,6 +28,8 @@ pub(super) struct SweepClaim {
     pub compared_at: DateTime<Utc>,
     /// Sweeps in a row that could not be finished.
     pub failures: i32,
+    /// The room was declared gone, which the sweep checks.
+    pub gone: bool,
 }
 
 /// Has a room compared with Chat as soon as possible, before all that are due by themselves, also
@@ -40,12 +42,12 @@ pub async fn request(pool: &PgPool, wake: &WakeUp, group: &GroupId) -> Result<()
         r#"
         with first as (
             select least(now(), min(sweep_due_at)) - interval '1 millisecond' as due_at
-            from rooms where gone_at is null and sweep_due_at is not null
+            from rooms where sweep_due_at is not null
         )
         insert into rooms (group_id, sweep_due_at, sweep_requested_at)
         select $1, due_at, now() from first
         on conflict on constraint rooms_pkey do update set
-            sweep_due_at = excluded.sweep_due_at, sweep_requested_at = now(), gone_at = null
+            sweep_due_at = excluded.sweep_due_at, sweep_requested_at = now()
         "#,
         group.as_str(),
     )
@@ -85,7 +87,7 @@ pub(super) async fn claim(
         r#"
         with room as materialized (
             select group_id from rooms
-            where gone_at is null and sweep_due_at <= now()
+            where sweep_due_at <= now()
               and (sweeping_until is null or sweeping_until <= now())
               and (not $3 or sweep_requested_at is not null)
             order by sweep_due_at
@@ -95,7 +97,7 @@ pub(super) async fn claim(
         update rooms r set sweeping_until = now() + $1, sweep = $2, sweep_requested_at = null
         from room where r.group_id = room.group_id
         returning r.group_id, r.sweep_failures, coalesce(r.swept_at, r.opened_at) as "compared_at!",
-                  now() as "at!"
+                  r.gone_at is not null as "gone!", now() as "at!"
         "#,
         interval(LEASE),
         token,
@@ -112,7 +114,20 @@ pub(super) async fn claim(
         at: row.at,
         compared_at: row.compared_at,
         failures: row.sweep_failures,
+        gone: row.gone,
     }))
+}
+
+/// Takes a room as existing again; it counts only while the lease is held.
+pub(super) async fn reopen(pool: &PgPool, claim: &SweepClaim) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update rooms set gone_at = null where group_id = $1 and sweep = $2",
+        claim.group.as_str(),
+        claim.token,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
 }
 
 /// Keeps the lease of a long sweep. False if it was lost.

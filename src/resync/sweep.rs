@@ -17,7 +17,7 @@ use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, fail, finish, give_u
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::database::in_time;
 use crate::members::Found;
-use crate::members::store::cleanup::clear_unnamed;
+use crate::members::store::cleanup::delete_unmatched;
 use crate::members::{Ended, WakeUp, room_gone};
 use crate::metrics::{DatabasePart, Metrics, ResyncOutcome};
 use crate::reapply::{Budget, Pause};
@@ -135,7 +135,7 @@ impl RoomSweeper {
         let SweeperSettings { pool, interval, .. } = &self.settings;
         match outcome {
             Outcome::Found(found) => {
-                clear_unnamed(pool, &claim.group).await?;
+                delete_unmatched(pool, &claim.group).await?;
                 let spread = rand::rng().random_range(0.9..1.1);
                 let next = interval.map(|every| every.mul_f64(spread));
                 finish(pool, claim, found, next).await

@@ -4,13 +4,14 @@ mod culprits;
 
 use std::time::Duration;
 
+use stickymark::chat::{CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId, RequestId};
 use stickymark::local::simulator::{Api, CallRecord, Effect, Fault, LostAnswer, Settings};
 use stickymark::members::retry_failed;
 use stickymark::reapply::{Budget, CallRate, Pause};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::scene::{PATIENCE, Scene, users};
+use crate::support::scene::{PATIENCE, Scene, marks, users};
 
 const ROOM: &str = "class-7";
 
@@ -280,6 +281,104 @@ async fn the_1001st_member_of_a_mark_waits_and_is_served_within_a_minute_of_a_pl
     scene
         .wait_for_row("select count(*) = 0 from members where waits_for <> '{}'")
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_member_loses_a_mark_whose_rule_has_ended_by_the_clock_and_by_the_sweep() {
+    for sweeping in [false, true] {
+        let scene = Scene::with(|settings| {
+            settings.resync.interval = sweeping.then_some(Duration::from_secs(1));
+        })
+        .await;
+        scene.rule(ROOM, "q", &[1000]).await;
+        sqlx::query("update rules set ends_at = now() + interval '1 hour'")
+            .execute(scene.pool())
+            .await
+            .unwrap();
+        scene.chat().join(ROOM, &["q"]).await.unwrap();
+        scene.wait_for_marks(ROOM, "q", &[1000]).await;
+        scene
+            .wait_for_row("select not in_doubt and due_at > now() from members")
+            .await;
+        let refused = Fault::new(Effect::ErrorCode(70402)).account("q");
+        let refused = refused.api(Api::ModifyUserInfo);
+        let refused = scene.chat().inject(&refused).await.unwrap();
+        scene.rule(ROOM, "q", &[1001]).await;
+        sqlx::query("update members set due_at = now()")
+            .execute(scene.pool())
+            .await
+            .unwrap();
+        let failed =
+            "select failed_at is not null and due_at > now() + interval '50 min' from members";
+        scene.wait_for_row(failed).await;
+        scene.chat().clear(refused).await.unwrap();
+        scene.two_minutes_pass().await;
+        // The hour passes. Where it is left to the sweep, no due time says so.
+        for passes in [
+            "update rules set ends_at = now() where ends_at is not null",
+            match sweeping {
+                false => "update members set due_at = now()",
+                true => "update members set due_at = null",
+            },
+        ] {
+            sqlx::query(passes).execute(scene.pool()).await.unwrap();
+        }
+        scene.wait_for_marks(ROOM, "q", &[1001]).await;
+        scene
+            .wait_for_row("select failed_at is null and marks = '{1001}' from members")
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_that_chat_confirmed_counts_though_the_call_after_it_failed() {
+    let scene = room_of(&users(1)).await;
+    // Another system uses up the ten marks of the room, so that none can be set.
+    scene.chat().join(ROOM, &["other"]).await.unwrap();
+    let foreign = MemberMarks {
+        account: Account::parse("other").unwrap(),
+        marks: marks(&(2000..2010).collect::<Vec<i64>>()),
+    };
+    let group = GroupId::parse(ROOM).unwrap();
+    let set = scene
+        .client()
+        .modify_user_info(&group, CommandType::Set, &[foreign])
+        .await;
+    assert_eq!(set.unwrap().confirmed.len(), 1);
+    sqlx::query("update members set marks = '{1001}'")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    work(&scene).await;
+    let row: (Vec<i64>, bool) =
+        sqlx::query_as("select marks, pending_since is not null from members")
+            .fetch_one(scene.pool())
+            .await
+            .unwrap();
+    assert_eq!(row, (vec![], true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_whose_rules_cannot_be_read_is_released_at_once() {
+    let scene = room_of(&users(2)).await;
+    for away in [true, false] {
+        let rename = match away {
+            true => "alter table rules rename to away",
+            false => "alter table away rename to rules",
+        };
+        sqlx::query(rename).execute(scene.pool()).await.unwrap();
+        if away {
+            work(&scene).await;
+        }
+    }
+    let soon = "select bool_and(due_at < now() + interval '2 s' and not m.in_doubt
+                    and attempts = 0 and leased_until is null)
+                from members m join rooms using (group_id)";
+    let soon: bool = sqlx::query_scalar(soon)
+        .fetch_one(scene.pool())
+        .await
+        .unwrap();
+    assert!(soon);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,14 +1,17 @@
 //! Sweeps on Chat's bad days: whatever fails, and wherever in a list, nothing is concluded from half
 //! an answer; and sweeps and calls that set marks do not stand in each other's way.
 
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use stickymark::chat::{CommandType, MemberMarks};
-use stickymark::domain::{Account, GroupId};
+use stickymark::domain::{Account, GroupId, Marks, Pattern, RuleDraft, Window};
 use stickymark::local::simulator::{
     Api, CallbackEffect, CallbackFault, Effect, Fault, LostAnswer, Settings,
 };
-use stickymark::members::WakeUp;
+use stickymark::members::{RuleChange, WakeUp, rules_changed};
 use stickymark::reapply::{Budget, CallRate};
 use stickymark::resync;
 
@@ -330,4 +333,74 @@ async fn more_accounts_than_one_call_takes_are_asked_about_in_several() {
     let sizes: Vec<usize> = asked.iter().map(|call| call.members.len()).collect();
     assert_eq!(sizes.iter().sum::<usize>(), 1200, "{sizes:?}");
     assert!(sizes.iter().all(|size| *size <= 500), "{sizes:?}");
+}
+
+/// Chat's answer to every question: nobody here, ask for the next page.
+async fn endless(
+    axum::extract::State(asked): axum::extract::State<Arc<AtomicU64>>,
+) -> axum::Json<serde_json::Value> {
+    let next = 1 + asked.fetch_add(1, Ordering::Relaxed);
+    axum::Json(serde_json::json!({
+        "ActionStatus": "OK", "ErrorCode": 0, "ErrorInfo": "", "MemberList": [], "NextTimestamp": next
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_empty_pages_is_given_up_after_few_calls() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let router = axum::Router::new()
+        .fallback(endless)
+        .with_state(asked.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(axum::serve(listener, router).into_future());
+    let mut scene = Scene::empty().await;
+    scene.settings().chat.base_url = Some(url.parse().unwrap());
+    scene.rule(ROOM, "teacher", &[1000]).await;
+    request(&scene, ROOM).await;
+    scene.add_replica().await;
+    scene
+        .wait_for_row("select sweep_error like '%no end%' from rooms")
+        .await;
+    let calls = asked.load(Ordering::Relaxed);
+    assert!(calls < 100, "{calls} calls");
+    server.abort();
+}
+
+/// A rule is written for an account of a room that is cleaned up at the same time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_member_is_left_without_a_room() {
+    let mut scene = Scene::empty().await;
+    sqlx::query(
+        "insert into rooms (group_id, opened_at)
+         select unnest('{class-7,class-8}'::text[]), now() - interval '4 days'",
+    )
+    .execute(scene.pool())
+    .await
+    .unwrap();
+    let rule = RuleDraft {
+        group: Pattern::parse(ROOM).unwrap(),
+        account: Pattern::parse("teacher").unwrap(),
+        marks: Marks::new(marks(&[1000])).unwrap(),
+        enabled: true,
+        window: Window::default(),
+        label: String::new(),
+        note: String::new(),
+    };
+    let change = RuleChange {
+        before: None,
+        after: Some(&rule),
+    };
+    let mut writing = scene.pool().begin().await.unwrap();
+    rules_changed(&mut writing, &[change], None).await.unwrap();
+    scene.add_replica().await;
+    scene
+        .wait_for_row("select not exists (select from rooms where group_id = 'class-8')")
+        .await;
+    writing.commit().await.unwrap();
+    let rooms: i64 = sqlx::query_scalar("select count(*) from members join rooms using (group_id)")
+        .fetch_one(scene.pool())
+        .await
+        .unwrap();
+    assert_eq!(rooms, 1);
 }

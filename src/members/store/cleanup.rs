@@ -1,102 +1,110 @@
-//! Clears away what is over: rooms long silent, and members whom no rule has named for a while.
+//! Deletes what is over: rooms that were silent for long or are gone, and rows of members that no rule
+//! matches.
 //!
-//! Rows that somebody else holds at the moment are passed over; they are met again next time.
+//! Rows that others have locked are skipped; the next cleanup meets them again.
 
 use std::time::Duration;
 
 use sqlx::PgPool;
 
 use crate::domain::GroupId;
-use crate::members::{MEMBERS_A_CALL, interval};
+use crate::members::interval;
 
-/// How often a replica looks for rooms that are over.
-pub(crate) const FADE_INTERVAL: Duration = Duration::from_secs(60);
-/// A room of which nothing was heard for so long, and where nobody is, is over.
+/// How often a replica looks for rooms to delete.
+pub(crate) const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
+/// A room without events for so long, in which no member is present, is over.
 const SILENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
-/// A destroyed room is kept so long, lest late callbacks revive its members.
+/// Rooms that are gone, and rows of absent members, are kept so long: late callbacks must find that
+/// they are late.
 const AFTERLIFE: Duration = Duration::from_secs(60 * 60);
-/// Whoever lost his last rule is remembered so long, so that a rule that comes back acts at once.
-/// Nobody listens for his leave, so not longer.
-const REMEMBERED: Duration = Duration::from_secs(60 * 60);
-/// Marks that rules ceased to name are remembered so long, for rooms that are swept rarely.
+/// Marks that rules no longer demand are remembered so long, for rooms that are rarely swept.
 const RETIREMENT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Members deleted at once.
+const MEMBERS: i64 = 5000;
 
-/// Deletes some rooms that are over, with their members' rows; returns how many rooms.
+/// Deletes some rooms that are over, with the rows of their members; returns how many rooms.
 ///
-/// Members first: a room whose last member row is gone can go. Should somebody arrive in between,
-/// his arrival opens the room anew.
-pub(crate) async fn fade(pool: &PgPool) -> Result<u64, sqlx::Error> {
+/// A member never has a row without a row of its room, since a room without a row is neither claimed
+/// nor swept. For this the rooms are locked first, and only then, in a new snapshot, searched for
+/// members. Whoever adds a member to a room that may be over locks the room's row as well.
+///
+/// A room that an event declared gone is kept until a sweep has asked Chat about it.
+pub(crate) async fn delete_rooms(pool: &PgPool) -> Result<u64, sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    let over = sqlx::query_scalar!(
+        r#"
+        select r.group_id from rooms r
+        where (coalesce(r.last_event_at, r.opened_at) < now() - $1::interval
+               or r.gone_at < now() - $2::interval and r.sweep_due_at is null)
+          and (r.leased_until is null or r.leased_until <= now())
+          and (r.sweeping_until is null or r.sweeping_until <= now())
+          and not exists (
+              select from members m where m.group_id = r.group_id
+              and (m.presence = 'present' or m.due_at is not null))
+        limit 1000
+        for update of r skip locked
+        "#,
+        interval(SILENCE),
+        interval(AFTERLIFE),
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
     sqlx::query!(
         r#"
-        with silent as materialized (
-            select r.group_id from rooms r
-            where (coalesce(r.last_event_at, r.opened_at) < now() - $1::interval or r.gone_at < now() - $2::interval)
-              and (r.leased_until is null or r.leased_until <= now())
-              and (r.sweeping_until is null or r.sweeping_until <= now())
-              and not exists (
-                  select from members m where m.group_id = r.group_id
-                  and (m.presence = 'present' or m.due_at is not null or m.in_doubt))
-            limit 100
-        ),
-        over as (
-            select m.group_id, m.account from members m join silent s using (group_id)
-            where m.presence <> 'present' and m.due_at is null and not m.in_doubt
-            limit 5000
-            for update of m skip locked
+        with over as (
+            select group_id, account from members
+            where group_id = any($1) and presence <> 'present' and due_at is null
+            limit $2
+            for update skip locked
         )
         delete from members m using over o where m.group_id = o.group_id and m.account = o.account
         "#,
-        interval(SILENCE),
-        interval(AFTERLIFE),
+        &over,
+        MEMBERS,
     )
-    .execute(pool)
+    .execute(&mut *transaction)
     .await?;
-    let faded = sqlx::query!(
+    let deleted = sqlx::query!(
         r#"
-        with over as (
-            select r.group_id from rooms r
-            where (coalesce(r.last_event_at, r.opened_at) < now() - $1::interval or r.gone_at < now() - $2::interval)
-              and (r.leased_until is null or r.leased_until <= now())
-              and (r.sweeping_until is null or r.sweeping_until <= now())
-              and not exists (select from members m where m.group_id = r.group_id)
-            limit 1000
-            for update skip locked
-        )
-        delete from rooms r using over o where r.group_id = o.group_id
+        delete from rooms r where r.group_id = any($1)
+        and not exists (select from members m where m.group_id = r.group_id)
         "#,
-        interval(SILENCE),
-        interval(AFTERLIFE),
+        &over,
     )
-    .execute(pool)
+    .execute(&mut *transaction)
     .await?;
+    transaction.commit().await?;
+    Ok(deleted.rows_affected())
+}
+
+/// Forgets marks that rules stopped demanding long ago, except those that a disabled rule still names.
+pub(crate) async fn forget_retired_marks(pool: &PgPool) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "delete from retired_marks where retired_at < now() - $1::interval",
+        r#"
+        delete from retired_marks k
+        where k.retired_at < now() - $1::interval
+          and not exists (
+              select from rules r
+              where r.group_text = k.group_text and r.group_prefix_len = k.group_prefix_len
+                and not r.enabled and k.mark = any(r.marks))
+        "#,
         interval(RETIREMENT),
     )
     .execute(pool)
     .await?;
-    Ok(faded.rows_affected())
+    Ok(())
 }
 
-/// Deletes rows of a room's members whom no rule names any more, of those present only after a
-/// while: a page at each sweep, on and on through the room.
-pub(crate) async fn clear_unnamed(pool: &PgPool, group: &GroupId) -> Result<(), sqlx::Error> {
+/// Deletes rows of members of a room that no rule matches. Of present members only those without
+/// marks; a sweep has the others' marks removed first.
+pub(crate) async fn delete_unmatched(pool: &PgPool, group: &GroupId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
-        with page as materialized (
-            select m.group_id, m.account from members m join rooms r using (group_id)
-            where m.group_id = $1 and m.account > r.cleared_to
-            order by m.account
-            limit $2
-        ),
-        unnamed as (
-            select m.group_id, m.account
-            from page p join members m on m.group_id = p.group_id and m.account = p.account
-            where m.due_at is null and not m.in_doubt
-              -- A late callback must still find that it is late.
-              and case m.presence when 'absent' then m.heard_at < now() - $3::interval
-                  else m.marks = '{}' and m.failed_at is null
-                      and coalesce(greatest(m.confirmed_at, m.heard_at), '-infinity') < now() - $4::interval end
+        with unmatched as materialized (
+            select m.group_id, m.account from members m
+            where m.group_id = $1 and m.due_at is null
+              and case m.presence when 'absent' then coalesce(m.heard_at < now() - $2::interval, true)
+                  else m.marks = '{}' end
               and not exists (
                   select from rule_shapes s cross join lateral (
                       select from rules r
@@ -107,35 +115,30 @@ pub(crate) async fn clear_unnamed(pool: &PgPool, group: &GroupId) -> Result<(), 
                         and r.group_text = case when s.group_prefix_len < 0
                             then $1 else left($1, s.group_prefix_len) end
                       offset 0) rule)
+            limit $3
             for update of m skip locked
-        ),
-        cleared as (
-            delete from members m using unnamed u where m.group_id = u.group_id and m.account = u.account
         )
-        update rooms set cleared_to = coalesce(
-            (select max(account) from page having count(*) >= $2), '')
-        where group_id = $1
+        delete from members m using unmatched u where m.group_id = u.group_id and m.account = u.account
         "#,
         group.as_str(),
-        MEMBERS_A_CALL,
         interval(AFTERLIFE),
-        interval(REMEMBERED),
+        MEMBERS,
     )
     .execute(pool)
     .await?;
     Ok(())
 }
 
-/// Does where no sweep does so: a page of some rooms, whichever. A look for those in need of it would
-/// read the whole table of members.
-pub(crate) async fn clear_some(pool: &PgPool) -> Result<(), sqlx::Error> {
+/// The same where no sweeps run: in some random rooms. A search for the rooms that need it would read
+/// all members.
+pub(crate) async fn delete_unmatched_somewhere(pool: &PgPool) -> Result<(), sqlx::Error> {
     let groups = sqlx::query_scalar!(
         "select group_id from rooms where gone_at is null order by random() limit 50"
     )
     .fetch_all(pool)
     .await?;
     for group in groups.iter().filter_map(|text| GroupId::parse(text).ok()) {
-        clear_unnamed(pool, &group).await?;
+        delete_unmatched(pool, &group).await?;
     }
     Ok(())
 }

@@ -1,9 +1,15 @@
 //! The end of a room: nobody is in it any more, and nothing is left to be done for anybody.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
+use super::record::interval;
 use crate::domain::{EventTime, GroupId, RoomEnd};
+
+/// A room that was declared gone is checked with Chat after this time, in which Chat's lists catch up.
+const CHECKED_AFTER: Duration = Duration::from_secs(70);
 
 /// How it is known that a room has ended.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +51,7 @@ pub async fn room_gone(
                 omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
             from locked l where m.group_id = l.group_id and m.account = l.account
         )
-        update rooms set gone_at = now(), sweep_due_at = null, sweep_requested_at = null
+        update rooms set gone_at = now(), sweep_due_at = now() + $5, sweep_requested_at = null
         where group_id = $1 and gone_at is null
           and not exists (select from members where group_id = $1 and presence <> 'absent'
                           and (heard_at >= $4 or event_at > $2))
@@ -54,6 +60,7 @@ pub async fn room_gone(
         at.map(EventTime::millis),
         request,
         asked,
+        interval(CHECKED_AFTER),
     )
     .execute(pool)
     .await?;

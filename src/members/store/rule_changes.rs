@@ -1,9 +1,10 @@
 //! What a change of rules means for the members it concerns.
 //!
-//! Runs in the transaction that writes the rules, so that a rule and its consequences become
-//! visible together. Members believed present come due at once; what they should carry is planned
-//! later, from the rules as they then are.
+//! This runs in the transaction that writes the rules, so a rule and its consequences become visible
+//! together. Members who are present become due at once; their marks are planned later, from the rules as
+//! they then are. A disabled rule concerns no member.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::domain::{RequestId, RuleDraft};
@@ -17,8 +18,8 @@ pub struct RuleChange<'a> {
     pub after: Option<&'a RuleDraft>,
 }
 
-/// Makes every member due whom the changes concern, and takes an interest in members of whom
-/// nothing is known yet where a rule names an account outright.
+/// Makes every member due whom the changes concern, and tries members without a row where a rule names
+/// an account in full.
 ///
 /// Call it after the rules are written, in the same transaction; wake the worker after the commit.
 pub async fn rules_changed(
@@ -30,20 +31,21 @@ pub async fn rules_changed(
     let concerned = changes
         .iter()
         .flat_map(|change| [change.before, change.after])
-        .flatten();
+        .flatten()
+        .filter(|rule| rule.enabled);
     make_due(transaction, &Patterns::of(concerned), request).await?;
     let demanding = changes
         .iter()
         .filter_map(|change| change.after)
         .filter(|rule| rule.enabled);
     probe_unknown(transaction, &Patterns::of(demanding), request).await?;
-    let new = changes.iter().filter_map(RuleChange::named_anew);
+    let new = changes.iter().filter_map(RuleChange::newly_matching);
     probe_absent(transaction, &Patterns::of(new), request).await
 }
 
 impl<'a> RuleChange<'a> {
-    /// The rule as it is now, if it demands something and did not speak of these members before.
-    fn named_anew(&self) -> Option<&'a RuleDraft> {
+    /// The rule as it is now, if it is enabled and did not match these members before.
+    fn newly_matching(&self) -> Option<&'a RuleDraft> {
         let after = self.after.filter(|rule| rule.enabled)?;
         let before = self.before;
         before
@@ -61,6 +63,7 @@ struct Patterns {
     account_prefix_lens: Vec<i16>,
     /// Arrays as text, since Postgres would flatten an array of arrays.
     marks: Vec<String>,
+    starts_at: Vec<Option<DateTime<Utc>>>,
 }
 
 impl Patterns {
@@ -74,15 +77,16 @@ impl Patterns {
             columns
                 .marks
                 .push(crate::members::array_text(rule.marks.iter()));
+            columns.starts_at.push(rule.window.starts_at);
         }
         columns
     }
 }
 
-/// Members of the rooms and accounts named come due. Who is known to be away has nothing to gain,
-/// unless a call for him is under way or was cut short: then Chat may hold marks nobody confirmed,
-/// and the marks of these rules are remembered for him as taken away (planning never takes away
-/// what some rule still demands).
+/// Makes members due that the patterns match. Absent members are skipped, except when a call is in flight
+/// or was interrupted (`in_doubt`): Chat may then hold marks of these rules, so they are added to `revoked`
+/// and removed by the next round, unless a rule still demands them. A rule whose window has not begun has
+/// demanded nothing yet.
 async fn make_due(
     transaction: &mut PgConnection,
     rules: &Patterns,
@@ -91,8 +95,11 @@ async fn make_due(
     sqlx::query!(
         r#"
         with change as (
-            select * from unnest($1::text[], $2::smallint[], $3::text[], $4::smallint[], $5::text[])
-                as c (group_text, group_prefix_len, account_text, account_prefix_len, marks)
+            select group_text, group_prefix_len, account_text, account_prefix_len,
+                   case when starts_at > now() then '{}' else marks end as marks
+            from unnest($1::text[], $2::smallint[], $3::text[], $4::smallint[], $5::text[],
+                        $7::timestamptz[])
+                as c (group_text, group_prefix_len, account_text, account_prefix_len, marks, starts_at)
         ),
         -- One branch for each kind of pattern, so that each can be joined by its index.
         hit as (
@@ -114,8 +121,8 @@ async fn make_due(
             where c.group_prefix_len >= 0 and c.account_prefix_len >= 0
         ),
         concerned as (
-            select hit.group_id, hit.account, array_agg(distinct mark) as marks
-            from hit cross join unnest(hit.marks::bigint[]) as mark
+            select hit.group_id, hit.account, array_remove(array_agg(distinct mark), null) as marks
+            from hit left join unnest(hit.marks::bigint[]) as mark on true
             group by hit.group_id, hit.account
         ),
         -- Locked in the order that every writer of members keeps.
@@ -141,16 +148,17 @@ async fn make_due(
         &rules.account_prefix_lens,
         &rules.marks,
         request,
+        &rules.starts_at as &[Option<DateTime<Utc>>],
     )
     .execute(transaction)
     .await?;
     Ok(())
 }
 
-/// A rule that names an account outright may speak of somebody who sits in the room already and of
-/// whom no event was kept. A row of unknown presence makes the worker try; Chat's answer tells
-/// whether he is there. Rooms are taken at 20 a second, so that an import of many rules does not
-/// stand in the way of people who arrive.
+/// A rule that names an account in full may match a member who is in the room already and whose events
+/// were not recorded. A row of unknown presence makes the worker try; Chat's answer tells whether the
+/// member is there. Rooms become due at 20 a second, so that an import of many rules does not delay
+/// members who arrive.
 async fn probe_unknown(
     transaction: &mut PgConnection,
     rules: &Patterns,
@@ -178,9 +186,18 @@ async fn probe_unknown(
             where not exists (select from members m
                               where m.group_id = n.group_id and m.account = n.account)
         ),
+        -- A room that exists must not be deleted before this commits; see `cleanup`. Claims of the room
+        -- do not wait for this lock.
+        locked as materialized (
+            select group_id from rooms where group_id in (select group_id from unknown)
+            order by group_id
+            for key share
+        ),
         opened as (
             insert into rooms (group_id)
-            select distinct group_id from unknown order by group_id
+            select distinct group_id from unknown
+            where group_id not in (select group_id from locked)
+            order by group_id
             on conflict on constraint rooms_pkey do nothing
         )
         insert into members (group_id, account, presence, due_at, pending_since, request_id)
@@ -199,9 +216,9 @@ async fn probe_unknown(
     Ok(())
 }
 
-/// While no rule named a member nobody listened for him, so his row may believe him absent though he
-/// came back meanwhile. A new rule that names him outright has him tried once, as one of whom
-/// nothing is known; Chat leaves him out if he is away, and that is the end of it.
+/// Events of members without a rule are not recorded, so `absent` may be out of date. A new rule that
+/// names an account in full therefore schedules one attempt; Chat's answer tells whether the member is
+/// there.
 async fn probe_absent(
     transaction: &mut PgConnection,
     rules: &Patterns,
@@ -227,7 +244,7 @@ async fn probe_absent(
         locked as materialized (
             select m.group_id, m.account from members m join named n using (group_id, account)
             join rooms r using (group_id)
-            where m.presence = 'absent' and m.due_at is null and not m.in_doubt and r.gone_at is null
+            where m.presence = 'absent' and m.due_at is null and r.gone_at is null
             order by m.group_id, m.account
             for update of m
         ),

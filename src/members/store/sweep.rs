@@ -1,7 +1,7 @@
-//! What the sweep reads about a room and its members, and how it corrects what is believed.
+//! What the sweep reads about a room and its members, and how it corrects what the table says.
 //!
-//! A correction counts only for a row that is still as it was read, is not in work, and did not
-//! change lately: whatever happened meanwhile knows better than Chat's lists.
+//! A correction counts only if the row's generation is still the one that was read. If it has changed, an
+//! event, a claim or a rule change knows more than Chat's lists.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,44 +12,56 @@ use sqlx::PgPool;
 use crate::domain::{Account, GroupId, MarkSet};
 use crate::members::{MEMBERS_A_CALL, Presence, array_text, interval, mark_set};
 
-/// A sweep so long after a rule went is the last one to look for its marks.
+/// A sweep that begins so long after a rule stopped demanding a mark is the last one to look for it.
 const RETIRED: Duration = Duration::from_secs(10 * 60);
+/// The queue tries a member again within this time, whatever went wrong.
+const LONGEST_WORK: Duration = Duration::from_secs(10 * 60);
 
-/// What the table says of a member.
+/// What the table says about a member.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub presence: Presence,
     pub marks: MarkSet,
     pub confirmed_at: Option<DateTime<Utc>>,
     pub generation: i64,
-    /// Not in work, not given up, and nothing heard or confirmed since the given moment.
+    pub in_doubt: bool,
+    pub failed: bool,
+    /// The queue does not work on the member, and nothing was recorded or confirmed since the given
+    /// moment.
     pub quiet: bool,
 }
 
-/// A correction of what is believed of a member who is in the room.
+/// A correction for a member who is in the room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Correction {
     pub account: Account,
-    /// The marks of ours that he holds by Chat's account.
+    /// The marks of ours that the member carries according to Chat.
     pub held: MarkSet,
     /// The generation that was read; `None` for a member without a row.
     pub generation: Option<i64>,
     /// Whether marks must be set or deleted now.
     pub due: bool,
+    /// Whether the member has failed and still lacks a mark.
+    pub stays_failed: bool,
     /// When the plan must be looked at again.
     pub next: Option<DateTime<Utc>>,
 }
 
-/// The marks of ours in a room, and whether rules name accounts there by prefix.
+/// The marks of ours in a room, and whether rules match accounts there by prefix.
 #[derive(Debug, Default)]
 pub(crate) struct Demand {
     pub marks: MarkSet,
     pub by_prefix: bool,
 }
 
-/// What rules demand in a room: every mark that a rule for it names, enabled or not, every mark
-/// that was set there because a rule, gone since, had named it, and every mark that a rule ceased to
-/// name since the last sweep or shortly before.
+/// The marks that belong to Stickymark in a room: those of enabled rules whose window has begun (and of
+/// those whose window has ended), those that members carry because of such a rule, and those that a rule
+/// once demanded there. `retired_marks` remembers the last kind; it is the only memory of it, and kept by
+/// triggers, so that no way of writing rules can forget it.
+///
+/// A mark that no rule names any more is looked for in one more sweep, well after the rule changed: a call
+/// that was under way may set it late. A mark that a disabled rule names is looked for in every sweep.
+/// A rule that was never enabled, or has not begun, claims nothing.
 pub(crate) async fn demand(pool: &PgPool, group: &GroupId) -> Result<Demand, sqlx::Error> {
     let row = sqlx::query!(
         r#"
@@ -61,20 +73,19 @@ pub(crate) async fn demand(pool: &PgPool, group: &GroupId) -> Result<Demand, sql
         here as (
             select d.marks from shape s
             join room_demands d on d.group_text = s.text and d.group_prefix_len = s.length
-            union all
-            select r.marks from shape s
-            join rules r on r.group_text = s.text and r.group_prefix_len = s.length
-            where not r.enabled
+            where d.starts_at <= now()
             union all
             select m.marks from members m where m.group_id = $1 and m.marks <> '{}'
             union all
-            -- A call that was under way when the rule went may set its mark later than anybody
-            -- could notice; so each room is looked through once more, well after that.
             select array[k.mark] from generate_series(-1, length($1)) as p (length)
             join retired_marks k on k.group_prefix_len = p.length
                 and k.group_text = case when p.length < 0 then $1 else left($1, p.length) end
             where k.retired_at > coalesce(
                 (select swept_at from rooms where group_id = $1), '-infinity') - $2::interval
+               or exists (
+                select from rules r
+                where r.group_text = k.group_text and r.group_prefix_len = k.group_prefix_len
+                  and not r.enabled and k.mark = any(r.marks))
         )
         select array(select distinct mark from here cross join unnest(marks) as mark) as "marks!",
             exists (
@@ -94,9 +105,9 @@ pub(crate) async fn demand(pool: &PgPool, group: &GroupId) -> Result<Demand, sql
     })
 }
 
-/// The next page of accounts to ask Chat about, in order: those that rules in force name outright,
-/// and those with a row; rows of members believed absent only if `absent_too`. The last page is
-/// shorter than [`MEMBERS_A_CALL`].
+/// The next page of accounts to ask Chat about, in order: those that active rules name in full, and those
+/// with a row; rows of absent members only if `absent_too`. The last page is shorter than
+/// [`MEMBERS_A_CALL`].
 pub(crate) async fn candidates(
     pool: &PgPool,
     group: &GroupId,
@@ -143,6 +154,10 @@ pub(crate) async fn candidates(
 }
 
 /// The rows of some members.
+///
+/// The queue works on a member whose pending time has come and whose next try is near. A row without a due
+/// time, or with one that is far away, is not its work, whatever else the row says; so no row is left out
+/// by queue and sweep at the same time.
 pub(crate) async fn known(
     pool: &PgPool,
     group: &GroupId,
@@ -152,15 +167,17 @@ pub(crate) async fn known(
     let accounts: Vec<&str> = accounts.iter().map(Account::as_str).collect();
     let rows = sqlx::query!(
         r#"
-        select account, presence as "presence: Presence", marks, confirmed_at, generation,
-            pending_since is null and not in_doubt and failed_at is null
-                and (heard_at is null or heard_at < $3)
-                and (confirmed_at is null or confirmed_at < $3) as "quiet!"
+        select account, presence as "presence: Presence", marks, confirmed_at, generation, in_doubt,
+            failed_at is not null as "failed!",
+            (pending_since <= now() and due_at < now() + $4::interval) is not true
+                and (heard_at between $3 and now()) is not true
+                and (confirmed_at between $3 and now()) is not true as "quiet!"
         from members where group_id = $1 and account = any($2)
         "#,
         group.as_str(),
         &accounts as &[&str],
         quiet_since,
+        interval(LONGEST_WORK),
     )
     .fetch_all(pool)
     .await?;
@@ -170,6 +187,8 @@ pub(crate) async fn known(
             marks: mark_set(&row.marks),
             confirmed_at: row.confirmed_at,
             generation: row.generation,
+            in_doubt: row.in_doubt,
+            failed: row.failed,
             quiet: row.quiet,
         };
         Some((Account::parse(&row.account).ok()?, known))
@@ -177,40 +196,45 @@ pub(crate) async fn known(
     Ok(known.collect())
 }
 
-/// Writes corrections of distinct members; returns the accounts whose rows took them.
+/// Writes corrections of distinct members; returns the accounts whose rows took them. Chat's lists showed
+/// which marks the members carry, so a correction ends all doubt.
 pub(crate) async fn correct(
     pool: &PgPool,
     group: &GroupId,
     corrections: &[&Correction],
-    quiet_since: DateTime<Utc>,
 ) -> Result<Vec<String>, sqlx::Error> {
     let accounts: Vec<&str> = corrections.iter().map(|c| c.account.as_str()).collect();
     let held = corrections.iter().map(|c| c.held.iter().copied());
     let held: Vec<String> = held.map(array_text).collect();
-    // A new row begins at 0; so no row that somebody else has just made is ever overwritten.
+    // A new row begins at 0, so a row that was inserted meanwhile is never overwritten.
     let next_generation = |c: &&Correction| c.generation.map_or(0, |read| read + 1);
     let generations: Vec<i64> = corrections.iter().map(next_generation).collect();
     let due: Vec<bool> = corrections.iter().map(|c| c.due).collect();
+    let stay_failed: Vec<bool> = corrections.iter().map(|c| c.stays_failed).collect();
     let next: Vec<Option<DateTime<Utc>>> = corrections.iter().map(|c| c.next).collect();
     sqlx::query_scalar!(
         r#"
         insert into members as m
-            (group_id, account, presence, marks, generation, due_at, pending_since)
-        select $1, c.account, 'present', c.held::bigint[], c.generation,
-               case when c.due then now() else c.next end, case when c.due then now() end
-        from unnest($2::text[], $3::text[], $4::bigint[], $5::bool[], $6::timestamptz[])
-            as c (account, held, generation, due, next)
+            (group_id, account, presence, marks, generation, due_at, pending_since, failed_at)
+        select room.group_id, c.account, 'present', c.held::bigint[], c.generation,
+               case when c.due then now() else c.next end, case when c.due then now() end,
+               case when c.stays_failed then now() end
+        from unnest($2::text[], $3::text[], $4::bigint[], $5::bool[], $6::bool[], $7::timestamptz[])
+            as c (account, held, generation, due, stays_failed, next)
+        -- So that the room is not deleted meanwhile.
+        cross join (select group_id from rooms where group_id = $1 for key share) room
         -- Locked in the order that every writer of members keeps.
         order by c.account
         on conflict on constraint members_pkey do update set
             presence = 'present', marks = excluded.marks, waits_for = '{}',
+            in_doubt = false, revoked = '{}',
             generation = excluded.generation, request_id = null,
-            due_at = excluded.due_at, pending_since = excluded.pending_since,
-            omissions = 0, attempts = 0, refusals = 0, last_error = null
+            due_at = excluded.due_at, pending_since = excluded.pending_since, omissions = 0,
+            attempts = case when excluded.failed_at is null then 0 else m.attempts end,
+            refusals = case when excluded.failed_at is null then 0 else m.refusals end,
+            last_error = case when excluded.failed_at is not null then m.last_error end,
+            failed_at = case when excluded.failed_at is not null then m.failed_at end
         where m.generation = excluded.generation - 1
-          and m.pending_since is null and not m.in_doubt and m.failed_at is null
-          and (m.heard_at is null or m.heard_at < $7)
-          and (m.confirmed_at is null or m.confirmed_at < $7)
         returning m.account
         "#,
         group.as_str(),
@@ -218,20 +242,19 @@ pub(crate) async fn correct(
         &held,
         &generations,
         &due,
+        &stay_failed,
         &next as &[Option<DateTime<Utc>>],
-        quiet_since,
     )
     .fetch_all(pool)
     .await
 }
 
-/// Notes members, given with the generation that was read, whom Chat does not find in the room.
-/// Returns the accounts whose rows took it.
+/// Records that Chat does not find members, given with the generation that was read, in the room. Returns
+/// the accounts whose rows took it.
 pub(crate) async fn vanished(
     pool: &PgPool,
     group: &GroupId,
     members: &[(Account, i64)],
-    quiet_since: DateTime<Utc>,
 ) -> Result<Vec<String>, sqlx::Error> {
     let accounts: Vec<&str> = members
         .iter()
@@ -249,22 +272,19 @@ pub(crate) async fn vanished(
             select m.group_id, m.account
             from members m join missed v using (group_id, account)
             where m.generation = v.generation
-              and m.pending_since is null and not m.in_doubt
-              and (m.heard_at is null or m.heard_at < $4)
-              and (m.confirmed_at is null or m.confirmed_at < $4)
             order by m.account
             for update of m
         )
         update members m set
-            presence = 'absent', marks = '{}', waits_for = '{}', generation = m.generation + 1,
-            request_id = null, due_at = null, omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
+            presence = 'absent', marks = '{}', waits_for = '{}', in_doubt = false, revoked = '{}',
+            generation = m.generation + 1, request_id = null, due_at = null, pending_since = null,
+            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
         from locked l where m.group_id = l.group_id and m.account = l.account
         returning m.account
         "#,
         group.as_str(),
         &accounts as &[&str],
         &generations,
-        quiet_since,
     )
     .fetch_all(pool)
     .await

@@ -68,12 +68,15 @@ pub struct MemberView {
     /// Chat found him, for example.
     #[schema(required = true)]
     pub request_id: Option<String>,
-    /// The marks that Chat confirmed since he arrived, ascending.
+    /// The marks that the member carries as far as is known, ascending.
     #[schema(value_type = Vec<MarkNumber>)]
     pub marks: Vec<u32>,
-    /// When Chat last did.
+    /// When Chat last confirmed a call for this member; null: never.
     #[schema(required = true)]
     pub confirmed_at: Option<DateTime<Utc>>,
+    /// The marks that the member carried then. Chat removes them when the member leaves or drops.
+    #[schema(value_type = Vec<MarkNumber>)]
+    pub confirmed_marks: Vec<u32>,
     /// True while Chat may hold marks that it has not confirmed: a call is under way, or its answer
     /// was lost.
     pub in_doubt: bool,
@@ -111,6 +114,7 @@ impl From<MemberRow> for MemberView {
             request_id: row.request,
             marks: row.marks.iter().map(|mark| mark.get()).collect(),
             confirmed_at: row.confirmed_at,
+            confirmed_marks: row.confirmed_marks.iter().map(|mark| mark.get()).collect(),
             in_doubt: row.in_doubt,
             waits_for: row.waits_for.iter().map(|mark| mark.get()).collect(),
             pending_since: row.pending_since,

@@ -2,9 +2,11 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use stickymark::local::simulator::{Api as ChatApi, Effect, Fault};
 
 use crate::support::api::{Answer, Api, VIEWER, api, named, send};
 use crate::support::stage::Stage;
+use crate::support::wait_for_row;
 
 async fn explain(api: &Api, account: &str) -> Answer {
     api.get(&format!("/v1/explain?group=class-7&account={account}"))
@@ -75,14 +77,17 @@ async fn rules_that_match_and_rules_that_nearly_do_are_told_apart() {
 async fn somebody_whom_no_rule_names_is_told_so() {
     let api = api().await;
     let answer = explain(&api, "nobody").await;
-    assert_eq!(answer.body["summary"], "No rule names him in this room.");
+    assert_eq!(
+        answer.body["summary"],
+        "No rule matches this member in this room."
+    );
     assert_eq!(answer.body["member"], Value::Null);
     assert_eq!(answer.body["pending"], Value::Null);
     assert_eq!(answer.body["room"]["state"], "unknown");
     put(&api, "off", "class-7", "ann", json!({"enabled": false})).await;
     let answer = explain(&api, "ann").await;
     let summary = answer.body["summary"].as_str().unwrap();
-    assert!(summary.contains("none of them is in force"), "{summary}");
+    assert!(summary.contains("none is in effect now"), "{summary}");
 }
 
 #[tokio::test]
@@ -121,7 +126,7 @@ async fn what_is_pending_and_what_failed_is_said_in_words() {
     for text in [&left_out["summary"], &left_out["pending"]["last_error"]] {
         let text = text.as_str().unwrap();
         assert!(
-            text.contains("left him out of its answer 2 times"),
+            text.contains("left the member out of its answer 2 times"),
             "{text}"
         );
     }
@@ -174,7 +179,59 @@ async fn a_mark_that_chat_confirmed_is_explained_by_its_event() {
         answer["summary"]
             .as_str()
             .unwrap()
-            .contains("confirmed them all")
+            .contains("confirmed all of them")
+    );
+    stage.close().await;
+}
+
+#[tokio::test]
+async fn what_chat_confirmed_and_what_became_of_it_is_told_as_it_was() {
+    let stage = Stage::open(&[("STICKYMARK__RESYNC__INTERVAL", "0s")]).await;
+    let marks = [2001, 2002];
+    stage.put_rule("rule", "class-7", "ann", &marks).await;
+    let chat = stage.chat.waiting();
+    chat.join("class-7", &["ann"]).await.unwrap();
+    stage.sees("class-7", "ann", &[2001, 2002]).await;
+    stage.rests().await;
+    let told = async || {
+        let url = format!("{}/v1/explain?group=class-7&account=ann", stage.admin_url());
+        send(reqwest::Client::new().get(url)).await.body
+    };
+    chat.drop_offline("class-7", &["ann"]).await.unwrap();
+    let dropped = told().await;
+    assert_eq!(
+        dropped["summary"],
+        "Rules require marks 2001 and 2002. Chat confirmed marks 2001 and 2002; the member dropped, \
+         and Chat removed them. Not in the room, as far as is known; marks will be set when they join."
+    );
+    assert_eq!(dropped["member"]["marks"], json!([]));
+    assert_eq!(dropped["member"]["confirmed_marks"], json!(marks));
+    assert!(dropped["member"]["confirmed_at"].is_string());
+
+    // Back, while Chat fails: what was confirmed before is no lie, and is not what the member has.
+    let fault = Fault::new(Effect::HttpStatus(502)).api(ChatApi::ModifyUserInfo);
+    let fault = stage.chat.inject(&fault).await.unwrap();
+    chat.come_back("class-7", &["ann"]).await.unwrap();
+    wait_for_row(stage.pool(), "select last_error is not null from members").await;
+    let back = told().await["summary"].as_str().unwrap().to_owned();
+    let before = "Chat confirmed marks 2001 and 2002; the member came back after that";
+    assert!(back.contains(before) && back.contains("502"), "{back}");
+    stage.chat.clear(fault).await.unwrap();
+    stage.sees("class-7", "ann", &[2001, 2002]).await;
+
+    // What Chat did confirm: that the marks are removed.
+    stage.delete_rule("rule").await;
+    stage.put_rule("off", "class-7", "ann", &[2001]).await;
+    stage.sees("class-7", "ann", &[2001]).await;
+    stage.patch_rule("off", json!({"enabled": false})).await;
+    stage.sees("class-7", "ann", &[]).await;
+    stage.rests().await;
+    let removed = told().await;
+    assert_eq!(removed["member"]["confirmed_marks"], json!([]));
+    assert_eq!(
+        removed["summary"],
+        "Rules match this member, but none is in effect now. In the room, with no marks managed by \
+         Stickymark."
     );
     stage.close().await;
 }

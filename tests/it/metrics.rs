@@ -219,16 +219,14 @@ async fn every_member_with_something_to_do_is_in_one_state_of_the_queue() {
          ('live', now() - interval '1 hour', now() - interval '10 minutes', null, null),
          ('held', now() - interval '5 minutes', null, now() + interval '15 s', null),
          ('gone', now() - interval '1 day', null, null, now())",
-        "insert into rooms (group_id) values ('remembered')",
         "insert into members (group_id, account, presence, marks, due_at, failed_at, in_doubt) values
          ('live', 'due', 'present', '{}', now() - interval '30 s', null, false),
          ('live', 'later', 'present', '{1000}', now() + interval '1 hour', null, false),
          ('live', 'idle', 'present', '{}', null, null, false),
-         ('live', 'failed', 'present', '{}', null, now(), false),
+         ('live', 'failed', 'present', '{}', now() + interval '1 hour', now(), false),
          ('held', 'claimed', 'present', '{1000}',
           (select leased_until from rooms where group_id = 'held'), null, true),
-         ('held', 'since', 'present', '{}', now() + interval '30 ms', null, true),
-         ('remembered', 'no rule', 'present', '{}', null, null, false),
+         ('held', 'since', 'present', '{}', now() + interval '10 s', null, true),
          ('gone', 'away', 'present', '{1000}', null, null, false)",
     ] {
         sqlx::query(statement).execute(pool).await.unwrap();

@@ -1,7 +1,7 @@
-//! Why a member has, or lacks, a mark: everything that is known, and one sentence that says it.
+//! Why a member has, or lacks, a mark: everything that is known, and a summary in words.
 //!
-//! Rules, the member's row and the room are read one after the other, not at one moment: what comes
-//! due in between shows with the next question.
+//! Rules, the member's row and the room are read one after the other, not in one snapshot; a change in
+//! between shows in the next answer.
 
 mod summary;
 mod view;
@@ -29,7 +29,7 @@ pub struct Explanations {
 }
 
 impl Explanations {
-    /// Explanations from this database; `pause` is that of the calls that set marks.
+    /// `pause` is that of the calls that set marks.
     pub fn new(pool: PgPool, pause: Pause) -> Self {
         Self { pool, pause }
     }
@@ -64,7 +64,7 @@ where
     OpenApiRouter::new().routes(routes!(explain))
 }
 
-/// Who is asked about, for the document.
+/// The parameters, for the OpenAPI document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "describes parameters")]
@@ -72,7 +72,7 @@ struct ExplainQuery {
     /// The room.
     #[param(pattern = "^[ -~]{1,48}$")]
     group: String,
-    /// The member; he need not be known.
+    /// The member; they need not be known.
     #[param(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
     account: String,
 }

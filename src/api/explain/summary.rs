@@ -1,4 +1,4 @@
-//! The explanation in a sentence or two: the first thing that somebody has to know.
+//! The explanation in a few sentences: what a person needs to know first.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -7,65 +7,88 @@ use crate::domain::MarkSet;
 use crate::members::{MemberRow, MemberState, Presence};
 use crate::rules::explain::Miss;
 
-/// Says what is the matter.
+/// What rules require, what happened to the marks, and what comes next.
 pub(super) fn summary(facts: &Facts) -> String {
     let desired = &facts.rules.desired;
     let demand = match (desired.is_empty(), facts.rules.near.first()) {
-        (false, _) => format!("Rules demand {}.", listed(desired)),
+        (false, _) => format!("Rules require {}.", listed(desired)),
         (true, Some((_, Miss::Disabled | Miss::NotStarted | Miss::Ended))) => {
-            "Rules name him, but none of them is in force now.".to_owned()
+            "Rules match this member, but none is in effect now.".to_owned()
         }
-        (true, _) => "No rule names him in this room.".to_owned(),
+        (true, _) => "No rule matches this member in this room.".to_owned(),
     };
     let gone = facts.room.as_ref().and_then(|room| room.gone_at);
     let state = match (&facts.member, gone) {
         (_, Some(at)) => format!("The room was destroyed at {}.", time(at)),
         (Some(member), None) => of_member(member, desired, facts),
         (None, None) if desired.is_empty() => String::new(),
-        (None, None) => "No event of him was heard; the marks are set when he arrives.".to_owned(),
+        (None, None) => {
+            "No event received for this member yet; marks will be set when they join.".to_owned()
+        }
     };
-    format!("{demand} {state}").trim_end().to_owned()
+    let lost = facts.member.as_ref().and_then(lost);
+    let sentences = [Some(demand), lost, Some(state)];
+    let sentences: Vec<String> = sentences.into_iter().flatten().collect();
+    sentences.join(" ").trim_end().to_owned()
+}
+
+/// What became of the marks that Chat confirmed last, if the member does not carry them any more.
+fn lost(member: &MemberRow) -> Option<String> {
+    if member.confirmed_marks.is_empty() || !member.marks.is_empty() {
+        return None;
+    }
+    let since = member.heard_at > member.confirmed_at;
+    let what = match (member.event.as_deref().filter(|_| since), member.presence) {
+        (Some("offline"), _) => "the member dropped, and Chat removed them",
+        (Some("exit"), _) => "the member left, and Chat removed them",
+        (Some("destroyed"), _) => "then the room was destroyed",
+        (Some(_), _) => "the member came back after that, and they must be set again",
+        (None, Presence::Absent) => "Chat no longer finds the member in the room",
+        (None, _) => "a comparison with Chat found that they were removed",
+    };
+    let marks = listed(&member.confirmed_marks);
+    Some(format!("Chat confirmed {marks}; {what}."))
 }
 
 fn of_member(member: &MemberRow, desired: &MarkSet, facts: &Facts) -> String {
-    let reason = member.last_error.as_deref().unwrap_or("no reason is known");
+    let reason = member.last_error.as_deref().unwrap_or("unknown reason");
     let paused = facts.paused.as_ref().map(|paused| paused.reason.as_str());
     match (member.state, member.presence, paused) {
         (MemberState::Failed, ..) => {
-            format!("He was given up: {reason}. POST /v1/members/retry gives him another try.")
+            format!("Gave up after repeated failures: {reason}. Retry with POST /v1/members/retry.")
         }
         (MemberState::Pending, _, Some(paused)) => {
-            format!("He waits, since calls to Chat are paused: {paused}.")
+            format!("Waiting: calls to Chat are paused: {paused}.")
         }
         (MemberState::Pending, ..) if !member.waits_for.is_empty() => {
-            format!("He waits: {reason}.")
+            format!("Waiting: {reason}.")
         }
         (MemberState::Pending, ..) => match (member.due_at, &member.last_error) {
             (Some(due), Some(error)) => {
                 format!(
-                    "The last attempt failed: {error}. The next one is due at {}.",
+                    "The last attempt failed: {error}. Next attempt at {}.",
                     time(due)
                 )
             }
             (Some(due), None) => match left_out(member) {
-                Some(why) => format!("{why}. The next attempt is due at {}.", time(due)),
-                None => format!("Something is to be done for him at {}.", time(due)),
+                Some(why) => format!("{why}. Next attempt at {}.", time(due)),
+                None => format!("Next update is due at {}.", time(due)),
             },
-            (None, _) => "Something is to be done for him.".to_owned(),
+            (None, _) => "An update is pending.".to_owned(),
         },
         (_, Presence::Present, _) if member.marks == *desired => match desired.is_empty() {
-            true => "He is in the room and carries no mark of ours.".to_owned(),
-            false => "He is in the room, and Chat confirmed them all.".to_owned(),
+            true => "In the room, with no marks managed by Stickymark.".to_owned(),
+            false => "In the room, and Chat confirmed all of them.".to_owned(),
         },
-        (_, Presence::Present, _) => format!(
-            "He is in the room, and Chat confirmed {}.",
-            listed(&member.marks)
-        ),
-        _ => "He is not in the room, as far as is known; marks are set when he arrives.".to_owned(),
+        (_, Presence::Present, _) => {
+            format!("In the room, with {}.", listed(&member.marks))
+        }
+        _ if desired.is_empty() => "Not in the room, as far as is known.".to_owned(),
+        _ => "Not in the room, as far as is known; marks will be set when they join.".to_owned(),
     }
 }
 
-/// That Chat left him out of its answer, if it did so last.
+/// That Chat left the member out of its last answers, if it did.
 pub(super) fn left_out(member: &MemberRow) -> Option<String> {
     let times = match member.omissions {
         ..=0 => return None,
@@ -73,20 +96,21 @@ pub(super) fn left_out(member: &MemberRow) -> Option<String> {
         times => format!("{times} times in a row"),
     };
     Some(format!(
-        "Chat left him out of its answer {times}, as it does with whoever is not online"
+        "Chat left the member out of its answer {times}, as it does for members who are not online"
     ))
 }
 
+/// "marks 1000, 1001 and 1002".
 fn listed(marks: &MarkSet) -> String {
     let marks: Vec<String> = marks.iter().map(ToString::to_string).collect();
     match marks.as_slice() {
         [] => "no mark".to_owned(),
-        [one] => format!("the mark {one}"),
-        many => format!("the marks {}", many.join(", ")),
+        [one] => format!("mark {one}"),
+        [first @ .., last] => format!("marks {} and {last}", first.join(", ")),
     }
 }
 
-/// A moment for people.
+/// A moment, for people.
 pub(super) fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

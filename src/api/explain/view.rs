@@ -15,7 +15,7 @@ use crate::reapply::PauseState;
 use crate::rules::explain::{Miss, RulesFor};
 use crate::rules::wire::{MarkNumber, RuleView};
 
-/// What was read.
+/// What was read from the database.
 pub(super) struct Facts {
     pub rules: RulesFor,
     pub member: Option<MemberRow>,
@@ -33,31 +33,31 @@ pub(super) struct Explanation {
     account: String,
     /// The moment of the answer, by the clock of the database.
     at: DateTime<Utc>,
-    /// The whole in a sentence or two.
+    /// The explanation in a few sentences.
     summary: String,
-    /// The marks he should carry now.
+    /// The marks that the member should carry now.
     #[schema(value_type = Vec<MarkNumber>)]
     desired: Vec<u32>,
-    /// Rules in force that name him, in the order of their ids, at most 20.
+    /// Active rules that match the member, in the order of their ids, at most 20.
     matched: Vec<RuleView>,
-    /// How many there are.
+    /// How many active rules match.
     matched_total: usize,
-    /// Rules that demand nothing for him, but nearly do; at most 20 for each reason.
+    /// Rules that nearly match, at most 20 for each reason.
     near: Vec<NearRule>,
-    /// What is known of him; null: no event was kept, and no rule named him outright so far.
+    /// What is known about the member; null: no event was recorded, and no rule names the account in full.
     #[schema(required = true)]
     member: Option<MemberView>,
-    /// What is still to be done for him; null: nothing.
+    /// The next attempt; null: none is due.
     #[schema(required = true)]
     pending: Option<Pending>,
-    /// His room.
+    /// The room of the member.
     room: ExplainedRoom,
 }
 
-/// A rule that demands nothing for the member.
+/// A rule that requires nothing for the member, but nearly does.
 #[derive(Debug, Serialize, ToSchema)]
 struct NearRule {
-    /// Why not.
+    /// Why it does not match.
     reason: Miss,
     /// The reason in words.
     detail: String,
@@ -65,57 +65,56 @@ struct NearRule {
     rule: RuleView,
 }
 
-/// What is still to be done.
+/// The next attempt for a member.
 #[derive(Debug, Serialize, ToSchema)]
 struct Pending {
-    /// Since when; null: it lies ahead (a rule begins or ends, a mark is renewed).
+    /// Since when it is pending; null: it lies ahead (a rule starts or ends, a mark is renewed).
     #[schema(required = true)]
     since: Option<DateTime<Utc>>,
     /// The next attempt.
     next_attempt_at: DateTime<Utc>,
-    /// Why the last call failed, or did not reach him, or what he waits for.
+    /// Why the last call failed or left the member out, or what the member waits for.
     #[schema(required = true)]
     last_error: Option<String>,
-    /// Why no calls go out at all, on the replica that answers.
+    /// Why the replica that answers makes no calls; null: it does.
     #[schema(required = true)]
     paused: Option<String>,
 }
 
-/// Whether a room is there.
+/// Whether a room exists in Chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum ExplainedRoomState {
-    /// As far as is known.
+    /// It exists, as far as is known.
     Live,
     /// It was destroyed.
     Gone,
-    /// Nothing was heard of it.
+    /// No event and no rule has named it.
     Unknown,
 }
 
 /// The room of the member.
 #[derive(Debug, Serialize, ToSchema)]
 struct ExplainedRoom {
-    /// Whether it is there.
+    /// Whether it exists in Chat.
     state: ExplainedRoomState,
-    /// The last callback of it, to a minute.
+    /// The last callback about it, to a minute.
     #[schema(required = true)]
     last_event_at: Option<DateTime<Utc>>,
     /// When it was destroyed.
     #[schema(required = true)]
     gone_at: Option<DateTime<Utc>>,
-    /// Distinct marks that rules in force demand in it.
+    /// Distinct marks that active rules require in it.
     #[schema(value_type = Vec<MarkNumber>)]
     marks: Vec<u32>,
-    /// Whether these are as many as a room can hold.
+    /// Whether these are as many as a room can have.
     at_mark_limit: bool,
-    /// Marks that as many members carry as Chat allows: nobody else gets them until one leaves.
+    /// Marks that as many members carry as Chat allows: no other member gets them until one leaves.
     #[schema(value_type = Vec<MarkNumber>)]
     full_marks: Vec<u32>,
 }
 
 impl Explanation {
-    /// Puts together what was read.
     pub(super) fn of(group: &GroupId, account: &Account, facts: Facts) -> Self {
         let summary = summary(&facts);
         let pending = pending(&facts);
@@ -181,14 +180,14 @@ impl ExplainedRoom {
 fn words(reason: Miss, rule: &RuleView) -> String {
     let moment = |at: Option<DateTime<Utc>>| at.map_or_else(String::new, super::summary::time);
     match reason {
-        Miss::Disabled => "it names him, but is disabled".to_owned(),
+        Miss::Disabled => "matches the member, but is disabled".to_owned(),
         Miss::NotStarted => format!(
-            "it names him, but begins only at {}",
+            "matches the member, but starts at {}",
             moment(rule.starts_at)
         ),
-        Miss::Ended => format!("it names him, but ended at {}", moment(rule.ends_at)),
-        Miss::OtherRoom => format!("it names him, but in the rooms {}", rule.group),
-        Miss::OtherAccount => format!("it names this room, but the accounts {}", rule.account),
+        Miss::Ended => format!("matched the member, but ended at {}", moment(rule.ends_at)),
+        Miss::OtherRoom => format!("matches the account, but only in the rooms {}", rule.group),
+        Miss::OtherAccount => format!("matches the room, but only the accounts {}", rule.account),
     }
 }
 

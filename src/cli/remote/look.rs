@@ -71,7 +71,8 @@ pub(in crate::cli) async fn explain(arguments: ExplainArguments) -> anyhow::Resu
     output::line(&format!("{}\n", table::plain(&answer["summary"])))?;
     let shown = [
         ("desired marks", &answer["desired"]),
-        ("confirmed marks", &answer["member"]["marks"]),
+        ("marks", &answer["member"]["marks"]),
+        ("last confirmed", &answer["member"]["confirmed_marks"]),
         ("confirmed at", &answer["member"]["confirmed_at"]),
         ("presence", &answer["member"]["presence"]),
         ("from the event", &answer["member"]["event"]),

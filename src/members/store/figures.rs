@@ -30,7 +30,8 @@ pub async fn shared_figures(pool: &PgPool) -> Result<SharedFigures, sqlx::Error>
         with queue as (
             select count(*) filter (where m.due_at <= now()) as due,
                    count(*) filter (where m.due_at > now()
-                                    and m.due_at is distinct from r.leased_until) as delayed,
+                                    and m.due_at is distinct from r.leased_until
+                                    and (m.failed_at is null or m.pending_since is not null)) as delayed,
                    count(*) filter (where m.due_at > now()
                                     and m.due_at = r.leased_until) as leased,
                    coalesce(extract(epoch from now() - min(m.due_at)
@@ -44,13 +45,13 @@ pub async fn shared_figures(pool: &PgPool) -> Result<SharedFigures, sqlx::Error>
                        ::float8 as oldest
             from rooms r
             where r.gone_at is null and exists (
-                select from members m where m.group_id = r.group_id and m.presence = 'present'
-                    -- Not those who are only remembered, for whose leave nobody listens.
-                    and (m.marks <> '{}' or m.pending_since is not null))
+                select from members m where m.group_id = r.group_id and m.presence = 'present')
         )
         select queue.due as "due!", queue.delayed as "delayed!", queue.leased as "leased!",
-               (select count(*) from members where failed_at is not null and due_at is null)
-                   as "failed!",
+               -- One whose rule starts or ends later is no less failed until then.
+               (select count(*) from members
+                where failed_at is not null
+                  and (due_at is null or due_at > now() and pending_since is null)) as "failed!",
                queue.oldest as "oldest_due_seconds!", live.rooms as "rooms_live!",
                greatest(0, live.oldest) as "oldest_comparison_seconds!"
         from queue cross join live

@@ -46,6 +46,8 @@ pub struct MemberRow {
     pub marks: MarkSet,
     /// When it last did.
     pub confirmed_at: Option<DateTime<Utc>>,
+    /// What it confirmed then; unlike `marks` it outlives the leave.
+    pub confirmed_marks: MarkSet,
     /// True while Chat may hold marks that it has not confirmed.
     pub in_doubt: bool,
     /// Marks he should carry for which the room has no place.
@@ -89,7 +91,7 @@ pub async fn list_members(
     let rows = sqlx::query!(
         r#"
         select m.group_id, m.account, m.presence as "presence: Presence", m.event, m.event_at,
-               m.heard_at, m.request_id, m.marks, m.confirmed_at, m.in_doubt, m.waits_for,
+               m.heard_at, m.request_id, m.marks, m.confirmed_at, m.confirmed_marks, m.in_doubt, m.waits_for,
                m.pending_since, m.due_at, m.omissions, m.attempts, m.last_error, m.failed_at,
                s.state as "state!: MemberState"
         from members m
@@ -128,6 +130,7 @@ pub async fn list_members(
             request: row.request_id,
             marks: mark_set(&row.marks),
             confirmed_at: row.confirmed_at,
+            confirmed_marks: mark_set(&row.confirmed_marks),
             in_doubt: row.in_doubt,
             waits_for: mark_set(&row.waits_for),
             pending_since: row.pending_since,

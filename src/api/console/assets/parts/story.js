@@ -34,7 +34,9 @@ export function chapters({ member, pending, room, at }) {
   if (member) {
     const account = { account: member.account };
     add(member.event_at ?? member.heard_at, `story.event.${member.event ?? 'unknown'}`, account);
-    add(member.confirmed_at, member.marks.length ? 'story.confirmed' : 'story.confirmed.none', { marks: member.marks.join(', ') }, { tone: 'good' });
+    // What Chat confirmed then; a leave removes it from `marks`, which comes as an event of its own.
+    const confirmed = member.confirmed_marks;
+    add(member.confirmed_at, confirmed.length ? 'story.confirmed' : 'story.confirmed.none', { marks: confirmed.join(', ') }, { tone: 'good' });
     if (!(pending && new Date(pending.next_attempt_at) > new Date(at) && !pending.since)) {
       add(member.pending_since, 'story.due', account);
     }

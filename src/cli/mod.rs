@@ -44,7 +44,9 @@ enum Command {
     #[cfg(feature = "local")]
     Simulate(simulator::Command),
     /// Apply pending database migrations and exit.
-    Migrate,
+    Migrate(small::MigrateArguments),
+    /// Ask the service of this machine whether it lives, for images without a shell.
+    Healthcheck,
     /// Say whether configuration, database, UserSig and Chat are as they must be.
     Check(check::Arguments),
     /// Import, export, list and change rules through the management API.
@@ -108,7 +110,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Demo(arguments) => demo::run(arguments).await,
         #[cfg(feature = "local")]
         Command::Simulate(arguments) => simulator::run(arguments).await,
-        Command::Migrate => small::migrate(&settings(config)?).await,
+        Command::Migrate(arguments) => small::migrate(&settings(config)?, &arguments).await,
+        Command::Healthcheck => small::healthcheck(&settings(config)?).await,
         Command::Check(arguments) => check::run(&settings(config)?, &arguments).await,
         Command::Rules(command) => remote::rules(command).await,
         Command::Explain(arguments) => remote::explain(arguments).await,

@@ -1,6 +1,7 @@
-//! The commands that need no service: `migrate`, `user-sig`, `openapi`, `completions`.
+//! Small commands: `migrate`, `healthcheck`, `user-sig`, `openapi`, `completions`.
 
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
@@ -8,28 +9,88 @@ use secrecy::ExposeSecret;
 
 use super::{Usage, output};
 use crate::chat::UserSigKey;
-use crate::config::Settings;
-use crate::database::Database;
+use crate::config::{DatabaseSettings, Settings};
+use crate::database::{Database, DatabaseError};
 use crate::domain::Account;
 use crate::{api, telemetry};
 
+/// Between two tries to connect.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Shorter than the timeouts that container runtimes usually set.
+const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Args)]
+pub(super) struct MigrateArguments {
+    /// How long to wait for a database that does not answer yet, for example 10m.
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    wait: Duration,
+}
+
 /// `stickymark migrate`.
-pub(super) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
+pub(super) async fn migrate(
+    settings: &Settings,
+    arguments: &MigrateArguments,
+) -> anyhow::Result<()> {
     telemetry::init(&settings.log)?;
-    let database = Database::connect(
-        settings.database.server(),
-        &settings.database.path,
-        settings.database.max_connections,
-    )
-    .await?;
+    let database = connect(&settings.database, arguments.wait).await?;
     database.migrate().await?;
     database.close().await?;
     Ok(output::line("the database is up to date")?)
 }
 
+/// Retries while the database does not answer. A private PostgreSQL or a server that is too old will
+/// not change by waiting.
+async fn connect(settings: &DatabaseSettings, wait: Duration) -> Result<Database, DatabaseError> {
+    let begun = Instant::now();
+    loop {
+        let connected =
+            Database::connect(settings.server(), &settings.path, settings.max_connections);
+        match connected.await {
+            Err(error @ DatabaseError::Unreachable { .. })
+                if begun.elapsed() + RETRY_PAUSE <= wait =>
+            {
+                tracing::warn!(%error, "the database does not answer; retrying in 1 s");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// `stickymark healthcheck`.
+pub(super) async fn healthcheck(settings: &Settings) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder()
+        .timeout(HEALTHCHECK_TIMEOUT)
+        .no_proxy()
+        .build()
+        .context("cannot create the HTTP client")?;
+    let mut failure = String::new();
+    for address in own_addresses(settings.admin.listen) {
+        match client.get(format!("http://{address}/livez")).send().await {
+            Ok(answer) if answer.status().is_success() => return Ok(output::line("ok")?),
+            Ok(answer) => failure = format!("http://{address}/livez answered {}", answer.status()),
+            Err(_) => failure = format!("http://{address}/livez does not answer"),
+        }
+    }
+    anyhow::bail!("{failure}; is `serve` running with the same admin.listen?")
+}
+
+/// Where a listener answers from the same machine. `[::]` may be IPv6 only, or stand for IPv4 where the
+/// kernel has no IPv6.
+fn own_addresses(listen: SocketAddr) -> Vec<SocketAddr> {
+    let ips: &[IpAddr] = match listen.ip() {
+        ip if !ip.is_unspecified() => &[ip],
+        IpAddr::V4(_) => &[Ipv4Addr::LOCALHOST.into()],
+        IpAddr::V6(_) => &[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+    };
+    let with_port = |ip: &IpAddr| SocketAddr::new(*ip, listen.port());
+    ips.iter().map(with_port).collect()
+}
+
 #[derive(Debug, Args)]
 pub(super) struct UserSigArguments {
-    /// The account it is for; chat.admin_account if not given.
+    /// The account to sign for. Default: chat.admin_account.
     #[arg(long)]
     account: Option<String>,
     /// How long it is valid, for example 12h or 1d.
@@ -40,7 +101,7 @@ pub(super) struct UserSigArguments {
 fn ttl(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(ttl) if ttl >= Duration::from_secs(1) => Ok(ttl),
-        Ok(_) => Err("must be one second at least, or it would have ended".to_owned()),
+        Ok(_) => Err("must be at least one second".to_owned()),
         Err(error) => Err(format!("{error}; write it like 12h or 1d")),
     }
 }
@@ -74,13 +135,12 @@ pub(super) fn user_sig(settings: &Settings, arguments: &UserSigArguments) -> any
 pub(super) fn openapi() -> anyhow::Result<()> {
     let document = api::openapi()
         .to_pretty_json()
-        .context("the document cannot be printed")?;
+        .context("cannot print the document")?;
     Ok(output::line(&document)?)
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArguments {
-    /// The shell.
     shell: clap_complete::Shell,
 }
 

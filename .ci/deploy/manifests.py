@@ -145,7 +145,7 @@ def service(where, deployment, pod):
     for probe, path in probes.items():
         expect(where, main[probe]["httpGet"] == {"path": path, "port": "admin"}, f"{probe} is not {path}")
     expect(where, main["args"] == ["serve", "--no-migrate"], "does not serve")
-    expect(where, [c["args"] for c in pod["initContainers"]] == [["migrate"], ["check", "--passing-ok"]], "does not migrate and check first")
+    expect(where, [c["args"] for c in pod["initContainers"]] == [["migrate", "--wait", "10m"], ["check", "--passing-ok"]], "does not migrate and check first")
     expect(where, all(c["image"] == main["image"] for c in pod["initContainers"]), "migrates or checks with another image")
 
 
@@ -254,7 +254,7 @@ def ways_out(where, resources):
         port["port"]
         for resource in resources
         if resource["kind"] == "NetworkPolicy"
-        and resource["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "stickymark"}
+        and resource["spec"]["podSelector"]["matchLabels"].get("app.kubernetes.io/name") == "stickymark"
         for rule in resource["spec"].get("egress", [])
         for port in rule["ports"]
     }

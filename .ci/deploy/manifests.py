@@ -118,7 +118,7 @@ def settings(where, resources, pod):
             for mount in container["volumeMounts"]
             for volume in pod["volumes"]
             if volume["name"] == mount["name"]
-            for source in volume["projected"]["sources"]
+            for source in volume.get("projected", {}).get("sources", [])
             for item in source["secret"]["items"]
         }
         for key, value in values.items():

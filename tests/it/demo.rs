@@ -120,7 +120,7 @@ fn a_show_restores_every_mark_also_after_one_that_was_killed() {
 fn the_demo_stays_up_with_lines_to_try_and_stops_its_database_when_interrupted() {
     let place = place();
     let mut child = demo(place.path(), &[]).spawn().unwrap();
-    let (text, mut rest) = read_until(&mut child, "/control/faults");
+    let (text, mut rest) = read_until(&mut child, "/control/fault");
     assert!(text.contains("Authorization: Bearer "), "{text}");
     let running = place
         .path()

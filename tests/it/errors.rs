@@ -238,14 +238,8 @@ async fn the_1001st_member_of_a_mark_waits_and_is_served_within_a_minute_of_a_pl
     scene.rule(ROOM, "*", &[1000]).await;
     let everybody = users(1001);
     for thousand in everybody.chunks(500) {
-        let command = stickymark::local::simulator::MoveMembers {
-            group: ROOM.to_owned(),
-            accounts: thousand.to_vec(),
-            wait: true,
-            members_per_callback: 500,
-            kicked: false,
-        };
-        scene.chat().move_members("join", command).await.unwrap();
+        let chat = scene.chat().sharing_callbacks(500);
+        chat.join(ROOM, thousand).await.unwrap();
     }
     scene
         .wait_for_row("select count(*) = 1000 from members where marks = '{1000}'")

@@ -161,11 +161,7 @@ async fn what_is_pending_and_what_failed_is_said_in_words() {
 async fn a_mark_that_chat_confirmed_is_explained_by_its_event() {
     let stage = Stage::open(&[]).await;
     stage.put_rule("rule", "class-7", "ann", &[1000]).await;
-    stage
-        .chat
-        .create("class-7", "owner", "Class 7")
-        .await
-        .unwrap();
+    stage.chat.create("class-7").await.unwrap();
     stage.chat.join("class-7", &["ann"]).await.unwrap();
     stage.sees("class-7", "ann", &[1000]).await;
     stage.rests().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use stickymark::chat::{CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId, Mark, MarkSet};
-use stickymark::local::simulator::{Api, CallbackEffect, CallbackFault, Effect, Fault, Kind};
+use stickymark::local::simulator::{Api, Effect, Fault, Kind};
 
 use crate::support::stage::{PATIENCE, Stage};
 use crate::support::stall::Stall;
@@ -146,16 +146,8 @@ async fn a_late_offline_does_not_cost_the_marks() {
         .await;
     stage.chat.join("class-7", &["teacher"]).await.unwrap();
     stage.sees("class-7", "teacher", &[1000]).await;
-    let hold = CallbackFault {
-        kind: Some(Kind::MemberStateChange),
-        group: None,
-        account: None,
-        count: Some(1),
-        fraction: None,
-        seed: 0,
-        effect: CallbackEffect::Hold,
-    };
-    let held = stage.chat.inject_callback(&hold).await.unwrap();
+    let hold = Fault::new(Effect::HoldCallback).kind(Kind::MemberStateChange);
+    let held = stage.chat.inject(&hold.times(1)).await.unwrap();
     let (chat, hasty) = (&stage.chat, stage.chat.clone());
     let dropping = tokio::spawn(async move { hasty.drop_offline("class-7", &["teacher"]).await });
     stage.sees("class-7", "teacher", &[]).await;

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use stickymark::chat::{CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId, RequestId, RoomEnd};
-use stickymark::local::simulator::{
-    Api, CallRecord, CallbackEffect, CallbackFault, Effect, Fault, Settings, Simulated,
-};
+use stickymark::local::simulator::{Api, CallRecord, Effect, Fault, Settings, Simulated};
 use stickymark::members::{Ended, WakeUp, room_gone};
 use stickymark::resync;
 
@@ -28,9 +26,8 @@ async fn behind_our_back(scene: &Scene, command: CommandType, account: &str, num
 
 /// Loses every callback, or a fraction of them.
 async fn lose_callbacks(scene: &Scene, fraction: f64) -> u64 {
-    let mut fault = CallbackFault::new(CallbackEffect::Lose);
-    (fault.fraction, fault.seed) = (Some(fraction), 7);
-    scene.chat().inject_callback(&fault).await.unwrap()
+    let fault = Fault::new(Effect::LoseCallback).fraction(fraction, 7);
+    scene.chat().inject(&fault).await.unwrap()
 }
 
 async fn sweep_now(scene: &Scene) {

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use stickymark::chat::{CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId, Marks, Pattern, RuleDraft, Window};
-use stickymark::local::simulator::{
-    Api, CallbackEffect, CallbackFault, Effect, Fault, LostAnswer, Settings,
-};
+use stickymark::local::simulator::{Api, Effect, Fault, LostAnswer, Settings};
 use stickymark::members::{RuleChange, WakeUp, rules_changed};
 use stickymark::reapply::{Budget, CallRate};
 use stickymark::resync;
@@ -95,11 +93,7 @@ async fn a_list_that_breaks_off_on_any_page_changes_nothing() {
         scene.two_minutes_pass().await;
         let (before, calls) = (believed(&scene).await, modified(&scene).await);
         // The lists of the room have eight pages and more, so hardly one is read to its end.
-        let fault = Fault {
-            fraction: Some(0.5),
-            seed: 3,
-            ..Fault::new(effect).api(Api::GetMembers)
-        };
+        let fault = Fault::new(effect).api(Api::GetMembers).fraction(0.5, 3);
         scene.chat().inject(&fault).await.unwrap();
         request(&scene, ROOM).await;
         scene
@@ -133,8 +127,8 @@ async fn a_question_who_is_there_that_fails_sends_nobody_away() {
     for effect in EFFECTS {
         let scene = marked_room("exact", &users(8)).await;
         behind_our_back(&scene, CommandType::Delete, "user3").await;
-        let lost = CallbackFault::new(CallbackEffect::Lose);
-        scene.chat().inject_callback(&lost).await.unwrap();
+        let lost = Fault::new(Effect::LoseCallback);
+        scene.chat().inject(&lost).await.unwrap();
         scene.chat().leave(ROOM, &["user5"]).await.unwrap();
         scene.two_minutes_pass().await;
         let (before, calls) = (believed(&scene).await, modified(&scene).await);
@@ -311,8 +305,8 @@ async fn more_accounts_than_one_call_takes_are_asked_about_in_several() {
     .execute(scene.pool())
     .await
     .unwrap();
-    let lost = CallbackFault::new(CallbackEffect::Lose);
-    scene.chat().inject_callback(&lost).await.unwrap();
+    let lost = Fault::new(Effect::LoseCallback);
+    scene.chat().inject(&lost).await.unwrap();
     let here = users(700);
     scene.chat().join(ROOM, &here).await.unwrap();
     request(&scene, ROOM).await;

@@ -153,7 +153,7 @@ fn carries(marks: &[u32]) -> impl Fn(&Value) -> bool {
 
 #[tokio::test]
 async fn a_visitor_of_the_stage_sees_marks_vanish_and_return() {
-    let demo = Demo::start("/control/faults").await;
+    let demo = Demo::start("/control/fault").await;
     let mut watch = demo.watch().await;
     watch
         .until_member("teacher-li", "marked", carries(&[1001]))
@@ -194,7 +194,7 @@ async fn a_visitor_of_the_stage_sees_marks_vanish_and_return() {
 
 #[tokio::test]
 async fn a_visitor_makes_chat_fail_and_mends_it_and_closes_a_room() {
-    let demo = Demo::start("/control/faults").await;
+    let demo = Demo::start("/control/fault").await;
     let mut watch = demo.watch().await;
     let trouble = async |trouble: &str| {
         let body = json!({ "trouble": trouble });

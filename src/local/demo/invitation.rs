@@ -67,7 +67,7 @@ In another terminal, while this one goes on telling:
   # the teacher drops and comes back; the marks on the teacher
   curl http://{chat}/control/drop -d {member}
   curl http://{chat}/control/back -d {member}
-  curl -s 'http://{chat}/control/room?group={LESSON}' | grep -o '"teacher-li":{{[^}}]*}}'
+  sleep 1; curl -s http://{chat}/control/room -d '{{"group":"{LESSON}"}}' | grep -o '"teacher-li":{{[^}}]*}}'
 
   # a rule for one pupil acts at once; and without it again. (A new rule for a prefix such as pupil-*
   # acts at once on members whom a rule named in the last hour; on others when they next join or come back.)
@@ -81,7 +81,7 @@ In another terminal, while this one goes on telling:
   curl -s http://{chat}/control/stats
 
   # the next two calls fail; let somebody drop and come back then
-  curl http://{chat}/control/faults -d '{{"count":2,"effect":{{"error_code":60008}}}}'
+  curl http://{chat}/control/fault -d '{{"api":"modify_user_info","count":2,"effect":{{"error_code":60008}}}}'
 "#,
         stage = page::PATH,
     )

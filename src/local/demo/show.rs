@@ -52,8 +52,8 @@ impl<'a> Show<'a> {
         stage: &'a Stage,
         timeline: &'a mut Timeline<Stdout>,
     ) -> anyhow::Result<Self> {
-        stage.chat.create(script::LESSON, "school", "Maths").await?;
-        stage.chat.create(script::GALA, "shop", "Gala").await?;
+        stage.chat.create(script::LESSON).await?;
+        stage.chat.create(script::GALA).await?;
         Ok(Self {
             stage,
             watcher: Watcher::start(stage.chat.clone()),

@@ -9,8 +9,7 @@ use chrono::Utc;
 use tokio::sync::{Notify, mpsc};
 
 use super::ledger::Look;
-use crate::local::simulator::Simulated;
-use crate::local::simulator::client::{ControlError, Result};
+use crate::local::simulator::{ControlError, Result, Simulated};
 
 /// The longest time between two looks.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -1,8 +1,8 @@
-//! Connections that can be cut off in the middle of a call.
+//! Connections that can be cut in the middle of a call.
 //!
-//! A lost answer must look like one: the call was read and carried out, and then the connection
-//! ends without a byte. The handler pulls the [`Cut`] of its connection; whatever hyper tries to
-//! write after that fails, and it closes the socket.
+//! A lost answer must look like one: the call is read and takes effect, and then the connection ends
+//! without a byte. The handler pulls the [`Cut`] of its connection; whatever hyper tries to write
+//! after that fails, and hyper closes the socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,17 +20,14 @@ use tokio::net::{TcpListener, TcpStream};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cut(Arc<AtomicBool>);
 
-/// A listener whose connections can be cut.
 pub(super) struct CuttableListener(pub TcpListener);
 
-/// A connection that fails to write once it is cut.
 pub(super) struct Cuttable {
     stream: TcpStream,
     cut: Cut,
 }
 
 impl Cut {
-    /// From now on nothing more is sent on the connection.
     pub(super) fn pull(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -51,7 +48,7 @@ impl Listener for CuttableListener {
         // The inner `accept` waits out errors such as too many open files.
         let (stream, address) = Listener::accept(&mut self.0).await;
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+            tracing::debug!(%error, "cannot turn off Nagle's algorithm for a connection");
         }
         let cut = Cut::default();
         (Cuttable { stream, cut }, address)
@@ -95,18 +92,5 @@ impl AsyncWrite for Cuttable {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.cut.check()?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 }

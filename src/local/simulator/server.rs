@@ -1,22 +1,35 @@
-//! Binds everything together and serves it.
+//! The state of a simulated Chat, and its start and end.
+//!
+//! All state is behind one lock that is never held across an await. Callbacks enter the queue under
+//! that lock, so their order is the order of the changes.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use secrecy::SecretString;
+use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::client::Simulated;
+use super::callbacks::{Delivery, Event, Outbox, Report, Target};
+use super::client::{self, Simulated};
 use super::connection::{Cut, CuttableListener};
-use super::options::{Options, check_callback_url};
-use super::shared::Shared;
+use super::faults::Faults;
+use super::log::CallLog;
+use super::options::{CallbackOptions, Options, Settings, check_callback_url};
+use super::rooms::Rooms;
 use super::{control, rest};
 
-/// How often members are looked for whose mark 500 has run out.
+/// How often the simulator looks for members whose mark 500 has expired.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A simulated Chat that serves in the background. Dropped, it stops.
@@ -27,7 +40,7 @@ pub struct Running {
     stop: DropGuard,
 }
 
-/// Starts a simulated Chat on a bound listener. Fails when the options or the socket are unusable.
+/// Starts a simulated Chat on a bound listener.
 pub fn start(options: Options, listener: TcpListener) -> io::Result<Running> {
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
@@ -39,8 +52,8 @@ pub fn start(options: Options, listener: TcpListener) -> io::Result<Running> {
     })
 }
 
-/// Serves a simulated Chat until `stop` is cancelled. Fails when the options are unusable.
-pub async fn serve(
+/// Serves a simulated Chat until `stop` is cancelled.
+pub(super) async fn serve(
     options: Options,
     listener: TcpListener,
     stop: CancellationToken,
@@ -59,7 +72,9 @@ pub async fn serve(
         let mut ticks = tokio::time::interval(EXPIRY_INTERVAL);
         loop {
             ticks.tick().await;
-            shared.expire();
+            let mut world = shared.world();
+            let events = world.rooms.expire(Utc::now().timestamp_millis());
+            shared.emit(&mut world, events, &None);
         }
     };
     tokio::spawn(stop.clone().run_until_cancelled_owned(expiry));
@@ -70,7 +85,6 @@ pub async fn serve(
 }
 
 impl Running {
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -80,8 +94,7 @@ impl Running {
         format!("http://{}", self.address)
     }
 
-    /// A client of its control API.
-    pub fn client(&self) -> Result<Simulated, super::client::ControlError> {
+    pub fn client(&self) -> client::Result<Simulated> {
         Simulated::new(&self.url())
     }
 
@@ -90,4 +103,90 @@ impl Running {
         drop(self.stop);
         self.task.await.map_err(io::Error::other)?
     }
+}
+
+/// What every request handler shares.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub sdk_app_id: u32,
+    pub secret_key: SecretString,
+    pub admin_account: String,
+    pub stop: CancellationToken,
+    pub outbox: Outbox,
+    world: Mutex<World>,
+    moment: watch::Sender<u64>,
+}
+
+/// Everything that changes.
+#[derive(Debug)]
+pub(super) struct World {
+    pub rooms: Rooms,
+    pub faults: Faults,
+    pub log: CallLog,
+    pub settings: Settings,
+    pub callback: CallbackOptions,
+}
+
+impl Shared {
+    fn new(options: Options, stop: CancellationToken) -> reqwest::Result<Arc<Self>> {
+        let world = World {
+            rooms: Rooms::default(),
+            faults: Faults::default(),
+            log: CallLog::default(),
+            settings: options.settings,
+            callback: options.callback,
+        };
+        Ok(Arc::new(Self {
+            sdk_app_id: options.sdk_app_id,
+            secret_key: options.secret_key,
+            admin_account: options.admin_account,
+            outbox: Outbox::start(stop.clone())?,
+            stop,
+            world: Mutex::new(world),
+            moment: watch::Sender::new(0),
+        }))
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends callbacks for what just happened. Returns how many were queued.
+    pub(super) fn emit(&self, world: &mut World, events: Vec<Event>, report: &Report) -> usize {
+        let Some(url) = world.callback.url.clone() else {
+            return 0;
+        };
+        let target = Arc::new(Target {
+            sdk_app_id: self.sdk_app_id,
+            url,
+            token: world.callback.token.clone(),
+        });
+        let delivery = |event| Delivery {
+            target: target.clone(),
+            event,
+            report: report.clone(),
+        };
+        let deliveries = events.into_iter().map(delivery).collect();
+        let routed = world.faults.route(deliveries);
+        let queued = routed.len();
+        self.outbox.take(routed);
+        queued
+    }
+
+    /// Wakes those who wait for the begin or end of a call.
+    pub(super) fn announce(&self, world: &World) {
+        self.moment.send_replace(world.log.moment());
+    }
+
+    pub(super) fn moments(&self) -> watch::Receiver<u64> {
+        self.moment.subscribe()
+    }
+}
+
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    // The maps of all answers have text as keys, so writing them cannot fail.
+    let mut body = serde_json::to_vec(body).unwrap_or_default();
+    body.push(b'\n');
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    (status, content_type, body).into_response()
 }

@@ -1,6 +1,6 @@
 //! Callbacks that come twice, late and in the wrong order.
 
-use stickymark::local::simulator::{CallbackEffect, CallbackFault};
+use stickymark::local::simulator::{Effect, Fault};
 
 use crate::support::balancer::Promise;
 use crate::support::show::Show;
@@ -10,17 +10,13 @@ async fn callbacks_that_come_again_late_and_out_of_order_change_nothing() {
     let show = Show::open(2).await;
     let mut faults = Vec::new();
     for (seed, effect, fraction) in [
-        (1, CallbackEffect::Duplicate(3), 0.3),
-        (2, CallbackEffect::DelayMs(400), 0.3),
-        (3, CallbackEffect::Hold, 0.2),
-        (4, CallbackEffect::Shuffle, 0.5),
+        (1, Effect::DuplicateCallback(3), 0.3),
+        (2, Effect::DelayCallbackMs(400), 0.3),
+        (3, Effect::HoldCallback, 0.2),
+        (4, Effect::ShuffleCallbacks, 0.5),
     ] {
-        let fault = CallbackFault {
-            seed,
-            fraction: Some(fraction),
-            ..CallbackFault::new(effect)
-        };
-        faults.push(show.control.inject_callback(&fault).await.unwrap());
+        let fault = Fault::new(effect).fraction(fraction, seed);
+        faults.push(show.control.inject(&fault).await.unwrap());
     }
     let load = show.load(4);
     load.more(600).await;

@@ -6,11 +6,7 @@ use crate::support::balancer::Promise;
 use crate::support::show::Show;
 
 async fn half_of_all_calls(show: &Show, effect: Effect, seed: u64) -> u64 {
-    let fault = Fault {
-        seed,
-        fraction: Some(0.5),
-        ..Fault::new(effect)
-    };
+    let fault = Fault::new(effect).fraction(0.5, seed);
     show.control
         .inject(&fault.api(Api::ModifyUserInfo))
         .await

@@ -5,6 +5,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use stickymark::domain::GroupId;
+use stickymark::local::simulator::{Effect, Fault};
 use stickymark::members::WakeUp;
 use stickymark::resync;
 
@@ -158,10 +159,8 @@ async fn renewals_and_the_sweeps_minute_of_grace_go_by_the_clock_of_postgres() {
     );
     // He is gone and back without a callback; that he was confirmed just now counts for more.
     for room in &rooms {
-        let lose = stickymark::local::simulator::CallbackFault::new(
-            stickymark::local::simulator::CallbackEffect::Lose,
-        );
-        let lost = show.control.inject_callback(&lose).await.unwrap();
+        let lose = Fault::new(Effect::LoseCallback);
+        let lost = show.control.inject(&lose).await.unwrap();
         show.control
             .waiting()
             .drop_offline(room, &["guest"])

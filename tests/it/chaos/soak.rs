@@ -156,11 +156,7 @@ impl Soak {
             Effect::Omit,
         ];
         let effect = *effects.choose(&mut self.rng).unwrap();
-        let fault = Fault {
-            fraction: Some(0.5),
-            seed: self.rng.random(),
-            ..Fault::new(effect)
-        };
+        let fault = Fault::new(effect).fraction(0.5, self.rng.random());
         let fault = self.show.control.inject(&fault).await.unwrap();
         load.more(60).await;
         self.show.control.clear(fault).await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use stickymark::domain::GroupId;
-use stickymark::local::simulator::{Api, CallbackEffect, CallbackFault, Settings};
+use stickymark::local::simulator::{Api, Effect, Fault, Settings};
 use stickymark::members::WakeUp;
 use stickymark::resync;
 
@@ -83,8 +83,8 @@ async fn lose_marks_in_silence(show: &Show) {
         ..Settings::default()
     };
     show.control.configure(&fast).await.unwrap();
-    let lost = CallbackFault::new(CallbackEffect::Lose);
-    show.control.inject_callback(&lost).await.unwrap();
+    let lost = Fault::new(Effect::LoseCallback);
+    show.control.inject(&lost).await.unwrap();
     for room in ROOMS {
         show.control.leave(room, &["vip1"]).await.unwrap();
         show.control.join(room, &["vip1"]).await.unwrap();

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
-use stickymark::local::simulator::MoveMembers;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, filter::Targets};
@@ -169,15 +168,15 @@ impl LargeRoom {
             ("come back", "back", all / 2),
         ] {
             let began = self.begin().await;
-            let command = MoveMembers {
-                group: ROOM.to_owned(),
-                accounts: self.accounts[..members].to_vec(),
-                wait: true,
-                members_per_callback: A_CALLBACK,
-                kicked: false,
+            let chat = self.stage.chat.sharing_callbacks(A_CALLBACK);
+            let accounts = &self.accounts[..members];
+            let moved = match movement {
+                "join" => chat.join(ROOM, accounts).await,
+                "drop" => chat.drop_offline(ROOM, accounts).await,
+                _ => chat.come_back(ROOM, accounts).await,
             };
-            let moved = self.stage.chat.move_members(movement, command).await;
-            assert_eq!(moved.unwrap().failed, 0, "{step}");
+            let moved = moved.unwrap();
+            assert_eq!(moved.delivered, moved.callbacks, "{step}");
             self.end(step, began).await;
         }
         for (step, enabled) in [("disable a rule", false), ("enable it", true)] {

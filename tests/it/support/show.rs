@@ -255,7 +255,7 @@ impl Show {
             let counts = self.control.stats().await.unwrap().callbacks;
             let waiting = counts
                 .values()
-                .any(|count| count.queued > count.delivered + count.failed + count.timed_out);
+                .any(|count| count.queued > count.delivered + count.failed);
             if !waiting {
                 return;
             }

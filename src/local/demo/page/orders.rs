@@ -15,7 +15,7 @@ use super::cast::{MOST_MEMBERS, MOST_ROOMS};
 use super::guard::Refused;
 use super::trouble::Trouble;
 use crate::domain::{Account, GroupId};
-use crate::local::simulator::client::ControlError;
+use crate::local::simulator::ControlError;
 
 type At = State<Arc<Shared>>;
 
@@ -87,7 +87,7 @@ pub(super) async fn open(
     let order: Room = read(&shared, &headers, &body)?;
     let group = group(&order.group)?;
     room_for(&shared, &group, 0).await?;
-    done(&shared, shared.chat.create(&group, "", "").await)?;
+    done(&shared, shared.chat.create(&group).await)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

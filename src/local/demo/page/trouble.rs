@@ -1,11 +1,12 @@
 //! What a visitor can make go wrong between the service and Chat.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::local::simulator::client::Result;
-use crate::local::simulator::{CallbackEffect, CallbackFault, Effect, Fault, FaultList, Simulated};
+use crate::local::simulator::{Effect, Fault, Result, Simulated};
 
-/// How long a slow Chat thinks, in milliseconds; below the service's patience with a call.
+/// How late a slow Chat answers, in milliseconds; below the service's time limit of a call.
 const SLOW: u64 = 3_000;
 /// Calls come too fast: <https://www.tencentcloud.com/document/product/1047/34348>.
 const TOO_FAST: i64 = 60007;
@@ -13,11 +14,9 @@ const TOO_FAST: i64 = 60007;
 /// <https://www.tencentcloud.com/document/product/1047/34348>.
 const PLAN_ENDED: i64 = 60020;
 
-/// A state of the simulated Chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Trouble {
-    /// All is well.
     None,
     /// Every call is answered with 60007.
     TooFast,
@@ -29,14 +28,8 @@ pub(super) enum Trouble {
     Slow,
     /// No callback is sent.
     Silent,
-    /// Something that was not ordered here.
+    /// Faults that were not injected here.
     Other,
-}
-
-/// What it takes to make it so.
-enum Cause {
-    Calls(Effect),
-    Callbacks(CallbackEffect),
 }
 
 impl Trouble {
@@ -48,45 +41,37 @@ impl Trouble {
         Self::Silent,
     ];
 
-    fn cause(self) -> Option<Cause> {
+    fn effect(self) -> Option<Effect> {
         Some(match self {
             Self::None | Self::Other => return None,
-            Self::TooFast => Cause::Calls(Effect::ErrorCode(TOO_FAST)),
-            Self::PlanEnded => Cause::Calls(Effect::ErrorCode(PLAN_ENDED)),
-            Self::BadGateway => Cause::Calls(Effect::HttpStatus(502)),
-            Self::Slow => Cause::Calls(Effect::DelayMs(SLOW)),
-            Self::Silent => Cause::Callbacks(CallbackEffect::Lose),
+            Self::TooFast => Effect::ErrorCode(TOO_FAST),
+            Self::PlanEnded => Effect::ErrorCode(PLAN_ENDED),
+            Self::BadGateway => Effect::HttpStatus(502),
+            Self::Slow => Effect::DelayMs(SLOW),
+            Self::Silent => Effect::LoseCallback,
         })
     }
 
-    /// Mends everything, then makes this go wrong.
+    /// Clears every fault, then injects this one.
     pub(super) async fn bring(self, chat: &Simulated) -> Result<()> {
         chat.clear_all().await?;
-        let _number = match self.cause() {
-            Some(Cause::Calls(effect)) => chat.inject(&Fault::new(effect)).await?,
-            Some(Cause::Callbacks(effect)) => {
-                chat.inject_callback(&CallbackFault::new(effect)).await?
-            }
-            None => return Ok(()),
-        };
+        if let Some(effect) = self.effect() {
+            chat.inject(&Fault::new(effect)).await?;
+        }
         Ok(())
     }
 
-    /// What is the matter, by the faults in force.
-    pub(super) fn of(faults: &FaultList) -> Self {
-        let calls: Vec<&Fault> = faults.calls.values().collect();
-        let callbacks: Vec<&CallbackFault> = faults.callbacks.values().collect();
-        if calls.is_empty() && callbacks.is_empty() {
-            return Self::None;
-        }
-        let is_it = |trouble: &Self| match trouble.cause() {
-            Some(Cause::Calls(effect)) => callbacks.is_empty() && calls == [&Fault::new(effect)],
-            Some(Cause::Callbacks(effect)) => {
-                calls.is_empty() && callbacks == [&CallbackFault::new(effect)]
-            }
-            None => false,
+    /// What is wrong, by the faults in effect.
+    pub(super) fn of(faults: &BTreeMap<u64, Fault>) -> Self {
+        let faults: Vec<&Fault> = faults.values().collect();
+        let is_it = |trouble: &Self| {
+            let effect = trouble.effect();
+            effect.is_some_and(|effect| faults == [&Fault::new(effect)])
         };
-        Self::ORDERED.into_iter().find(is_it).unwrap_or(Self::Other)
+        match faults.is_empty() {
+            true => Self::None,
+            false => Self::ORDERED.into_iter().find(is_it).unwrap_or(Self::Other),
+        }
     }
 }
 
@@ -95,15 +80,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_of_another_hand_is_told_from_those_that_can_be_ordered() {
-        let mut faults = FaultList::default();
-        assert_eq!(Trouble::of(&faults), Trouble::None);
-        faults.calls.insert(1, Fault::new(Effect::ErrorCode(60007)));
-        assert_eq!(Trouble::of(&faults), Trouble::TooFast);
-        let lost = CallbackFault::new(CallbackEffect::Lose);
-        faults.callbacks.insert(2, lost);
-        assert_eq!(Trouble::of(&faults), Trouble::Other);
-        faults.calls.clear();
-        assert_eq!(Trouble::of(&faults), Trouble::Silent);
+    fn a_fault_that_the_page_does_not_offer_is_shown_as_other() {
+        let lost = Fault::new(Effect::LoseCallback);
+        let too_fast = Fault::new(Effect::ErrorCode(60007));
+        let of =
+            |faults: &[&Fault]| Trouble::of(&(1..).zip(faults.iter().copied().cloned()).collect());
+        assert_eq!(of(&[]), Trouble::None);
+        assert_eq!(of(&[&too_fast]), Trouble::TooFast);
+        assert_eq!(of(&[&lost]), Trouble::Silent);
+        assert_eq!(of(&[&too_fast, &lost]), Trouble::Other);
+        assert_eq!(of(&[&too_fast.clone().group("gala")]), Trouble::Other);
     }
 }

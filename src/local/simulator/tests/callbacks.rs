@@ -1,15 +1,17 @@
 //! Callbacks, as their receiver sees them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::harness::{Chat, PATIENCE, ROOM, Receiver, Scripted};
-use crate::local::simulator::{
-    CallbackEffect, CallbackFault, Kind, KindCount, MoveMembers, Simulated,
-};
+use super::{Chat, PATIENCE, ROOM, Receiver, Scripted};
+use crate::domain::{Account, GroupId};
+use crate::local::simulator::callbacks::{Delivery, Event, Target};
+use crate::local::simulator::faults::Faults;
+use crate::local::simulator::{Effect, Fault, Kind, KindCount, Simulated};
 
 async fn connected() -> (Chat, Receiver, Simulated) {
     let (chat, receiver) = (Chat::start().await, Receiver::start().await);
@@ -37,18 +39,15 @@ async fn every_movement_sends_the_callbacks_of_chat() {
     ];
     for (movement, wanted) in steps {
         receiver.forget();
-        let command = MoveMembers {
-            group: ROOM.to_owned(),
-            accounts: vec!["alice".to_owned()],
-            wait: true,
-            ..MoveMembers::default()
+        let moved = match movement {
+            "join" => control.join(ROOM, &["alice"]).await.unwrap(),
+            "drop" => control.drop_offline(ROOM, &["alice"]).await.unwrap(),
+            "back" => control.come_back(ROOM, &["alice"]).await.unwrap(),
+            _ => control.leave(ROOM, &["alice"]).await.unwrap(),
         };
-        let moved = control.move_members(movement, command).await.unwrap();
         assert_eq!(receiver.sorted(), wanted);
-        assert_eq!(
-            (moved.callbacks, moved.delivered, moved.failed),
-            (wanted.len(), wanted.len(), 0)
-        );
+        let both = (wanted.len(), wanted.len());
+        assert_eq!((moved.callbacks, moved.delivered), both);
         assert!(
             receiver
                 .arrived()
@@ -103,46 +102,11 @@ async fn a_callback_carries_the_query_the_sign_and_the_body_that_chat_documents(
 }
 
 #[tokio::test]
-async fn an_exit_tells_whether_the_member_was_thrown_out() {
-    let (_chat, receiver, control) = connected().await;
-    control.create(ROOM, "host", "Friday show").await.unwrap();
-    control.join(ROOM, &["alice", "bob"]).await.unwrap();
-    receiver.forget();
-    control.leave(ROOM, &["alice"]).await.unwrap();
-    control.kick(ROOM, &["bob"]).await.unwrap();
-    let arrived = receiver.arrived();
-    let exits: Vec<_> = arrived
-        .iter()
-        .filter(|one| one.body["ExitType"].is_string())
-        .collect();
-    let told = |place: usize| {
-        (
-            &exits[place].body["ExitType"],
-            &exits[place].body["Operator_Account"],
-        )
-    };
-    assert_eq!(told(0), (&json!("Quit"), &json!("alice")));
-    assert_eq!(told(1), (&json!("Kicked"), &json!("host")));
-    receiver.forget();
-    control.destroy(ROOM).await.unwrap();
-    let body = &receiver.arrived()[0].body;
-    assert_eq!(
-        (&body["Owner_Account"], &body["Name"]),
-        (&json!("host"), &json!("Friday show"))
-    );
-}
-
-#[tokio::test]
 async fn several_members_can_share_a_callback() {
     let (_chat, receiver, control) = connected().await;
-    let command = MoveMembers {
-        group: ROOM.to_owned(),
-        accounts: ["a", "b", "c"].map(str::to_owned).into(),
-        wait: true,
-        members_per_callback: 2,
-        kicked: false,
-    };
-    control.move_members("join", command).await.unwrap();
+    let control = control.sharing_callbacks(2);
+    let joined = control.join(ROOM, &["a", "b", "c"]).await.unwrap();
+    assert_eq!(joined.callbacks, 4);
     let wanted = [
         "NewMemberJoin a,b",
         "NewMemberJoin c",
@@ -153,7 +117,7 @@ async fn several_members_can_share_a_callback() {
 }
 
 #[tokio::test]
-async fn no_callback_goes_out_for_a_member_whom_mark_500_keeps() {
+async fn no_callback_is_sent_for_a_member_kept_online_by_mark_500() {
     let (chat, receiver, control) = connected().await;
     control.join(ROOM, &["alice"]).await.unwrap();
     chat.modify(1, &["alice"], &[500]).await;
@@ -167,70 +131,41 @@ async fn no_callback_goes_out_for_a_member_whom_mark_500_keeps() {
 }
 
 #[tokio::test]
-async fn kinds_that_are_switched_off_are_not_sent() {
-    let (_chat, receiver, control) = connected().await;
-    let kinds = [Kind::NewMemberJoin];
-    control
-        .set_callback_kinds(Some(&receiver.url), None, kinds)
-        .await
-        .unwrap();
-    control.join(ROOM, &["alice"]).await.unwrap();
-    assert_eq!(receiver.short(), ["NewMemberJoin alice"]);
-    assert_eq!(count(&control, Kind::MemberStateChange).await.unsent, 1);
-}
-
-#[tokio::test]
-async fn an_answer_other_than_200_with_json_is_a_failure_and_not_tried_again() {
+async fn an_answer_other_than_200_with_json_is_a_failure_and_not_retried() {
     let (_chat, receiver, control) = connected().await;
     receiver.script(vec![
         Scripted::Status(503, "{}"),
         Scripted::Status(200, "fine"),
     ]);
     let moved = control.join(ROOM, &["alice"]).await.unwrap();
-    assert_eq!((moved.callbacks, moved.delivered, moved.failed), (2, 0, 2));
+    assert_eq!((moved.callbacks, moved.delivered), (2, 0));
+    assert_eq!(receiver.arrived().len(), 2);
+    let sent = count(&control, Kind::NewMemberJoin).await;
+    assert_eq!((sent.queued, sent.delivered, sent.failed), (1, 0, 1));
+}
+
+#[tokio::test]
+async fn a_callback_that_is_not_answered_within_two_seconds_is_a_failure_and_not_retried() {
+    let (_chat, receiver, control) = connected().await;
+    receiver.script(vec![Scripted::Silence, Scripted::Silence]);
+    let moved = control.join(ROOM, &["alice"]).await.unwrap();
+    assert_eq!((moved.callbacks, moved.delivered), (2, 0));
     assert_eq!(receiver.arrived().len(), 2);
 }
 
 #[tokio::test]
-async fn only_a_timeout_is_tried_again_and_only_if_told_so() {
+async fn lost_callbacks_never_arrive() {
     let (_chat, receiver, control) = connected().await;
-    let mut settings = control.settings().await.unwrap();
-    settings.callback_timeout_ms = 100;
-    control.configure(&settings).await.unwrap();
-    control
-        .set_callback_kinds(Some(&receiver.url), None, [Kind::NewMemberJoin])
-        .await
-        .unwrap();
-    receiver.script(vec![Scripted::Silence]);
-    assert_eq!(control.join(ROOM, &["alice"]).await.unwrap().failed, 1);
-    assert_eq!(receiver.arrived().len(), 1);
-    settings.callback_retries = 2;
-    // Long enough for the last try, which is answered, on any machine.
-    settings.callback_timeout_ms = 3000;
-    control.configure(&settings).await.unwrap();
-    receiver.script(vec![Scripted::Silence, Scripted::Status(200, "{}")]);
-    assert_eq!(control.join(ROOM, &["bob"]).await.unwrap().delivered, 1);
-    let sent = count(&control, Kind::NewMemberJoin).await;
-    assert_eq!((sent.timed_out, sent.retried, sent.delivered), (1, 1, 1));
-}
-
-#[tokio::test]
-async fn lost_callbacks_never_arrive_and_are_counted() {
-    let (_chat, receiver, control) = connected().await;
-    let mut fault = CallbackFault::new(CallbackEffect::Lose);
-    (fault.kind, fault.count) = (Some(Kind::MemberStateChange), Some(1));
-    control.inject_callback(&fault).await.unwrap();
+    let fault = Fault::new(Effect::LoseCallback).kind(Kind::MemberStateChange);
+    control.inject(&fault.times(1)).await.unwrap();
     control.join(ROOM, &["alice", "bob"]).await.unwrap();
-    assert_eq!(
-        receiver.sorted(),
-        [
-            "NewMemberJoin alice",
-            "NewMemberJoin bob",
-            "Online/Join bob"
-        ]
-    );
-    assert_eq!(count(&control, Kind::MemberStateChange).await.lost, 1);
-    assert!(control.faults().await.unwrap().callbacks.is_empty());
+    let wanted = [
+        "NewMemberJoin alice",
+        "NewMemberJoin bob",
+        "Online/Join bob",
+    ];
+    assert_eq!(receiver.sorted(), wanted);
+    assert!(control.faults().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -239,9 +174,8 @@ async fn a_fraction_loses_the_same_callbacks_for_the_same_seed() {
     let mut runs = Vec::new();
     for _ in 0..2 {
         let (_chat, receiver, control) = connected().await;
-        let mut fault = CallbackFault::new(CallbackEffect::Lose);
-        (fault.fraction, fault.seed) = (Some(0.5), 7);
-        control.inject_callback(&fault).await.unwrap();
+        let fault = Fault::new(Effect::LoseCallback).fraction(0.5, 7);
+        control.inject(&fault).await.unwrap();
         control.join(ROOM, &names).await.unwrap();
         runs.push(receiver.sorted());
     }
@@ -252,9 +186,8 @@ async fn a_fraction_loses_the_same_callbacks_for_the_same_seed() {
 #[tokio::test]
 async fn a_duplicated_callback_arrives_again_with_the_same_body() {
     let (_chat, receiver, control) = connected().await;
-    let mut fault = CallbackFault::new(CallbackEffect::Duplicate(2));
-    fault.kind = Some(Kind::NewMemberJoin);
-    control.inject_callback(&fault).await.unwrap();
+    let fault = Fault::new(Effect::DuplicateCallback(2)).kind(Kind::NewMemberJoin);
+    control.inject(&fault).await.unwrap();
     let moved = control.join(ROOM, &["alice"]).await.unwrap();
     assert_eq!((moved.callbacks, moved.delivered), (4, 4));
     let arrived = receiver.arrived();
@@ -271,9 +204,8 @@ async fn a_held_callback_arrives_when_the_fault_is_cleared() {
     let (_chat, receiver, control) = connected().await;
     control.join(ROOM, &["alice", "bob"]).await.unwrap();
     receiver.forget();
-    let mut fault = CallbackFault::new(CallbackEffect::Hold);
-    (fault.account, fault.count) = (Some("alice".to_owned()), Some(1));
-    let held = control.inject_callback(&fault).await.unwrap();
+    let fault = Fault::new(Effect::HoldCallback).account("alice").times(1);
+    let held = control.inject(&fault).await.unwrap();
     let dropped = control.drop_offline(ROOM, &["alice"]).await.unwrap();
     let back = control.come_back(ROOM, &["alice"]).await.unwrap();
     assert_eq!((dropped.callbacks, back.delivered), (0, 1));
@@ -302,7 +234,34 @@ async fn an_api_at_more_than_four_fifths_of_its_limit_raises_an_alert() {
     assert_eq!(receiver.arrived()[0].body, wanted);
 }
 
-/// Waits on something that no call announces.
+#[test]
+fn a_shuffle_changes_the_order_of_the_callbacks_that_it_matches() {
+    let group = GroupId::parse(ROOM).unwrap();
+    let event = |name: String| Event::join(&group, vec![Account::parse(&name).unwrap()], 0);
+    let target = Arc::new(Target {
+        sdk_app_id: 1,
+        url: "http://127.0.0.1/".parse().unwrap(),
+        token: None,
+    });
+    let delivery = |number: u32| Delivery {
+        target: target.clone(),
+        event: event(format!("m{number}")),
+        report: None,
+    };
+    let mut faults = Faults::default();
+    faults.add(Fault::new(Effect::ShuffleCallbacks)).unwrap();
+    let sent = faults.route((0..9).map(delivery).collect());
+    let sent: Vec<&str> = sent
+        .iter()
+        .map(|(one, _)| one.event.accounts[0].as_str())
+        .collect();
+    let mut sorted = sent.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted.len(), 9);
+    assert_ne!(sent, sorted);
+}
+
+/// Waits for something that no call announces.
 async fn until(holds: impl Fn() -> bool) {
     let wait = async {
         while !holds() {

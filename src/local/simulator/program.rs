@@ -11,43 +11,43 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::callback::Kind;
 use super::options::{
     CallbackOptions, Options, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Settings, check_callback_url,
 };
 use super::server::serve;
+use crate::config::{LogFormat, LogSettings};
+use crate::telemetry;
 
 const CONTROL_HELP: &str = "\
 Chat's side: POST /v4/group_open_avchatroom_http_svc/{modify_user_info,get_members,check_members}
-             POST /v4/group_open_http_svc/{get_online_member_num,get_group_info}
+             POST /v4/group_open_http_svc/get_online_member_num
 
-Control API (JSON; a refused command answers {\"error\": …}):
-  POST   /control/create      {group, owner?, name?}
-  POST   /control/join        {group, accounts, wait?, members_per_callback?}
-  POST   /control/leave       the same, and kicked?
-  POST   /control/drop        the same as join: connections are lost, marks wiped
-  POST   /control/back        the same as join: lost connections return
-  POST   /control/expire      the same as join: the three days of mark 500 are over
-  POST   /control/destroy     {group, wait?}
-  PUT    /control/callback    {url?, token?, kinds?}
-  GET    /control/settings    PATCH changes those that are named
-  POST   /control/faults      {api?, group?, account?, count?, fraction?, seed?, effect}
-           effect: {\"error_code\": n} {\"late_error_code\": n} {\"http_status\": n} {\"delay_ms\": n}
-                   {\"lost_answer\": \"close\"|\"hang\"} \"omit\"
-  POST   /control/callback-faults  {kind?, group?, account?, count?, fraction?, seed?, effect}
-           effect: \"lose\" {\"duplicate\": n} {\"delay_ms\": n} \"hold\" \"shuffle\"
-  GET    /control/faults      DELETE clears all; DELETE /control/faults/{id} clears one
-  GET    /control/rooms       GET /control/room?group=G
-  GET    /control/calls       ?after=SEQ&api=&group=&limit=
-  GET    /control/moment      ?after=N&wait_ms=
-  GET    /control/stats
-  POST   /control/reset";
+Control API: POST /control/COMMAND with JSON; a refused command answers {\"error\": …}
+  create    {group}
+  join      {group, accounts, wait?, members_per_callback?}
+  leave     as join
+  drop      as join: connections are lost, Chat clears the marks
+  back      as join: lost connections return
+  expire    as join: the three days of mark 500 are over
+  destroy   {group, wait?}
+  callback  {url?, token?}: where callbacks go and how they are signed
+  settings  {latency_ms?, calls_per_second?, page_size?, all_offline_code?}
+  fault     {api?, kind?, group?, account?, count?, fraction?, seed?, effect}
+              effect on calls: {\"error_code\": n} {\"late_error_code\": n} {\"http_status\": n}
+                {\"delay_ms\": n} {\"lost_answer\": \"close\"|\"hang\"} \"omit\"
+              effect on callbacks: \"lose_callback\" {\"duplicate_callback\": n}
+                {\"delay_callback_ms\": n} \"hold_callback\" \"shuffle_callbacks\"
+  faults    lists them; clear {id?} ends one or all
+  rooms     room {group}
+  calls     {after?, api?, group?}
+  moment    {after?, wait_ms?}: waits for the begin or end of a call
+  stats";
 
 /// Runs only the simulated Chat: a stand-in for Tencent on this machine.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = CONTROL_HELP)]
 pub struct Command {
-    /// Address to listen on. Whoever reaches it controls the simulator.
+    /// Address to listen on. Everyone who can reach it controls the simulator.
     #[arg(
         long,
         env = "STICKYMARK_SIMULATE_LISTEN",
@@ -74,10 +74,10 @@ pub struct Command {
         default_value = "administrator"
     )]
     admin_account: String,
-    /// Where callbacks go, e.g. http://127.0.0.1:8080/callback; none = no callbacks.
+    /// Where callbacks go, e.g. http://127.0.0.1:8080/callback; without it none are sent.
     #[arg(long, env = "STICKYMARK_SIMULATE_CALLBACK_URL", value_parser = callback_url)]
     callback_url: Option<Url>,
-    /// Token that callbacks are signed with; none = no `Sign`.
+    /// Token that callbacks are signed with; without it they have no `Sign`.
     #[arg(
         long,
         env = "STICKYMARK_SIMULATE_CALLBACK_TOKEN",
@@ -85,31 +85,24 @@ pub struct Command {
         value_parser = secret,
     )]
     callback_token: Option<SecretString>,
-    /// Only these callbacks, separated by commas; all without it.
-    #[arg(
-        long,
-        env = "STICKYMARK_SIMULATE_CALLBACKS",
-        value_delimiter = ',',
-        value_enum
-    )]
-    callbacks: Option<Vec<Kind>>,
     /// Milliseconds between a call and its answer.
-    #[arg(long, env = "STICKYMARK_SIMULATE_LATENCY_MS", default_value_t = Settings::default().latency_ms)]
-    latency_ms: u64,
-    /// How often a callback is sent again after a timeout.
     #[arg(
         long,
-        env = "STICKYMARK_SIMULATE_CALLBACK_RETRIES",
-        default_value_t = 0
+        env = "STICKYMARK_SIMULATE_LATENCY_MS",
+        default_value_t = Settings::default().latency_ms
     )]
-    callback_retries: u32,
+    latency_ms: u64,
 }
 
-/// Serves until the process is told to end.
+/// Serves until the process is asked to end.
 pub async fn run(command: Command) -> anyhow::Result<()> {
+    telemetry::init(&LogSettings {
+        format: LogFormat::Text,
+        filter: "warn".to_owned(),
+    })?;
     let listen = command.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen on {listen}; is it taken? choose another with --listen")
+        format!("cannot listen on {listen}; if it is in use, choose another with --listen")
     })?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
@@ -129,9 +122,6 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 
 impl Command {
     fn options(self) -> Options {
-        let kinds = self
-            .callbacks
-            .map_or_else(|| Kind::ALL.into(), |kinds| kinds.into_iter().collect());
         Options {
             sdk_app_id: self.sdk_app_id,
             secret_key: self.secret_key,
@@ -139,11 +129,9 @@ impl Command {
             callback: CallbackOptions {
                 url: self.callback_url,
                 token: self.callback_token,
-                kinds,
             },
             settings: Settings {
                 latency_ms: self.latency_ms,
-                callback_retries: self.callback_retries,
                 ..Settings::default()
             },
         }
@@ -154,37 +142,38 @@ fn greeting(command: &Command, address: SocketAddr) -> String {
     let callback = match &command.callback_url {
         Some(_) => "Callbacks go to the address of --callback-url.\n".to_owned(),
         None => format!(
-            "No callbacks yet; to send them:\n  \
-             curl -X PUT http://{address}/control/callback \
+            "No callbacks are sent yet; to send them:\n  \
+             curl http://{address}/control/callback \
              -d '{{\"url\":\"http://127.0.0.1:8080/callback\"}}'\n"
         ),
     };
     let warning = if address.ip().is_loopback() {
         ""
     } else {
-        "Warning: everybody who reaches this address controls the simulator.\n"
+        "Warning: everyone who can reach this address controls the simulator.\n"
     };
+    let member = r#"'{"group":"class-7","accounts":["teacher10"]}'"#;
     format!(
-        "Simulated Chat for SDKAppID {app} at http://{address} (set chat.base_url to it)\n\
-         {warning}{callback}\
-         Let a member join, lose the connection and return:\n  \
-         curl http://{address}/control/join -d '{{\"group\":\"class-7\",\"accounts\":[\"teacher10\"]}}'\n  \
-         curl http://{address}/control/drop -d '{{\"group\":\"class-7\",\"accounts\":[\"teacher10\"]}}'\n  \
-         curl http://{address}/control/back -d '{{\"group\":\"class-7\",\"accounts\":[\"teacher10\"]}}'\n\
-         Look at members and marks, at the calls, at the figures:\n  \
-         curl 'http://{address}/control/room?group=class-7'\n  \
-         curl http://{address}/control/calls\n  \
-         curl http://{address}/control/stats\n\
-         Let the next two calls fail:\n  \
-         curl http://{address}/control/faults -d '{{\"count\":2,\"effect\":{{\"error_code\":10002}}}}'\n\
-         All commands: stickymark simulate --help\n",
+        r#"Simulated Chat for SDKAppID {app} at http://{address} (set chat.base_url to it)
+{warning}{callback}Let a member join, lose the connection and return:
+  curl http://{address}/control/join -d {member}
+  curl http://{address}/control/drop -d {member}
+  curl http://{address}/control/back -d {member}
+See members and marks, the calls, the figures:
+  curl http://{address}/control/room -d '{{"group":"class-7"}}'
+  curl http://{address}/control/calls
+  curl http://{address}/control/stats
+Let the next two calls that set marks fail:
+  curl http://{address}/control/fault -d '{{"api":"modify_user_info","count":2,"effect":{{"error_code":10002}}}}'
+All commands: stickymark simulate --help
+"#,
         app = command.sdk_app_id,
     )
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {
-    let right = "give an IP address and a port, like 127.0.0.1:9100";
-    text.parse().map_err(|error| format!("{error}; {right}"))
+    let fix = "give an IP address and a port, like 127.0.0.1:9100";
+    text.parse().map_err(|error| format!("{error}; {fix}"))
 }
 
 fn secret(text: &str) -> Result<SecretString, Infallible> {
@@ -203,28 +192,29 @@ mod tests {
 
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Command {
+    fn parse(arguments: &[&str]) -> Result<Command, clap::Error> {
         let command = Command::augment_args(clap::Command::new("simulate"));
-        let matches = command.try_get_matches_from(arguments).unwrap();
-        Command::from_arg_matches(&matches).unwrap()
+        command.clone().debug_assert();
+        let arguments = ["simulate"].iter().chain(arguments);
+        Command::from_arg_matches(&command.try_get_matches_from(arguments)?)
     }
 
     #[test]
     fn the_greeting_gives_lines_for_the_real_address_and_no_secret() {
-        let command = parse(&[
-            "simulate",
-            "--callback-token",
-            "hush-hush",
-            "--latency-ms",
-            "7",
-        ]);
+        let command = parse(&["--callback-token", "hush-hush", "--latency-ms", "7"]).unwrap();
         let text = greeting(&command, SocketAddr::from(([127, 0, 0, 1], 4321)));
         assert!(text.contains("\n  curl http://127.0.0.1:4321/control/join -d '{\"group\""));
         assert!(!text.contains("hush-hush") && !text.contains(SAMPLE_SECRET_KEY));
         assert!(!text.contains("Warning"));
-        println!("{text}");
         let open = greeting(&command, SocketAddr::from(([0, 0, 0, 0], 4321)));
         assert!(open.contains("Warning"));
+        assert!(!format!("{command:?}").contains("hush-hush"));
         assert_eq!(command.options().settings.latency_ms, 7);
+    }
+
+    #[test]
+    fn the_command_line_refuses_a_callback_address_with_a_query() {
+        assert!(parse(&["--callback-url", "http://127.0.0.1/?a=1"]).is_err());
+        assert!(parse(&["--callback-url", "http://127.0.0.1/a"]).is_ok());
     }
 }

@@ -1,0 +1,351 @@
+//! The control API: `POST /control/{command}` with the fields of the [`Command`] as JSON.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::any;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::callbacks::{Kind, KindCount};
+use super::faults::Fault;
+use super::log::{Api, ApiCount, CallRecord};
+use super::options::{CallbackOptions, Settings, check_callback_url};
+use super::rooms::{Member, Movement, Movements, RoomError, Rooms};
+use super::server::{Shared, json as body};
+use crate::domain::{Account, GroupId};
+
+/// Enough for two million short accounts in one command.
+const LARGEST_BODY: usize = 64 * 1024 * 1024;
+/// Calls in one answer.
+pub(super) const MOST_CALLS: usize = 1000;
+/// The longest wait for a moment.
+const LONGEST_WAIT_MS: u64 = 30_000;
+
+/// One command. Its name is the last segment of the path.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Command {
+    Create {
+        group: String,
+    },
+    Join(Move),
+    Leave(Move),
+    Drop(Move),
+    Back(Move),
+    Expire(Move),
+    Destroy {
+        group: String,
+        #[serde(default)]
+        wait: bool,
+    },
+    /// Replaces address and token; without `url` no callbacks are sent, without `token` no `Sign`.
+    Callback {
+        url: Option<Url>,
+        token: Option<SecretString>,
+    },
+    /// Changes the settings that are named.
+    Settings(Map<String, Value>),
+    Fault(Fault),
+    Faults {},
+    /// Ends one fault, or all. A fault that is used up is gone already; that is no error.
+    Clear {
+        id: Option<u64>,
+    },
+    Rooms {},
+    Room {
+        group: String,
+    },
+    Calls {
+        #[serde(default)]
+        after: u64,
+        api: Option<Api>,
+        group: Option<String>,
+    },
+    Moment {
+        after: Option<u64>,
+        #[serde(default)]
+        wait_ms: u64,
+    },
+    Stats {},
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Move {
+    group: String,
+    accounts: Vec<String>,
+    /// Answer only when the callbacks are delivered or failed.
+    #[serde(default)]
+    wait: bool,
+    members_per_callback: Option<usize>,
+}
+
+/// What a movement did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Members for whom something changed.
+    pub changed: usize,
+    /// `EventTime` of its callbacks, Unix milliseconds.
+    pub at: i64,
+    /// Callbacks that were queued for it.
+    pub callbacks: usize,
+    /// Callbacks of these that were delivered; 0 without `wait`.
+    pub delivered: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomSummary {
+    pub group: String,
+    /// Members who joined and did not leave.
+    pub members: usize,
+    pub online: usize,
+    /// How many members have each mark.
+    pub marks: BTreeMap<u32, usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomView {
+    pub group: String,
+    pub members: BTreeMap<String, MemberView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberView {
+    pub online: bool,
+    /// Whether the connection is up; with mark 500 a member can be online without one.
+    pub connected: bool,
+    /// Unix milliseconds of the last arrival.
+    pub arrived_at: i64,
+    pub marks: BTreeSet<u32>,
+}
+
+/// Figures since the start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    pub calls: BTreeMap<Api, ApiCount>,
+    pub callbacks: BTreeMap<Kind, KindCount>,
+}
+
+/// A command that is refused.
+#[derive(Debug)]
+struct Refused(StatusCode, String);
+
+impl Refused {
+    fn bad(reason: impl ToString) -> Self {
+        Self(StatusCode::BAD_REQUEST, reason.to_string())
+    }
+}
+
+impl From<RoomError> for Refused {
+    fn from(error: RoomError) -> Self {
+        let status = match error {
+            RoomError::Unknown(_) => StatusCode::NOT_FOUND,
+            RoomError::Destroyed(_) | RoomError::Exists(_) => StatusCode::CONFLICT,
+            RoomError::Full => StatusCode::INSUFFICIENT_STORAGE,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/control/{command}", any(control))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+}
+
+async fn control(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    fields: Bytes,
+) -> Response {
+    match carry_out(&shared, name, &fields).await {
+        Ok(answer) => body(StatusCode::OK, &answer),
+        Err(Refused(status, error)) => body(status, &json!({ "error": error })),
+    }
+}
+
+async fn carry_out(shared: &Shared, name: String, fields: &[u8]) -> Result<Value, Refused> {
+    let fields = match fields {
+        [] => json!({}),
+        fields => serde_json::from_slice(fields).map_err(Refused::bad)?,
+    };
+    let command = Value::Object(Map::from_iter([(name, fields)]));
+    match serde_json::from_value(command).map_err(Refused::bad)? {
+        Command::Create { group } => shared.world().rooms.create(parsed(&group)?)?,
+        Command::Join(it) => return move_members(shared, Movement::Join, &it).await,
+        Command::Leave(it) => return move_members(shared, Movement::Leave, &it).await,
+        Command::Drop(it) => return move_members(shared, Movement::Drop, &it).await,
+        Command::Back(it) => return move_members(shared, Movement::Back, &it).await,
+        Command::Expire(it) => return move_members(shared, Movement::Expire, &it).await,
+        Command::Destroy { group, wait } => {
+            let group = parsed(&group)?;
+            return change(shared, wait, |rooms, now| rooms.destroy(&group, now)).await;
+        }
+        Command::Callback { url, token } => {
+            if let Some(url) = &url {
+                check_callback_url(url).map_err(Refused::bad)?;
+            }
+            shared.world().callback = CallbackOptions { url, token };
+        }
+        Command::Settings(changes) => {
+            let mut world = shared.world();
+            let mut all = json!(world.settings);
+            for (name, value) in changes {
+                all[name] = value;
+            }
+            let settings: Settings = serde_json::from_value(all).map_err(Refused::bad)?;
+            settings.check().map_err(Refused::bad)?;
+            world.settings = settings;
+            return Ok(json!(world.settings));
+        }
+        Command::Fault(fault) => {
+            let id = shared.world().faults.add(fault).map_err(Refused::bad)?;
+            return Ok(json!({ "id": id }));
+        }
+        Command::Faults {} => {
+            let faults: BTreeMap<u64, Fault> = shared.world().faults.list().collect();
+            return Ok(json!(faults));
+        }
+        Command::Clear { id } => {
+            let held = shared.world().faults.clear(id).into_iter();
+            shared.outbox.take(held.map(|held| (held, 0)).collect());
+        }
+        Command::Rooms {} => return Ok(rooms(shared)),
+        Command::Room { group } => {
+            let mut world = shared.world();
+            let members = world.rooms.find(&parsed(&group)?)?.members();
+            let view = |(account, member): (&Account, &Member)| {
+                (account.as_str().to_owned(), MemberView::of(member))
+            };
+            let members = members.map(view).collect();
+            return Ok(json!(RoomView { group, members }));
+        }
+        Command::Calls { after, api, group } => {
+            let world = shared.world();
+            let calls = world.log.after(after).filter(|call| {
+                api.is_none_or(|api| api == call.api) && (group.is_none() || group == call.group)
+            });
+            let calls: Vec<&CallRecord> = calls.take(MOST_CALLS).collect();
+            return Ok(json!(calls));
+        }
+        Command::Moment { after, wait_ms } => return Ok(moment(shared, after, wait_ms).await),
+        Command::Stats {} => {
+            let calls = shared.world().log.counts();
+            let callbacks = shared.outbox.counts();
+            return Ok(json!(Stats { calls, callbacks }));
+        }
+    }
+    Ok(json!({}))
+}
+
+async fn move_members(
+    shared: &Shared,
+    movement: Movement,
+    command: &Move,
+) -> Result<Value, Refused> {
+    if command.accounts.is_empty() {
+        return Err(Refused::bad("`accounts` must name at least one member"));
+    }
+    let group = parsed(&command.group)?;
+    let accounts = command.accounts.iter().map(|text| Account::parse(text));
+    let accounts: Vec<Account> = accounts.collect::<Result<_, _>>().map_err(Refused::bad)?;
+    let per_callback = command.members_per_callback.unwrap_or(1);
+    change(shared, command.wait, |rooms, now| {
+        rooms.apply(movement, &group, &accounts, per_callback, now)
+    })
+    .await
+}
+
+/// Changes rooms, queues the callbacks and, if asked, waits for them.
+async fn change(
+    shared: &Shared,
+    wait: bool,
+    change: impl FnOnce(&mut Rooms, i64) -> Result<Movements, RoomError>,
+) -> Result<Value, Refused> {
+    let (report, mut reports) = mpsc::unbounded_channel();
+    let report = wait.then_some(report);
+    let mut moved = {
+        let mut world = shared.world();
+        let now = chrono::Utc::now().timestamp_millis();
+        let Movements {
+            changed,
+            at,
+            events,
+        } = change(&mut world.rooms, now)?;
+        Moved {
+            changed,
+            at,
+            callbacks: shared.emit(&mut world, events, &report),
+            delivered: 0,
+        }
+    };
+    // Every callback has a copy of it; the last one to end closes the channel.
+    drop(report);
+    if wait {
+        let all = async {
+            while let Some(delivered) = reports.recv().await {
+                moved.delivered += usize::from(delivered);
+            }
+        };
+        shared.stop.run_until_cancelled(all).await;
+    }
+    Ok(json!(moved))
+}
+
+fn rooms(shared: &Shared) -> Value {
+    let world = shared.world();
+    let rooms = world.rooms.iter().map(|(group, room)| RoomSummary {
+        group: group.as_str().to_owned(),
+        members: room.len(),
+        online: room.online(),
+        marks: room
+            .mark_counts()
+            .map(|(mark, count)| (mark.get(), count))
+            .collect(),
+    });
+    let mut rooms: Vec<RoomSummary> = rooms.collect();
+    rooms.sort_unstable_by(|a, b| a.group.cmp(&b.group));
+    json!(rooms)
+}
+
+impl MemberView {
+    fn of(member: &Member) -> Self {
+        Self {
+            online: member.online,
+            connected: member.connected,
+            arrived_at: member.arrived / 1000,
+            marks: member.marks.iter().map(|mark| mark.get()).collect(),
+        }
+    }
+}
+
+/// How many calls began or ended so far; with `after`, waits until there are more than that, or
+/// until `wait_ms` are over.
+async fn moment(shared: &Shared, after: Option<u64>, wait_ms: u64) -> Value {
+    let mut moments = shared.moments();
+    if let Some(after) = after {
+        let wait = Duration::from_millis(wait_ms.min(LONGEST_WAIT_MS));
+        let later = async {
+            // However the wait ends, the answer is the present moment.
+            let _ended = moments.wait_for(|moment| *moment > after).await.is_ok();
+        };
+        let later = tokio::time::timeout(wait, later);
+        shared.stop.run_until_cancelled(later).await;
+    }
+    let moment = *moments.borrow();
+    json!(moment)
+}
+
+fn parsed(group: &str) -> Result<GroupId, Refused> {
+    GroupId::parse(group).map_err(Refused::bad)
+}

@@ -1,0 +1,334 @@
+//! The log of REST calls, their figures, and the rate of each API.
+//!
+//! The log is a ring, bounded in calls and in the members they name. Every begin and every end of
+//! a call has its own number from one sequence, so overlap is visible without a clock.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use serde::{Deserialize, Serialize};
+
+const MAX_CALLS: usize = 100_000;
+/// Members that all remembered calls name together.
+const MAX_MEMBERS: usize = 1_000_000;
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// A REST API of Chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// <https://www.tencentcloud.com/document/product/1047/50294>
+    ModifyUserInfo,
+    /// <https://www.tencentcloud.com/document/product/1047/50293>
+    GetMembers,
+    /// <https://www.tencentcloud.com/document/product/1047/60523>
+    CheckMembers,
+    /// <https://www.tencentcloud.com/document/product/1047/38521>
+    GetOnlineMemberNum,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// 1 for the first call, and so on.
+    pub seq: u64,
+    pub api: Api,
+    pub group: Option<String>,
+    /// 1 set, 2 delete; only `modify_user_info`.
+    pub command_type: Option<i64>,
+    /// The members in the request; marks only for `modify_user_info`.
+    pub members: Vec<CalledMember>,
+    /// The accounts in the answer, also when the answer was lost.
+    pub answered: Vec<String>,
+    pub error_code: i64,
+    pub http_status: u16,
+    /// Position of its begin among all begins and ends.
+    pub began: u64,
+    /// Position of its end among all begins and ends; `None` while it runs.
+    pub ended: Option<u64>,
+    /// Unix milliseconds.
+    pub received_at: i64,
+    /// Unix milliseconds when the answer was handed over or the caller went away.
+    pub finished_at: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CalledMember {
+    pub account: String,
+    pub marks: Vec<i64>,
+}
+
+/// Figures of one API since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiCount {
+    pub calls: u64,
+    /// Calls answered with an error code or an HTTP status other than 200.
+    pub errors: u64,
+    /// The most calls that arrived in any one second.
+    pub peak_per_second: usize,
+    /// The most calls that ran for one room at once.
+    pub most_at_once_in_a_room: usize,
+}
+
+impl Api {
+    pub(super) const ALL: [Self; 4] = [
+        Self::ModifyUserInfo,
+        Self::GetMembers,
+        Self::CheckMembers,
+        Self::GetOnlineMemberNum,
+    ];
+
+    /// The service in the path, `v4/{service}/{command}`.
+    pub(super) fn service(self) -> &'static str {
+        match self {
+            Self::ModifyUserInfo | Self::GetMembers | Self::CheckMembers => {
+                "group_open_avchatroom_http_svc"
+            }
+            Self::GetOnlineMemberNum => "group_open_http_svc",
+        }
+    }
+
+    /// The command in the path, also the name in the control API.
+    pub(super) fn command(self) -> &'static str {
+        match self {
+            Self::ModifyUserInfo => "modify_user_info",
+            Self::GetMembers => "get_members",
+            Self::CheckMembers => "check_members",
+            Self::GetOnlineMemberNum => "get_online_member_num",
+        }
+    }
+}
+
+impl CallRecord {
+    /// Whether both calls ran at some time.
+    pub fn overlaps(&self, other: &CallRecord) -> bool {
+        let before = |a: &CallRecord, b: &CallRecord| a.ended.is_some_and(|end| end < b.began);
+        !before(self, other) && !before(other, self)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct CallLog {
+    ring: VecDeque<CallRecord>,
+    last_seq: u64,
+    members: usize,
+    moment: u64,
+    apis: BTreeMap<Api, ApiState>,
+}
+
+#[derive(Debug, Default)]
+struct ApiState {
+    count: ApiCount,
+    window: Window,
+    rooms: HashMap<String, usize>,
+}
+
+impl CallLog {
+    /// Records the arrival of a call and returns its `seq`.
+    pub(super) fn begin(&mut self, api: Api) -> u64 {
+        self.last_seq += 1;
+        self.moment += 1;
+        self.apis.entry(api).or_default().count.calls += 1;
+        self.ring.push_back(CallRecord {
+            seq: self.last_seq,
+            api,
+            group: None,
+            command_type: None,
+            members: Vec::new(),
+            answered: Vec::new(),
+            error_code: 0,
+            http_status: 200,
+            began: self.moment,
+            ended: None,
+            received_at: Utc::now().timestamp_millis(),
+            finished_at: None,
+        });
+        self.shrink();
+        self.last_seq
+    }
+
+    /// Counts a call against the limit of its API.
+    pub(super) fn admit(&mut self, api: Api, limit: usize) -> Admission {
+        let state = self.apis.entry(api).or_default();
+        let admission = state.window.admit(Instant::now(), limit);
+        state.count.peak_per_second = state.window.peak;
+        admission
+    }
+
+    /// Records what a call asks for.
+    pub(super) fn describe(
+        &mut self,
+        seq: u64,
+        api: Api,
+        group: &str,
+        command_type: Option<i64>,
+        members: Vec<CalledMember>,
+    ) {
+        let state = self.apis.entry(api).or_default();
+        let at_once = state.rooms.entry(group.to_owned()).or_default();
+        *at_once += 1;
+        state.count.most_at_once_in_a_room = state.count.most_at_once_in_a_room.max(*at_once);
+        let named = members.len();
+        if let Some(record) = self.record(seq) {
+            record.group = Some(group.to_owned());
+            record.command_type = command_type;
+            record.members = members;
+            self.members += named;
+            self.shrink();
+        }
+    }
+
+    /// Records the end of a call; `group` as it was described.
+    pub(super) fn end(&mut self, seq: u64, api: Api, group: Option<&str>, failed: bool) {
+        self.moment += 1;
+        let moment = self.moment;
+        let state = self.apis.entry(api).or_default();
+        state.count.errors += u64::from(failed);
+        if let Some(group) = group
+            && let Some(at_once) = state.rooms.get_mut(group)
+        {
+            *at_once -= 1;
+            if *at_once == 0 {
+                state.rooms.remove(group);
+            }
+        }
+        if let Some(record) = self.record(seq) {
+            record.ended = Some(moment);
+            record.finished_at = Some(Utc::now().timestamp_millis());
+        }
+    }
+
+    /// The record of a call, unless it left the ring already.
+    pub(super) fn record(&mut self, seq: u64) -> Option<&mut CallRecord> {
+        let first = self.ring.front()?.seq;
+        let place = usize::try_from(seq.checked_sub(first)?).ok()?;
+        self.ring.get_mut(place)
+    }
+
+    /// Remembered calls after `seq`, oldest first.
+    pub(super) fn after(&self, seq: u64) -> impl Iterator<Item = &CallRecord> {
+        self.ring.iter().skip_while(move |record| record.seq <= seq)
+    }
+
+    /// Begins and ends so far.
+    pub(super) fn moment(&self) -> u64 {
+        self.moment
+    }
+
+    pub(super) fn counts(&self) -> BTreeMap<Api, ApiCount> {
+        let count = |(api, state): (&Api, &ApiState)| (*api, state.count);
+        self.apis.iter().map(count).collect()
+    }
+
+    fn shrink(&mut self) {
+        while self.ring.len() > 1
+            && (self.ring.len() > MAX_CALLS || self.members > MAX_MEMBERS)
+            && let Some(oldest) = self.ring.pop_front()
+        {
+            self.members -= oldest.members.len();
+        }
+    }
+}
+
+/// The calls of the last second, and the most that ever fell into one second.
+#[derive(Debug, Default)]
+struct Window {
+    attempts: VecDeque<Instant>,
+    admitted: VecDeque<Instant>,
+    peak: usize,
+    alerted: Option<Instant>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Admission {
+    /// Within the limit. A refused call does not count against the calls after it.
+    pub admitted: bool,
+    /// Calls in the last second, when they exceed 80 % of the limit and no alert was raised in this
+    /// second.
+    pub alert: Option<usize>,
+}
+
+impl Window {
+    /// Counts a call that arrives `now`, where any second admits `limit` calls.
+    fn admit(&mut self, now: Instant, limit: usize) -> Admission {
+        for calls in [&mut self.attempts, &mut self.admitted] {
+            while calls.front().is_some_and(|first| *first + WINDOW <= now) {
+                calls.pop_front();
+            }
+        }
+        self.attempts.push_back(now);
+        let count = self.attempts.len();
+        self.peak = self.peak.max(count);
+        let admitted = self.admitted.len() < limit;
+        if admitted {
+            self.admitted.push_back(now);
+        }
+        let silent = self.alerted.is_none_or(|last| now >= last + WINDOW);
+        let alert = (count * 5 > limit * 4 && silent).then_some(count);
+        if alert.is_some() {
+            self.alerted = Some(now);
+        }
+        Admission { admitted, alert }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_second_however_it_is_cut_admits_more_than_the_limit() {
+        let start = Instant::now();
+        let mut window = Window::default();
+        let mut admit = |ms| window.admit(start + Duration::from_millis(ms), 3).admitted;
+        assert!(admit(0) && admit(900) && admit(950));
+        assert!(!admit(999));
+        // The first call is a second old, the other two are not.
+        assert!(admit(1000));
+        assert!(!admit(1899));
+        assert!(admit(1900));
+        // Refused calls count here: 950, 999, 1000, 1899 and 1900.
+        assert_eq!(window.peak, 5);
+    }
+
+    #[test]
+    fn an_alert_comes_above_four_fifths_and_once_a_second() {
+        let start = Instant::now();
+        let mut window = Window::default();
+        let mut admit = |ms: u64| window.admit(start + Duration::from_millis(ms), 10).alert;
+        for _ in 0..8 {
+            assert_eq!(admit(0), None);
+        }
+        assert_eq!(admit(1), Some(9));
+        assert_eq!(admit(2), None);
+        assert_eq!(admit(999), None);
+        for ms in 1001..1008 {
+            // At most eight calls were made in the second before.
+            assert_eq!(admit(ms), None);
+        }
+        assert_eq!(admit(1008), Some(9));
+    }
+
+    #[test]
+    fn the_log_is_bounded_by_calls_and_by_the_members_they_name() {
+        let mut log = CallLog::default();
+        for _ in 0..100_010 {
+            let seq = log.begin(Api::GetMembers);
+            log.end(seq, Api::GetMembers, None, false);
+        }
+        assert_eq!(log.after(0).count(), 100_000);
+        assert_eq!(log.after(0).next().unwrap().seq, 11);
+        assert!(log.record(10).is_none() && log.record(11).is_some());
+        let member = CalledMember {
+            account: "alice".to_owned(),
+            marks: vec![1000],
+        };
+        for _ in 0..2010 {
+            let seq = log.begin(Api::ModifyUserInfo);
+            let members = vec![member.clone(); 500];
+            log.describe(seq, Api::ModifyUserInfo, "gala", Some(1), members);
+            log.end(seq, Api::ModifyUserInfo, Some("gala"), false);
+        }
+        assert_eq!(log.after(0).count(), 2000);
+    }
+}

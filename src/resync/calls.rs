@@ -1,11 +1,11 @@
-//! The sweep's calls to Chat: each takes a slot of its API's own budget. A call whose signature was
-//! not taken is made once more at once.
+//! The sweep's calls to Chat: each takes a slot of its API's own budget. A call whose signature Chat
+//! rejected is retried once, at once.
 
 use crate::chat::{ChatClient, ChatError, ErrorClass, MembersPage};
 use crate::domain::{Account, GroupId, Mark};
 use crate::reapply::Budget;
 
-/// Why a sweep could not go on.
+/// Why a sweep failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SweepError {
     #[error(transparent)]
@@ -39,7 +39,7 @@ impl Calls {
             self.lists.take().await?;
             answer = self.chat.get_members(group, timestamp, mark).await;
         }
-        heed(&self.lists, answer).await
+        slowed(&self.lists, answer).await
     }
 
     pub(super) async fn check(
@@ -53,12 +53,12 @@ impl Calls {
             self.checks.take().await?;
             answer = self.chat.check_members(group, accounts).await;
         }
-        heed(&self.checks, answer).await
+        slowed(&self.checks, answer).await
     }
 }
 
-/// Slows the API down if Chat asks for it.
-async fn heed<T>(budget: &Budget, answer: Result<T, ChatError>) -> Result<T, SweepError> {
+/// Slows the budget down if Chat reports too many calls.
+async fn slowed<T>(budget: &Budget, answer: Result<T, ChatError>) -> Result<T, SweepError> {
     if is_of(&answer, ErrorClass::SlowDown) {
         budget.slow_down().await?;
     }

@@ -1,5 +1,5 @@
-//! What is done now and then beside the sweeps: the beat that tells of gaps in the callbacks, the
-//! schedule of rooms that are new, the clearing away of silent ones.
+//! What the sweeper does now and then: the heartbeat that detects gaps in the callbacks, the schedule of
+//! new rooms, the cleanup.
 
 use std::time::{Duration, Instant};
 

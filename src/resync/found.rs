@@ -1,4 +1,4 @@
-//! What sweeps find, for one room and in all.
+//! What the sweeps of this process found.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::members::Found;
 
-/// Counts of this process since its start; clones count into the same.
+/// Counts since the start of the process; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct SweepTotals {
     counts: Arc<Counts>,
@@ -28,11 +28,11 @@ struct Counts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = SweepTotals)]
 pub struct TotalsSnapshot {
-    /// Rooms swept to the end.
+    /// Complete sweeps.
     pub rooms: u64,
-    /// Sweeps that could not be finished.
+    /// Failed sweeps.
     pub failed: u64,
-    /// What the finished ones found.
+    /// What the complete ones found.
     pub found: Found,
 }
 

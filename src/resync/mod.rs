@@ -1,11 +1,11 @@
-//! The sweep: compares each live room with what Chat holds, and heals what callbacks did not tell.
+//! The sweep: compares each room with Chat, and heals what callbacks did not tell.
 //!
-//! Callbacks are hints that Chat may lose; this is the guarantee. Every replica runs one
-//! [`Sweeper`]; a room is taken by claim (`SKIP LOCKED` and a lease), never by a leader. The sweep
-//! itself changes no mark: it corrects what the members table believes, and whoever lacks a mark or
-//! holds a wrong one comes due for the worker. It touches only marks that rules name, and leaves
-//! alone whatever was heard or confirmed within the last minute, since Chat's lists lag by 40 s.
-//! Its calls have budgets of their own, so nothing starves it and it starves nobody.
+//! Callbacks are hints that Chat may lose; the sweep is the guarantee. Every replica runs one
+//! [`Sweeper`]; a room is claimed (`SKIP LOCKED` and a lease), there is no leader. The sweep itself changes
+//! no mark: it corrects the members table, and members who lack a mark or carry a wrong one become due for
+//! the worker. It removes only marks that a rule once demanded in the room, and leaves alone what was
+//! recorded or confirmed within the last minute, since Chat's lists lag by 40 s. Its calls have budgets of
+//! their own, so that it neither starves nor delays the worker.
 
 mod beat;
 mod calls;

@@ -1,9 +1,9 @@
 //! The sweep of one room.
 //!
-//! First the lists of all our marks, whole, for only then is a missing mark missing; then their
-//! holders are compared with the rules. Where rules name accounts by prefix, the newest in the room
-//! are listed too, as nobody could name them otherwise. Last, Chat is asked about the accounts that
-//! rules name outright and the members believed present of whom the lists did not tell.
+//! First the lists of all our marks are read completely, since only then is a missing mark missing; then
+//! the members on them are compared with the rules. Where rules match accounts by prefix, the newest members
+//! of the room are listed too, since Chat has no other way to find them. Last, Chat is asked about accounts
+//! that rules name in full and present members who are on none of the lists.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -23,9 +23,9 @@ use crate::members::{MEMBERS_A_CALL, Presence, WakeUp};
 use crate::metrics::{DriftKind, Metrics};
 use crate::rules::{Matched, matching_rules};
 
-/// Members of one list after which it is given up. Chat lists a thousand for a mark or a room.
+/// Members of one list after which the sweep fails. Chat lists a thousand for a mark or a room.
 const LONGEST_LIST: usize = 20_000;
-/// With so many listed a room may have more members than Chat lists.
+/// If so many are listed, the room may have more members than Chat lists.
 /// Source: <https://www.tencentcloud.com/document/product/1047/50293>.
 const NEWEST_LISTED: usize = 1000;
 
@@ -38,21 +38,21 @@ fn weight(page: &MembersPage) -> usize {
     }
 }
 
-/// How long before the sweep nothing must have been heard or confirmed of a member: Chat's lists lag
-/// by up to 40 s. Source: <https://cloud.tencent.com/document/product/269/77266>.
+/// The sweep leaves alone what was recorded or confirmed so shortly before: Chat's lists lag by up to 40 s.
+/// Source: <https://cloud.tencent.com/document/product/269/77266>.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
 
-/// A room on its way through the sweep.
+/// The sweep of a claimed room.
 pub(super) struct RoomSweep<'a> {
     pub pool: &'a PgPool,
     pub calls: &'a Calls,
     pub wake: &'a WakeUp,
     pub claim: &'a SweepClaim,
-    /// What was heard or confirmed since then is left alone.
+    /// What was recorded or confirmed since then is left alone.
     pub quiet_since: DateTime<Utc>,
     found: Found,
     renewed: Instant,
-    /// Whom Chat's lists showed in the room.
+    /// The members on Chat's lists.
     seen: HashSet<Account>,
     metrics: Option<&'a Metrics>,
 }
@@ -84,7 +84,7 @@ impl<'a> RoomSweep<'a> {
         }
     }
 
-    /// Tells these metrics of whoever is found other than he should be.
+    /// Counts drift in these metrics.
     pub(super) fn measured_by(self, metrics: &'a Metrics) -> Self {
         let metrics = Some(metrics);
         Self { metrics, ..self }
@@ -125,7 +125,7 @@ impl<'a> RoomSweep<'a> {
         Ok(())
     }
 
-    /// Who holds which of our marks.
+    /// Which members carry which of our marks.
     async fn holders(&mut self, marks: &MarkSet) -> Result<BTreeMap<Account, MarkSet>, SweepError> {
         let mut holders: BTreeMap<Account, MarkSet> = BTreeMap::new();
         for mark in marks {
@@ -148,7 +148,7 @@ impl<'a> RoomSweep<'a> {
         Ok(holders)
     }
 
-    /// Compares the newest in the room who hold none of our marks; returns how many were listed.
+    /// Compares the newest members of the room without our marks; returns how many were listed.
     async fn newest(&mut self) -> Result<usize, SweepError> {
         let (mut timestamp, mut listed) = (0, 0);
         loop {
@@ -172,8 +172,8 @@ impl<'a> RoomSweep<'a> {
         }
     }
 
-    /// Asks whether those are in the room whom no list showed and who would lack a mark if they
-    /// were. Of them some are believed present: if Chat does not find them, they have left.
+    /// Asks Chat whether members are in the room who are on no list and would lack a mark if they were.
+    /// Those who are present by the table and whom Chat does not find have left.
     async fn ask_about_the_rest(&mut self, absent_too: bool) -> Result<(), SweepError> {
         let mut after = String::new();
         loop {
@@ -248,8 +248,7 @@ impl<'a> RoomSweep<'a> {
         self.examine(&here).await
     }
 
-    /// Compares members who are in the room, with the marks of ours that they hold, and writes down
-    /// what differs.
+    /// Compares members who are in the room, with the marks of ours that they carry, and corrects rows.
     async fn examine(&mut self, present: &[(Account, MarkSet)]) -> Result<(), SweepError> {
         if present.is_empty() {
             return Ok(());
@@ -298,7 +297,7 @@ impl<'a> RoomSweep<'a> {
         Ok(())
     }
 
-    /// Whatever Chat or a sweep confirmed last, he may have been wrong since then.
+    /// A member may have been wrong since Chat or a sweep last confirmed them.
     fn drifted(&self, known: Option<&Known>, kinds: &[DriftKind]) {
         let confirmed = known.and_then(|known| known.confirmed_at);
         let right = confirmed.max(Some(self.claim.compared_at));

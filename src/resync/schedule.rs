@@ -11,12 +11,12 @@ use crate::domain::GroupId;
 use crate::members::Found;
 use crate::members::{WakeUp, interval};
 
-/// How long a sweep stays with a replica that fell silent; renewed while it goes on.
+/// How long a sweep's claim is honoured before another replica takes over; renewed during the sweep.
 pub(super) const LEASE: Duration = Duration::from_secs(60);
-/// A statement that takes longer is given up: its connection may be dead without a sign.
+/// A statement that takes longer is abandoned: its connection may be dead.
 pub(super) const LONGEST_STATEMENT: Duration = Duration::from_secs(30);
 
-/// A room taken for a sweep.
+/// A room claimed for a sweep.
 #[derive(Debug)]
 pub(super) struct SweepClaim {
     pub group: GroupId,
@@ -24,19 +24,16 @@ pub(super) struct SweepClaim {
     pub token: Uuid,
     /// The moment of the claim by the clock of Postgres.
     pub at: DateTime<Utc>,
-    /// The last whole sweep of the room, or its first event.
+    /// The last complete sweep of the room, or its first event.
     pub compared_at: DateTime<Utc>,
-    /// Sweeps in a row that could not be finished.
+    /// Failed sweeps in a row.
     pub failures: i32,
-    /// The room was declared gone, which the sweep checks.
+    /// The room was declared gone; the sweep checks that.
     pub gone: bool,
 }
 
-/// Has a room compared with Chat as soon as possible, before all that are due by themselves, also
-/// one of which nothing was heard yet, and also where sweeps are turned off.
-///
-/// # Errors
-/// Those of the database.
+/// Requests a sweep of a room as soon as possible, before all rooms that are due by themselves. The room
+/// need not be known, and sweeps may be turned off.
 pub async fn request(pool: &PgPool, wake: &WakeUp, group: &GroupId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
@@ -57,8 +54,8 @@ pub async fn request(pool: &PgPool, wake: &WakeUp, group: &GroupId) -> Result<()
     Ok(())
 }
 
-/// Gives every room that has none its first sweep, at a random moment within the interval. Rooms
-/// that somebody writes at this moment get it next time.
+/// Schedules the first sweep of every room that has none, at a random moment within the interval. Rooms
+/// whose rows are locked get it next time.
 pub(super) async fn schedule_new(pool: &PgPool, every: Duration) -> Result<u64, sqlx::Error> {
     let scheduled = sqlx::query!(
         r#"
@@ -77,7 +74,8 @@ pub(super) async fn schedule_new(pool: &PgPool, every: Duration) -> Result<u64, 
     Ok(scheduled.rows_affected())
 }
 
-/// Claims the room whose sweep is most overdue; `only_requested` where sweeps are turned off.
+/// Claims the room whose sweep is most overdue; with `only_requested`, where sweeps are turned off, only a
+/// room with a request.
 pub(super) async fn claim(
     pool: &PgPool,
     only_requested: bool,
@@ -118,7 +116,7 @@ pub(super) async fn claim(
     }))
 }
 
-/// Takes a room as existing again; it counts only while the lease is held.
+/// Records that Chat knows a room that was declared gone.
 pub(super) async fn reopen(pool: &PgPool, claim: &SweepClaim) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update rooms set gone_at = null where group_id = $1 and sweep = $2",
@@ -130,7 +128,7 @@ pub(super) async fn reopen(pool: &PgPool, claim: &SweepClaim) -> Result<(), sqlx
     Ok(())
 }
 
-/// Keeps the lease of a long sweep. False if it was lost.
+/// Renews the lease of a long sweep. False if it was lost.
 pub(super) async fn renew(
     pool: &PgPool,
     token: Uuid,
@@ -147,8 +145,8 @@ pub(super) async fn renew(
     Ok(renewed.rows_affected() == 1)
 }
 
-/// Writes down a whole sweep. The next one comes after `next`, at once if somebody asked meanwhile,
-/// or never.
+/// Records a complete sweep. The next one is due after `next`, at once if one was requested meanwhile, or
+/// never.
 pub(super) async fn finish(
     pool: &PgPool,
     claim: &SweepClaim,
@@ -174,7 +172,7 @@ pub(super) async fn finish(
     Ok(())
 }
 
-/// Gives a room back unswept; it is due at once.
+/// Releases a room without a result; it is due at once.
 pub(super) async fn give_up(pool: &PgPool, claim: &SweepClaim) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
@@ -191,7 +189,7 @@ pub(super) async fn give_up(pool: &PgPool, claim: &SweepClaim) -> Result<(), sql
     Ok(())
 }
 
-/// Writes down why a sweep could not be finished; it is tried again after the delay.
+/// Records why a sweep failed; it is retried after the delay.
 pub(super) async fn fail(
     pool: &PgPool,
     claim: &SweepClaim,

@@ -1,8 +1,8 @@
-//! The sweep of one room from claim to settlement: compares, and writes down what became of it.
+//! The sweep of one room from claim to result.
 //!
-//! A sweep that fails is tried again after a while that doubles; it is the room's failure only where
-//! neither the database nor a fault of configuration is to blame. Nothing counts unless the lease is
-//! held when it is written.
+//! A failed sweep is retried with a backoff. It counts as a failure of the room only if the cause is
+//! neither the database nor a configuration error. A result counts only if the lease is still held when it
+//! is written.
 
 use std::time::{Duration, Instant};
 
@@ -23,13 +23,13 @@ use crate::metrics::{DatabasePart, Metrics, ResyncOutcome};
 use crate::reapply::{Budget, Pause};
 use crate::telemetry::warn_seldom;
 
-/// First and longest pause before a sweep that could not be finished is tried again.
+/// First and longest backoff of a failed sweep.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
-/// The same when only the database failed, which says nothing about the room.
+/// The same if the database failed, which says nothing about the room.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
-/// A replica that ends waits so long for the database.
+/// A replica that stops waits so long for the database.
 const LAST_STATEMENT: Duration = Duration::from_secs(2);
-/// If some call succeeded so recently, a refusal that may mean a setting means this room alone.
+/// If a call succeeded so recently, a refusal that may be a configuration error concerns this room only.
 const FINE_LATELY: Duration = Duration::from_secs(600);
 
 /// What the sweeper works with.
@@ -69,12 +69,12 @@ pub(super) struct RoomSweeper {
 /// What became of a sweep.
 enum Outcome {
     Found(Found),
-    /// Chat knows the room no more.
+    /// The room does not exist in Chat.
     Gone,
-    /// It could not be finished.
+    /// The sweep failed.
     PutOff {
         error: String,
-        /// Whether that is a failure of this room.
+        /// Whether it is a failure of this room.
         counts: bool,
         delay: Duration,
     },
@@ -90,8 +90,8 @@ impl RoomSweeper {
         Self { settings, calls }
     }
 
-    /// One room from claim to settlement. Should the database be away at the end, it is waited for,
-    /// lest the room wait for the end of the lease; from then on the room is anybody's.
+    /// Sweeps a room and records the result. If the database is unreachable at the end, this retries until
+    /// the lease ends, so that the room need not wait for that.
     pub(super) async fn sweep(&self, claim: &SweepClaim) {
         let SweeperSettings {
             pool,
@@ -113,7 +113,7 @@ impl RoomSweeper {
             }
             Err(SweepError::LeaseLost) => return,
             Err(SweepError::Chat(error)) if error.class() == ErrorClass::RoomGone => {
-                tracing::info!(group = ?claim.group.as_str(), "Chat knows the room no more");
+                tracing::info!(group = ?claim.group.as_str(), "room no longer exists in Chat");
                 Outcome::Gone
             }
             Err(error) => self.put_off(claim, error).await,
@@ -121,16 +121,16 @@ impl RoomSweeper {
         let lease_ends = Instant::now() + LEASE;
         while let Err(error) = in_time(LONGEST_STATEMENT, self.write(claim, &outcome)).await {
             self.settings.metrics.database_error(DatabasePart::Resync);
-            // That a room is gone must not be said late: another of its id may have begun.
+            // The end of a room must not be recorded late: a new room of the same id may exist by then.
             if matches!(outcome, Outcome::Gone) || Instant::now() >= lease_ends {
-                tracing::warn!(%error, group = ?claim.group.as_str(), "a sweep is left to its lease");
+                tracing::warn!(%error, group = ?claim.group.as_str(), "could not write the result of a sweep; the room is swept again when the lease expires");
                 return;
             }
             tokio::time::sleep(DATABASE_RETRY).await;
         }
     }
 
-    /// Writes down what became of a sweep. Counts only while the lease is held.
+    /// Records the result. It counts only while the lease is held.
     async fn write(&self, claim: &SweepClaim, outcome: &Outcome) -> Result<(), sqlx::Error> {
         let SweeperSettings { pool, interval, .. } = &self.settings;
         match outcome {
@@ -152,11 +152,11 @@ impl RoomSweeper {
         }
     }
 
-    /// Leaves a room to others at once.
+    /// Releases a room for other replicas at once.
     pub(super) async fn give_up(&self, claim: &SweepClaim) {
         let given = in_time(LAST_STATEMENT, give_up(&self.settings.pool, claim)).await;
         if let Err(error) = given {
-            tracing::warn!(%error, group = ?claim.group.as_str(), "a sweep is left to its lease");
+            tracing::warn!(%error, group = ?claim.group.as_str(), "could not write the result of a sweep; the room is swept again when the lease expires");
         }
     }
 
@@ -170,13 +170,13 @@ impl RoomSweeper {
             vanished,
         } = found;
         if found.is_nothing() {
-            tracing::debug!(group = ?claim.group.as_str(), "Chat and rules agree");
+            tracing::debug!(group = ?claim.group.as_str(), "in sync");
         } else {
             tracing::info!(group = ?claim.group.as_str(), missing, surplus, unheard, vanished, "drift found");
         }
     }
 
-    /// Notes a failure, pauses if a human must help, and sets the time of the next try.
+    /// Counts a failure, pauses all sweeps if a person must act, and sets the time of the next try.
     async fn put_off(&self, claim: &SweepClaim, error: SweepError) -> Outcome {
         let settings = &self.settings;
         settings.totals.failed();
@@ -184,7 +184,7 @@ impl RoomSweeper {
         if matches!(error, SweepError::Database(_)) {
             settings.metrics.database_error(DatabasePart::Resync);
         }
-        warn_seldom!(group = ?claim.group.as_str(), %error, "a sweep could not be finished");
+        warn_seldom!(group = ?claim.group.as_str(), %error, "sweep failed; it is retried");
         let counts = match &error {
             SweepError::Chat(error) if self.is_for_a_human(error) => {
                 settings.pause.begin(error).await;

@@ -1,17 +1,18 @@
-//! Takes the room that has waited longest, with up to one call's worth of its due members.
+//! The queue: claims the room that has waited longest, with up to one call's worth of its due members.
 //!
-//! A claim holds the room's lease, so that there is one call per room at a time over all replicas,
-//! and pushes its members' `due_at` to the end of the lease: should the claimer die, they come due
-//! again by themselves. No lock outlives the statement. A busy room is paced: it gathers members for
-//! a while, so that a storm costs few, full calls.
+//! A claim takes the room's lease, so that there is one call per room at a time over all replicas. It
+//! moves its members' `due_at` to the end of the lease: if the worker dies, they become due again. No lock
+//! outlives the statement. A busy room is paced: it collects members for a while, so that a storm costs
+//! few, full calls.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::domain::{Account, GroupId, MarkSet, RequestId};
+use crate::domain::{Account, GroupId, Mark, MarkSet, RequestId};
 use crate::members::store::record::{Settling, interval};
 use crate::members::{Presence, mark_set};
 
@@ -19,54 +20,52 @@ use crate::members::{Presence, mark_set};
 /// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
 pub const MEMBERS_A_CALL: i64 = 500;
 
-/// One room's due members, for whoever holds the lease.
+/// One room's due members, for the worker that has the lease.
 #[derive(Debug)]
 pub struct Claim {
-    /// The room.
     pub group: GroupId,
     /// Proof of the lease.
     pub lease: Uuid,
     /// The moment of the claim by the clock of Postgres.
     pub at: DateTime<Utc>,
-    /// Whom to look at, oldest due first.
+    /// Oldest due first.
     pub members: Vec<ClaimedMember>,
 }
 
-/// What is known of a claimed member.
+/// What is known about a claimed member.
 #[derive(Debug, Clone)]
 pub struct ClaimedMember {
-    /// The member.
     pub account: Account,
-    /// Where he is believed to be.
     pub presence: Presence,
-    /// The marks Chat last confirmed since he arrived.
+    /// The marks that Chat confirmed since the member arrived.
     pub marks: MarkSet,
-    /// When it did.
+    /// When it last did.
     pub confirmed_at: Option<DateTime<Utc>>,
-    /// Marks taken away by rule changes while he was in doubt.
+    /// Marks that rule changes took away while the member was in doubt.
     pub revoked: MarkSet,
-    /// An earlier claim ended without settlement: Chat may hold marks that are not in `marks`.
+    /// Chat may hold marks that are not in `marks`.
     pub in_doubt: bool,
-    /// To settle with.
+    /// To write back with.
     pub generation: i64,
-    /// Answers in a row that left him out.
+    /// Answers in a row that left the member out.
     pub omissions: i32,
     /// Failed calls in a row.
     pub attempts: i32,
-    /// Tries in a row at which Chat refused him beside others, perhaps not seeing him yet.
+    /// Tries in a row at which Chat refused the member and accepted others, perhaps because it does not
+    /// see the member yet.
     pub refusals: i32,
-    /// The request that last concerned him; `None` if none is known to.
+    /// The request that last concerned the member, if one is known.
     pub request: Option<RequestId>,
 }
 
 /// Due and settling members that make a room busy.
 const BUSY: i64 = 8;
 
-/// Claims the room with the oldest due member that nobody holds; `None` if there is none.
+/// Claims the room with the oldest due member that is not leased; `None` if there is none.
 ///
-/// In a busy room arrivals who have waited for `settle` (at most half of `max_wait`) go along though
-/// their events have not settled yet. The next ones gather for what that leaves of `max_wait`, so that
-/// nobody waits longer, unless so many are due that the next call is full in any case.
+/// In a busy room, arrivals that have waited for `settle` (at most half of `max_wait`) are taken along
+/// although their events are still debounced. The next ones are collected for what that leaves of
+/// `max_wait`, so that no member waits longer, unless the next call is full in any case.
 pub async fn claim(
     pool: &PgPool,
     lease: Duration,
@@ -104,11 +103,11 @@ pub async fn claim(
             limit $3
             for update of m skip locked
         ),
-        -- A claim that is lost in a crash of the database is made again: no flush is waited for.
+        -- A claim that a crash of the database loses is made again: no need to wait for a flush.
         taken as (
             select count(*) as members, set_config('synchronous_commit', 'off', true) from due
         ),
-        -- Rows a callback holds at this moment are passed over; with none left there is no lease.
+        -- Rows that a callback has locked are skipped; with none left there is no lease.
         leased as (
             update rooms r set leased_until = now() + $1, lease = $2,
                 paced_until = case when (select busy from crowd) and taken.members < $3
@@ -137,7 +136,7 @@ pub async fn claim(
     .await?;
     let mut claimed: Option<Claim> = None;
     for row in rows {
-        // What does not parse was not written by this program; leave it to its lease.
+        // What does not parse was not written by this program.
         let (Ok(group), Ok(account)) =
             (GroupId::parse(&row.group_id), Account::parse(&row.account))
         else {
@@ -167,8 +166,8 @@ pub async fn claim(
     Ok(claimed)
 }
 
-/// How long until some member in a room that nobody holds is due, or a room has gathered its members;
-/// `None` if nobody is waiting.
+/// How long until a member in a room without a lease is due, or a paced room may be claimed; `None` if
+/// none will be.
 pub async fn until_next_due(pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
     let seconds = sqlx::query_scalar!(
         r#"
@@ -187,4 +186,67 @@ pub async fn until_next_due(pool: &PgPool) -> Result<Option<Duration>, sqlx::Err
     .await?;
     Ok(seconds
         .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
+}
+
+/// Members of a room who can carry the same mark.
+/// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
+pub const MEMBERS_A_MARK: usize = 1000;
+
+/// How many members of a room carry each mark, as far as Chat confirmed. Only the worker with the room's
+/// lease gives places away, so the count stays true until the call, except for members who leave meanwhile.
+pub async fn held_places(
+    pool: &PgPool,
+    group: &GroupId,
+) -> Result<BTreeMap<Mark, usize>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select mark as "mark!", count(*) as "holders!"
+        from members m cross join unnest(m.marks) as mark
+        where m.group_id = $1 and m.marks <> '{}'
+        group by mark
+        "#,
+        group.as_str(),
+    )
+    .fetch_all(pool)
+    .await?;
+    let place = |row: (i64, i64)| {
+        let mark = Mark::parse(row.0).ok()?;
+        Some((mark, usize::try_from(row.1).unwrap_or(usize::MAX)))
+    };
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| place((row.mark, row.holders)))
+        .collect())
+}
+
+/// Makes failed members due now because a person asks: of one room, of one account, or all. Returns how
+/// many. Wake the worker afterwards.
+pub async fn retry_failed(
+    pool: &PgPool,
+    group: Option<&GroupId>,
+    account: Option<&Account>,
+    request: &RequestId,
+) -> Result<u64, sqlx::Error> {
+    let retried = sqlx::query!(
+        r#"
+        -- Locked in the order that every writer of members keeps.
+        with failed as (
+            select group_id, account from members
+            where failed_at is not null
+              and ($1::text is null or group_id = $1) and ($2::text is null or account = $2)
+            order by group_id, account
+            for update
+        )
+        update members m set
+            due_at = now(), pending_since = now(), generation = m.generation + 1, request_id = $3,
+            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
+        from failed f where m.group_id = f.group_id and m.account = f.account
+        "#,
+        group.map(GroupId::as_str),
+        account.map(Account::as_str),
+        request.as_str(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(retried.rows_affected())
 }

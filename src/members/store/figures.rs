@@ -1,28 +1,28 @@
-//! The figures that all replicas share, in one look at the database.
+//! The figures that all replicas share, read in one statement.
 
 use sqlx::PgPool;
 
-/// What stands in the tables of members and rooms.
+/// Figures of the tables of members and rooms.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SharedFigures {
-    /// Members to be looked at now.
+    /// Members due now.
     pub due: i64,
-    /// Members to be looked at later.
+    /// Members due later.
     pub delayed: i64,
     /// Members claimed by a worker.
     pub leased: i64,
-    /// Members given up.
+    /// Failed members.
     pub failed: i64,
-    /// Seconds that the member due longest has waited; 0 if none is due.
+    /// Seconds that the oldest due member has waited; 0 if none is due.
     pub oldest_due_seconds: f64,
-    /// Rooms not gone in which a member with a row is present.
+    /// Rooms that are not gone and in which a member with a row is present.
     pub rooms_live: i64,
-    /// Seconds since the comparison of a live room that is longest ago; 0 without live rooms.
+    /// Seconds since the oldest last comparison of a live room; 0 without live rooms.
     pub oldest_comparison_seconds: f64,
 }
 
-/// Reads them. A claim sets a member's due time and the end of its room's lease to the same moment,
-/// by which claimed members are known from those who wait.
+/// Reads them. A claim sets a member's due time and the end of the room's lease to the same moment, which
+/// tells claimed members from waiting ones.
 pub async fn shared_figures(pool: &PgPool) -> Result<SharedFigures, sqlx::Error> {
     sqlx::query_as!(
         SharedFigures,

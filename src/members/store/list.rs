@@ -1,4 +1,4 @@
-//! Members as people see them: lists for operators and support staff, and the depth of the queue.
+//! Members as people see them: lists, and the depth of the queue.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,77 +8,70 @@ use utoipa::ToSchema;
 use crate::domain::{Account, GroupId, MarkSet};
 use crate::members::{Presence, mark_set};
 
-/// What is the matter with a member, in one word.
+/// The state of a member in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, Serialize, Deserialize, ToSchema)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum MemberState {
-    /// Something has to be sent or tried for him.
+    /// An update is pending.
     Pending,
-    /// Chat confirmed all his rules demand.
+    /// Chat confirmed all marks that rules require.
     Applied,
-    /// He is not in the room as far as is known.
+    /// Not in the room, as far as is known.
     Offline,
-    /// Given up until an event or a person asks for another try.
+    /// No further try until the next event or a retry by a person.
     Failed,
 }
 
-/// All that is known of a member.
+/// What is known about a member.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemberRow {
-    /// The room.
     pub group: GroupId,
-    /// The member.
     pub account: Account,
-    /// In one word.
     pub state: MemberState,
-    /// Where he is believed to be.
     pub presence: Presence,
-    /// The event that this comes from: `join`, `online`, `exit`, `offline`, `destroyed`.
+    /// The event that the presence comes from: `join`, `online`, `exit`, `offline`, `destroyed`.
     pub event: Option<String>,
-    /// Chat's time of it.
+    /// Chat's time of the event.
     pub event_at: Option<DateTime<Utc>>,
-    /// When it was heard here.
+    /// When it was recorded.
     pub heard_at: Option<DateTime<Utc>>,
-    /// The request that last concerned him; `None` if none is known to.
+    /// The request that last concerned the member, if one is known.
     pub request: Option<String>,
-    /// Marks that Chat confirmed since he arrived.
+    /// The marks that the member carries, as far as is known.
     pub marks: MarkSet,
-    /// When it last did.
+    /// When Chat last confirmed a call.
     pub confirmed_at: Option<DateTime<Utc>>,
-    /// What it confirmed then; unlike `marks` it outlives the leave.
+    /// The marks that it confirmed then; a leave keeps them, unlike `marks`.
     pub confirmed_marks: MarkSet,
     /// True while Chat may hold marks that it has not confirmed.
     pub in_doubt: bool,
-    /// Marks he should carry for which the room has no place.
+    /// Marks that the member should carry and for which the room has no place.
     pub waits_for: MarkSet,
-    /// Since when something has to be done for him.
+    /// Since when an update is pending.
     pub pending_since: Option<DateTime<Utc>>,
-    /// When somebody looks at him next.
+    /// When the member is due.
     pub due_at: Option<DateTime<Utc>>,
-    /// Answers in a row that left him out.
+    /// Answers in a row that left the member out.
     pub omissions: i32,
     /// Failed calls in a row.
     pub attempts: i32,
     /// Why the last one failed.
     pub last_error: Option<String>,
-    /// When he was given up.
+    /// When the member failed.
     pub failed_at: Option<DateTime<Utc>>,
 }
 
 /// Which members; `None` is any.
 #[derive(Debug, Clone, Default)]
 pub struct MemberFilter {
-    /// Exactly this room.
     pub group: Option<GroupId>,
-    /// Exactly this account.
     pub account: Option<Account>,
-    /// Only in this state.
     pub state: Option<MemberState>,
 }
 
-/// Members in the order of room and account, from behind `after`, which stays a right place to go
-/// on from however rows change between two pages.
+/// Members in the order of room and account, after `after`, which stays a valid cursor however rows change
+/// between two pages.
 pub async fn list_members(
     pool: &PgPool,
     filter: &MemberFilter,
@@ -104,7 +97,7 @@ pub async fn list_members(
         where (m.group_id, m.account) > ($1, $2)
           and ($3::text is null or m.group_id = $3) and ($4::text is null or m.account = $4)
           and ($5::text is null or s.state = $5)
-          -- Said again so that a search for failed members can use their index.
+          -- Redundant, so that a search for failed members can use their index.
           and ($5 is distinct from 'failed' or m.failed_at is not null)
         order by m.group_id, m.account
         limit $6
@@ -144,16 +137,16 @@ pub async fn list_members(
     Ok(readable.collect())
 }
 
-/// How much there is to do.
+/// The depth of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct QueueDepth {
     /// Members due now.
     pub due: i64,
     /// Members due later: retries, starts and ends of rules, renewals.
     pub later: i64,
-    /// Seconds by which the oldest is overdue.
+    /// Seconds that the oldest due member has waited.
     pub oldest_seconds: f64,
-    /// Members given up.
+    /// Failed members.
     pub failed: i64,
     /// Rooms with a call in flight.
     pub rooms_in_flight: i64,
@@ -183,16 +176,16 @@ pub async fn queue_depth(pool: &PgPool) -> Result<QueueDepth, sqlx::Error> {
     })
 }
 
-/// A reason for which members were given up.
+/// A reason for which members failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FailureReason {
-    /// What the last call for them answered.
+    /// The error of their last call.
     pub reason: String,
     /// How many members.
     pub members: i64,
 }
 
-/// Why members were given up, the most frequent reason first, at most ten reasons.
+/// Why members failed, the most frequent reason first, at most ten reasons.
 pub async fn failure_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::Error> {
     sqlx::query_as!(
         FailureReason,

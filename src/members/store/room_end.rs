@@ -1,4 +1,4 @@
-//! The end of a room: nobody is in it any more, and nothing is left to be done for anybody.
+//! The end of a room: no member is in it any more, and none is due.
 
 use std::time::Duration;
 
@@ -11,19 +11,17 @@ use crate::domain::{EventTime, GroupId, RoomEnd};
 /// A room that was declared gone is checked with Chat after this time, in which Chat's lists catch up.
 const CHECKED_AFTER: Duration = Duration::from_secs(70);
 
-/// How it is known that a room has ended.
+/// Where the end of a room is known from.
 #[derive(Debug, Clone, Copy)]
 pub enum Ended<'a> {
-    /// By `Group.CallbackAfterGroupDestroyed`. Members who arrived later, in a new room of the same id,
-    /// stay.
+    /// `Group.CallbackAfterGroupDestroyed`. Members who arrived later, in a new room of the same id, stay.
     Told(&'a RoomEnd),
-    /// By Chat's answer to a call that went out after this moment of Postgres. Members of whom something
-    /// was heard since then stay, for they may have come while Chat answered, and so does the room with
-    /// any of them.
+    /// Chat's answer to a call that was made after this moment of Postgres. Members with an event since
+    /// then stay, since they may have come while Chat answered; with any of them the room stays.
     Answered(DateTime<Utc>),
 }
 
-/// Notes that a room has ended. Returns whether it was known and had not ended before.
+/// Records that a room has ended. Returns whether it was known and had not ended before.
 pub async fn room_gone(
     pool: &PgPool,
     group: &GroupId,
@@ -50,9 +48,12 @@ pub async fn room_gone(
                 generation = m.generation + 1, due_at = null, pending_since = null, unserved_since = null,
                 omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
             from locked l where m.group_id = l.group_id and m.account = l.account
+            returning 1
         )
         update rooms set gone_at = now(), sweep_due_at = now() + $5, sweep_requested_at = null
-        where group_id = $1 and gone_at is null
+        -- Members are locked before their room, as every writer does.
+        where (select count(*) from emptied) >= 0
+          and group_id = $1 and gone_at is null
           and not exists (select from members where group_id = $1 and presence <> 'absent'
                           and (heard_at >= $4 or event_at > $2))
         "#,

@@ -12,13 +12,13 @@ use crate::domain::GroupId;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Drift)]
 pub struct Found {
-    /// Members in the room who lacked a mark that rules demand.
+    /// Members in the room who lacked a mark that rules require.
     pub missing: u64,
-    /// Members who held a mark of ours that no rule demands for them.
+    /// Members who carried a mark of ours that no rule requires for them.
     pub surplus: u64,
-    /// Members in the room of whom no callback had told (they may also count as missing).
+    /// Members in the room without a callback (they may also count as missing).
     pub unheard: u64,
-    /// Members believed present whom Chat does not find in the room.
+    /// Present members whom Chat does not find in the room.
     pub vanished: u64,
 }
 
@@ -29,16 +29,16 @@ impl Found {
     }
 }
 
-/// All that is known of a room.
+/// What is known about a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomRow {
     /// The room, as Chat spells it.
     pub group: String,
-    /// When it was first heard of, or first named by a rule.
+    /// When an event or a rule first named it.
     pub opened_at: DateTime<Utc>,
-    /// The last callback of it, to a minute.
+    /// The last callback about it, to a minute.
     pub last_event_at: Option<DateTime<Utc>>,
-    /// When it was destroyed; `None`: it lives.
+    /// When it was declared gone; `None`: it exists.
     pub gone_at: Option<DateTime<Utc>>,
     /// The last whole sweep.
     pub swept_at: Option<DateTime<Utc>>,
@@ -46,7 +46,7 @@ pub struct RoomRow {
     pub found: Option<Found>,
     /// The next sweep.
     pub sweep_due_at: Option<DateTime<Utc>>,
-    /// When somebody asked for a sweep that has not begun yet.
+    /// When a sweep was requested that has not begun yet.
     pub sweep_requested_at: Option<DateTime<Utc>>,
     /// Whether a sweep is under way.
     pub sweeping: bool,
@@ -61,13 +61,13 @@ pub struct RoomRow {
 /// Members of a room by state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct MembersByState {
-    /// Something has to be sent or tried for them.
+    /// An update is pending.
     pub pending: i64,
-    /// Chat confirmed all their rules demand.
+    /// Chat confirmed all marks that rules require.
     pub applied: i64,
     /// Not in the room as far as is known.
     pub offline: i64,
-    /// Given up until an event or a person asks for another try.
+    /// No further try until the next event or a retry by a person.
     pub failed: i64,
 }
 
@@ -80,8 +80,8 @@ pub struct RoomFilter {
     pub gone: Option<bool>,
 }
 
-/// Rooms in the order of their ids, from behind `after`, which stays a right place to go on from
-/// however rows change between two pages.
+/// Rooms in the order of their ids, after `after`, which stays a valid cursor however rows change between
+/// two pages.
 ///
 /// # Errors
 /// Those of the database.

@@ -45,7 +45,7 @@ export function chapters({ member, pending, room, at }) {
   add(room.gone_at, 'story.destroyed', {}, { tone: 'rest' });
   told.sort((one, other) => new Date(one.at) - new Date(other.at));
   if (pending) {
-    const failing = pending.last_error && member.attempts > 0;
+    const failing = pending.since && pending.last_error && member.attempts > 0;
     const key = pending.paused ? 'story.next.paused' : pending.since ? 'story.next' : 'story.next.later';
     add(pending.next_attempt_at, failing ? 'story.next.failed' : key, { n: member.attempts },
       { tone: 'warn', quote: pending.paused ?? pending.last_error });

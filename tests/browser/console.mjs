@@ -50,7 +50,7 @@ export function consoleTests(shared) {
       await mark(pupil, 1003, "set");
       assert.deepEqual(complaints, []);
 
-      await pupil.getByRole("link", { name: /pupil-01$/ }).click();
+      await pupil.getByRole("link", { name: "Explain pupil-01" }).click();
       await stage.getByRole("link", { name: "one-pupil" }).waitFor();
       await stage.locator(".verdict.good").waitFor();
     }));

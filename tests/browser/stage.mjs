@@ -1,4 +1,4 @@
-// The stage: members who move, marks that vanish and return, a Chat that fails.
+// The stage: members join and leave, marks vanish and return, Chat fails.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -8,7 +8,7 @@ import { onPage } from "./support.mjs";
 export const member = (page, group, account) =>
   page.getByRole("region", { name: `Room ${group}` }).locator(`.member[data-key="${account}"]`);
 
-/** Waits until a mark of a member looks like this: set, owed, idle, stray. */
+/** Waits until a mark of a member has this look: set, owed, idle, stray. */
 export const mark = (line, number, look) => line.locator(`.mark.${look}[data-key="${number}"]`).waitFor();
 
 export function stageTests(shared) {
@@ -18,7 +18,7 @@ export function stageTests(shared) {
       await what(page);
     });
 
-  test("shows a drop wiping a mark and the return restoring it, with its delay", () =>
+  test("shows how a drop clears a mark and the return restores it, with its delay", () =>
     onStage(async (page) => {
       const teacher = member(page, "math-7", "teacher-li");
       await mark(teacher, 1001, "set");
@@ -31,7 +31,7 @@ export function stageTests(shared) {
       await page.locator("#lines").getByText(/teacher-li in math-7: 1001 set after/).first().waitFor();
     }));
 
-  test("keeps the keyboard's place while a member leaves and joins again", () =>
+  test("keeps the keyboard focus while a member leaves and joins again", () =>
     onStage(async (page) => {
       const vip = member(page, "gala", "vip-1");
       await vip.getByRole("button", { name: "Leave vip-1" }).focus();
@@ -43,7 +43,7 @@ export function stageTests(shared) {
       await mark(vip, 2002, "set");
     }));
 
-  test("lets a new member join under a rule and takes text for text", () =>
+  test("lets a new member join under a rule and shows markup as text", () =>
     onStage(async (page) => {
       const room = page.getByRole("region", { name: "Room gala" });
       for (const account of ["vip-new", "<b>guest"]) {
@@ -55,7 +55,7 @@ export function stageTests(shared) {
       await room.getByText("<b>guest", { exact: true }).waitFor();
     }));
 
-  test("lets Chat fail, shows the mark that is due, and sets it when Chat is mended", () =>
+  test("lets Chat fail, shows the mark that is due, and sets it when Chat works again", () =>
     onStage(async (page) => {
       const chat = page.getByRole("group", { name: "Chat" });
       await chat.getByRole("button", { name: "HTTP 502" }).click();
@@ -68,15 +68,15 @@ export function stageTests(shared) {
       await mark(mod, 9001, "set");
     }));
 
-  test("tells why the service pauses when Chat wants a person", () =>
+  test("says why the service pauses when only an operator can fix the fault", () =>
     onStage(async (page) => {
       const chat = page.getByRole("group", { name: "Chat" });
-      await chat.getByRole("button", { name: "plan ended (60020)" }).click();
+      await chat.getByRole("button", { name: "plan expired (60020)" }).click();
       await page.locator('[data-trouble="plan_ended"][aria-pressed="true"]').waitFor();
       const mod = member(page, "math-7", "mod-ana");
       await mod.getByRole("button", { name: "Drop mod-ana" }).click();
       await mod.getByRole("button", { name: "Come back mod-ana" }).click();
-      await page.getByText(/Stickymark makes no calls: .*60020.*What to do/).waitFor();
+      await page.getByText(/Calls to Chat are paused: .*60020.*\. How to fix it: .*\.$/).waitFor();
       await chat.getByRole("button", { name: "works" }).click();
       await mark(mod, 9001, "set");
       await page.locator("#pause").waitFor({ state: "hidden" });
@@ -93,12 +93,12 @@ export function stageTests(shared) {
       await mark(singer, 2003, "set");
     }));
 
-  test("says what the demo refuses", () =>
+  test("says what the demo rejects", () =>
     onStage(async (page) => {
       const room = page.getByRole("region", { name: "Room gala" });
       await room.getByLabel("Account of a new member").fill("名".repeat(32));
       await page.keyboard.press("Enter");
-      await page.getByRole("alert").getByText(/That did not work: .*accounts/).waitFor();
+      await page.getByRole("alert").getByText(/That failed: .*accounts/).waitFor();
     }, { expected: ["400"] }));
 
   test("speaks Chinese to a Chinese browser, and English when asked to", () =>

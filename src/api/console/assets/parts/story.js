@@ -6,7 +6,7 @@ const sameMarks = (one, other) => one.length === other.length && one.every((mark
 export function verdict(facts) {
   const { member, room, desired, pending } = facts;
   const marks = desired.join(', ');
-  if (room.state === 'gone') return ['rest', 'story.room.gone'];
+  if (room.state === 'gone') return ['rest', wasThere(room) ? 'story.room.gone' : 'story.room.unknown'];
   if (!member) {
     if (desired.length) return ['rest', 'story.unheard', { marks }];
     return ['rest', named(facts) ? 'story.idle' : 'story.unnamed'];
@@ -25,6 +25,9 @@ export function verdict(facts) {
   return ['rest', member.presence === 'absent' ? 'story.absent' : 'story.unheard', { marks }];
 }
 
+// Rules may name a room long before Chat has it; then no callback of it was ever received.
+const wasThere = (room) => room.last_event_at !== null;
+
 const named = ({ near }) => near.some(({ reason }) => ['disabled', 'not-started', 'ended'].includes(reason));
 
 // Past events, oldest first, then the next attempt: { at, key, values, quote?, tone? }.
@@ -42,7 +45,7 @@ export function chapters({ member, pending, room, at }) {
     }
     add(member.failed_at, 'story.stopped', { n: member.attempts }, { tone: 'bad', quote: member.last_error });
   }
-  add(room.gone_at, 'story.destroyed', {}, { tone: 'rest' });
+  if (wasThere(room)) add(room.gone_at, 'story.destroyed', {}, { tone: 'rest' });
   told.sort((one, other) => new Date(one.at) - new Date(other.at));
   if (pending) {
     const failing = pending.since && pending.last_error && member.attempts > 0;

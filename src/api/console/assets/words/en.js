@@ -235,6 +235,7 @@ export default {
   'explain.room.full': 'These marks have reached Chat\'s limit of 1,000 members: {marks}.',
 
   'story.room.gone': 'The room was destroyed.',
+  'story.room.unknown': 'Chat does not know this room yet. Marks are set when members join.',
   'story.unheard': 'Rules require {marks}. No event received for {account} yet; marks will be set when they join.',
   'story.idle': 'Rules match {account}, but none is in effect now.',
   'story.unnamed': 'No rule matches {account} in this room.',

@@ -235,6 +235,7 @@ export default {
   'explain.room.full': '以下标记已达 IM 的上限（1000 名成员）：{marks}。',
 
   'story.room.gone': '直播群已解散。',
+  'story.room.unknown': '未在 IM 中找到该直播群。成员进群后会设置标记。',
   'story.unheard': '规则要求标记 {marks}。尚未收到 {account} 的事件，进群后会设置标记。',
   'story.idle': '有规则匹配 {account}，但目前都未生效。',
   'story.unnamed': '在该直播群中，没有规则匹配 {account}。',

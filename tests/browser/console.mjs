@@ -178,7 +178,7 @@ export function consoleTests(shared) {
       assert.equal((await names())[0], last.account);
     }));
 
-  test("tells how long ago something was, and the exact local time on hover", () =>
+  test("shows relative times, and the exact local time on hover", () =>
     asEditor(async (page) => {
       await goTo(page, shared.demo.console, "/rooms");
       const time = page.getByRole("row").filter({ hasText: "math-7" }).locator("time").first();
@@ -186,7 +186,7 @@ export function consoleTests(shared) {
       assert.match(await time.getAttribute("title"), /\d\d:\d\d:\d\d CET$/);
     }, { timezoneId: "Europe/Berlin" }));
 
-  test("goes to the top of the next page, and the focus with it", () =>
+  test("moves view and focus to the top of the next page", () =>
     asEditor(async (page) => {
       const lines = Array.from({ length: 60 }, (_, n) => JSON.stringify({ id: `many-${n}`, group: "nowhere", account: `a${n}`, marks: [1000], label: "many" }));
       await asConsole(page, "POST", "/v1/rules/import", lines.join("\n"));

@@ -1,4 +1,4 @@
-//! The files of the console as a browser gets them.
+//! The files of the console as a browser receives them.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use reqwest::Method;
 use crate::support::api::{api, send};
 
 #[tokio::test]
-async fn every_file_is_fenced_in_and_asked_for_again_only_when_it_changed() {
+async fn every_file_has_a_strict_policy_and_is_sent_again_only_after_a_change() {
     let api = api().await;
     let page = api.bare(Method::GET, "/").send().await.unwrap();
     let html = page.text().await.unwrap();

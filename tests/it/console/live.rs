@@ -1,4 +1,4 @@
-//! What happens now, as a page that watches is told.
+//! The stream of events that the overview receives.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::sessions::{cookie, from_page};
 use crate::support::api::{VIEWER, api, send};
 use crate::support::stage::{PATIENCE, Stage};
 
-/// A stream of events, read.
+/// A stream of events.
 struct Events {
     response: Response,
     text: String,
@@ -47,7 +47,7 @@ impl Events {
         }
     }
 
-    /// The first event of what happens now that is like this.
+    /// The first `now` event that is `wanted`.
     async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         for _ in 0..60 {
             let (name, data) = self.next().await.unwrap();
@@ -55,35 +55,35 @@ impl Events {
                 return data;
             }
         }
-        panic!("never told");
+        panic!("no such event");
     }
 }
 
 #[tokio::test]
-async fn a_restored_member_is_told_to_whoever_watches() {
+async fn a_restored_member_is_sent_to_every_open_page() {
     let stage = Stage::open(&[]).await;
     stage.put_rule("vips", "class-7", "vip*", &[1001]).await;
     let url = format!("{}/console/events", stage.admin_url());
     let mut events = Events::of(reqwest::get(&url).await.unwrap());
     let (first, past) = events.next().await.unwrap();
     assert!(first == "past" && past.is_array());
-    let somebody = |now: &Value| now["restored"][0] != json!(null);
+    let restored_one = |now: &Value| now["restored"][0] != json!(null);
 
     stage.chat.join("class-7", &["vip1", "anna"]).await.unwrap();
-    events.until(somebody).await;
+    events.until(restored_one).await;
     stage.chat.drop_offline("class-7", &["vip1"]).await.unwrap();
     stage.chat.come_back("class-7", &["vip1"]).await.unwrap();
-    let now = events.until(somebody).await;
+    let now = events.until(restored_one).await;
     let restored = &now["restored"][0];
     assert_eq!(restored["group"], "class-7");
     assert_eq!(restored["account"], "vip1");
     assert_eq!(restored["marks"], json!([1001]));
     assert!(restored["delay_seconds"].as_f64().unwrap() > 0.0);
     assert_eq!(now["status"]["database"], "ok");
-    let told = |now: &Value| now["point"]["median_delay"].as_f64().is_some();
-    events.until(told).await;
+    let delayed = |now: &Value| now["point"]["median_delay"].as_f64().is_some();
+    events.until(delayed).await;
 
-    // Who comes later is told of what was, and of nobody a second time.
+    // A page that opens later receives the past points, and no restored member again.
     let mut later = Events::of(reqwest::get(&url).await.unwrap());
     let (_, past) = later.next().await.unwrap();
     assert!(!past.as_array().unwrap().is_empty());
@@ -93,7 +93,7 @@ async fn a_restored_member_is_told_to_whoever_watches() {
 }
 
 #[tokio::test]
-async fn a_replica_that_ends_does_not_wait_for_those_who_watch() {
+async fn a_replica_that_stops_does_not_wait_for_open_pages() {
     let stage = Stage::open(&[]).await;
     let url = format!("{}/console/events", stage.admin_url());
     let mut events = Events::of(reqwest::get(&url).await.unwrap());
@@ -106,10 +106,13 @@ async fn a_replica_that_ends_does_not_wait_for_those_who_watch() {
 }
 
 #[tokio::test]
-async fn only_who_may_read_may_watch_and_only_so_many_at_once() {
+async fn only_signed_in_pages_receive_events_and_their_number_is_limited() {
     let api = api().await;
-    let nobody = send(from_page(&api, Method::GET, "/console/events")).await;
-    assert_eq!((nobody.status, nobody.problem()), (401, "unauthorized"));
+    let signed_out = send(from_page(&api, Method::GET, "/console/events")).await;
+    assert_eq!(
+        (signed_out.status, signed_out.problem()),
+        (401, "unauthorized")
+    );
     let cookie = cookie(&api, VIEWER).await;
     let watch = || from_page(&api, Method::GET, "/console/events").header("cookie", &cookie);
     let mut seats = Vec::new();
@@ -131,7 +134,7 @@ async fn only_who_may_read_may_watch_and_only_so_many_at_once() {
 }
 
 #[tokio::test]
-async fn the_page_is_told_also_when_the_database_is_away() {
+async fn the_page_receives_events_while_the_database_is_down() {
     let api = api().await;
     let cookie = cookie(&api, VIEWER).await;
     api.pool().close().await;

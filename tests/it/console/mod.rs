@@ -1,4 +1,4 @@
-//! The console: its files, its sessions, and what it is told of what happens.
+//! The console: its files, its sessions, and its stream of events.
 
 mod files;
 mod live;

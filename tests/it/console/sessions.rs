@@ -1,11 +1,11 @@
-//! Sessions of the console in place of tokens, over real HTTP.
+//! Sessions of the console, which replace tokens, over real HTTP.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
 use crate::support::api::{Answer, Api, EDITOR, VIEWER, api, api_with, rule, send};
 
-/// A request as the console's own pages make it.
+/// A request as the pages of the console send it.
 pub fn from_page(api: &Api, method: Method, path: &str) -> RequestBuilder {
     api.bare(method, path).header("x-stickymark-console", "1")
 }
@@ -14,7 +14,7 @@ async fn sign_in(api: &Api, secret: &str) -> Answer {
     send(from_page(api, Method::POST, "/console/session").json(&json!({"token": secret}))).await
 }
 
-/// What the browser would send back.
+/// The cookie that a browser returns after signing in.
 pub async fn cookie(api: &Api, secret: &str) -> String {
     let answer = sign_in(api, secret).await;
     assert_eq!(answer.status, 200);
@@ -27,7 +27,7 @@ pub async fn cookie(api: &Api, secret: &str) -> String {
 }
 
 #[tokio::test]
-async fn whoever_signs_in_reads_and_writes_under_the_name_of_his_token() {
+async fn a_session_reads_and_writes_under_the_name_of_its_token() {
     let api = api().await;
     let cookie = cookie(&api, EDITOR).await;
     let with_cookie = |method, path: &str| from_page(&api, method, path).header("cookie", &cookie);
@@ -50,7 +50,7 @@ async fn whoever_signs_in_reads_and_writes_under_the_name_of_his_token() {
 }
 
 #[tokio::test]
-async fn a_viewer_signs_in_and_his_writes_are_refused() {
+async fn a_viewer_signs_in_and_cannot_write() {
     let api = api().await;
     let cookie = cookie(&api, VIEWER).await;
     let list = from_page(&api, Method::GET, "/v1/rules").header("cookie", &cookie);
@@ -88,7 +88,7 @@ async fn a_session_writes_only_from_the_pages_of_the_console() {
 }
 
 #[tokio::test]
-async fn cookies_that_were_not_given_here_are_worth_nothing() {
+async fn cookies_that_the_service_did_not_sign_are_rejected() {
     let api = api().await;
     let given = cookie(&api, VIEWER).await;
     let (_, seal) = given.rsplit_once(':').unwrap();
@@ -116,7 +116,7 @@ async fn cookies_that_were_not_given_here_are_worth_nothing() {
 }
 
 #[tokio::test]
-async fn a_session_holds_at_every_replica_and_ends_with_its_token() {
+async fn a_session_is_valid_at_every_replica_and_ends_with_its_token() {
     let [one, other] = [api().await, api().await];
     let cookie = cookie(&one, EDITOR).await;
     let at = |api: &Api| send(from_page(api, Method::GET, "/v1/rules").header("cookie", &cookie));
@@ -131,7 +131,7 @@ async fn a_session_holds_at_every_replica_and_ends_with_its_token() {
 }
 
 #[tokio::test]
-async fn nobody_is_signed_in_by_a_wrong_secret_and_guessing_is_slow() {
+async fn a_wrong_secret_does_not_sign_in_and_guessing_is_slow() {
     let api = api().await;
     let mut answers = Vec::new();
     for _ in 0..12 {
@@ -158,12 +158,12 @@ async fn nobody_is_signed_in_by_a_wrong_secret_and_guessing_is_slow() {
 }
 
 #[tokio::test]
-async fn the_page_asks_who_is_there_without_an_error() {
+async fn the_page_reads_its_session_without_an_error_when_signed_out() {
     let api = api().await;
-    let nobody = send(api.bare(Method::GET, "/console/session")).await;
-    assert_eq!(nobody.status, 200);
+    let signed_out = send(api.bare(Method::GET, "/console/session")).await;
+    assert_eq!(signed_out.status, 200);
     assert_eq!(
-        (&nobody.body["signed_in"], &nobody.body["name"]),
+        (&signed_out.body["signed_in"], &signed_out.body["name"]),
         (&json!(false), &json!(null))
     );
     let open = api_with(&[]).await;
@@ -178,7 +178,7 @@ async fn the_page_asks_who_is_there_without_an_error() {
 }
 
 #[tokio::test]
-async fn signing_out_takes_the_cookie_away() {
+async fn signing_out_deletes_the_cookie() {
     let api = api().await;
     let end = || from_page(&api, Method::DELETE, "/console/session");
     let answer = send(end()).await;

@@ -1,7 +1,7 @@
 // Importing many rules: first a preview, then the import. Only what the preview shows can be applied:
 // every change of the form discards it.
 
-import { ApiError, importRules } from '../api.js';
+import { importRules } from '../api.js';
 import { h, show } from '../dom.js';
 import { serviceText } from '../format.js';
 import { t } from '../i18n.js';
@@ -39,14 +39,13 @@ export function importPage({ canWrite }) {
     const { rules, query } = wanted();
     text.wrong(rules === '' ? t('import.empty') : null);
     if (rules === '') return text.input.focus();
-    return load(outcome, tried(importRules(rules, { ...query, dry_run: true })), (answer) =>
-      (answer instanceof ApiError ? badLines(answer) : preview(answer, canWrite, () => apply(rules, query))));
+    return load(outcome, importRules(rules, { ...query, dry_run: true }), (answer) =>
+      preview(answer, canWrite, () => apply(rules, query)), badLines);
   };
-  const apply = (rules, query) => load(outcome, tried(importRules(rules, query)), (answer) => {
-    if (answer instanceof ApiError) return badLines(answer);
+  const apply = (rules, query) => load(outcome, importRules(rules, query), (answer) => {
     unsaved.forget();
     return [hint(summary(answer), 'good'), h('p', {}, h('a', { href: '#/rules' }, t('import.look')))];
-  });
+  }, badLines);
 
   const form = h('form', { class: 'card', on: { submit: (event) => event.preventDefault(), input: changed } },
     h('fieldset', { class: 'plain', disabled: !canWrite },
@@ -59,12 +58,6 @@ export function importPage({ canWrite }) {
   changed();
   return { title: t('import.title'), nodes: [viewerHint(canWrite), h('p', { class: 'lead' }, t('import.lead')), form, outcome] };
 }
-
-// A failure becomes an answer: invalid lines are shown in a way of their own.
-const tried = (request) => request.catch((error) => {
-  if (error instanceof ApiError) return error;
-  throw error;
-});
 
 function badLines(error) {
   const lines = error.problem?.errors?.filter((one) => one.line !== undefined) ?? [];

@@ -8,7 +8,7 @@ import { t } from '../i18n.js';
 import { diff } from '../parts/diff.js';
 import { draft } from '../parts/draft.js';
 import { check, field, showErrors, textInput } from '../parts/form.js';
-import { failure, hint, load, tell } from '../parts/notice.js';
+import { failure, hint, load, notify } from '../parts/notice.js';
 import { marks } from '../parts/table.js';
 import { viewerHint, writeButton } from '../parts/write.js';
 import { remove } from './rules.js';
@@ -21,10 +21,8 @@ export function rulePage({ id, canWrite, signal, query }) {
     show(place, editor({ ...PLAIN, ...query, marks: [] }, canWrite));
     return { title: t('rule.new'), nodes: [viewerHint(canWrite), place] };
   }
-  load(place, get(rulePath(id), {}, { signal }).catch((error) => {
-    if (error.kind === 'not-found') return null;
-    throw error;
-  }), (rule) => (rule ? editor(rule, canWrite) : gone(id)));
+  load(place, get(rulePath(id), {}, { signal }), (rule) => editor(rule, canWrite), (error) =>
+    (error.kind === 'not-found' ? gone(id) : failure(error)));
   return { title: t('rule.title', { id }), nodes: [viewerHint(canWrite), place] };
 }
 
@@ -78,7 +76,7 @@ function editor(rule, canWrite) {
       const saved = isNew
         ? await write('POST', '/v1/rules', value)
         : await write('PUT', rulePath(rule.id), value, ifVersion(version));
-      tell(t(isNew ? 'rule.now.created' : 'rule.now.saved', { id: saved.id }));
+      notify(t(isNew ? 'rule.now.created' : 'rule.now.saved', { id: saved.id }));
       leave();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
@@ -112,7 +110,7 @@ function editor(rule, canWrite) {
       !isNew && h('span', { class: 'push' }),
       !isNew && writeButton(canWrite, t('rule.delete'), () => remove(rule, leave), { kind: 'quiet harsh' })));
   const unsaved = draft(isNew ? 'new-rule' : `rule-${rule.id}`, form, rule);
-  // Restored input belongs to the version it began with: changes made since then become a conflict.
+  // Restored input belongs to the version it began with: later changes become a conflict.
   const opened = unsaved.base;
   let { version } = opened;
   return [

@@ -16,7 +16,7 @@ export function notices() {
 }
 
 // Shows a notice. A failure stays until it is dismissed.
-export function tell(text, tone = 'good') {
+export function notify(text, tone = 'good') {
   const close = h('button', { type: 'button', class: 'quiet close', 'aria-label': t('notice.close'), on: { click: () => note.remove() } }, icon('bad'));
   const note = h('div', { class: `note ${tone}` }, icon(tone), h('div', {}, text), close);
   show(place, note);
@@ -40,18 +40,18 @@ export const hint = (text, tone = 'warn') => h('div', { class: `note ${tone}` },
 // Makes a change and gives notice of its result. `known` are messages for kinds of failures.
 export async function attempt(change, done, known = {}) {
   try {
-    tell(done(await change()));
+    notify(done(await change()));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    tell(known[error.kind] ?? explained(error), 'bad');
+    notify(known[error.kind] ?? explained(error), 'bad');
   }
 }
 
 const stops = (element) => [...element.querySelectorAll('a, button')];
 
-// Shows what `build` makes of the answer, or why there is none. The focus keeps its place in the
-// list, also when its row is gone.
-export async function load(element, answer, build) {
+// Shows what `build` makes of the answer, or what `failed` makes of a failure. The focus keeps its
+// place in the list, also when its row is gone.
+export async function load(element, answer, build, failed = failure) {
   element.setAttribute('aria-busy', 'true');
   try {
     const built = build(await answer);
@@ -61,7 +61,7 @@ export async function load(element, answer, build) {
   } catch (error) {
     if (error.name === 'AbortError') return;
     if (!(error instanceof ApiError)) throw error;
-    show(element, failure(error));
+    show(element, failed(error));
   } finally {
     element.removeAttribute('aria-busy');
   }

@@ -32,8 +32,8 @@ const named = ({ near }) => near.some(({ reason }) => ['disabled', 'not-started'
 
 // Past events, oldest first, then the next attempt: { at, key, values, quote?, tone? }.
 export function chapters({ member, pending, room, at }) {
-  const told = [];
-  const add = (when, key, values, more) => when && told.push({ at: when, key, values, ...more });
+  const events = [];
+  const add = (when, key, values, more) => when && events.push({ at: when, key, values, ...more });
   if (member) {
     const account = { account: member.account };
     add(member.event_at ?? member.heard_at, `story.event.${member.event ?? 'unknown'}`, account);
@@ -46,12 +46,12 @@ export function chapters({ member, pending, room, at }) {
     add(member.failed_at, 'story.stopped', { n: member.attempts }, { tone: 'bad', quote: member.last_error });
   }
   if (wasThere(room)) add(room.gone_at, 'story.destroyed', {}, { tone: 'rest' });
-  told.sort((one, other) => new Date(one.at) - new Date(other.at));
+  events.sort((one, other) => new Date(one.at) - new Date(other.at));
   if (pending) {
     const failing = pending.since && pending.last_error && member.attempts > 0;
     const key = pending.paused ? 'story.next.paused' : pending.since ? 'story.next' : 'story.next.later';
     add(pending.next_attempt_at, failing ? 'story.next.failed' : key, { n: member.attempts },
       { tone: 'warn', quote: pending.paused ?? pending.last_error });
   }
-  return told;
+  return events;
 }

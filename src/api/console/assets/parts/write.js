@@ -3,14 +3,14 @@
 
 import { h } from '../dom.js';
 import { t } from '../i18n.js';
-import { hint, tell } from './notice.js';
+import { hint, notify } from './notice.js';
 
 // A button for an editor. A viewer can still focus it, so that keyboard users find the reason too.
 // While its action runs, it ignores further clicks.
 export function writeButton(canWrite, label, action, { kind = '', name, type = 'button' } = {}) {
   const run = async (event) => {
     const button = event.currentTarget;
-    if (!canWrite) return tell(t('viewer.reason'), 'warn');
+    if (!canWrite) return notify(t('viewer.reason'), 'warn');
     if (button.getAttribute('aria-busy')) return undefined;
     button.setAttribute('aria-busy', 'true');
     try {

@@ -8,7 +8,7 @@ help: ## says what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 14
 
 demo: tools ## plays the whole product on this machine
-	cargo run --release -- demo
+	cargo run -- demo
 
 test: tools ## runs all tests
 	cargo test

@@ -11,6 +11,7 @@ demo: tools ## plays the whole product on this machine
 	cargo run -- demo
 
 test: tools ## runs all tests
+	@.ci/pgbouncer >/dev/null
 	cargo test
 
 check: tools ## runs what must hold before a change is taken: tests, format, lints, docs

@@ -29,6 +29,14 @@ pub enum DatabaseError {
         /// Its major version.
         major: u32,
     },
+    /// A session does not belong to one connection.
+    #[error(
+        "PostgreSQL at {target} is behind a pooler that shares sessions between connections; in PgBouncer set pool_mode = session for this database, or connect to PostgreSQL itself"
+    )]
+    SharedSessions {
+        /// Address, database and user.
+        target: String,
+    },
     /// The schema is not that of this version, and nobody shall mend it here.
     #[error(
         "the database lacks migrations of this version: {0}; run stickymark migrate, or leave --no-migrate away"

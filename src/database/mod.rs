@@ -9,6 +9,7 @@ mod limit;
 #[cfg(not(feature = "local"))]
 mod no_local;
 mod pool;
+mod pooler;
 mod store;
 
 use std::path::Path;
@@ -65,7 +66,8 @@ impl Database {
     /// connection is opened at once, so that a wrong URL is known at start.
     ///
     /// # Errors
-    /// When the private PostgreSQL cannot be started, the database does not answer, or is too old.
+    /// When the private PostgreSQL cannot be started, the database does not answer, is too old, or is
+    /// behind a pooler that shares sessions.
     pub async fn connect(
         server: Option<&PgConnectOptions>,
         path: &Path,
@@ -79,16 +81,20 @@ impl Database {
                 (options.map_err(|_| DatabaseError::InvalidUrl)?, Some(local))
             }
         };
+        let options = pool::options(options);
         let target = Target::of(&options);
-        let pool = pool::pool(max_connections, options);
-        let connection = pool
+        let pool = pool::pool(max_connections, options.clone());
+        let mut connection = pool
             .acquire()
             .await
             .map_err(|reason| DatabaseError::Unreachable {
-                target: target.0,
+                target: target.0.clone(),
                 reason,
             })?;
         refuse_old(&connection)?;
+        if local.is_none() && pooler::shares_sessions(&mut connection, &options).await {
+            return Err(DatabaseError::SharedSessions { target: target.0 });
+        }
         drop(connection);
         Ok(Self { pool, local })
     }

@@ -1,5 +1,5 @@
-//! The pool of connections. One that fell silent, or that a failover left without the right to write,
-//! is replaced by itself.
+//! The pool of connections. It replaces a connection that is silent, or that can no longer write after
+//! a failover.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,16 +15,16 @@ use super::in_time;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection that was used more recently than this is not tested before it is used again: a test
-/// costs a round trip, and whoever meets a broken connection tries again anyway.
+/// costs a round trip, and every caller retries after a broken connection anyway.
 const TRUSTED_IDLE: Duration = Duration::from_millis(500);
 
-/// A connection that takes longer for an empty statement has nobody at its other end. Nothing else
-/// tells: the driver sets no keepalive, and TCP waits for an answer for ever.
+/// A connection that takes longer for an empty statement is dead. Nothing else shows it: the driver
+/// sets no keepalive, and TCP waits for an answer without limit.
 const TEST_LIMIT: Duration = Duration::from_secs(1);
 
-/// What the server gives up by itself, so that whoever waited here in vain does not leave sessions
-/// behind that hold locks. Longer than any statement of ours, imports included. And nothing is to be
-/// compiled: that takes a second where planners guess too high, and our statements take milliseconds.
+/// What the server ends by itself, so that a statement that timed out here leaves no session behind
+/// that keeps locks. Longer than any statement of ours, imports included. And nothing is compiled:
+/// that takes a second where the planner guesses too high, and our statements take milliseconds.
 const SESSION: &str = "set statement_timeout = '60s'; \
                        set idle_in_transaction_session_timeout = '60s'; \
                        set jit = off";
@@ -32,16 +32,23 @@ const SESSION: &str = "set statement_timeout = '60s'; \
 /// Statements that one connection keeps prepared; more than the program has.
 const PREPARED_STATEMENTS: usize = 256;
 
+/// How each connection is made.
+pub(super) fn options(options: PgConnectOptions) -> PgConnectOptions {
+    // The driver would log each slow statement with its whole text, thousands of times in an outage.
+    // PostgreSQL's own log_min_duration_statement does it better. `extra_float_digits` is an old
+    // default of PostgreSQL, which PgBouncer refuses as a parameter unless it is told to ignore it.
+    let options = options
+        .statement_cache_capacity(PREPARED_STATEMENTS)
+        .extra_float_digits(None)
+        .disable_statement_logging();
+    match options.get_application_name() {
+        Some(_) => options,
+        None => options.application_name("stickymark"),
+    }
+}
+
 /// A pool that connects when the first connection is asked for.
 pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
-    // The driver would tell of each slow statement with its whole text, thousands of times in an outage.
-    // PostgreSQL's own log_min_duration_statement does it better.
-    let mut options = options
-        .statement_cache_capacity(PREPARED_STATEMENTS)
-        .disable_statement_logging();
-    if options.get_application_name().is_none() {
-        options = options.application_name("stickymark");
-    }
     let doubt = Doubt::default();
     let returned = doubt.clone();
     PgPoolOptions::new()
@@ -55,8 +62,8 @@ pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
             let doubt = doubt.clone();
             Box::pin(async move { doubt.is_usable(connection, used).await })
         })
-        // The pool tests what comes back, but without a limit: a connection whose statement was
-        // given up would never come back, nor leave its place to another.
+        // The pool tests what comes back, but without a limit: a connection whose statement timed out
+        // would never come back, nor leave its place to another.
         .after_release(move |connection, _| {
             let doubt = returned.clone();
             Box::pin(async move { doubt.is_whole(connection).await })
@@ -64,8 +71,8 @@ pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// When a connection was last found broken or silent. All that were made before go with it: most
-/// often they are no better, and to find out for each would take longer than callers wait.
+/// When a connection was last found broken or silent. All that were made before are replaced too: most
+/// often they are broken as well, and testing each would take longer than callers wait.
 #[derive(Debug, Clone, Default)]
 struct Doubt {
     since: Arc<Mutex<Option<Instant>>>,

@@ -1,8 +1,11 @@
 //! The pool and the migrations against a real PostgreSQL.
 
+use secrecy::ExposeSecret;
+use stickymark::config::Settings;
 use stickymark::database::{Database, DatabaseError, MIGRATIONS, SchemaState};
 
 use crate::support;
+use crate::support::pgbouncer::PgBouncer;
 
 async fn applied(database: &Database) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success")
@@ -118,4 +121,34 @@ async fn a_database_that_does_not_exist_is_told_apart_from_one_that_is_silent() 
     settings.url = Some(url.as_str().parse().unwrap());
     let error = support::connect(&settings).await.unwrap_err().to_string();
     assert!(error.contains("does not exist"), "{error}");
+}
+
+#[tokio::test]
+async fn a_pooler_that_shares_sessions_is_refused_in_words_that_name_pool_mode() {
+    let database = support::database().await;
+    for pool_mode in ["transaction", "statement"] {
+        let pooler = PgBouncer::start(&database, pool_mode).await;
+        let error = support::connect(pooler.settings()).await.unwrap_err();
+        assert!(
+            matches!(error, DatabaseError::SharedSessions { .. }),
+            "{pool_mode}: {error}"
+        );
+        assert!(error.to_string().contains("pool_mode = session"), "{error}");
+        let url = pooler.settings().url.as_ref().unwrap().expose_secret();
+        let settings = Settings::load(None, [("STICKYMARK__DATABASE__URL", url)]).unwrap();
+        let findings = stickymark::check::check(&settings).await;
+        let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        let refused = |line: &&String| line.contains("FAILED") && line.contains("pool_mode");
+        assert!(findings.iter().any(|line| refused(&line)), "{findings:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pooler_in_session_mode_serves() {
+    let empty = support::empty_database().await;
+    let pooler = PgBouncer::start(&empty, "session").await;
+    let database = support::connect(pooler.settings()).await.unwrap();
+    database.migrate().await.unwrap();
+    assert_eq!(database.schema().await.unwrap(), SchemaState::Current);
+    database.close().await.unwrap();
 }

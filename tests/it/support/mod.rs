@@ -3,6 +3,7 @@
 pub mod api;
 pub mod balancer;
 pub mod database;
+pub mod pgbouncer;
 pub mod plans;
 pub mod process;
 pub mod scene;

@@ -494,5 +494,105 @@ async fn the_service_answers_at_once_and_spares_the_database_when_the_rules_are_
     }
     assert_eq!(members(pool).await.len(), 1);
     stop.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
+}
+
+async fn cut_the_follower(pool: &PgPool) {
+    execute(
+        pool,
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where application_name = 'stickymark rule filter' and datname = current_database()",
+    )
+    .await;
+}
+
+/// Takes rules and revision back to where they were with one rule, as a restored backup does, and
+/// writes four rules after it: revision 5, while the replica knows revision 3.
+async fn restore_and_write_on(pool: &PgPool) {
+    for statement in [
+        "alter table rules disable trigger user",
+        "delete from rules where account_text <> 'teacher0'",
+        "alter table rules enable trigger user",
+        "truncate rule_changes",
+    ] {
+        execute(pool, statement).await;
+    }
+    for n in 3..7 {
+        insert_rule(pool, "class-7", &format!("teacher{n}"), &[1000]).await;
+    }
+}
+
+async fn three_teachers(pool: &PgPool) {
+    for n in 0..3 {
+        insert_rule(pool, "class-7", &format!("teacher{n}"), &[1000]).await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_reconnect_all_rules_are_read_whatever_the_revision_says() {
+    let database = database().await;
+    let pool = database.pool();
+    three_teachers(pool).await;
+    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    replica.hear(join("teacher3")).await;
+    cut_the_follower(pool).await;
+    execute(pool, "update rule_revision set revision = 1").await;
+    restore_and_write_on(pool).await;
+    follower.confirm().await.unwrap_err();
+    follower.confirm().await.unwrap();
+    assert_eq!(replica.state().rules, 5);
+    for n in 3..7 {
+        assert!(replica.lets_through(&format!("teacher{n}")), "{n}");
+    }
+    until_members(pool, &[("teacher3", "present")]).await;
+}
+
+#[tokio::test]
+async fn after_a_restore_in_place_all_rules_are_read_whatever_the_revision_says() {
+    let database = database().await;
+    let pool = database.pool();
+    three_teachers(pool).await;
+    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    for statement in [
+        "alter table rule_revision rename to old",
+        "create table rule_revision (like old including all)",
+        "insert into rule_revision select only_row, 1, 0, 0 from old",
+        "drop table old",
+    ] {
+        execute(pool, statement).await;
+    }
+    restore_and_write_on(pool).await;
+    follower.confirm().await.unwrap();
+    assert_eq!(replica.state().rules, 5);
+    assert!(replica.lets_through("teacher3"));
+}
+
+#[tokio::test]
+async fn lost_triggers_are_reported_and_nothing_is_confirmed_without_them() {
+    let database = database().await;
+    let pool = database.pool();
+    let triggers: Vec<String> = sqlx::query_scalar(
+        "select tgname::text from pg_trigger where tgrelid = 'rules'::regclass
+         and tgname !~ 'retire' order by 1",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    assert_eq!(triggers.len(), 7);
+    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    for trigger in triggers {
+        execute(pool, format!("alter table rules disable trigger {trigger}")).await;
+        let error = follower.confirm().await.unwrap_err().to_string();
+        assert!(error.contains(&trigger), "{error}");
+        let state = replica.state();
+        assert!(state.bypassing && state.error.is_some_and(|shown| shown == error));
+        insert_rule(pool, "class-7", &trigger, &[1000]).await;
+        assert!(replica.lets_through("anyone"));
+
+        execute(pool, "alter table rules enable trigger user").await;
+        follower.confirm().await.unwrap();
+        let state = replica.state();
+        assert!(!state.bypassing && state.error.is_none());
+        assert!(replica.lets_through(&trigger) && !replica.lets_through("anyone"));
+    }
 }

@@ -161,6 +161,9 @@ struct FilterView {
     bypassing: bool,
     /// Events that wait for the next confirmation.
     kept: usize,
+    /// Why changes of rules cannot be read; null: they are read.
+    #[schema(required = true)]
+    error: Option<String>,
 }
 
 impl From<Option<PauseState>> for ChatView {
@@ -188,6 +191,7 @@ impl From<FilterState> for FilterView {
             confirmed_seconds_ago: state.confirmed_ago.map(|ago| ago.as_secs_f64()),
             bypassing: state.bypassing,
             kept: state.kept,
+            error: state.error,
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Keeps the filter of a replica up to date, and looks again at what it said "no" to.
+//! Keeps the filter of a replica up to date, and checks again the events to which it said "no".
 //!
-//! It registers for notifications before it asks, so that no commit falls between the two. A
-//! connection that is lost is made anew, with growing pauses; meanwhile the filter grows stale and
-//! is bypassed by itself.
+//! It registers for notifications before it asks, so that no commit falls between the two. It replaces
+//! a connection that is lost, with growing pauses; meanwhile the filter becomes stale and is bypassed.
+//! A new connection may lead to another database, or to one that was restored to an earlier state and
+//! written to since, where the same revision means other rules: then it reads all rules.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,23 +16,22 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::kept::Kept;
 use super::rule_set::RuleSet;
-use super::store::{Changes, changes_since, in_time, read_all};
+use super::store::{Changes, FollowError, Source, changes_since, in_time, read_all, source};
 use crate::domain::MemberEvent;
 use crate::members::{Inbox, Named, News, NotTaken};
 use crate::metrics::DatabasePart;
-use crate::telemetry::warn_seldom;
+use crate::telemetry::{Repeated, warn_seldom};
 
-/// Commits of rules are told here, by a trigger.
+/// A trigger notifies this channel of commits of rules.
 const CHANNEL: &str = "stickymark_rules";
-/// Rules are mostly written in bursts: after the first notification this long for the others.
+/// Rules are mostly written in bursts: the wait for further notifications after the first.
 const GATHER: Duration = Duration::from_millis(10);
 /// First and longest pause between tries while the database is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// A stopping service waits this long for its last confirmation.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
-/// Late events in one delivery to the inbox.
+/// Late events handed to the inbox at once.
 const EVENTS_A_DELIVERY: usize = 1_000;
 
 /// Follows the rules of a database. One per replica: [`Self::run`] starts it, or [`Self::confirm`]
@@ -39,14 +39,16 @@ const EVENTS_A_DELIVERY: usize = 1_000;
 #[derive(Debug)]
 pub struct Follower {
     shared: Arc<Shared>,
-    incoming: UnboundedReceiver<Kept>,
-    /// Taken in; to be discarded or looked at again after the next answer.
-    waiting: Vec<Kept>,
-    /// Named after all, but not yet with the inbox.
+    incoming: UnboundedReceiver<MemberEvent>,
+    /// To be discarded or checked again after the next answer.
+    waiting: Vec<MemberEvent>,
+    /// A rule matches them after all, but the inbox does not have them yet.
     late: VecDeque<MemberEvent>,
     inbox: Inbox,
     options: PgConnectOptions,
     database: Option<PgListener>,
+    /// Where the rules that are known were read; `None`: all must be read.
+    source: Option<Source>,
     /// Since when the database does not answer.
     lost_since: Option<Instant>,
 }
@@ -54,7 +56,7 @@ pub struct Follower {
 impl Follower {
     pub(super) fn new(
         shared: Arc<Shared>,
-        incoming: UnboundedReceiver<Kept>,
+        incoming: UnboundedReceiver<MemberEvent>,
         inbox: Inbox,
         pool: &PgPool,
     ) -> Self {
@@ -68,6 +70,7 @@ impl Follower {
             inbox,
             options,
             database: None,
+            source: None,
             lost_since: None,
         }
     }
@@ -78,38 +81,61 @@ impl Follower {
         let mut pause = RETRY.0;
         while let Some(error) = stop.run_until_cancelled(self.follow(&mut pause)).await {
             self.lost_since.get_or_insert_with(Instant::now);
-            self.database = None;
             self.shared.metrics.database_error(DatabasePart::Rules);
-            warn_seldom!(%error, "the rule filter cannot follow the rules; soon every event goes to the database");
+            if let FollowError::TriggersLost(_) = error {
+                static LOST: Repeated = Repeated::new();
+                if let Some(left_out) = LOST.due() {
+                    tracing::error!(%error, left_out, "bypassing the rule filter: every event goes to the database");
+                }
+            } else {
+                self.database = None;
+                warn_seldom!(%error, "cannot read changes of rules; the rule filter will be bypassed soon");
+            }
             stop.run_until_cancelled(tokio::time::sleep(pause)).await;
             pause = (pause * 2).min(RETRY.1);
         }
         self.finish().await;
     }
 
-    async fn follow(&mut self, pause: &mut Duration) -> sqlx::Error {
+    async fn follow(&mut self, pause: &mut Duration) -> FollowError {
         loop {
             if let Err(error) = self.confirm().await {
                 return error;
             }
             *pause = RETRY.0;
             if let Some(since) = self.lost_since.take() {
-                tracing::info!(after = ?since.elapsed(), "the rule filter follows the rules again");
+                let seconds = since.elapsed().as_secs_f64();
+                tracing::info!(seconds, "the rule filter reads changes of rules again");
             }
             if let Err(error) = self.wait().await {
-                return error;
+                return error.into();
             }
         }
     }
 
-    /// Asks the database once, and settles all that was kept before.
+    /// Asks the database once, and decides on all events that were kept before.
     ///
     /// # Errors
-    /// Those of the database; the kept events stay kept.
-    pub async fn confirm(&mut self) -> Result<(), sqlx::Error> {
+    /// When the rules cannot be followed; the kept events stay kept.
+    pub async fn confirm(&mut self) -> Result<(), FollowError> {
+        let confirmed = self.try_to_confirm().await;
+        if let Err(FollowError::TriggersLost(_)) = confirmed {
+            // Rules may change without a new revision.
+            self.shared.freshness.doubt();
+            self.source = None;
+        }
+        let error = confirmed.as_ref().err().map(ToString::to_string);
+        self.shared.error.store(error.map(Arc::new));
+        confirmed
+    }
+
+    async fn try_to_confirm(&mut self) -> Result<(), FollowError> {
         let mut database = match self.database.take() {
             Some(database) => database,
-            None => connect(&self.options).await?,
+            None => {
+                self.source = None;
+                connect(&self.options).await?
+            }
         };
         self.take_in();
         let began = Instant::now();
@@ -121,15 +147,20 @@ impl Follower {
             let rules = read_all(&mut database, &self.shared.hashing).await?;
             self.shared.rules.store(Some(Arc::new(rules)));
         }
-        // Not after an error or when this was cut short: its answer would still be under way.
+        // Not after an error or a cancellation: its answer would still be under way.
         self.database = Some(database);
         Ok(())
     }
 
-    /// The rules as of a moment after this was called, and the number of patterns that ever went.
-    async fn current(&self, database: &mut PgListener) -> Result<(Arc<RuleSet>, i64), sqlx::Error> {
+    /// The rules as of a moment after this was called, and how many patterns were ever deleted.
+    async fn current(
+        &mut self,
+        database: &mut PgListener,
+    ) -> Result<(Arc<RuleSet>, i64), FollowError> {
         let hashing = &self.shared.hashing;
-        if let Some(known) = self.shared.rules.load_full() {
+        let source = source(database).await?;
+        let known = self.shared.rules.load_full();
+        if let Some(known) = known.filter(|_| self.source == Some(source)) {
             let changes = changes_since(database, hashing, known.revision).await?;
             let Changes {
                 revision, removed, ..
@@ -141,34 +172,33 @@ impl Follower {
                     false => (Arc::new(known.with(&came, revision)), removed),
                 });
             }
-            // What is known is wrong, and reading all takes a while.
-            self.shared.freshness.doubt();
         }
+        // What is known may be wrong, and reading all takes a while.
+        self.shared.freshness.doubt();
         let rules = read_all(database, hashing).await?;
         tracing::info!(
             rules = rules.len(),
             bytes = rules.bytes(),
             "the rule filter has read the rules"
         );
+        self.source = Some(source);
         let removed = rules.removed();
         Ok((Arc::new(rules), removed))
     }
 
-    /// What is taken in here was answered before whatever the database is asked next.
+    /// These events were answered before the next question to the database.
     fn take_in(&mut self) {
         while let Ok(kept) = self.incoming.try_recv() {
             self.waiting.push(kept);
         }
     }
 
-    /// Discards what these rules do not name either, and hands the others in.
+    /// Discards events that these rules do not match either, and hands in the others.
     fn settle(&mut self, rules: &RuleSet) {
         let hashing = &self.shared.hashing;
         let looked_at = self.waiting.len();
         let named_now = std::mem::take(&mut self.waiting)
             .into_iter()
-            .filter(|kept| kept.revision != rules.revision)
-            .map(|kept| kept.event)
             .filter(|event| rules.may_name(hashing, &event.group, &event.account));
         let before = self.late.len();
         self.late.extend(named_now);
@@ -177,13 +207,13 @@ impl Follower {
         if events > 0 {
             tracing::info!(
                 events,
-                "a new rule names members who came before it was known"
+                "new rule matches members who joined before the filter saw it; queued"
             );
         }
         self.hand_in();
     }
 
-    /// Gives late events to the inbox, whose they are from then on. What it cannot take now stays.
+    /// Hands late events to the inbox, which keeps them from then on. What it cannot take now stays.
     fn hand_in(&mut self) {
         while !self.late.is_empty() {
             let size = self.late.len().min(EVENTS_A_DELIVERY);
@@ -230,13 +260,16 @@ impl Follower {
         let confirmed = tokio::time::timeout(FINISH_WITHIN, self.confirm()).await;
         if !matches!(confirmed, Ok(Ok(()))) || !self.late.is_empty() {
             let events = self.waiting.len() + self.late.len();
-            tracing::warn!(events, "events that no known rule names were not confirmed");
+            tracing::warn!(
+                events,
+                "events that no known rule matches were not confirmed"
+            );
         }
     }
 }
 
-/// A connection that is notified of commits from now on. Its pool is its own: a dead connection
-/// may linger in there as long as it likes.
+/// A connection that is notified of commits from now on. It has its own pool, so that a dead connection
+/// takes no place in the other.
 async fn connect(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)

@@ -1,7 +1,7 @@
 //! Events that were answered with "no" and wait for the next confirmation.
 //!
 //! Handlers push without a lock; the follower takes out. The count covers an event until it is
-//! discarded or the inbox has it, so that the memory is bounded whoever falls behind.
+//! discarded or the inbox has it, so that the memory is bounded whichever side is slow.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,24 +10,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::domain::MemberEvent;
 
-/// An event and the revision of the rules that do not name its member.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub event: MemberEvent,
-    pub revision: i64,
-}
-
 /// The handlers' side.
 #[derive(Debug)]
 pub(super) struct KeptEvents {
-    sender: UnboundedSender<Kept>,
+    sender: UnboundedSender<MemberEvent>,
     count: AtomicUsize,
     most: usize,
     crowded: Notify,
 }
 
 impl KeptEvents {
-    pub fn new(most: usize) -> (Self, UnboundedReceiver<Kept>) {
+    pub fn new(most: usize) -> (Self, UnboundedReceiver<MemberEvent>) {
         let (sender, receiver) = unbounded_channel();
         let kept = Self {
             sender,
@@ -38,8 +31,8 @@ impl KeptEvents {
         (kept, receiver)
     }
 
-    /// Keeps an event. Given back if there are too many or nobody would look at it again.
-    pub fn keep(&self, event: MemberEvent, revision: i64) -> Result<(), MemberEvent> {
+    /// Keeps an event. Returns it if there are too many, or if the follower has ended.
+    pub fn keep(&self, event: MemberEvent) -> Result<(), MemberEvent> {
         let before = self.count.fetch_add(1, Ordering::Relaxed);
         if before >= self.most {
             self.let_go(1);
@@ -48,28 +41,26 @@ impl KeptEvents {
         if before == self.most / 4 {
             self.crowded.notify_one();
         }
-        self.sender.send(Kept { event, revision }).map_err(|back| {
+        self.sender.send(event).map_err(|back| {
             self.let_go(1);
-            back.0.event
+            back.0
         })
     }
 
-    /// Waits until a quarter of the room is taken: a confirmation now spares a bypass later.
+    /// Waits until a quarter of the space is used: a confirmation now avoids a bypass later.
     pub async fn crowded(&self) {
         self.crowded.notified().await;
     }
 
-    /// Frees the room of some events.
+    /// Frees the space of some events.
     pub fn let_go(&self, events: usize) {
         self.count.fetch_sub(events, Ordering::Relaxed);
     }
 
-    /// Number of events kept.
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether no more can be kept.
     pub fn is_full(&self) -> bool {
         self.len() >= self.most
     }

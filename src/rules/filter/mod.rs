@@ -1,23 +1,23 @@
-//! The rule filter: says of most members, without the database, that no rule names them.
+//! The rule filter: says of most members, without the database, that no rule matches them.
 //!
-//! It holds one hash for each rule (see `keys`) and may say "perhaps" wrongly, "no" never. What it
-//! promises, for any number of replicas:
+//! It keeps one hash for each rule (see `keys`). A "perhaps" may be wrong, a "no" never is. It
+//! guarantees, for any number of replicas:
 //!
-//! - A "no" is never final. The event it was said of is kept until a confirmation by the database
-//!   that *began* after the "no"; if the rules have changed meanwhile it is looked at again, and
-//!   whoever is named now is handed to the inbox late. So a rule that is committed through one
-//!   replica before a member arrives at another still ends in his row, however late the news of
-//!   the rule. Only a replica that dies within that moment (some milliseconds, two seconds if the
-//!   notification was lost) takes its kept events along; the resync finds those members.
-//! - Rules are counted by a revision that grows in the order of commits, in triggers, whoever
-//!   writes them. A follower hears of commits by notification, and asks every two seconds besides.
-//! - Without a confirmation in the last five seconds, while the rules are first read, or with as
-//!   many events kept as memory may hold, everything is "perhaps" and goes to the database.
+//! - A "no" is never final. The event is kept until a confirmation by the database that *began* after
+//!   the "no". The event is then checked again, and handed to the inbox late if a rule matches now. So a
+//!   rule that is committed through one replica before a member arrives at another still leads to the
+//!   member's row, however late the notification of the rule. Only a replica that dies in between (some
+//!   milliseconds, two seconds if the notification was lost) loses its kept events; the sweep finds
+//!   those members.
+//! - Triggers count the rules by a revision that grows in the order of commits, whatever writes them. A
+//!   follower is notified of commits, and also asks every two seconds. It reads all rules after each
+//!   reconnect, and when the tables were replaced. It reports lost triggers and confirms nothing then.
+//! - Without a confirmation in the last five seconds, while the rules are first read, or with the buffer
+//!   of kept events full, every answer is "perhaps" and the event goes to the database.
 //!
-//! Leaves are treated like arrivals, so that the two keep their order. A leave can thereby miss a
-//! row whose rules were all deleted and forgotten here. Such a row has no more than its presence
-//! to lose: its marks are due to be taken away, Chat has forgotten them with the leave, and a sweep
-//! drops the row after a while.
+//! Leaves are treated like arrivals, so that both keep their order. A leave can therefore miss a row
+//! whose rules were all deleted. Nothing but the presence is wrong in such a row: its marks are due to
+//! be deleted, Chat cleared them with the leave, and a sweep deletes the row later.
 
 mod follower;
 mod kept;
@@ -34,6 +34,7 @@ use arc_swap::ArcSwapOption;
 use sqlx::PgPool;
 
 pub use follower::Follower;
+pub use store::FollowError;
 
 use crate::domain::MemberEvent;
 use crate::members::{Inbox, Named};
@@ -65,9 +66,9 @@ impl Default for FilterSettings {
 }
 
 /// State of a filter for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterState {
-    /// Pairs of patterns it holds, those deleted of late included; 0 until the rules are read.
+    /// Pairs of patterns in it, including recently deleted ones; 0 until the rules are read.
     pub rules: usize,
     /// Memory of these, in bytes.
     pub bytes: usize,
@@ -79,6 +80,8 @@ pub struct FilterState {
     pub bypassing: bool,
     /// Events that wait for the next confirmation.
     pub kept: usize,
+    /// Why the last confirmation failed.
+    pub error: Option<String>,
 }
 
 /// The filter of this replica. Clones share it; asking it takes no lock.
@@ -92,6 +95,7 @@ struct Shared {
     hashing: Hashing,
     rules: ArcSwapOption<RuleSet>,
     freshness: Freshness,
+    error: ArcSwapOption<String>,
     kept: KeptEvents,
     settings: FilterSettings,
     metrics: Metrics,
@@ -106,7 +110,7 @@ impl RuleFilter {
         Self::with_metrics(pool, inbox, settings, Metrics::default())
     }
 
-    /// The same, telling these metrics of its decisions.
+    /// The same, with metrics of its decisions.
     pub fn with_metrics(
         pool: &PgPool,
         inbox: Inbox,
@@ -118,6 +122,7 @@ impl RuleFilter {
             hashing: Hashing::default(),
             rules: ArcSwapOption::empty(),
             freshness: Freshness::default(),
+            error: ArcSwapOption::empty(),
             kept,
             settings,
             metrics,
@@ -126,8 +131,8 @@ impl RuleFilter {
         (Self { shared }, follower)
     }
 
-    /// The events that must go to the database: those about members whom some rule may name, or all
-    /// of them if the filter cannot be trusted now. The others need no storing.
+    /// The events that must go to the database: those about members whom a rule may match, or all of them
+    /// if the filter cannot be trusted now. The others need not be stored.
     pub fn named(&self, events: Vec<MemberEvent>) -> (Vec<MemberEvent>, Named) {
         let shared = &*self.shared;
         let rules = shared.rules.load();
@@ -143,12 +148,10 @@ impl RuleFilter {
             {
                 (Some(event), FilterDecision::Passed)
             } else {
-                match shared.kept.keep(event, rules.revision) {
+                match shared.kept.keep(event) {
                     Ok(()) => (None, FilterDecision::Skipped),
                     Err(event) => {
-                        warn_seldom!(
-                            "the rule filter keeps as many events as it may; others go to the database"
-                        );
+                        warn_seldom!("rule filter buffer is full; passing events to the database");
                         named = Named::Unknown;
                         (Some(event), FilterDecision::Bypassed)
                     }
@@ -180,6 +183,7 @@ impl RuleFilter {
             confirmed_ago: shared.freshness.confirmed_ago(),
             bypassing: rules.is_none() || !fresh || shared.kept.is_full(),
             kept: shared.kept.len(),
+            error: shared.error.load().as_deref().cloned(),
         }
     }
 }
@@ -188,9 +192,9 @@ impl RuleFilter {
 #[derive(Debug)]
 struct Freshness {
     origin: Instant,
-    /// Microseconds since the origin; 0: never, or no longer believed.
+    /// Microseconds since the origin; 0: never, or no longer trusted.
     confirmed: AtomicU64,
-    /// The same of the last confirmation, believed or not.
+    /// The same of the last confirmation, trusted or not.
     last: AtomicU64,
 }
 

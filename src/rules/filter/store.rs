@@ -1,7 +1,7 @@
 //! Reads the rules for the filter: all of them, or those that have come since a revision.
 //!
-//! Rules stream through; only their keys are held. How revisions come about stands in the
-//! migration that makes `rule_revision`.
+//! Rules stream through; only their keys are kept. The migration that creates `rule_revision` explains
+//! revisions.
 
 use std::time::Duration;
 
@@ -11,25 +11,81 @@ use sqlx::postgres::PgListener;
 use super::keys::{Hashing, RuleKey, Shape};
 use super::rule_set::{Reading, RuleSet};
 
-/// A database that lets a reader wait longer is taken for dead.
+/// A database that takes longer to answer is believed dead.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3);
-/// Room is made for so many rules before the first is seen; more make the set grow.
+/// Space is reserved for so many rules at most before the first is read; more make the set grow.
 const MOST_EXPECTED: usize = 16_000_000;
-/// So many rules are taken in before others on the same thread have their turn.
+/// So many rules are read before other tasks of the same thread run.
 const RULES_A_TURN: usize = 1_000;
+/// Without these the revision says nothing of the rules, or the match misses a kind of rule.
+const TRIGGERS: [&str; 7] = [
+    "rules_inserted",
+    "rules_updated",
+    "rules_deleted",
+    "rules_inserted_are_noted",
+    "rules_updated_are_noted",
+    "rules_deleted_are_noted",
+    "rules_truncated_are_noted",
+];
+
+/// Why the rules cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(
+        "triggers on the table rules are missing or disabled: {0}; members without a mark go unnoticed. \
+         Enable them (alter table rules enable trigger user), or restore the schema from a whole dump"
+    )]
+    TriggersLost(String),
+}
+
+/// The tables that a revision belongs to: both are others after a restore in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Source {
+    rules: i64,
+    revision: i64,
+}
+
+/// Reads which tables there are now.
+///
+/// # Errors
+/// When triggers that keep the revision are missing or disabled, or the whole session ignores them.
+pub(super) async fn source(database: &mut PgListener) -> Result<Source, FollowError> {
+    let query = sqlx::query!(
+        r#"
+        select 'rules'::regclass::oid::bigint as "rules!", 'rule_revision'::regclass::oid::bigint as "revision!",
+            array(
+                select name from unnest($1::text[]) name
+                where not exists (
+                    select from pg_trigger t
+                    where t.tgrelid = 'rules'::regclass and t.tgname = name
+                      and (t.tgenabled = 'A'
+                           or t.tgenabled = 'O' and current_setting('session_replication_role') <> 'replica'))
+            ) as "lost!"
+        "#,
+        &TRIGGERS as &[&str],
+    );
+    let row = in_time(query.fetch_one(database)).await?;
+    if row.lost.is_empty() {
+        let (rules, revision) = (row.rules, row.revision);
+        return Ok(Source { rules, revision });
+    }
+    Err(FollowError::TriggersLost(row.lost.join(", ")))
+}
 
 /// What has happened since a revision.
 #[derive(Debug)]
 pub(super) struct Changes {
-    /// Where the rules stand now.
+    /// The revision now.
     pub revision: i64,
-    /// Patterns that ever went.
+    /// How many patterns were ever deleted.
     pub removed: i64,
-    /// What has come; `None` if the log does not reach back so far.
+    /// The patterns that are new; `None` if the log does not reach back so far.
     pub came: Option<Vec<RuleKey>>,
 }
 
-/// Asks what has come since `known`. One cheap statement, so the answer is of one moment.
+/// Asks what is new since `known`. One cheap statement, so the answer is of one moment.
 pub(super) async fn changes_since(
     database: &mut PgListener,
     hashing: &Hashing,
@@ -51,7 +107,7 @@ pub(super) async fn changes_since(
         let changes = changes.get_or_insert_with(|| Changes {
             revision: row.revision,
             removed: row.removed,
-            // A revision that went back means that a backup was restored.
+            // A revision that decreased means that a backup was restored.
             came: (row.logged_since <= known && known <= row.revision).then(Vec::new),
         });
         if let (Some(came), Some(group), Some(group_len), Some(account), Some(account_len)) = (
@@ -67,8 +123,8 @@ pub(super) async fn changes_since(
     changes.ok_or(sqlx::Error::RowNotFound)
 }
 
-/// Reads all rules. The revision is taken first: rules that come while the others are read may be
-/// in already, and are heard of once more as changes since.
+/// Reads all rules. The revision is read first: rules that are written meanwhile may be in the set
+/// already, and come once more as changes.
 pub(super) async fn read_all(
     database: &mut PgListener,
     hashing: &Hashing,
@@ -110,7 +166,7 @@ fn key(hashing: &Hashing, group: (&str, i16), account: (&str, i16)) -> RuleKey {
     RuleKey { shape, key }
 }
 
-/// Waits for the database, but not for a connection that died without a sign.
+/// Waits for the database, but not for a connection that is dead without a sign.
 pub(super) async fn in_time<T>(
     answer: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {

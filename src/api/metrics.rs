@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use crate::api::Problem;
 use crate::api::status::StatusSource;
 use crate::metrics::{self, ConnectionState};
+use crate::telemetry::dropped_lines;
 
 /// All metrics of this replica, in Prometheus' text format; `deploy/metrics.md` explains them.
 #[utoipa::path(
@@ -35,6 +36,7 @@ fn read_anew(source: &StatusSource) {
     gauges.chat_paused.set(f64::from(u8::from(paused)));
     let waiting = watched.inbox.as_ref().map_or(0, |inbox| inbox.waiting());
     gauges.inbox_members.set(waiting as f64);
+    gauges.log_lines_dropped.set(dropped_lines() as f64);
     if let Some(filter) = &watched.filter {
         gauges.filter_age.set(filter.age().as_secs_f64());
         gauges.filter_rules.set(filter.state().rules as f64);

@@ -9,13 +9,19 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::status::{Readiness, Ready};
 use crate::api::{Parameters, ProbeProblems, Problem};
 
-/// Whether the process lives: if it answers, it does.
+/// Liveness probe.
 #[utoipa::path(
     get, path = "/livez", operation_id = "getLiveness", tag = "probes", security(()),
-    responses((status = 200, description = "The process lives.", body = str, content_type = "text/plain"))
+    responses(
+        (status = 200, description = "The process and all its tasks run.", body = str, content_type = "text/plain"),
+        (status = 503, description = "A task has ended; the process is about to end.", body = str, content_type = "text/plain"),
+    )
 )]
-pub(super) async fn livez() -> &'static str {
-    "ok\n"
+pub(super) async fn livez(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
+    match readiness.is_live() {
+        true => (StatusCode::OK, "ok\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "a task has ended\n"),
+    }
 }
 
 /// What readiness is asked without, for the document.

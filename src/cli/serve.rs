@@ -8,12 +8,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Settings;
 use crate::database::Database;
-use crate::service::Service;
-use crate::{telemetry, version};
-
-/// After SIGTERM the service goes on answering this long, until every router has seen that it is
-/// not ready any more. A person who presses Ctrl-C does not wait for that.
-const TURN_AWAY: Duration = Duration::from_secs(3);
+use crate::service::{Service, TURN_AWAY};
+use crate::telemetry::Telemetry;
+use crate::version;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -24,7 +21,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<()> {
     settings.validate_for_serve()?;
-    let traces = telemetry::init_with_traces(&settings.log, &settings.telemetry)?;
+    let telemetry = Telemetry::start(&settings.log, &settings.telemetry)?;
     for (section, settings) in settings.describe() {
         tracing::info!(section, settings, "in force");
     }
@@ -49,24 +46,28 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         version = version::FULL,
         "listening"
     );
-    service.run(signals.first()).await;
+    let ended = service.run(signals.first()).await;
     database.close().await?;
-    if let Some(traces) = traces {
-        traces.close().await;
-    }
-    Ok(())
+    telemetry.close().await;
+    Ok(ended?)
 }
 
-/// SIGTERM and SIGINT. The first stops the service in order, the second ends the process at once.
+/// SIGTERM, SIGHUP and SIGINT. The first stops the service in order, the second ends the process at once.
 struct Signals {
     terminate: Signal,
+    hang_up: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
+        // By default these two end the process, and some tools send them to every process they manage.
+        for ignored in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
+            let _handled = signal(ignored)?;
+        }
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
@@ -81,9 +82,11 @@ impl Signals {
         turn_away
     }
 
+    /// A person who presses Ctrl-C does not wait for load balancers.
     async fn next(&mut self) -> Duration {
         tokio::select! {
             _ = self.terminate.recv() => TURN_AWAY,
+            _ = self.hang_up.recv() => TURN_AWAY,
             _ = self.interrupt.recv() => Duration::ZERO,
         }
     }

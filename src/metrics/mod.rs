@@ -113,6 +113,7 @@ pub struct GaugeSet {
     pub ready: Gauge,
     pub inbox_members: Gauge,
     pub filter_age: Gauge,
+    pub log_lines_dropped: Gauge,
     pub filter_rules: Gauge,
     queue_members: Gauges,
     pub queue_oldest_due: Gauge,
@@ -530,6 +531,10 @@ impl GaugeSet {
             inbox_members: make.gauge(
                 "inbox_members",
                 "members whose events wait for their commit",
+            ),
+            log_lines_dropped: make.gauge(
+                "log_lines_dropped",
+                "lines of the log dropped since the start because their reader was too slow",
             ),
             filter_age: make.gauge(
                 "filter_age_seconds",

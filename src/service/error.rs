@@ -1,4 +1,4 @@
-//! Why the service cannot start.
+//! Why the service cannot start, or ended.
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,3 +40,8 @@ pub enum StartError {
         reason: io::Error,
     },
 }
+
+/// The part that ended though nothing stopped it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the task \"{0}\" ended by itself; the log says why")]
+pub struct PartEnded(pub &'static str);

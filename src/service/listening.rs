@@ -1,4 +1,4 @@
-//! The listeners and other tasks of the service: how they begin and how they end.
+//! The listeners of the service: how they begin and how they end.
 
 use std::future::IntoFuture;
 use std::io;
@@ -10,13 +10,13 @@ use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::Response;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
+use super::part::Running;
 
-/// Requests under way may take so long to end. The answers to all that were read whole are given by
-/// then; who has not sent his whole request may be anybody.
+/// Requests in progress may take so long to end. All that were read whole are answered by then; a client
+/// that has not sent its whole request may be hostile.
 const ANSWER_LAST_WITHIN: Duration = Duration::from_secs(3);
 
 /// Binds the address of a key. `[::]` also takes IPv4; a machine without IPv6 gets `0.0.0.0`.
@@ -72,22 +72,16 @@ pub(super) async fn say_goodbye(
     response
 }
 
-/// Waits for a listener that was stopped, but not for ever.
-pub(super) async fn answered(listener: &'static str, task: JoinHandle<()>) {
-    if tokio::time::timeout(ANSWER_LAST_WITHIN, ended(listener, task))
+/// Waits for a listener that was stopped, within a limit.
+pub(super) async fn answered(listener: Running) {
+    let name = listener.name;
+    if tokio::time::timeout(ANSWER_LAST_WITHIN, listener.ended())
         .await
         .is_err()
     {
         tracing::warn!(
-            listener,
-            "somebody has not sent his whole request; not waited for"
+            listener = name,
+            "closing connections whose request is still incomplete"
         );
-    }
-}
-
-/// Waits for a part of the service; says so if it panicked.
-pub(super) async fn ended(part: &'static str, task: JoinHandle<()>) {
-    if let Err(error) = task.await {
-        tracing::error!(part, %error, "a part of the service ended badly");
     }
 }

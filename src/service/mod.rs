@@ -1,15 +1,16 @@
-//! The service as a whole: builds its parts, binds both listeners, runs until told to stop.
+//! The service as a whole: builds its parts, binds both listeners, runs until it is stopped or a part
+//! ends by itself.
 //!
-//! Stopping is orderly. First readiness falls while both listeners go on answering, so that
-//! whoever routes callbacks here can turn away, and kept-alive connections end with their next
-//! answer; then claiming ends and calls in flight finish, the callback listener closes, the rule
-//! filter has its last look at what it held back, the inbox is written out, and last the admin
-//! listener closes. Nothing answered with 200 waits in memory when the process ends, and nobody
-//! outside can hold up the end.
+//! The stop has an order. First the service is not ready while both listeners still answer, so that
+//! load balancers stop sending traffic, and kept-alive connections end with their next answer. Then
+//! claiming ends and calls in flight finish, the callback listener closes, the rule filter checks its
+//! kept events once more, the inbox is written, and last the admin listener closes. Nothing answered
+//! with 200 waits in memory when the process ends, and no client can delay the end.
 
 mod error;
 mod intake;
 mod listening;
+mod part;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 #[cfg(feature = "local")]
 use axum::Extension;
 use axum::middleware;
+use futures::future::join_all;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -35,16 +37,19 @@ use crate::callback::{
 use crate::chat::{ChatClient, ChatEndpoint};
 use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
-use crate::members::{Inbox, InboxWriter, Settling, WakeUp};
+use crate::members::{Inbox, Settling, WakeUp};
 use crate::metrics::Metrics;
 use crate::reapply::{Budget, CallRate, Worker, WorkerSettings};
 use crate::resync::{Sweeper, SweeperSettings};
-use crate::rules::filter::{FilterSettings, Follower, RuleFilter};
-pub use error::StartError;
+use crate::rules::filter::{FilterSettings, RuleFilter};
+pub use error::{PartEnded, StartError};
 pub use intake::MemberIntake;
-use listening::{answered, ended, listen, say_goodbye, serve};
+use listening::{answered, listen, say_goodbye, serve};
+use part::{Part, Parts, Running};
 
-/// How long a stopping service may take once it no longer waits for others to turn away.
+/// How long the service still answers once it is not ready, until every load balancer has seen that.
+pub(crate) const TURN_AWAY: Duration = Duration::from_secs(3);
+/// How long a stop may take after that.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
 /// A service that listens but does not answer yet.
@@ -53,12 +58,10 @@ pub struct Service {
     callback: (TcpListener, axum::Router),
     admin: (TcpListener, axum::Router),
     filter: RuleFilter,
-    follower: Follower,
-    writer: InboxWriter,
-    worker: Worker,
-    sweeper: Sweeper,
-    figures: Figures,
-    pulse: Pulse,
+    /// They stop first, in any order.
+    working: Vec<Part>,
+    follower: Part,
+    writer: Part,
     closing: CancellationToken,
     metrics: Metrics,
     readiness: Readiness,
@@ -148,6 +151,7 @@ impl Service {
             metrics: metrics.clone(),
             restorations: watched.restorations,
         });
+        let pulse = watched.pulse;
         let callback = listen("callback.listen", settings.callback.listen).await?;
         let admin = listen("admin.listen", settings.admin.listen).await?;
         Ok(Self {
@@ -155,12 +159,14 @@ impl Service {
             callback: (callback.0, callbacks),
             admin: (admin.0, api::router(state)),
             filter,
-            follower,
-            writer,
-            worker,
-            sweeper,
-            figures,
-            pulse: watched.pulse,
+            working: vec![
+                Part::new("worker", |stop| worker.run(stop)),
+                Part::new("sweeper", |stop| sweeper.run(stop)),
+                Part::new("figures", |stop| figures.run(stop)),
+                Part::new("pulse", |stop| pulse.run(stop)),
+            ],
+            follower: Part::new("rule filter", |stop| follower.run(stop)),
+            writer: Part::new("inbox", |stop| writer.closed_by(stop).run()),
             closing: watched.closing,
             metrics,
             readiness,
@@ -203,9 +209,12 @@ impl Service {
         &self.filter
     }
 
-    /// Runs until `stop` resolves and the service has stopped in order. For the time that `stop`
-    /// gives, readiness is down while everything still works.
-    pub async fn run(self, stop: impl Future<Output = Duration>) {
+    /// Runs until `stop` resolves, or until a part ends by itself, and then stops in order. For the time
+    /// that `stop` gives, the service is not ready while everything still works.
+    ///
+    /// # Errors
+    /// When a part ended by itself; it has been logged.
+    pub async fn run(self, stop: impl Future<Output = Duration>) -> Result<(), PartEnded> {
         let managing = self.closing;
         let (claiming, answering, following, writing) = (
             CancellationToken::new(),
@@ -213,15 +222,22 @@ impl Service {
             CancellationToken::new(),
             CancellationToken::new(),
         );
-        let worker = tokio::spawn(self.worker.run(claiming.clone()));
-        let sweeper = tokio::spawn(self.sweeper.run(claiming.clone()));
-        let figures = tokio::spawn(self.figures.run(claiming.clone()));
-        let pulse = tokio::spawn(self.pulse.run(claiming.clone()));
-        let writer = tokio::spawn(self.writer.closed_by(writing.clone()).run());
-        let follower = tokio::spawn(self.follower.run(following.clone()));
-        let callbacks = tokio::spawn(serve(self.callback, answering.clone()));
-        let admin = tokio::spawn(serve(self.admin, managing.clone()));
-        let turn_away = stop.await;
+        let mut parts = Parts::new();
+        let working = self.working.into_iter();
+        let working: Vec<Running> = working.map(|part| parts.start(part, &claiming)).collect();
+        let writer = parts.start(self.writer, &writing);
+        let follower = parts.start(self.follower, &following);
+        let listener = |name, listener| Part::new(name, |stop| serve(listener, stop));
+        let callbacks = parts.start(listener("callback listener", self.callback), &answering);
+        let admin = parts.start(listener("admin listener", self.admin), &managing);
+        let (turn_away, outcome) = tokio::select! {
+            turn_away = stop => (turn_away, Ok(())),
+            name = parts.first_end() => {
+                tracing::error!(task = name, "a task ended by itself; ending the process");
+                self.readiness.fail();
+                (TURN_AWAY, Err(PartEnded(name)))
+            }
+        };
         tracing::info!("stopping");
         self.readiness.drain();
         self.leaving.cancel();
@@ -230,26 +246,24 @@ impl Service {
         answering.cancel();
         let stopped = tokio::time::timeout(STOP_WITHIN, async {
             let last_events = async {
-                answered("the callback listener", callbacks).await;
+                answered(callbacks).await;
                 following.cancel();
-                ended("the rule filter", follower).await;
+                follower.ended().await;
                 writing.cancel();
-                ended("the inbox", writer).await;
+                writer.ended().await;
             };
             tokio::join!(
-                ended("the sweeper", sweeper),
-                ended("the worker", worker),
-                ended("the figures", figures),
-                ended("the pulse", pulse),
+                join_all(working.into_iter().map(Running::ended)),
                 last_events
             );
             managing.cancel();
-            answered("the admin listener", admin).await;
+            answered(admin).await;
         });
         match stopped.await {
             Ok(()) => tracing::info!("stopped"),
-            Err(_) => tracing::warn!("stopped with work unfinished; it comes due again"),
+            Err(_) => tracing::warn!("stopped with work unfinished; it will be due again"),
         }
+        outcome
     }
 }
 

@@ -42,3 +42,22 @@ async fn a_backend_gets_counts_and_without_one_there_are_none() {
             .is_none()
     );
 }
+
+#[tokio::test]
+async fn a_task_that_dies_ends_the_service_and_liveness_fails_before() {
+    for (name, part) in [
+        (
+            "panics",
+            Part::new("panics", |_| async { panic!("by order of the test") }),
+        ),
+        ("returns", Part::new("returns", |_| async {})),
+    ] {
+        let mut service = build("127.0.0.1:0", "").await.unwrap();
+        service.working.push(part);
+        let url = format!("http://{}/livez", service.admin_address());
+        let running = tokio::spawn(service.run(std::future::pending()));
+        // The listener answers for some seconds after the task died.
+        while reqwest::get(&url).await.unwrap().status() != 503 {}
+        assert_eq!(running.await.unwrap(), Err(PartEnded(name)));
+    }
+}

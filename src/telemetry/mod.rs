@@ -1,16 +1,22 @@
-//! Logs: text for people, JSON for containers, on standard error. Traces, if somebody wants them.
+//! Logs: text for people, JSON for containers, on standard error. Traces, if an endpoint is configured.
 //!
 //! Texts from outside are logged in their `Debug` form, which escapes what could forge a line. The
 //! filter can be changed while the process runs; there is one for the whole process, as there is
-//! one standard error. A complaint that an outage repeats is told once a minute.
+//! one standard error. A warning that an outage repeats is logged once a minute.
 
 mod causes;
 mod filter;
 mod repeated;
 mod traces;
 
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+
+use opentelemetry_sdk::trace::Tracer;
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, reload};
@@ -21,6 +27,12 @@ pub(crate) use repeated::{Repeated, warn_seldom};
 
 use crate::config::{LogFormat, LogSettings, TelemetrySettings};
 pub use traces::{TraceError, Traces};
+
+/// Lines that wait for their reader, some hundred bytes each.
+const LINES_WAITING: usize = 2_000;
+
+/// Counts the lines that this process dropped.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// Why logs cannot be written as configured.
 #[derive(Debug, thiserror::Error)]
@@ -36,22 +48,58 @@ pub enum LogError {
     Init(#[from] TryInitError),
 }
 
-/// Starts writing logs, for the life of the process.
+/// Writes logs for the life of the process, and waits for whatever reads them.
 pub fn init(settings: &LogSettings) -> Result<(), LogError> {
-    init_with_traces(settings, &TelemetrySettings::default()).map(drop)
+    subscribe(settings, None, std::io::stderr)
 }
 
-/// The same, and sends traces if an endpoint is configured. Call it within the runtime.
-pub fn init_with_traces(
-    settings: &LogSettings,
-    telemetry: &TelemetrySettings,
-) -> Result<Option<Traces>, LogError> {
-    let traces = telemetry
-        .otlp_endpoint
-        .as_ref()
-        .map(Traces::to)
-        .transpose()?;
-    let (traces, tracer) = traces.unzip();
+/// Logs and traces of a service. Dropped, it writes the lines that wait.
+#[derive(Debug)]
+pub struct Telemetry {
+    traces: Option<Traces>,
+    _lines: WorkerGuard,
+}
+
+impl Telemetry {
+    /// Sends traces if an endpoint is configured. A log reader that is slow does not stop the service:
+    /// lines are dropped and counted then. Call it within the runtime.
+    ///
+    /// # Errors
+    /// When the filter is invalid, or traces cannot be sent.
+    pub fn start(settings: &LogSettings, telemetry: &TelemetrySettings) -> Result<Self, LogError> {
+        let endpoint = telemetry.otlp_endpoint.as_ref();
+        let (traces, tracer) = endpoint.map(Traces::to).transpose()?.unzip();
+        let (lines, guard) = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(LINES_WAITING)
+            .finish(std::io::stderr());
+        let dropped = lines.error_counter();
+        subscribe(settings, tracer, lines)?;
+        // Only the first subscriber of a process writes.
+        let _first = DROPPED.set(dropped);
+        Ok(Self {
+            traces,
+            _lines: guard,
+        })
+    }
+
+    /// Sends the last traces and writes the last lines.
+    pub async fn close(self) {
+        if let Some(traces) = self.traces {
+            traces.close().await;
+        }
+    }
+}
+
+/// How many lines were dropped because their reader was too slow.
+pub fn dropped_lines() -> usize {
+    DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
+}
+
+fn subscribe<W>(settings: &LogSettings, tracer: Option<Tracer>, to: W) -> Result<(), LogError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let ours = filter_fn(|about| about.is_span() && about.target().starts_with("stickymark"))
         .with_max_level_hint(LevelFilter::DEBUG);
     let spans = tracer.map(|tracer| {
@@ -62,7 +110,10 @@ pub fn init_with_traces(
             .with_filter(ours)
     });
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&settings.filter)?);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(!plain && std::io::stderr().is_terminal())
+        .with_writer(to);
     let lines = match settings.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -72,5 +123,5 @@ pub fn init_with_traces(
         .with(spans)
         .try_init()?;
     filter::keep(handle, &settings.filter);
-    Ok(traces)
+    Ok(())
 }

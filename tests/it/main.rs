@@ -35,6 +35,7 @@ mod resync;
 mod resync_faults;
 mod rules_api;
 mod rules_limits;
+mod serve;
 mod small_commands;
 mod stage;
 mod support;

@@ -26,6 +26,7 @@ pub struct Readiness {
 struct Shared {
     pool: PgPool,
     draining: AtomicBool,
+    failed: AtomicBool,
     /// Held while the database is asked, so that probes that come together ask once.
     last: Mutex<Option<(Instant, DatabaseState)>>,
 }
@@ -61,6 +62,7 @@ impl Readiness {
             shared: Arc::new(Shared {
                 pool,
                 draining: AtomicBool::new(false),
+                failed: AtomicBool::new(false),
                 last: Mutex::new(None),
             }),
         }
@@ -74,6 +76,16 @@ impl Readiness {
     /// Whether the process is about to end.
     pub fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on not live: a task of the service has ended by itself.
+    pub fn fail(&self) {
+        self.shared.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all tasks of the service run.
+    pub fn is_live(&self) -> bool {
+        !self.shared.failed.load(Ordering::Relaxed)
     }
 
     /// Whether requests should come here, and if not, why.

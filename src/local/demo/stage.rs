@@ -19,7 +19,7 @@ use crate::config::Settings;
 use crate::database::{Database, DatabaseError};
 use crate::local::postgres::LocalError;
 use crate::local::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
-use crate::service::{Service, StartError};
+use crate::service::{PartEnded, Service, StartError};
 
 /// Where the show keeps its database; only what it did itself is in there.
 const DATABASE_PATH: &str = "./stickymark-data/demo";
@@ -33,7 +33,7 @@ const ADMIN_PORT: u16 = 8081;
 pub(super) struct Stage {
     database: Database,
     running: Running,
-    service: JoinHandle<()>,
+    service: JoinHandle<Result<(), PartEnded>>,
     closing: DropGuard,
     pub chat: Simulated,
     pub operator: Operator,
@@ -120,7 +120,7 @@ impl Stage {
         self.page.close().await;
         let chat = self.running.stop().await;
         self.database.close().await?;
-        service.context("the service ended badly")?;
+        service.context("the service failed")??;
         chat.context("the simulated Chat ended badly")
     }
 }

@@ -17,7 +17,7 @@ use stickymark::members::{Batch, Named, Settling, WakeUp, record};
 use stickymark::metrics::Metrics;
 use stickymark::reapply::{Budget, CallRate, Pause, Restorations, Worker, WorkerSettings};
 use stickymark::rules::filter::RuleFilter;
-use stickymark::service::Service;
+use stickymark::service::{PartEnded, Service};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -42,7 +42,7 @@ struct Replica {
     filter: RuleFilter,
     metrics: Metrics,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), PartEnded>>,
 }
 
 impl Scene {
@@ -112,7 +112,7 @@ impl Scene {
     pub async fn stop_replicas(&mut self) {
         for Replica { stop, task, .. } in self.replicas.drain(..) {
             stop.send(()).unwrap();
-            task.await.unwrap();
+            task.await.unwrap().unwrap();
         }
     }
 

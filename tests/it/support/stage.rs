@@ -13,7 +13,7 @@ use stickymark::local::simulator::{
     CallRecord, Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated, start,
 };
 use stickymark::rules::filter::RuleFilter;
-use stickymark::service::Service;
+use stickymark::service::{PartEnded, Service};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -39,7 +39,7 @@ struct Replica {
     callbacks: String,
     filter: RuleFilter,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<()>,
+    running: JoinHandle<Result<(), PartEnded>>,
 }
 
 impl Stage {
@@ -110,7 +110,7 @@ impl Stage {
     pub async fn close(self) {
         for replica in self.replicas {
             replica.stop.send(()).unwrap();
-            replica.running.await.unwrap();
+            replica.running.await.unwrap().unwrap();
         }
     }
 

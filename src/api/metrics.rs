@@ -31,8 +31,8 @@ pub(super) async fn metrics(State(source): State<StatusSource>) -> Response {
 fn read_anew(source: &StatusSource) {
     let watched = &source.watched;
     let gauges = watched.metrics.gauges();
-    let paused = [&watched.worker_pause, &watched.sweeper_pause];
-    let paused = paused.iter().any(|pause| pause.state().is_some());
+    let paused = [&watched.worker_breaker, &watched.sweeper_breaker];
+    let paused = paused.iter().any(|breaker| breaker.paused().is_some());
     gauges.chat_paused.set(f64::from(u8::from(paused)));
     let waiting = watched.inbox.as_ref().map_or(0, |inbox| inbox.waiting());
     gauges.inbox_members.set(waiting as f64);

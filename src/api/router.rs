@@ -43,7 +43,7 @@ impl AdminState {
     /// `wake` is the alarm clock of this replica's worker. Without tokens everybody who reaches
     /// the listener from this machine may do everything; the settings allow that on loopback alone.
     pub fn new(pool: PgPool, wake: WakeUp, readiness: Readiness, tokens: &[AdminToken]) -> Self {
-        let watched = Watched::new(&pool);
+        let watched = Watched::default();
         Self {
             rules: Rules::new(pool.clone(), wake.clone()),
             live: live(&watched),
@@ -96,7 +96,7 @@ impl FromRef<AdminState> for Rooms {
 
 impl FromRef<AdminState> for Explanations {
     fn from_ref(state: &AdminState) -> Self {
-        Self::new(state.pool.clone(), state.watched.worker_pause.clone())
+        Self::new(state.pool.clone(), state.watched.worker_breaker.clone())
     }
 }
 

@@ -2,24 +2,24 @@
 //!
 //! It is read tolerantly: Chat's pages disagree on shapes (`MemberList` is an Object in the table
 //! and an Array in the sample of <https://www.tencentcloud.com/document/product/1047/50294>) and
-//! keys come and go. What is not understood is skipped, never guessed: a member counts only when
-//! his account can be read.
+//! keys come and go. What cannot be read is skipped, never guessed: a member counts only when the
+//! account can be read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::calls::MemberMarks;
+use super::calls::{CommandType, MemberMarks};
 use super::error::{ChatError, harmless};
 use super::error_codes::ErrorCode;
-use crate::domain::{Account, RequestId};
+use crate::domain::{Account, Mark, MarkSet, RequestId};
 
 /// What `modify_user_info` did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModifyAnswer {
-    /// The members the answer names, of those asked for; nobody else was changed.
-    pub confirmed: HashSet<Account>,
+    /// The members that the answer names, of those in the call, and the marks of the call that it
+    /// names for them; no other member was changed.
+    pub confirmed: HashMap<Account, MarkSet>,
 }
 
 /// One page of the members online in a room.
@@ -31,13 +31,10 @@ pub struct MembersPage {
     pub next: Option<u64>,
 }
 
-/// A member whom Chat believes online; its list lags by up to 40 s.
+/// A member that Chat believes online; its list lags by up to 40 s.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnlineMember {
-    /// The member.
     pub account: Account,
-    /// When he joined, to the second, if Chat said so.
-    pub joined_at: Option<DateTime<Utc>>,
 }
 
 /// An answer with `ErrorCode` 0.
@@ -69,15 +66,23 @@ impl Answer {
         }
     }
 
-    pub fn modified(&self, asked: &[MemberMarks]) -> ModifyAnswer {
-        let named: HashSet<&str> = self
-            .entries("MemberList")
-            .filter_map(account_text)
+    /// Which marks an answer to a delete names for a member is not documented, nor whether those that
+    /// the member did not carry are among them: there the name of the member counts for all of them,
+    /// and so it does in an answer to a set that names no marks for the member.
+    pub fn modified(&self, command: CommandType, asked: &[MemberMarks]) -> ModifyAnswer {
+        let entries = self.entries("MemberList");
+        let named: HashMap<&str, Option<MarkSet>> = entries
+            .filter_map(|entry| Some((account_text(entry)?, marks(entry))))
             .collect();
-        let accounts = asked.iter().map(|member| &member.account);
-        let confirmed = accounts.filter(|account| named.contains(account.as_str()));
+        let confirmed = asked.iter().filter_map(|member| {
+            let marks = match named.get(member.account.as_str())? {
+                Some(marks) if command == CommandType::Set => marks & &member.marks,
+                _ => member.marks.clone(),
+            };
+            Some((member.account.clone(), marks))
+        });
         ModifyAnswer {
-            confirmed: confirmed.cloned().collect(),
+            confirmed: confirmed.collect(),
         }
     }
 
@@ -92,14 +97,12 @@ impl Answer {
         present.cloned().collect()
     }
 
-    /// A page whose `NextTimestamp` is the one just asked for would never end, so it is an error.
+    /// A page whose `NextTimestamp` is the one of the call would never end, so it is an error.
     pub fn members_page(&self, asked: u64) -> Result<MembersPage, ChatError> {
         let mut seen = HashSet::new();
         let member = |entry| {
             let account = Account::parse(account_text(entry)?).ok()?;
-            let joined_at = integer(&entry["JoinTime"]).filter(|seconds| *seconds > 0);
-            let joined_at = joined_at.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-            Some(OnlineMember { account, joined_at })
+            Some(OnlineMember { account })
         };
         let members = self.entries("MemberList").filter_map(member);
         let members = members
@@ -112,7 +115,9 @@ impl Answer {
                 .ok_or(ChatError::BadAnswer("its NextTimestamp is no timestamp"))?,
         };
         if next != 0 && next == asked {
-            return Err(ChatError::BadAnswer("its NextTimestamp does not lead on"));
+            return Err(ChatError::BadAnswer(
+                "its NextTimestamp is that of the page before",
+            ));
         }
         Ok(MembersPage {
             members,
@@ -140,6 +145,13 @@ fn account_text(entry: &Value) -> Option<&str> {
     entry.as_str().or_else(|| entry["Member_Account"].as_str())
 }
 
+/// The marks of an entry; `None` if it has no list of them.
+fn marks(entry: &Value) -> Option<MarkSet> {
+    let marks = entry["Marks"].as_array()?.iter();
+    let marks = marks.filter_map(|mark| Mark::parse(integer(mark)?).ok());
+    Some(marks.collect())
+}
+
 /// An integer, or one in quotes.
 fn integer(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
@@ -148,7 +160,6 @@ fn integer(value: &Value) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Mark;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -193,7 +204,30 @@ mod tests {
             ),
         ] {
             let expected: HashSet<Account> = confirmed.iter().map(|text| account(text)).collect();
-            assert_eq!(answer(list).modified(&asked).confirmed, expected);
+            let confirmed = answer(list).modified(CommandType::Set, &asked).confirmed;
+            assert_eq!(confirmed.into_keys().collect::<HashSet<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn a_set_counts_for_the_marks_that_the_answer_names() {
+        let asked = [member("alice", &[1000, 1001])];
+        let all: &[i64] = &[1000, 1001];
+        let (set, delete) = (CommandType::Set, CommandType::Delete);
+        for (named, command, confirmed) in [
+            (json!([1000, 1001, 1002]), set, all),
+            (json!([1001]), set, &[1001]),
+            (json!(["1000", "x"]), set, &[1000]),
+            (json!([]), set, &[]),
+            (json!(null), set, all),
+            (json!("1000"), set, all),
+            (json!([1001]), delete, all),
+            (json!([]), delete, all),
+        ] {
+            let list = json!({"MemberList": [{"Member_Account": "alice", "Marks": named}]});
+            let done = answer(list).modified(command, &asked);
+            let expected = member("alice", confirmed).marks;
+            assert_eq!(done.confirmed[&account("alice")], expected, "{named}");
         }
     }
 
@@ -203,14 +237,8 @@ mod tests {
             {"Member_Account": "alice", "JoinTime": 1_760_000_000},
             {"Member_Account": "alice"}, {"Member_Account": ""}, {"NickName": "x"}]}));
         let page = page.members_page(0).unwrap();
-        let joined_at = DateTime::from_timestamp(1_760_000_000, 0);
-        assert_eq!(
-            page.members,
-            [OnlineMember {
-                account: account("alice"),
-                joined_at
-            }]
-        );
+        let alice = account("alice");
+        assert_eq!(page.members, [OnlineMember { account: alice }]);
         assert_eq!(page.next, Some(1_760_000_000));
         assert_eq!(
             answer(json!({"NextTimestamp": 0}))

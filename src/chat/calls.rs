@@ -10,12 +10,11 @@ use serde::{Serialize, Serializer};
 use super::error::{InvalidCall, MAX_MEMBERS_PER_CALL};
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet};
 
-/// Whether marks are set or taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CommandType {
     /// 1: the marks are added to those the member has.
     Set,
-    /// 2: the marks are taken away.
+    /// 2
     Delete,
 }
 
@@ -32,9 +31,8 @@ impl CommandType {
 /// One member of a `modify_user_info` call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberMarks {
-    /// The member.
     pub account: Account,
-    /// The marks to set or delete; not empty.
+    /// Not empty.
     pub marks: MarkSet,
 }
 
@@ -99,7 +97,7 @@ impl<'a> ModifyUserInfo<'a> {
             .iter()
             .flat_map(|m| m.marks.iter().copied())
             .collect();
-        if command == CommandType::Set && distinct.len() > MAX_MARKS_PER_ROOM {
+        if distinct.len() > MAX_MARKS_PER_ROOM {
             return Err(InvalidCall::TooManyMarks(distinct.len()));
         }
         let entry = |member: &'a MemberMarks| MemberEntry {
@@ -205,11 +203,9 @@ mod tests {
         let eleven: Vec<_> = (0..11)
             .map(|n| member(&format!("a{n}"), &[1000 + n]))
             .collect();
-        assert_eq!(
-            modify(CommandType::Set, &eleven),
-            InvalidCall::TooManyMarks(11)
-        );
-        assert!(ModifyUserInfo::new(&group, CommandType::Delete, &eleven).is_ok());
+        for command in [CommandType::Set, CommandType::Delete] {
+            assert_eq!(modify(command, &eleven), InvalidCall::TooManyMarks(11));
+        }
         let accounts = vec![account("a"); 2];
         assert!(CheckMembers::new(&group, &accounts).is_err());
     }

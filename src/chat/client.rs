@@ -1,8 +1,8 @@
-//! The calls themselves: signed, sent over kept-alive connections, bounded in time and size.
+//! The calls themselves: paced, signed, sent over kept-alive connections, bounded in time and size.
 //!
-//! One method call is one HTTP request. Nothing is repeated here and no budget is kept: both are
-//! the caller's, who alone knows what a call is worth. A signature that Chat refuses is dropped,
-//! so the next call brings a new one.
+//! Each request takes a slot of its API's budget right before it goes out, and an answer that asks for
+//! fewer calls slows that budget down. A signature that Chat does not accept is replaced and the call
+//! made once more; nothing else is repeated here, since only a caller knows what a call is worth.
 //! Source: <https://www.tencentcloud.com/document/product/1047/34620>.
 
 use std::sync::Arc;
@@ -11,9 +11,11 @@ use std::time::Duration;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
+use tracing::Instrument;
 use url::{Host, Url};
 
 use super::answers::{Answer, MembersPage, ModifyAnswer};
+use super::budget::Budgets;
 use super::calls::{
     CheckMembers, CommandType, GetMembers, GetOnlineMemberNum, MemberMarks, ModifyUserInfo,
 };
@@ -22,49 +24,45 @@ use super::error_codes::ErrorClass;
 use super::user_sig::{CurrentUserSig, UserSigKey};
 use crate::clock::{self, Clock};
 use crate::domain::{Account, GroupId, Mark};
-use crate::metrics::{Api, CallClass, CallOutcome, Calling, Metrics};
+use crate::metrics::{Api, CallClass, CallOutcome, Calling, Label, Metrics};
 
 const LIVE_ROOMS: &str = "group_open_avchatroom_http_svc";
 const GROUPS: &str = "group_open_http_svc";
-/// Chat's answers end at 1 MB; this leaves room for doubt about the unit.
+/// Chat's answers end at 1 MB; this leaves room for either meaning of MB.
 const LONGEST_ANSWER: usize = 2 * 1024 * 1024;
-/// Chat's own backend gives up after this time, so waiting less loses answers.
+/// Chat's own backend times out after this time, so waiting less loses answers.
 const BACKEND_TIMEOUT: Duration = Duration::from_secs(3);
 /// At least a day is advised: <https://www.tencentcloud.com/document/product/1047/34385>.
 const USER_SIG_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where and as whom to call.
+/// Where to call, and as which account.
 #[derive(Debug, Clone)]
 pub struct ChatEndpoint {
     /// Scheme and host, from [`crate::config::Region::base_url`] or the configuration.
     pub base_url: Url,
-    /// The application.
     pub sdk_app_id: u64,
-    /// The administrator in whose name calls are made.
     pub admin_account: Account,
-    /// The application's key for UserSig.
     pub secret_key: SecretString,
     /// From the first byte sent to the last one read; should exceed the 3 s of Chat's backend.
     pub request_timeout: Duration,
 }
 
-/// Why no client can be made of an endpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidEndpoint {
-    /// Not a URL to make calls to.
     #[error(
         "chat.base_url must be http:// or https:// and a host, without user, query and fragment"
     )]
     BaseUrl,
-    /// TLS or the resolver could not be set up.
-    #[error("the HTTP client cannot be set up: {0}")]
+    /// TLS or the resolver.
+    #[error("cannot set up the HTTP client: {0}")]
     Setup(String),
 }
 
-/// A client of one application; clones share connections and signature.
+/// A client of one application; clones share connections, signature and budgets.
 #[derive(Debug, Clone)]
 pub struct ChatClient {
     shared: Arc<Shared>,
+    budgets: Budgets,
     metrics: Metrics,
 }
 
@@ -86,13 +84,17 @@ impl std::fmt::Debug for Shared {
 }
 
 impl ChatClient {
-    /// Makes a client; no connection is opened yet.
-    pub fn new(endpoint: ChatEndpoint) -> Result<Self, InvalidEndpoint> {
-        Self::with_clock(endpoint, clock::system())
+    /// A client that pays for its calls from these budgets; no connection is opened yet.
+    pub fn new(endpoint: ChatEndpoint, budgets: Budgets) -> Result<Self, InvalidEndpoint> {
+        Self::with_clock(endpoint, budgets, clock::system())
     }
 
-    /// The same with a clock of the caller's, which decides about the age of signatures.
-    pub fn with_clock(endpoint: ChatEndpoint, clock: Clock) -> Result<Self, InvalidEndpoint> {
+    /// The same with another clock, which decides about the age of signatures.
+    pub fn with_clock(
+        endpoint: ChatEndpoint,
+        budgets: Budgets,
+        clock: Clock,
+    ) -> Result<Self, InvalidEndpoint> {
         check_base_url(&endpoint.base_url)?;
         if endpoint.request_timeout <= BACKEND_TIMEOUT {
             tracing::warn!(
@@ -114,22 +116,30 @@ impl ChatClient {
         };
         Ok(Self {
             shared: Arc::new(shared),
+            budgets,
             metrics: Metrics::default(),
         })
     }
 
-    /// The same, telling these metrics of every call.
+    /// The same, reporting every call to these metrics.
     #[must_use]
     pub fn measured_by(self, metrics: &Metrics) -> Self {
         let metrics = metrics.clone();
         Self { metrics, ..self }
     }
 
-    /// Sets or deletes marks of 1 to 500 distinct members of one room; entries may differ. Setting
-    /// takes at most 10 distinct marks.
+    /// Waits until a call that is prepared now would go out soon.
+    pub async fn soon(&self, api: Api) {
+        if let Some(budget) = self.budgets.of(api) {
+            budget.soon().await;
+        }
+    }
+
+    /// Sets or deletes at most 10 distinct marks of 1 to 500 distinct members of one room; entries may
+    /// differ.
     ///
     /// Members who are not online are missing from the answer; when that holds for all, the call
-    /// fails (see [`super::ErrorCode::may_mean_nobody_online`]).
+    /// fails (see [`super::ErrorCode::may_mean_all_offline`]).
     /// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
     pub async fn modify_user_info(
         &self,
@@ -137,15 +147,10 @@ impl ChatClient {
         command: CommandType,
         members: &[MemberMarks],
     ) -> Result<ModifyAnswer, ChatError> {
-        let calling = self.metrics.call(Api::ModifyUserInfo, Some(members.len()));
-        let answer = async {
-            let call = ModifyUserInfo::new(group, command, members)?;
-            let answer = self.call(LIVE_ROOMS, "modify_user_info", &call).await?;
-            Ok(answer.modified(members))
-        };
-        let answer = answer.await;
-        ended(calling, &answer);
-        answer
+        let call = ModifyUserInfo::new(group, command, members);
+        let read = |answer: Answer| Ok(answer.modified(command, members));
+        let count = Some(members.len());
+        self.call(Api::ModifyUserInfo, call, count, read).await
     }
 
     /// One page of the members online, of those with `mark` if given. The first page has timestamp
@@ -164,11 +169,8 @@ impl ChatClient {
             timestamp,
             mark: mark.map(Mark::get),
         };
-        let calling = self.metrics.call(Api::GetMembers, None);
-        let answer = self.call(LIVE_ROOMS, "get_members", &call).await;
-        let page = answer.and_then(|answer| answer.members_page(timestamp));
-        ended(calling, &page);
-        page
+        let read = |answer: Answer| answer.members_page(timestamp);
+        self.call(Api::GetMembers, Ok(call), None, read).await
     }
 
     /// Which of 1 to 500 distinct accounts are in the room; correct to about 40 s.
@@ -180,15 +182,10 @@ impl ChatClient {
         group: &GroupId,
         accounts: &[Account],
     ) -> Result<Vec<Account>, ChatError> {
-        let calling = self.metrics.call(Api::CheckMembers, Some(accounts.len()));
-        let present = async {
-            let call = CheckMembers::new(group, accounts)?;
-            let answer = self.call(LIVE_ROOMS, "check_members", &call).await?;
-            Ok(answer.present(accounts))
-        };
-        let present = present.await;
-        ended(calling, &present);
-        present
+        let call = CheckMembers::new(group, accounts);
+        let read = |answer: Answer| Ok(answer.present(accounts));
+        let count = Some(accounts.len());
+        self.call(Api::CheckMembers, call, count, read).await
     }
 
     /// How many members are online in the room; correct to 10 or 20 s.
@@ -196,38 +193,65 @@ impl ChatClient {
     /// Source: <https://www.tencentcloud.com/document/product/1047/38521>.
     pub async fn get_online_member_num(&self, group: &GroupId) -> Result<u64, ChatError> {
         let call = GetOnlineMemberNum { group_id: group };
-        let calling = self.metrics.call(Api::GetOnlineMemberNum, None);
-        let answer = self.call(GROUPS, "get_online_member_num", &call).await;
-        let online = answer.and_then(|answer| answer.online_member_num());
-        ended(calling, &online);
-        online
+        let read = |answer: Answer| answer.online_member_num();
+        self.call(Api::GetOnlineMemberNum, Ok(call), None, read)
+            .await
     }
 
-    async fn call<C: Serialize>(
+    /// One call, and a second one if only the signature was not accepted.
+    async fn call<C: Serialize, T>(
         &self,
-        service: &str,
-        command: &str,
-        call: &C,
-    ) -> Result<Answer, ChatError> {
-        let user_sig = self.shared.user_sig.get((self.shared.clock)())?;
-        let url = self.url(service, command, &user_sig);
-        let body = serde_json::to_vec(call);
+        api: Api,
+        call: Result<C, InvalidCall>,
+        members: Option<usize>,
+        read: impl Fn(Answer) -> Result<T, ChatError>,
+    ) -> Result<T, ChatError> {
+        let body = serde_json::to_vec(&call?);
         let body = body.map_err(|error| InvalidCall::NotJson(error.to_string()))?;
-        let outcome = self.send(url, body).await;
-        match &outcome {
-            Ok(_) => tracing::debug!(command, "Chat took a call"),
-            Err(error) => tracing::debug!(command, %error, "a call to Chat failed"),
+        let answer = self.try_once(api, body.clone(), members, &read).await;
+        match answer {
+            Err(error) if error.class() == ErrorClass::NewSignature => {
+                self.try_once(api, body, members, &read).await
+            }
+            answer => answer,
         }
-        if outcome
-            .as_ref()
-            .is_err_and(|error| error.class() == ErrorClass::NewSignature)
-        {
-            self.shared.user_sig.forget(&user_sig);
-        }
-        outcome
     }
 
-    async fn send(&self, url: Url, body: Vec<u8>) -> Result<Answer, ChatError> {
+    async fn try_once<T>(
+        &self,
+        api: Api,
+        body: Vec<u8>,
+        members: Option<usize>,
+        read: impl Fn(Answer) -> Result<T, ChatError>,
+    ) -> Result<T, ChatError> {
+        let budget = self.budgets.of(api);
+        if let Some(budget) = budget {
+            let slot = budget.take().await;
+            slot.map_err(|error| ChatError::NoSlot(error.to_string()))?;
+        }
+        let calling = self.metrics.call(api, members);
+        let span = tracing::debug_span!("call", api = api.text(), members);
+        let answer = self.send(api, body).instrument(span).await.and_then(read);
+        ended(calling, &answer);
+        if let (Err(error), Some(budget)) = (&answer, budget) {
+            budget.react_to(error).await;
+        }
+        answer
+    }
+
+    async fn send(&self, api: Api, body: Vec<u8>) -> Result<Answer, ChatError> {
+        let user_sig = self.shared.user_sig.get((self.shared.clock)())?;
+        let answer = self.answer(self.url(api, &user_sig), body).await;
+        if let Err(error) = &answer {
+            tracing::debug!(api = api.text(), %error, "a call to Chat failed");
+            if error.class() == ErrorClass::NewSignature {
+                self.shared.user_sig.forget(&user_sig);
+            }
+        }
+        answer
+    }
+
+    async fn answer(&self, url: Url, body: Vec<u8>) -> Result<Answer, ChatError> {
         let request = self
             .shared
             .http
@@ -247,10 +271,14 @@ impl ChatClient {
         Answer::parse(&answer)
     }
 
-    fn url(&self, service: &str, command: &str, user_sig: &SecretString) -> Url {
+    fn url(&self, api: Api, user_sig: &SecretString) -> Url {
+        let service = match api {
+            Api::GetOnlineMemberNum => GROUPS,
+            _ => LIVE_ROOMS,
+        };
         let mut url = self.shared.base_url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["v4", service, command]);
+            path.pop_if_empty().extend(["v4", service, api.text()]);
         }
         url.query_pairs_mut()
             .append_pair("sdkappid", &self.shared.sdk_app_id)
@@ -284,7 +312,7 @@ fn http_client(base_url: &Url, timeout: Duration) -> reqwest::Result<reqwest::Cl
         .connect_timeout(timeout.min(Duration::from_secs(2)))
         .pool_idle_timeout(Duration::from_secs(30));
     if is_loopback(base_url) {
-        // A proxy of the environment cannot reach a Chat that is simulated on this machine.
+        // A proxy from the environment cannot reach a simulated Chat on this machine.
         builder = builder.no_proxy();
     }
     builder.build()

@@ -1,7 +1,7 @@
 //! What can go wrong with a call, and what that leaves open.
 //!
-//! Texts from outside are cut, freed of control characters and of anything long enough to be a
-//! signature before they enter an error: errors end in logs and in front of people.
+//! Texts from outside are cut, and lose control characters and anything long enough to be a
+//! signature, before they enter an error: errors end in logs and in front of people.
 
 use super::error_codes::{ErrorClass, ErrorCode};
 use crate::domain::{Account, MAX_MARKS_PER_ROOM, RequestId};
@@ -12,6 +12,17 @@ use crate::telemetry::with_causes;
 ///
 /// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
 pub const MAX_MEMBERS_PER_CALL: usize = 500;
+
+/// What a failure concerns, as far as Chat's documents say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Every call of the app.
+    App,
+    /// The app, or only the room or a member of it: what another room gets tells.
+    Unclear,
+    /// This call, its room and its members.
+    Call,
+}
 
 /// Why a call brought no answer to use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +42,7 @@ pub enum ChatError {
         request: Option<RequestId>,
     },
     /// An HTTP status other than 2xx; Chat itself always answers 200.
-    #[error("the way to Chat answered with HTTP status {0}")]
+    #[error("a server on the way to Chat answered with HTTP status {0}")]
     HttpStatus(u16),
     /// No answer within `chat.request_timeout`.
     #[error("Chat did not answer in time")]
@@ -45,36 +56,36 @@ pub enum ChatError {
     /// An answer that says nothing certain.
     #[error("Chat's answer cannot be used: {0}")]
     BadAnswer(&'static str),
-    /// No signature could be made.
     #[error(transparent)]
     NotSigned(#[from] NotSigned),
+    /// The budget could not be read, so the call was not sent.
+    #[error("no slot for a call: the database failed: {0}")]
+    NoSlot(String),
 }
 
-/// A signature could not be made; never seen with the key of a console.
+/// Never seen with a key from the console.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no UserSig could be made: {0}")]
+#[error("cannot create a UserSig: {0}")]
 pub struct NotSigned(pub(super) String);
 
 /// Why a call was not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCall {
-    /// Nobody in it.
     #[error("a call names at least one member")]
     NoMembers,
     /// More than [`MAX_MEMBERS_PER_CALL`].
     #[error("a call names at most {MAX_MEMBERS_PER_CALL} members, this one {0}")]
     TooManyMembers(usize),
     /// What Chat does with a member named twice is not documented.
-    #[error("a call names a member once; {0:?} stands twice")]
+    #[error("a call names a member once; {0:?} is in it twice")]
     MemberTwice(Account),
-    /// A member without marks to set or delete.
     #[error("each member of a call has marks; {0:?} has none")]
     NoMarks(Account),
     /// More distinct marks than a room can hold.
-    #[error("a call sets at most {MAX_MARKS_PER_ROOM} distinct marks, this one {0}")]
+    #[error("a call names at most {MAX_MARKS_PER_ROOM} distinct marks, this one {0}")]
     TooManyMarks(usize),
-    /// Not to be written as JSON; never seen.
-    #[error("the call cannot be written as JSON: {0}")]
+    /// Never seen.
+    #[error("cannot write the call as JSON: {0}")]
     NotJson(String),
 }
 
@@ -85,18 +96,46 @@ impl ChatError {
             Self::Invalid(_) => ErrorClass::RequestFault,
             Self::NotSigned(_) => ErrorClass::Configuration,
             Self::Refused { code, .. } => code.class(),
+            Self::HttpStatus(413) => ErrorClass::Split,
             Self::HttpStatus(429) => ErrorClass::SlowDown,
             Self::HttpStatus(408 | 500..) => ErrorClass::Retry,
             Self::HttpStatus(_) => ErrorClass::Configuration,
-            Self::Timeout | Self::Unreachable(_) | Self::Interrupted(_) | Self::BadAnswer(_) => {
-                ErrorClass::Retry
+            Self::Timeout
+            | Self::Unreachable(_)
+            | Self::Interrupted(_)
+            | Self::BadAnswer(_)
+            | Self::NoSlot(_) => ErrorClass::Retry,
+        }
+    }
+
+    /// What it concerns.
+    pub fn reach(&self) -> Reach {
+        match (self.class(), self) {
+            (ErrorClass::NewSignature, _) => Reach::App,
+            (ErrorClass::Configuration, Self::HttpStatus(_)) => Reach::Unclear,
+            (ErrorClass::Configuration, Self::Refused { code, .. })
+                if code.may_concern_one_room() =>
+            {
+                Reach::Unclear
             }
+            (ErrorClass::Configuration, _) => Reach::App,
+            (_, Self::Refused { code, .. }) if code.least_wait().is_some() => Reach::App,
+            _ => Reach::Call,
+        }
+    }
+
+    /// Whether both are the same refusal.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Refused { code: one, .. }, Self::Refused { code: other, .. }) => one == other,
+            (Self::HttpStatus(one), Self::HttpStatus(other)) => one == other,
+            _ => false,
         }
     }
 
     pub(super) fn outcome(&self) -> CallOutcome {
         match self {
-            Self::Invalid(_) | Self::NotSigned(_) => CallOutcome::NotSent,
+            Self::Invalid(_) | Self::NotSigned(_) | Self::NoSlot(_) => CallOutcome::NotSent,
             Self::Refused { .. } => CallOutcome::Refused,
             Self::HttpStatus(_) => CallOutcome::HttpStatus,
             Self::Timeout => CallOutcome::Timeout,
@@ -122,7 +161,7 @@ impl ChatError {
         }
     }
 
-    /// What a human is to mend: present for every error of [`ErrorClass::Configuration`].
+    /// What a person does about it: present for every error that can stop all calls.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Refused { code, .. } => code.advice(),
@@ -134,14 +173,14 @@ impl ChatError {
         }
     }
 
-    /// True when Chat may have applied the call all the same: nobody heard what became of it, or
-    /// Chat itself reports a fault inside.
+    /// True when Chat may have applied the call all the same: no answer says what became of it, or
+    /// Chat itself reports an internal fault.
     pub fn in_doubt(&self) -> bool {
         match self {
             Self::Timeout | Self::Interrupted(_) | Self::BadAnswer(_) => true,
             Self::HttpStatus(status) => matches!(status, 408 | 500..),
             Self::Refused { code, .. } => code.class() == ErrorClass::Retry,
-            Self::Invalid(_) | Self::Unreachable(_) | Self::NotSigned(_) => false,
+            Self::Invalid(_) | Self::Unreachable(_) | Self::NotSigned(_) | Self::NoSlot(_) => false,
         }
     }
 }
@@ -160,8 +199,8 @@ impl From<reqwest::Error> for ChatError {
     }
 }
 
-/// A text from outside as it may stand in an error: at most 300 characters, no control
-/// characters, and no unbroken run that could hold a signature (they have some 200 letters).
+/// A text from outside as an error may contain it: at most 300 characters, no control characters,
+/// and no unbroken run that could hold a signature (they have some 200 letters).
 pub(super) fn harmless(text: &str) -> String {
     const LONGEST: usize = 300;
     const LONGEST_RUN: usize = 64;

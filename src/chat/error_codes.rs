@@ -1,8 +1,8 @@
-//! Every documented error code of the calls made here, and what a caller is to do about it.
+//! Every documented error code of the calls made here, and what a caller does about it.
 //!
 //! Chat answers HTTP 200 whatever happened; the `ErrorCode` of the answer decides. The pages give
-//! meanings but hardly any advice, so the classes are ours. A code missing here is taken for a
-//! passing fault: repeating a call that sets state harms nobody, giving up loses marks.
+//! meanings but hardly any advice, so the classes are ours. A code that is missing here is retried:
+//! repeating a call that sets state does no harm, giving up loses marks.
 //! Sources: <https://www.tencentcloud.com/document/product/1047/34348> (all codes),
 //! <https://www.tencentcloud.com/document/product/1047/50294> (those of `modify_user_info`).
 
@@ -21,19 +21,19 @@ const USER_SIG: &str = "https://www.tencentcloud.com/document/product/1047/34385
 const LIMITS: &str = "https://www.tencentcloud.com/document/product/1047/34419";
 const BAN_CALL: &str = "https://www.tencentcloud.com/document/product/1047/50296";
 
-/// What a caller is to do about an error.
+/// What a caller does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
-    /// A passing fault: the same call again, with backoff. Chat may have applied the first one.
+    /// A fault that passes: the same call again, with backoff. Chat may have applied the first one.
     Retry,
     /// Too many calls: fewer from now on, then the same call again.
     SlowDown,
-    /// The signature was not taken; the client has dropped it, the same call again signs anew.
-    /// When that fails too, a human has to look at key and admin account.
+    /// Chat did not accept the signature, and the client's second try with a new one neither: a person
+    /// has to look at key and admin account.
     NewSignature,
-    /// The room does not exist (any more): forget it.
+    /// The room does not exist, or no longer.
     RoomGone,
-    /// A human has to mend settings, plan or payment; see [`ErrorCode::advice`].
+    /// A person has to fix settings, plan or payment; see [`ErrorCode::advice`].
     Configuration,
     /// An account in the call is at fault: try the others without it.
     MemberFault,
@@ -77,7 +77,7 @@ struct Entry {
     code: i64,
     class: ErrorClass,
     meaning: &'static str,
-    /// What a human mends; only where he can.
+    /// What a person does about it; empty where a person cannot.
     advice: &'static str,
 }
 
@@ -90,7 +90,7 @@ const fn entry(code: i64, class: ErrorClass, meaning: &'static str) -> Entry {
     }
 }
 
-const fn mend(code: i64, meaning: &'static str, advice: &'static str) -> Entry {
+const fn fix(code: i64, meaning: &'static str, advice: &'static str) -> Entry {
     Entry {
         code,
         class: Configuration,
@@ -99,14 +99,25 @@ const fn mend(code: i64, meaning: &'static str, advice: &'static str) -> Entry {
     }
 }
 
+const fn sign(code: i64, meaning: &'static str) -> Entry {
+    Entry {
+        code,
+        class: NewSignature,
+        meaning,
+        advice: CHECK_SIGNER,
+    }
+}
+
 const CHECK_ADMIN: &str = "make chat.admin_account an administrator of the app in the console";
 const CHECK_KEY: &str = "check that chat.sdk_app_id and chat.secret_key belong together";
+const CHECK_SIGNER: &str = "check that chat.sdk_app_id, chat.secret_key and chat.admin_account \
+                            belong together, and that the clock of this machine is right";
 const CHECK_PLAN: &str = "upgrade to the Pro, Pro Plus or Enterprise edition";
 const CHECK_APP: &str = "check chat.sdk_app_id and the state of the app in the console";
 
 /// Sorted by code.
 const TABLE: &[Entry] = &[
-    entry(10001, NewSignature, "the admin account is not logged in"),
+    sign(10001, "the admin account is not logged in"),
     entry(10002, Retry, "internal error"),
     entry(10003, RequestFault, "the command does not exist"),
     entry(
@@ -116,7 +127,7 @@ const TABLE: &[Entry] = &[
     ),
     entry(10005, Split, "too many accounts in one call"),
     entry(10006, SlowDown, "the operation is done too often"),
-    mend(
+    fix(
         10007,
         "no permission, wrong type of group, or a feature is off",
         "use an administrator as chat.admin_account, switch on \"List of online audio-video group \
@@ -124,9 +135,9 @@ const TABLE: &[Entry] = &[
     ),
     entry(10010, RoomGone, "the group is gone"),
     entry(10011, RequestFault, "the JSON of the call is broken"),
-    mend(10012, "the account of the caller is illegal", CHECK_ADMIN),
+    fix(10012, "the account of the caller is illegal", CHECK_ADMIN),
     entry(10015, RoomGone, "the group id is illegal or does not exist"),
-    mend(
+    fix(
         10016,
         "the app's own \"before\" callback refused",
         "let the callback backend of the app allow calls of chat.admin_account",
@@ -136,18 +147,18 @@ const TABLE: &[Entry] = &[
     entry(10021, RequestFault, "the group id is taken"),
     entry(10023, SlowDown, "too many messages"),
     entry(10025, RequestFault, "the group id is taken by the caller"),
-    mend(
+    fix(
         10026,
         "the command is disabled for the app",
         "ask Tencent Cloud to enable the command for the app",
     ),
-    mend(
+    fix(
         10036,
         "the app has as many live rooms as its plan allows",
         CHECK_PLAN,
     ),
-    mend(10058, "the trial allows no more groups", CHECK_PLAN),
-    mend(
+    fix(10058, "the trial allows no more groups", CHECK_PLAN),
+    fix(
         10059,
         "the plan of the app does not include the feature",
         CHECK_PLAN,
@@ -156,25 +167,17 @@ const TABLE: &[Entry] = &[
     entry(20005, Retry, "internal error of messages"),
     entry(60002, RequestFault, "the URL of the call cannot be parsed"),
     entry(60003, RequestFault, "the JSON of the call cannot be parsed"),
-    entry(
-        60004,
-        NewSignature,
-        "the account or its signature was not accepted",
-    ),
-    entry(
-        60005,
-        NewSignature,
-        "the account or its signature was not accepted",
-    ),
-    mend(60006, "the SDKAppID is invalid", CHECK_APP),
+    sign(60004, "the account or its signature was not accepted"),
+    sign(60005, "the account or its signature was not accepted"),
+    fix(60006, "the SDKAppID is invalid", CHECK_APP),
     entry(60007, SlowDown, "the API is called too often"),
     entry(60008, Retry, "the service timed out"),
-    mend(
+    fix(
         60009,
         "the resource of the URL does not exist",
         "check chat.base_url; it is a scheme and a host, usually without a path",
     ),
-    mend(
+    fix(
         60010,
         "the caller is no administrator of the app",
         CHECK_ADMIN,
@@ -184,69 +187,70 @@ const TABLE: &[Entry] = &[
     entry(60013, Retry, "Chat's own answer was broken"),
     entry(60014, Retry, "the check of the account timed out"),
     entry(60015, RequestFault, "an account in the call is no string"),
-    mend(60016, "the app is disabled", CHECK_APP),
-    mend(
+    fix(60016, "the app is disabled", CHECK_APP),
+    fix(
         60017,
         "the call is disabled",
         "ask Tencent Cloud to enable the call for the app",
     ),
     entry(60018, SlowDown, "too many calls"),
     entry(60019, SlowDown, "too many calls"),
-    mend(
+    fix(
         60020,
         "the plan has expired or is not paid",
         "renew or pay the plan; calls work again about five minutes later",
     ),
-    mend(
+    fix(
         60021,
         "the address of this machine is not on the app's list",
         "put the address that calls leave from on the list of allowed addresses in the console",
     ),
     entry(60025, RequestFault, "a parameter of the URL is wrong"),
-    mend(
+    fix(
         60026,
         "the host belongs to another region than the app",
         "set chat.region (or chat.base_url) to the region the app was made in",
     ),
-    mend(
+    fix(
         60028,
         "the trial's volume of 24 hours is used up",
         CHECK_PLAN,
     ),
-    entry(
-        70001,
-        NewSignature,
-        "the UserSig has expired; if this stays, set this machine's clock",
-    ),
+    sign(70001, "the UserSig has expired"),
     entry(70002, RequestFault, "the UserSig is empty"),
-    entry(70003, NewSignature, "the UserSig is invalid"),
-    entry(70005, NewSignature, "the UserSig is invalid"),
-    mend(
+    sign(70003, "the UserSig is invalid"),
+    sign(70005, "the UserSig is invalid"),
+    fix(
         70009,
         "the UserSig was made with the key of another app",
         CHECK_KEY,
     ),
-    mend(70013, "the UserSig is for another account", CHECK_ADMIN),
-    mend(70014, "the UserSig is for another app", CHECK_KEY),
-    mend(
+    fix(70013, "the UserSig is for another account", CHECK_ADMIN),
+    fix(70014, "the UserSig is for another app", CHECK_KEY),
+    fix(
         70016,
         "the app has no key",
         "make a key for UserSig in the console",
     ),
-    mend(70020, "the SDKAppID does not exist", CHECK_APP),
-    entry(70050, SlowDown, "too many UserSigs were refused"),
-    mend(70051, "the admin account is blocked", CHECK_ADMIN),
+    fix(70020, "the SDKAppID does not exist", CHECK_APP),
+    Entry {
+        code: 70050,
+        class: SlowDown,
+        meaning: "too many UserSigs were refused",
+        advice: CHECK_SIGNER,
+    },
+    fix(70051, "the admin account is blocked", CHECK_ADMIN),
     entry(70107, MemberFault, "an account does not exist"),
     entry(70169, Retry, "the server timed out"),
     entry(70202, Retry, "the server timed out"),
     entry(70402, RequestFault, "a parameter is illegal"),
-    mend(
+    fix(
         70403,
         "the caller is no administrator of the app",
         CHECK_ADMIN,
     ),
     entry(70500, Retry, "internal error"),
-    mend(
+    fix(
         72001,
         "the feature of user status is off",
         "switch on user status query and status change notification in the console",
@@ -255,18 +259,16 @@ const TABLE: &[Entry] = &[
 ];
 
 impl ErrorCode {
-    /// Whether it tells of the app as Tencent Cloud has it (disabled, not paid, a volume used up, a
-    /// call switched off), which is the same for every replica with whatever settings.
+    /// Whether it is about the app in Tencent Cloud (disabled, not paid, a volume used up, a call
+    /// switched off), which no setting of ours changes.
     pub fn is_state_of_the_app(self) -> bool {
         matches!(self.0, 10026 | 60016 | 60017 | 60020 | 60028)
     }
 
-    /// Takes the number of an answer.
     pub const fn new(code: i64) -> Self {
         Self(code)
     }
 
-    /// The number.
     pub const fn get(self) -> i64 {
         self.0
     }
@@ -274,6 +276,10 @@ impl ErrorCode {
     fn entry(self) -> Option<&'static Entry> {
         let at = TABLE.binary_search_by_key(&self.0, |entry| entry.code);
         at.ok().and_then(|at| TABLE.get(at))
+    }
+
+    pub fn is_documented(self) -> bool {
+        self.entry().is_some()
     }
 
     /// What to do about it; [`ErrorClass::Retry`] for a code that no page names.
@@ -286,7 +292,7 @@ impl ErrorCode {
         self.entry().map_or("not documented", |entry| entry.meaning)
     }
 
-    /// What a human is to mend: present for every code of [`ErrorClass::Configuration`].
+    /// What a person does about it: present for every code that stops all calls.
     pub fn advice(self) -> Option<&'static str> {
         self.entry()
             .map(|entry| entry.advice)
@@ -296,10 +302,17 @@ impl ErrorCode {
     /// Whether `modify_user_info` may mean by it that none of the accounts is online or exists.
     ///
     /// <https://www.tencentcloud.com/document/product/1047/50294> says that such a call fails, but
-    /// not with which code. These three fit by their meaning; each also has another one, so a
-    /// caller finds out by asking who is online or by smaller calls.
-    pub fn may_mean_nobody_online(self) -> bool {
+    /// not with which code. The meaning of these three fits; each also has another meaning, so a
+    /// caller asks who is online, or makes smaller calls.
+    pub fn may_mean_all_offline(self) -> bool {
         matches!(self.0, 10004 | 10007 | 10019)
+    }
+
+    /// Whether a code that asks for a person may concern only one room. 10007 also stands for a wrong
+    /// type of group and for callers that are not members, and the callback behind 10016 decides call
+    /// by call.
+    pub fn may_concern_one_room(self) -> bool {
+        matches!(self.0, 10007 | 10016)
     }
 
     /// How long to stay silent at least, where the page says so.
@@ -324,11 +337,12 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_configuration_faults_carry_advice() {
+    fn exactly_the_codes_that_stop_all_calls_carry_advice() {
         for entry in TABLE {
             let code = ErrorCode::new(entry.code);
-            let mendable = code.class() == Configuration;
-            assert_eq!(code.advice().is_some(), mendable, "{code}");
+            let stops_calls =
+                matches!(code.class(), Configuration | NewSignature) || code.least_wait().is_some();
+            assert_eq!(code.advice().is_some(), stops_calls, "{code}");
             assert!(!code.meaning().is_empty());
         }
     }
@@ -359,17 +373,17 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_code_is_tried_again() {
+    fn an_unknown_code_is_retried() {
         for code in [i64::MIN, -1, 1, 99_999, i64::MAX] {
             assert_eq!(ErrorCode::new(code).class(), Retry);
         }
     }
 
     #[test]
-    fn three_codes_may_mean_that_nobody_is_online() {
+    fn three_codes_may_mean_that_all_are_offline() {
         let ambiguous = TABLE
             .iter()
-            .filter(|e| ErrorCode::new(e.code).may_mean_nobody_online());
+            .filter(|e| ErrorCode::new(e.code).may_mean_all_offline());
         let codes: Vec<i64> = ambiguous.map(|entry| entry.code).collect();
         assert_eq!(codes, [10004, 10007, 10019]);
     }

@@ -1,9 +1,11 @@
 //! The REST client of Tencent Cloud Chat.
 //!
-//! It signs calls, sends them, and says what became of them. Budget, batching over rooms and
-//! retries belong to the callers. No signature and no key shows in any log, error or `Debug`.
+//! It takes a slot of the budget for each call, signs and sends it, and says what became of it.
+//! Batching over rooms and retries belong to the callers. No signature and no key shows in any log,
+//! error or `Debug`.
 
 mod answers;
+mod budget;
 mod calls;
 mod client;
 mod error;
@@ -14,8 +16,9 @@ mod user_sig;
 mod tests;
 
 pub use answers::{MembersPage, ModifyAnswer, OnlineMember};
+pub use budget::{Budget, BudgetState, Budgets, CallRate};
 pub use calls::{CommandType, MemberMarks};
 pub use client::{ChatClient, ChatEndpoint, InvalidEndpoint};
-pub use error::{ChatError, InvalidCall, MAX_MEMBERS_PER_CALL, NotSigned};
+pub use error::{ChatError, InvalidCall, MAX_MEMBERS_PER_CALL, NotSigned, Reach};
 pub use error_codes::{ErrorClass, ErrorCode};
 pub use user_sig::UserSigKey;

@@ -89,7 +89,7 @@ fn endpoint(base_url: Url) -> ChatEndpoint {
 }
 
 fn client(base_url: Url) -> ChatClient {
-    ChatClient::new(endpoint(base_url)).unwrap()
+    ChatClient::new(endpoint(base_url), Budgets::none()).unwrap()
 }
 
 fn account(text: &str) -> Account {
@@ -122,7 +122,8 @@ async fn a_call_carries_what_chat_demands() {
     let (chat, url) = FakeChat::answering(answer).await;
     let client = client(url.join("/under/here/").unwrap());
     let done = set(&client).await.unwrap();
-    assert_eq!(done.confirmed, [account("alice")].into());
+    let marks = [Mark::parse(1000).unwrap()].into();
+    assert_eq!(done.confirmed, [(account("alice"), marks)].into());
     set(&client).await.unwrap();
 
     let heard = chat.heard();
@@ -231,7 +232,7 @@ async fn a_refusal_keeps_code_and_words_but_no_signature() {
 }
 
 #[tokio::test]
-async fn a_refused_signature_is_not_used_again() {
+async fn a_refused_signature_is_replaced_and_the_call_made_once_more() {
     let (chat, url) =
         FakeChat::answering(json!({"ActionStatus": "FAIL", "ErrorCode": 70001})).await;
     let seconds = Arc::new(AtomicI64::new(1_700_000_000));
@@ -240,14 +241,12 @@ async fn a_refused_signature_is_not_used_again() {
         let second = ticking.fetch_add(1, Ordering::Relaxed);
         DateTime::from_timestamp(second, 0).unwrap()
     };
-    let client = ChatClient::with_clock(endpoint(url), Arc::new(clock)).unwrap();
-    for _ in 0..2 {
-        assert_eq!(
-            set(&client).await.unwrap_err().class(),
-            ErrorClass::NewSignature
-        );
-    }
+    let client = ChatClient::with_clock(endpoint(url), Budgets::none(), Arc::new(clock)).unwrap();
+    let error = set(&client).await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::NewSignature);
+    assert!(error.advice().unwrap().contains("chat.secret_key"));
     let heard = chat.heard();
+    assert_eq!(heard.len(), 2);
     assert_ne!(heard[0].query["usersig"], heard[1].query["usersig"]);
 }
 
@@ -257,6 +256,7 @@ async fn an_http_status_is_no_answer_of_chat_and_no_redirect_is_followed() {
         (StatusCode::BAD_GATEWAY, ErrorClass::Retry, true),
         (StatusCode::TOO_MANY_REQUESTS, ErrorClass::SlowDown, false),
         (StatusCode::NOT_FOUND, ErrorClass::Configuration, false),
+        (StatusCode::PAYLOAD_TOO_LARGE, ErrorClass::Split, false),
         (
             StatusCode::TEMPORARY_REDIRECT,
             ErrorClass::Configuration,
@@ -301,7 +301,7 @@ async fn an_answer_that_never_comes_is_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut endpoint = endpoint(url_of(listener.local_addr().unwrap()));
     endpoint.request_timeout = Duration::from_millis(100);
-    let client = ChatClient::new(endpoint).unwrap();
+    let client = ChatClient::new(endpoint, Budgets::none()).unwrap();
     let error = set(&client).await.unwrap_err();
     assert_eq!(error, ChatError::Timeout);
     assert!(error.in_doubt());
@@ -319,7 +319,9 @@ async fn a_body_that_never_ends_is_a_timeout() {
         connection.write_all(head).await.unwrap();
         std::future::pending::<()>().await;
     });
-    let error = set(&ChatClient::new(endpoint).unwrap()).await.unwrap_err();
+    let error = set(&ChatClient::new(endpoint, Budgets::none()).unwrap())
+        .await
+        .unwrap_err();
     assert_eq!(error, ChatError::Timeout);
 }
 
@@ -364,7 +366,7 @@ async fn a_chat_that_cannot_be_reached_heard_nothing() {
 #[test]
 fn neither_endpoint_nor_client_shows_the_key() {
     let endpoint = endpoint("https://console.tim.qq.com".parse().unwrap());
-    let client = ChatClient::new(endpoint.clone()).unwrap();
+    let client = ChatClient::new(endpoint.clone(), Budgets::none()).unwrap();
     assert!(!format!("{endpoint:?} {client:?}").contains(SECRET_KEY));
 }
 
@@ -378,7 +380,7 @@ fn a_base_url_is_scheme_and_host() {
         "http://u:p@a",
     ] {
         assert!(
-            ChatClient::new(endpoint(Url::parse(bad).unwrap())).is_err(),
+            ChatClient::new(endpoint(Url::parse(bad).unwrap()), Budgets::none()).is_err(),
             "{bad}"
         );
     }
@@ -394,7 +396,7 @@ proptest! {
         runtime.block_on(async {
             let (chat, url) = FakeChat::answering(json!({"ErrorCode": 0})).await;
             let endpoint = ChatEndpoint { admin_account: account(&name), ..endpoint(url) };
-            let client = ChatClient::new(endpoint).unwrap();
+            let client = ChatClient::new(endpoint, Budgets::none()).unwrap();
             let group = GroupId::parse(&group).unwrap();
             client.check_members(&group, &[account(&name)]).await.unwrap();
             let call = &chat.heard()[0];

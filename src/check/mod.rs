@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::api::status::{DatabaseState, Readiness};
-use crate::chat::{ChatClient, ChatError, ErrorClass, ErrorCode, UserSigKey};
+use crate::chat::{Budgets, ChatClient, ChatError, ErrorClass, ErrorCode, UserSigKey};
 use crate::config::{DatabaseSettings, Settings};
 use crate::database::{Database, DatabaseError, SchemaState};
 use crate::domain::GroupId;
@@ -173,7 +173,9 @@ fn user_sig(settings: &Settings) -> Finding {
 async fn chat(settings: &Settings) -> Finding {
     let about = "Chat";
     let client = match service::endpoint(&settings.chat) {
-        Ok(endpoint) => ChatClient::new(endpoint).map_err(|error| error.to_string()),
+        Ok(endpoint) => {
+            ChatClient::new(endpoint, Budgets::none()).map_err(|error| error.to_string())
+        }
         Err(error) => Err(format!("not called: {error}")),
     };
     let (client, room) = match (client, GroupId::parse(NO_ROOM)) {

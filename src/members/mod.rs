@@ -15,8 +15,8 @@ pub use batch::{Batch, Named};
 pub use gathered::News;
 pub use inbox::{Inbox, InboxWriter, NotTaken};
 pub use store::claim::{
-    Claim, ClaimedMember, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, held_places, retry_failed,
-    until_next_due,
+    Claim, ClaimedMember, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, claim_except, held_places,
+    retry_failed, until_next_due,
 };
 pub use store::list::{
     FailureReason, MemberFilter, MemberRow, MemberState, QueueDepth, failure_reasons, list_members,

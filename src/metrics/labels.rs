@@ -161,11 +161,11 @@ impl Api {
 impl CallOutcome {
     /// The classes that occur with an outcome.
     pub fn classes(self) -> &'static [CallClass] {
-        use CallClass::{Configuration, RequestFault, Retry, SlowDown};
+        use CallClass::{Configuration, RequestFault, Retry, SlowDown, Split};
         match self {
             Self::Ok => &[CallClass::None],
             Self::Refused => CallClass::ALL.split_at(1).1,
-            Self::HttpStatus => &[Retry, SlowDown, Configuration],
+            Self::HttpStatus => &[Retry, SlowDown, Split, Configuration],
             Self::NotSent => &[Configuration, RequestFault],
             Self::Timeout | Self::Unreachable | Self::Interrupted | Self::BadAnswer => &[Retry],
         }

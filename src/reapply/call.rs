@@ -1,68 +1,80 @@
 //! One command for the members of a room, carried through to a verdict for each of them.
 //!
-//! Usually that is one call. When Chat refuses a whole call because of somebody in it, the culprit
-//! is searched for. First Chat is asked who is in the room at all: a call in which nobody is online
-//! fails too, and must never become a storm of calls. The calls are bounded by the logarithm of the
-//! members; every one takes a slot of the budget.
+//! Usually that is one call. When Chat refuses a whole call because of a member in it, that member is
+//! searched for. First Chat is asked who is in the room at all: a call in which no member is online
+//! fails too, and must never become a storm of calls. Then the call is bisected: a half that is served
+//! clears itself and leaves the fault to the other half. The calls are bounded by the logarithm of the
+//! members.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::Instrument;
-
-use super::budget::Slot;
-use super::halving::Halving;
 use super::settings::WorkerSettings;
-use super::verdict::{Verdict, Verdicts, note_answer, note_failure};
-use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks, ModifyAnswer};
-use crate::domain::{Account, GroupId, RequestId};
+use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks, ModifyAnswer, Reach};
+use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet, RequestId};
 use crate::metrics::MarkResult;
 use crate::telemetry::warn_seldom;
 
-/// If some call succeeded so recently, a refusal that may mean a setting means these members.
-const FINE_LATELY: Duration = Duration::from_secs(60);
+/// If some call succeeded so recently, a refusal is about its members rather than about all calls.
+const LATELY: Duration = Duration::from_secs(60);
+
+/// What became of a member.
+#[derive(Debug, Clone)]
+pub(super) enum Verdict {
+    /// The answer names the member, with all marks of the call.
+    Confirmed,
+    /// The answer names the member, but without these marks.
+    Partly(MarkSet),
+    /// The answer leaves the member out.
+    Omitted {
+        /// Whether the member is in the room, if Chat was asked: by `check_members`, which lags by up
+        /// to 40 s.
+        in_room: Option<bool>,
+    },
+    /// Chat refuses this member alone, while others were served.
+    Rejected(Arc<ChatError>),
+    /// Chat refuses this member alone as if no member were online, though it says that the member is
+    /// in the room; there was no other member to compare with.
+    Unseen(Arc<ChatError>),
+    Failed {
+        error: Arc<ChatError>,
+        /// Whether it counts towards giving up; false if it says nothing about the member.
+        counts: bool,
+    },
+}
+
+pub(super) type Verdicts = HashMap<Account, Verdict>;
 
 /// Calls for one room, in one round.
 pub(super) struct Caller<'a> {
     shared: &'a WorkerSettings,
     group: &'a GroupId,
-    /// The slot that was taken before the claim, until the first call.
-    slot: Option<Slot>,
-    signed_anew: bool,
-    /// No more halving after this.
+    /// No more bisecting after this.
     until: Instant,
-    /// Whether Chat said that the room is gone.
     room_gone: bool,
 }
 
 impl<'a> Caller<'a> {
-    /// For a round that has just claimed the room, in a slot of the budget.
-    pub(super) fn new(shared: &'a WorkerSettings, group: &'a GroupId, slot: Slot) -> Self {
+    /// For a round that has just claimed the room.
+    pub(super) fn new(shared: &'a WorkerSettings, group: &'a GroupId) -> Self {
         Self {
             shared,
             group,
-            slot: Some(slot),
-            signed_anew: false,
-            // What a lease leaves after this is for the last calls and the settlement.
+            // The rest of the lease is for the last calls and the write-back.
             until: Instant::now() + shared.lease / 3,
             room_gone: false,
         }
     }
 
-    /// Whether the time left belongs to the last calls and the settlement.
-    pub(super) fn must_hurry(&self) -> bool {
-        Instant::now() > self.until
-    }
-
-    /// Whether the slot came to use.
-    pub(super) fn has_called(&self) -> bool {
-        self.slot.is_none()
-    }
-
     /// Whether Chat said that the room is gone.
     pub(super) fn room_is_gone(&self) -> bool {
         self.room_gone
+    }
+
+    /// Whether some call succeeded lately, of whatever room.
+    pub(super) fn chat_works(&self) -> bool {
+        self.shared.breaker.succeeded_within(LATELY)
     }
 
     /// Carries out a command for up to 500 members.
@@ -72,20 +84,23 @@ impl<'a> Caller<'a> {
         members: Vec<MemberMarks>,
     ) -> Verdicts {
         let mut verdicts = Verdicts::new();
-        if members.is_empty() {
-            return verdicts;
-        }
-        match self.call(command, &members).await {
-            Ok(confirmed) => note_answer(&mut verdicts, &members, &confirmed),
-            Err(error) if is_about_members(&error) => {
-                self.isolate(command, members, error, &mut verdicts).await;
+        for members in split_by_marks(members) {
+            let mut part = Verdicts::new();
+            match self.call(command, &members).await {
+                Ok(answer) => note_answer(&mut part, &members, &answer),
+                Err(error) => self.isolate(command, members, error, &mut part).await,
             }
-            Err(error) => note_failure(&mut verdicts, &members, error, true),
+            for (account, verdict) in part {
+                let known = verdicts.entry(account).or_insert(Verdict::Confirmed);
+                if matches!(known, Verdict::Confirmed) {
+                    *known = verdict;
+                }
+            }
         }
         verdicts
     }
 
-    /// Asks whether those are in the room who were left out once more after all their tries.
+    /// Asks whether those members are in the room that were left out once more after all their tries.
     pub(super) async fn look_for(&mut self, omitted: &[Account], verdicts: &mut Verdicts) {
         if omitted.is_empty() {
             return;
@@ -99,7 +114,8 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Chat refused the call as a whole, which may be the doing of one member in it.
+    /// Chat refused the call as a whole, perhaps because of one member in it, or because no member in
+    /// it is online. Which code stands for that is not documented, so any undocumented code may.
     async fn isolate(
         &mut self,
         command: CommandType,
@@ -107,207 +123,291 @@ impl<'a> Caller<'a> {
         error: ChatError,
         verdicts: &mut Verdicts,
     ) {
+        let undocumented = error.code().is_some_and(|code| !code.is_documented());
+        if !is_about_members(&error) && !undocumented {
+            return note_failure(verdicts, &members, error, true);
+        }
         let most = 2 * members.len().next_power_of_two().ilog2() + 2;
         if error.class() == ErrorClass::Split {
-            return Halving::new(self, command, most)
-                .run(members, error, verdicts)
-                .await;
+            return self.bisect(command, members, error, most, verdicts).await;
         }
-        let accounts: Vec<Account> = members
-            .iter()
-            .map(|member| member.account.clone())
-            .collect();
+        let accounts: Vec<Account> = members.iter().map(|m| m.account.clone()).collect();
         let here = match self.who_is_here(&accounts).await {
             Ok(here) => here,
-            Err(why) => return self.undecided(&members, error, why, verdicts).await,
+            Err(why) => {
+                let breaker = &self.shared.breaker;
+                let of_the_app = match why.reach() {
+                    Reach::App => breaker.refused(self.group, &why),
+                    Reach::Unclear => breaker.refused(self.group, &error),
+                    Reach::Call => false,
+                };
+                // Where Chat never says who is in a room, the members are searched all the same.
+                if is_about_members(&why) && !of_the_app && self.chat_works() {
+                    return self.bisect(command, members, error, most, verdicts).await;
+                }
+                return note_failure(verdicts, &members, error, !of_the_app);
+            }
         };
         let (here, away): (Vec<_>, Vec<_>) = members
             .into_iter()
             .partition(|member| here.contains(&member.account));
         for member in &away {
-            verdicts.insert(
-                member.account.clone(),
-                Verdict::Omitted {
-                    in_room: Some(false),
-                },
-            );
+            let in_room = Some(false);
+            verdicts.insert(member.account.clone(), Verdict::Omitted { in_room });
         }
-        // Some of those asked for are in the room, so it is not that nobody was online.
-        if error.class() == ErrorClass::Configuration && !self.fine_lately() && !here.is_empty() {
-            self.shared.pause.begin(&error).await;
+        if here.is_empty() {
+            return;
+        }
+        if self.shared.breaker.refused(self.group, &error) {
             return note_failure(verdicts, &here, error, false);
         }
         match here.as_slice() {
-            [] => {}
-            // Nobody to compare with. Chat's view of who is in the room lags, so he may have left.
-            [only] if nobody_online(&error) => {
-                let unseen = Verdict::Unseen(Arc::new(error));
-                verdicts.insert(only.account.clone(), unseen);
+            // Chat's view of who is in the room lags, so this member may have left.
+            [only] if may_mean_all_offline(&error) => {
+                verdicts.insert(only.account.clone(), Verdict::Unseen(Arc::new(error)));
             }
-            [only] => {
-                let culprit = Verdict::Culprit(Arc::new(error));
-                verdicts.insert(only.account.clone(), culprit);
+            [only] if error.reach() == Reach::Call && !undocumented => {
+                verdicts.insert(only.account.clone(), Verdict::Rejected(Arc::new(error)));
             }
-            _ if away.is_empty() => {
-                Halving::new(self, command, most)
-                    .run(here, error, verdicts)
-                    .await;
-            }
+            [_] => note_failure(verdicts, &here, error, true),
+            _ if away.is_empty() && undocumented => note_failure(verdicts, &here, error, true),
+            _ if away.is_empty() => self.bisect(command, here, error, most, verdicts).await,
             _ => match self.call(command, &here).await {
-                Ok(confirmed) => note_answer(verdicts, &here, &confirmed),
+                Ok(answer) => note_answer(verdicts, &here, &answer),
                 Err(error) if is_about_members(&error) => {
-                    Halving::new(self, command, most - 1)
-                        .run(here, error, verdicts)
-                        .await;
+                    self.bisect(command, here, error, most - 1, verdicts).await;
                 }
                 Err(error) => note_failure(verdicts, &here, error, true),
             },
         }
     }
 
-    /// Chat refused the call and also would not say who is in the room.
-    async fn undecided(
+    /// Searches for the members that Chat refuses. `suspects` were refused together. One of two halves
+    /// that is served clears itself and leaves the fault to the other; the rest, of which nothing is
+    /// known, is tried in one call at the end.
+    async fn bisect(
         &mut self,
-        members: &[MemberMarks],
-        error: ChatError,
-        why: Option<ChatError>,
+        command: CommandType,
+        mut suspects: Vec<MemberMarks>,
+        mut error: ChatError,
+        most: u32,
         verdicts: &mut Verdicts,
     ) {
-        let configuration = why.filter(|why| why.class() == ErrorClass::Configuration);
-        let general = configuration.filter(|_| !self.fine_lately());
-        if let Some(why) = &general {
-            self.shared.pause.begin(why).await;
-        }
-        note_failure(verdicts, members, error, general.is_none());
-    }
-
-    /// Whether some call succeeded lately, of whatever room.
-    pub(super) fn fine_lately(&self) -> bool {
-        self.shared.pause.was_fine_within(FINE_LATELY)
-    }
-
-    async fn who_is_here(
-        &mut self,
-        accounts: &[Account],
-    ) -> Result<HashSet<Account>, Option<ChatError>> {
-        if let Err(error) = self.shared.checks.take().await {
-            warn_seldom!(%error, "no slot for a call");
-            return Err(None);
-        }
-        match self.shared.chat.check_members(self.group, accounts).await {
-            Ok(here) => Ok(here.into_iter().collect()),
-            Err(error) => {
-                let (group, members) = (self.group.as_str(), accounts.len());
-                warn_seldom!(?group, members, %error, "Chat does not say who is in the room");
-                self.room_gone |= error.class() == ErrorClass::RoomGone;
-                if error.class() == ErrorClass::SlowDown {
-                    slow_down(&self.shared.checks).await;
+        let mut search = Search {
+            caller: self,
+            command,
+            left: most,
+            served: false,
+        };
+        let mut rejected: Vec<(MemberMarks, ChatError)> = Vec::new();
+        let mut unknown: Vec<MemberMarks> = Vec::new();
+        let rest = 'search: loop {
+            let mut refused_alone = suspects.len() == 1;
+            while suspects.len() > 1 || suspects.len() == 1 && !refused_alone {
+                let right = suspects.split_off(suspects.len().div_ceil(2));
+                match search.attempt(&suspects, verdicts).await {
+                    Tried::Served => (suspects, refused_alone) = (right, false),
+                    Tried::Refused(why) => {
+                        unknown.extend(right);
+                        (error, refused_alone) = (why, true);
+                    }
+                    Tried::Over(why) => {
+                        error = why.unwrap_or(error);
+                        break 'search [suspects, right, unknown].concat();
+                    }
                 }
-                Err(Some(error))
+            }
+            rejected.extend(suspects.drain(..).map(|member| (member, error.clone())));
+            if unknown.is_empty() {
+                break Vec::new();
+            }
+            match search.attempt(&unknown, verdicts).await {
+                Tried::Served => break Vec::new(),
+                Tried::Refused(why) => (suspects, error) = (std::mem::take(&mut unknown), why),
+                Tried::Over(why) => {
+                    error = why.unwrap_or(error);
+                    break unknown;
+                }
+            }
+        };
+        let served = search.served;
+        for (member, error) in rejected {
+            if served {
+                verdicts.insert(member.account, Verdict::Rejected(Arc::new(error)));
+            } else {
+                // With no member served the fault lies not with one of them.
+                note_failure(verdicts, &[member], error, true);
             }
         }
+        note_failure(verdicts, &rest, error, !served);
     }
 
-    /// One call in a slot of its own; once more at once if only the signature was not taken.
-    pub(super) async fn call(
+    async fn who_is_here(&mut self, accounts: &[Account]) -> Result<HashSet<Account>, ChatError> {
+        let here = self.shared.chat.check_members(self.group, accounts).await;
+        if let Err(error) = &here {
+            let (group, members) = (self.group.as_str(), accounts.len());
+            warn_seldom!(group, members, %error, "cannot read from Chat who is in the room");
+            self.room_gone |= error.class() == ErrorClass::RoomGone;
+        }
+        here.map(|here| here.into_iter().collect())
+    }
+
+    async fn call(
         &mut self,
         command: CommandType,
         members: &[MemberMarks],
-    ) -> Result<HashSet<Account>, ChatError> {
-        let mut answer = self.call_once(command, members).await;
-        let refused = |e: &ChatError| e.class() == ErrorClass::NewSignature;
-        if answer.as_ref().is_err_and(refused) && !self.signed_anew {
-            self.signed_anew = true;
-            answer = self.call_once(command, members).await;
-        }
-        if let Err(error) = &answer {
-            self.note_error(command, members.len(), error).await;
+    ) -> Result<ModifyAnswer, ChatError> {
+        let (metrics, group) = (&self.shared.metrics, self.group.as_str());
+        let (began, asked) = (Instant::now(), members.len());
+        let chat = &self.shared.chat;
+        let answer = chat.modify_user_info(self.group, command, members).await;
+        match &answer {
+            Ok(answer) => {
+                self.shared.breaker.succeeded();
+                let (confirmed, took) = (answer.confirmed.len(), began.elapsed());
+                metrics.marked(MarkResult::Confirmed, confirmed);
+                metrics.marked(MarkResult::Omitted, asked.saturating_sub(confirmed));
+                tracing::debug!(group, ?command, asked, confirmed, ?took, "Chat answered");
+            }
+            Err(error) => {
+                metrics.marked(MarkResult::Failed, asked);
+                self.note_error(command, asked, error);
+            }
         }
         answer
     }
 
-    async fn call_once(
-        &mut self,
-        command: CommandType,
-        members: &[MemberMarks],
-    ) -> Result<HashSet<Account>, ChatError> {
-        if let Err(error) = self.shared.budget.fresh(self.slot.take()).await {
-            warn_seldom!(%error, "no slot for a call");
-            let reason = "the budget of calls cannot be read".to_owned();
-            return Err(ChatError::Unreachable(reason));
-        }
-        let started = Instant::now();
-        let span = tracing::debug_span!("call", ?command, members = members.len());
-        let answer = self
-            .shared
-            .chat
-            .modify_user_info(self.group, command, members)
-            .instrument(span)
-            .await;
-        self.count(members.len(), &answer);
-        let answer = answer?;
-        let (group, asked, confirmed) =
-            (self.group.as_str(), members.len(), answer.confirmed.len());
-        let took = started.elapsed();
-        tracing::debug!(?group, ?command, asked, confirmed, ?took, "Chat answered");
-        self.shared.pause.end().await;
-        Ok(answer.confirmed)
-    }
-
-    fn count(&self, members: usize, answer: &Result<ModifyAnswer, ChatError>) {
-        let metrics = &self.shared.metrics;
-        let Ok(answer) = answer else {
-            return metrics.marked(MarkResult::Failed, members);
-        };
-        let confirmed = answer.confirmed.len();
-        metrics.marked(MarkResult::Confirmed, confirmed);
-        metrics.marked(MarkResult::Omitted, members.saturating_sub(confirmed));
-    }
-
     /// What an error means beyond these members.
-    async fn note_error(&mut self, command: CommandType, members: usize, error: &ChatError) {
+    fn note_error(&mut self, command: CommandType, members: usize, error: &ChatError) {
         let group = self.group.as_str();
-        if nobody_online(error) {
-            tracing::debug!(?group, members, %error, "nobody online, or somebody at fault");
+        if may_mean_all_offline(error) {
+            tracing::debug!(group, members, %error, "call refused; asking who is in the room");
             return;
         }
         let chat_request_id = error.request().map(RequestId::as_str);
-        warn_seldom!(?group, ?command, members, chat_request_id, %error, "call failed");
-        match error.class() {
-            ErrorClass::SlowDown => {
-                slow_down(&self.shared.budget).await;
-                if error.code().is_some_and(|code| code.least_wait().is_some()) {
-                    self.shared.pause.begin(error).await;
-                }
-            }
-            ErrorClass::Configuration | ErrorClass::NewSignature => {
-                self.shared.pause.begin(error).await
-            }
-            ErrorClass::RoomGone => self.room_gone = true,
-            _ => {}
+        warn_seldom!(group, ?command, members, chat_request_id, %error, "call failed");
+        self.room_gone |= error.class() == ErrorClass::RoomGone;
+        if error.reach() == Reach::App {
+            self.shared.breaker.refused(self.group, error);
         }
     }
 }
 
-/// What Chat answers when nobody in a call is online is not documented; these codes may mean it.
-fn nobody_online(error: &ChatError) -> bool {
-    error
-        .code()
-        .is_some_and(|code| code.may_mean_nobody_online())
+struct Search<'c, 'a> {
+    caller: &'c mut Caller<'a>,
+    command: CommandType,
+    /// Calls.
+    left: u32,
+    /// Whether some member was.
+    served: bool,
 }
 
-/// Whether others may be served without some of the members.
-pub(super) fn is_about_members(error: &ChatError) -> bool {
+/// What a call of a search says.
+enum Tried {
+    Served,
+    Refused(ChatError),
+    /// The search cannot go on: another kind of error, or no calls or no time left.
+    Over(Option<ChatError>),
+}
+
+impl Search<'_, '_> {
+    async fn attempt(&mut self, members: &[MemberMarks], verdicts: &mut Verdicts) -> Tried {
+        if self.left == 0 || Instant::now() > self.caller.until {
+            return Tried::Over(None);
+        }
+        self.left -= 1;
+        match self.caller.call(self.command, members).await {
+            Ok(answer) => {
+                self.served |= !answer.confirmed.is_empty();
+                note_answer(verdicts, members, &answer);
+                Tried::Served
+            }
+            Err(error) if is_about_members(&error) => Tried::Refused(error),
+            Err(error) => Tried::Over(Some(error)),
+        }
+    }
+}
+
+/// Calls of which each names no more distinct marks than a room can hold: in doubt, a delete names the
+/// marks of all rules that ended, which may be more.
+fn split_by_marks(members: Vec<MemberMarks>) -> Vec<Vec<MemberMarks>> {
+    let marks = members
+        .iter()
+        .flat_map(|member| member.marks.iter().copied());
+    let marks: Vec<Mark> = marks.collect::<MarkSet>().into_iter().collect();
+    if (1..=MAX_MARKS_PER_ROOM).contains(&marks.len()) {
+        return vec![members];
+    }
+    let call = |marks: &[Mark]| {
+        let marks: MarkSet = marks.iter().copied().collect();
+        let part = members.iter().map(|member| MemberMarks {
+            account: member.account.clone(),
+            marks: &member.marks & &marks,
+        });
+        part.filter(|member| !member.marks.is_empty()).collect()
+    };
+    marks.chunks(MAX_MARKS_PER_ROOM).map(call).collect()
+}
+
+/// A member that the answer does not name was left out.
+fn note_answer(verdicts: &mut Verdicts, members: &[MemberMarks], answer: &ModifyAnswer) {
+    for MemberMarks { account, marks } in members {
+        let verdict = match answer.confirmed.get(account) {
+            None => Verdict::Omitted { in_room: None },
+            Some(confirmed) if marks.is_subset(confirmed) => Verdict::Confirmed,
+            Some(confirmed) => Verdict::Partly(marks - confirmed),
+        };
+        verdicts.insert(account.clone(), verdict);
+    }
+}
+
+/// All of them share the failure.
+fn note_failure(verdicts: &mut Verdicts, members: &[MemberMarks], error: ChatError, counts: bool) {
+    let error = Arc::new(error);
+    for member in members {
+        let error = error.clone();
+        verdicts.insert(member.account.clone(), Verdict::Failed { error, counts });
+    }
+}
+
+/// What Chat answers when no member of a call is online is not documented; these codes may mean it.
+pub(super) fn may_mean_all_offline(error: &ChatError) -> bool {
+    let code = error.code();
+    code.is_some_and(|code| code.may_mean_all_offline())
+}
+
+/// Whether Chat may serve others without some of the members.
+fn is_about_members(error: &ChatError) -> bool {
     let class = error.class();
-    nobody_online(error)
+    error.reach() == Reach::Unclear
         || matches!(
             class,
             ErrorClass::MemberFault | ErrorClass::RequestFault | ErrorClass::Split
         )
 }
 
-async fn slow_down(budget: &super::Budget) {
-    if let Err(error) = budget.slow_down().await {
-        tracing::warn!(%error, "the budget cannot be slowed down");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(account: &str, marks: std::ops::Range<i64>) -> MemberMarks {
+        MemberMarks {
+            account: Account::parse(account).unwrap(),
+            marks: marks.map(|mark| Mark::parse(mark).unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_call_names_no_more_marks_than_a_room_can_hold() {
+        let few = vec![member("a", 1000..1004), member("b", 1004..1010)];
+        assert_eq!(split_by_marks(few.clone()), [few]);
+        assert!(split_by_marks(Vec::new()).is_empty());
+        let many = vec![member("a", 1000..1021), member("b", 1009..1011)];
+        let expected = [
+            vec![member("a", 1000..1010), member("b", 1009..1010)],
+            vec![member("a", 1010..1020), member("b", 1010..1011)],
+            vec![member("a", 1020..1021)],
+        ];
+        assert_eq!(split_by_marks(many), expected);
     }
 }

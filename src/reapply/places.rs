@@ -1,4 +1,4 @@
-//! Gives out the places of a room's marks, so that no call is made in vain.
+//! Gives out the places of a room's marks, so that no call asks for a mark that is full.
 
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ pub(super) fn take_places(
     if !waits_for.is_empty() {
         plan.desired = &plan.desired - &waits_for;
         // With nothing new among them the others need not be sent again.
-        let vain = !member.in_doubt && plan.desired.is_subset(&member.marks);
-        plan.set = if vain {
+        let needless = !member.in_doubt && !plan.renews && plan.desired.is_subset(&member.marks);
+        plan.set = if needless {
             MarkSet::new()
         } else {
             plan.desired.clone()
@@ -36,7 +36,7 @@ pub(super) fn take_places(
     waits_for
 }
 
-/// Why a member waits, in words for people.
+/// Why a member waits, for people.
 pub(super) fn no_place(waits_for: &MarkSet) -> String {
     let marks: Vec<String> = waits_for.iter().map(Mark::to_string).collect();
     format!(
@@ -111,10 +111,20 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_a_mark_keeps_his_place() {
+    fn a_member_that_holds_a_mark_keeps_the_place() {
         let mut plan = wanting([1000, 1001]);
         let waits = take_places(&member([1000]), &mut plan, &mut full(1000, 1000));
         assert_eq!((waits, plan.set), (marks([]), marks([1000, 1001])));
+    }
+
+    #[test]
+    fn a_mark_without_a_place_does_not_keep_mark_500_from_its_renewal() {
+        let mut plan = MemberPlan {
+            renews: true,
+            ..wanting([500, 1000])
+        };
+        take_places(&member([500]), &mut plan, &mut full(1000, 1000));
+        assert_eq!(plan.set, marks([500]));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! From what is known of a member and the rules that name him to what must be sent: a pure
-//! function, run at the moment of the call, so that a rule edited in between is never misapplied.
+//! From what is known of a member and the rules that match to what must be sent: a pure function, run
+//! at the moment of the call, so that a rule edited in between is never misapplied.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -7,21 +7,24 @@ use crate::domain::{Mark, MarkSet};
 use crate::members::ClaimedMember;
 use crate::rules::Matched;
 
-/// Mark 500 ends after three days; it is set again well before.
+/// Mark 500 ends after three days; it is set again well before. Chat's last confirmation is also the
+/// last time that it was set, since a delete for a member with mark 500 is followed by a set.
 /// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
 const RENEW_ALWAYS_ONLINE_AFTER: TimeDelta = TimeDelta::hours(60);
 
 /// What must be done for one member.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MemberPlan {
-    /// Marks that Chat may hold and that no rule demands now.
+    /// Marks that Chat may hold and that no rule requires now.
     pub delete: MarkSet,
-    /// All marks that rules demand now, if any has to be set. The whole set is sent, since whether
+    /// All marks that rules require now, if any has to be set. The whole set is sent, since whether
     /// Chat adds to or replaces a member's marks is not documented.
     pub set: MarkSet,
-    /// The marks he carries when this is done.
+    /// The marks that the member carries when this is done.
     pub desired: MarkSet,
-    /// Whether some rule names him at all.
+    /// Whether `set` goes out although the member may carry all of it: mark 500 is renewed.
+    pub renews: bool,
+    /// Whether some rule matches the member at all.
     pub named: bool,
     /// When the plan must be looked at again, if nothing happens before: a rule starts or ends, or
     /// mark 500 has to be renewed.
@@ -36,16 +39,17 @@ impl MemberPlan {
 }
 
 /// Plans for one member at the moment `now` (the clock of Postgres), from all rules whose patterns
-/// match him, whether or not they hold now.
+/// match, whether or not they are active now.
 pub fn plan(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> MemberPlan {
-    let holding = rules
+    let active = rules
         .iter()
         .filter(|rule| rule.enabled && rule.window.contains(now));
-    let desired: MarkSet = holding.flat_map(|rule| rule.marks.iter()).collect();
+    let desired: MarkSet = active.flat_map(|rule| rule.marks.iter()).collect();
     let delete = &possibly_held(member, rules, now) - &desired;
     let renewal = renewal(member, &desired, now);
     let unsure = member.in_doubt || !desired.is_subset(&member.marks);
-    let set = if unsure || renewal.is_some_and(|at| at <= now) {
+    let renews = renewal.is_some_and(|at| at <= now || !delete.is_empty());
+    let set = if unsure || renews {
         desired.clone()
     } else {
         MarkSet::new()
@@ -64,6 +68,7 @@ pub fn plan(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> Me
         delete,
         set,
         desired,
+        renews,
         named: !rules.is_empty(),
         next,
     }
@@ -259,5 +264,13 @@ mod tests {
             (old.set, old.next),
             (marks([500]), Some(now() + hours(120)))
         );
+    }
+
+    #[test]
+    fn mark_500_is_set_again_with_every_delete_so_that_its_renewal_is_not_put_off() {
+        let at = now() + TimeDelta::hours(59);
+        let plan = plan(&marked([500, 1001]), &[rule([500])], at);
+        assert_eq!((plan.delete, plan.set), (marks([1001]), marks([500])));
+        assert_eq!(plan.next, Some(at + TimeDelta::hours(60)));
     }
 }

@@ -1,5 +1,5 @@
-//! The latest members whose marks were restored, for whoever watches. Only so many are kept, and
-//! nobody is waited for: who looks too seldom is told how many he missed.
+//! The latest members whose marks were restored, for the pages that show them. Only so many are kept,
+//! and no reader is waited for: one that reads too seldom learns how many it missed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,18 +11,16 @@ use crate::domain::{Account, GroupId, MarkSet};
 /// How many are kept.
 const KEPT: usize = 64;
 
-/// A member who came back, and whose marks Chat confirmed.
+/// A member who came back and whose marks Chat confirmed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Restoration {
     /// When, by the clock of this machine.
     pub at: DateTime<Utc>,
-    /// The room.
     pub group: GroupId,
-    /// The member.
     pub account: Account,
-    /// The marks he has now; none, if none is demanded any more.
+    /// The marks that the member has now; none, if no rule requires any.
     pub marks: MarkSet,
-    /// Seconds since his callback.
+    /// Seconds since the callback.
     pub delay: f64,
 }
 
@@ -37,19 +35,19 @@ struct Kept {
     total: u64,
 }
 
-/// What one who watches has not seen yet.
+/// What a reader has not seen yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unseen {
     /// The latest, oldest first.
     pub latest: Vec<Restoration>,
     /// How many came before these, and cannot be seen any more.
     pub missed: u64,
-    /// To be given with the next look.
+    /// To be given with the next read.
     pub total: u64,
 }
 
 impl Restorations {
-    /// Adds so many restorations, in their order. Only the last of them are looked at.
+    /// Adds so many restorations, in their order. Only the last of them are read.
     pub fn add(&self, count: usize, restored: impl DoubleEndedIterator<Item = Restoration>) {
         let latest: Vec<Restoration> = restored.rev().take(KEPT).collect();
         let mut kept = self.kept();
@@ -102,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_looks_sees_what_is_new_and_how_much_he_missed() {
+    fn a_reader_sees_what_is_new_and_how_much_it_missed() {
         let feed = Restorations::default();
         feed.add(3, restored(0..3).into_iter());
         let first = feed.after(1, 20);

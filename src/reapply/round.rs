@@ -1,22 +1,19 @@
-//! One claim from plan to settlement: usually at most one call that deletes and one that sets.
+//! One claim from plan to write-back: usually at most one call that deletes and one that sets.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 
-use super::budget::Slot;
-use super::call::Caller;
-use super::decisions;
+use super::call::{Caller, Verdict, Verdicts};
 use super::outcome::{Circumstances, Spread, is_last_try, outcome};
 use super::places::take_places;
 use super::plan::{MemberPlan, plan};
 use super::restored::Restoration;
 use super::settings::WorkerSettings;
-use super::verdict::{Verdict, Verdicts};
 use crate::chat::{CommandType, MemberMarks};
 use crate::clock;
-use crate::domain::{Account, GroupId, MarkSet};
+use crate::domain::{Account, GroupId, MarkSet, RequestId};
 use crate::members::{
     Claim, ClaimedMember, Ended, Outcome, Settlement, Waited, held_places, room_gone, settle,
 };
@@ -25,10 +22,10 @@ use crate::telemetry::warn_seldom;
 
 /// Delay after which members are tried again whose rules could not be read.
 const UNREADABLE_RETRY: Duration = Duration::from_secs(1);
-/// Pause between tries to settle while the database is away.
-const SETTLE_RETRY: Duration = Duration::from_millis(200);
+/// Pause between tries to write back while the database is away.
+const WRITE_RETRY: Duration = Duration::from_millis(200);
 
-/// A claimed room on its way through plan, calls and settlement.
+/// A claimed room on its way through plan, calls and write-back.
 pub(super) struct Round {
     shared: Arc<WorkerSettings>,
     claim: Claim,
@@ -36,7 +33,6 @@ pub(super) struct Round {
     claimed: Instant,
 }
 
-/// A claimed member and what is to be done for him.
 struct Planned {
     member: ClaimedMember,
     plan: MemberPlan,
@@ -53,46 +49,44 @@ impl Round {
         }
     }
 
-    /// Runs to the end; the first call goes out in the slot that was taken before the claim. If the
-    /// database is away for longer than the lease, the claim is left to come due again by itself.
-    /// Returns whether there was anything to call for.
-    pub(super) async fn run(mut self, slot: Slot) -> bool {
+    /// Runs to the end. If the database is away for longer than the lease, the claim comes due again
+    /// by itself.
+    pub(super) async fn run(mut self) {
+        let group = self.claim.group.as_str();
         let members = std::mem::take(&mut self.claim.members);
         let mut planned = match self.rules(&members).await {
             Ok(rules) => self.plan(members, rules),
             Err(error) => {
-                let group = self.claim.group.as_str();
                 warn_seldom!(%error, group, "cannot read the rules; the members are retried");
                 self.settle(&unplanned(members)).await;
-                return false;
+                return;
             }
         };
-        let mut caller = Caller::new(&self.shared, &self.claim.group, slot);
+        let mut caller = Caller::new(&self.shared, &self.claim.group);
         let deletes = call_members(&planned, |plan| &plan.delete, &Verdicts::new());
         let deleted = caller.modify(CommandType::Delete, deletes).await;
         if let Err(error) = self.give_places(&mut planned, &deleted).await {
-            warn_seldom!(%error, "the holders of marks cannot be counted");
+            warn_seldom!(%error, group, "cannot count the holders of marks; setting marks all the same");
         }
         let sets = call_members(&planned, |plan| &plan.set, &deleted);
         let mut set = caller.modify(CommandType::Set, sets).await;
-        caller.look_for(&left_out(&planned, &set), &mut set).await;
+        let left_out = left_out(&planned, &deleted, &set);
+        caller.look_for(&left_out, &mut set).await;
         if caller.room_is_gone()
             && let ended = Ended::Answered(self.claim.at)
             && let gone = room_gone(&self.shared.pool, &self.claim.group, ended).await
-            && let Err(error) = self.shared.noted(gone)
+            && let Err(error) = self.shared.counted(gone)
         {
-            tracing::warn!(%error, "the end of a room cannot be recorded");
+            tracing::warn!(%error, group, "cannot record that the room is gone; the next call tells again");
         }
-        let called = caller.has_called();
         let circumstances = Circumstances {
             spread: Spread::new(rand::random()),
-            chat_works: caller.fine_lately(),
+            chat_works: caller.chat_works(),
         };
         let settlements = self.decide(planned, &deleted, &set, circumstances);
         let span = tracing::debug_span!("settle", members = settlements.len());
         self.settle(&settlements).instrument(span).await;
         self.shared.wake.now();
-        called
     }
 
     /// The rules of each member.
@@ -102,7 +96,7 @@ impl Round {
             .map(|member| member.account.clone())
             .collect();
         let matched = matching_rules(&self.shared.pool, &self.claim.group, &accounts).await;
-        let matched = self.shared.noted(matched)?;
+        let matched = self.shared.counted(matched)?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); members.len()];
         for rule in matched {
             rules[rule.account].push(rule);
@@ -122,8 +116,8 @@ impl Round {
             .collect()
     }
 
-    /// Gives the places of marks to those who waited longest. The room's lease is held, so nobody
-    /// else gives any out.
+    /// Gives the places of marks to the members that waited longest. This round holds the room's
+    /// lease, so no other one gives any out.
     async fn give_places(
         &self,
         planned: &mut [Planned],
@@ -133,7 +127,7 @@ impl Round {
             return Ok(());
         }
         let held = held_places(&self.shared.pool, &self.claim.group).await;
-        let mut held = self.shared.noted(held)?;
+        let mut held = self.shared.counted(held)?;
         for Planned { member, plan, .. } in planned.iter() {
             if matches!(deleted.get(&member.account), Some(Verdict::Confirmed)) {
                 for mark in plan.delete.intersection(&member.marks) {
@@ -170,7 +164,7 @@ impl Round {
                 _ => member.marks.clone(),
             };
             let outcome = outcome(&member, one.plan, one.waits_for, &verdicts, circumstances);
-            decisions::tell(&self.claim.group, &member, &outcome);
+            log_decision(&self.claim.group, &member, &outcome);
             Settlement {
                 generation: member.generation,
                 account: member.account,
@@ -183,10 +177,10 @@ impl Round {
     }
 
     async fn settle(&self, settlements: &[Settlement]) {
+        let Claim { group, lease, .. } = &self.claim;
         loop {
-            let Claim { group, lease, .. } = &self.claim;
             let settled = settle(&self.shared.pool, group, *lease, settlements).await;
-            match self.shared.noted(settled) {
+            match self.shared.counted(settled) {
                 Ok(waited) => {
                     let metrics = &self.shared.metrics;
                     waited
@@ -196,15 +190,16 @@ impl Round {
                     let restored = restored.filter_map(|one| restoration(group, one, settlements));
                     self.shared.restorations.add(waited.len(), restored);
                     let longest = waited.iter().map(|one| one.seconds).fold(0.0, f64::max);
-                    tracing::debug!(group = ?group.as_str(), marked = waited.len(), longest, "settled");
+                    let (group, marked) = (group.as_str(), waited.len());
+                    tracing::debug!(group, marked, longest, "settled");
                     return;
                 }
                 Err(error) if self.claimed.elapsed() < self.shared.lease => {
-                    warn_seldom!(%error, "a claim cannot be settled yet");
-                    tokio::time::sleep(SETTLE_RETRY).await;
+                    warn_seldom!(%error, "cannot write results yet; trying again");
+                    tokio::time::sleep(WRITE_RETRY).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a claim is left to its lease");
+                    tracing::warn!(%error, "cannot write results; members will be retried when the lease expires");
                     return;
                 }
             }
@@ -250,13 +245,25 @@ fn restoration(
     })
 }
 
-/// Who takes part in a call. Whoever was left out or refused in the call before would be so again.
+/// The members of a call. Those whose call before failed, or who are known to be away, would fare the
+/// same again. A member that only a delete left out or refused may lack the marks to delete, and is
+/// served all the same.
 fn call_members(
     planned: &[Planned],
     marks: impl Fn(&MemberPlan) -> &MarkSet,
     before: &Verdicts,
 ) -> Vec<MemberMarks> {
-    let goes_on = |account| matches!(before.get(account), None | Some(Verdict::Confirmed));
+    let goes_on = |account| {
+        !matches!(
+            before.get(account),
+            Some(
+                Verdict::Failed { .. }
+                    | Verdict::Omitted {
+                        in_room: Some(false)
+                    }
+            )
+        )
+    };
     planned
         .iter()
         .filter(|Planned { member, plan, .. }| !marks(plan).is_empty() && goes_on(&member.account))
@@ -268,11 +275,53 @@ fn call_members(
 }
 
 /// Those who were left out at their last try, and of whom Chat was not asked yet.
-fn left_out(planned: &[Planned], set: &Verdicts) -> Vec<Account> {
-    let unasked = |account| matches!(set.get(account), Some(Verdict::Omitted { in_room: None }));
+fn left_out(planned: &[Planned], deleted: &Verdicts, set: &Verdicts) -> Vec<Account> {
+    let unasked = |account| {
+        let last = set.get(account).or_else(|| deleted.get(account));
+        matches!(last, Some(Verdict::Omitted { in_room: None }))
+    };
     let members = planned.iter().map(|planned| &planned.member);
     members
         .filter(|member| is_last_try(member) && unasked(&member.account))
         .map(|member| member.account.clone())
         .collect()
+}
+
+/// A line for each member at `debug`, by which one callback can be followed to its end, and a warning
+/// for what a person should look at: in a long outage once a minute, with the number of those left out.
+fn log_decision(group: &GroupId, member: &ClaimedMember, outcome: &Outcome) {
+    let (group, account) = (group.as_str(), member.account.as_str());
+    let request_id = member.request.as_ref().map(RequestId::as_str);
+    let (error, retry) = match outcome {
+        Outcome::Failed {
+            error, retry: None, ..
+        } => {
+            warn_seldom!(
+                group,
+                account,
+                request_id,
+                error,
+                "giving up on member until the next event or a manual retry"
+            );
+            return;
+        }
+        Outcome::Waiting { reason, retry, .. } => {
+            warn_seldom!(
+                group,
+                account,
+                request_id,
+                reason,
+                ?retry,
+                "member waits for a mark; trying again"
+            );
+            return;
+        }
+        Outcome::Failed { error, retry, .. } => (Some(error), *retry),
+        Outcome::Refused { error, retry, .. } => (Some(error), Some(*retry)),
+        Outcome::Omitted { retry } => (None, *retry),
+        Outcome::Confirmed { .. } | Outcome::Idle | Outcome::Forgotten => (None, None),
+    };
+    let retry = retry.map(tracing::field::debug);
+    let outcome = outcome.kind();
+    tracing::debug!(group, account, request_id, outcome, error, retry, "decided");
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
-use super::budget::Budget;
-use super::pause::Pause;
+use super::breaker::Breaker;
 use super::restored::Restorations;
 use crate::chat::ChatClient;
 use crate::members::{Settling, WakeUp};
@@ -14,31 +13,23 @@ use crate::metrics::{DatabasePart, Metrics};
 /// The parts of a replica that the worker needs.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
-    /// The database.
     pub pool: PgPool,
-    /// The client for calls.
     pub chat: ChatClient,
-    /// The budget of `modify_user_info`.
-    pub budget: Budget,
-    /// The budget of `check_members`, which tells who is in a room when a call is refused.
-    pub checks: Budget,
-    /// The alarm clock that recorders and rule changes ring.
+    /// Ends the worker's sleep when a member is due.
     pub wake: WakeUp,
-    /// The pause shared with whoever reports on it.
-    pub pause: Pause,
+    pub breaker: Breaker,
     /// How long a claim stays with a worker that fell silent.
     pub lease: Duration,
-    /// How long members' events may settle, and members of a busy room gather.
+    /// The debounce of events, and how long members of a busy room gather.
     pub settling: Settling,
-    /// Told of members marked, delays, and faults of the database.
     pub metrics: Metrics,
     /// Where restored members are shown.
     pub restorations: Restorations,
 }
 
 impl WorkerSettings {
-    /// The answer of the database, counted if it is a fault.
-    pub(super) fn noted<T>(&self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
-        answer.inspect_err(|_| self.metrics.database_error(DatabasePart::Worker))
+    /// The result of a statement, counted if it is a fault.
+    pub(super) fn counted<T>(&self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        result.inspect_err(|_| self.metrics.database_error(DatabasePart::Worker))
     }
 }

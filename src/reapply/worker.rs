@@ -1,4 +1,4 @@
-//! The loop that finds work: waits for somebody to be due, takes a slot, claims a room.
+//! The loop that finds work: waits until a member is due and a call may go out, claims a room.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,13 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
-use super::budget::Slot;
-use super::pause::Leave;
 use super::round::Round;
 use super::settings::WorkerSettings;
 use crate::database::in_time;
-use crate::domain::RequestId;
-use crate::members::{Claim, claim, until_next_due};
+use crate::domain::{GroupId, RequestId};
+use crate::members::{Claim, claim_except, until_next_due};
+use crate::metrics::Api;
 use crate::telemetry::warn_seldom;
 
 /// Rooms in flight at once in one replica.
@@ -22,63 +21,63 @@ const ROOMS_IN_FLIGHT: usize = 32;
 /// Without a wake-up the database is asked this often: other replicas may have died. With the rule
 /// filter, which asks as often, an idle replica costs the database one cheap query a second.
 const LONGEST_SLEEP: Duration = Duration::from_secs(2);
-/// A statement that takes longer is given up: its connection may be dead without a sign.
+/// A statement that takes longer is abandoned: its connection may be dead without a sign.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 
 /// Finds due members and has their marks set. One per replica.
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<WorkerSettings>,
-    places: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
     rounds: TaskTracker,
 }
 
 impl Worker {
-    /// A worker; [`Self::run`] starts it, or [`Self::step`] moves it by hand.
     pub fn new(settings: WorkerSettings) -> Self {
         Self {
             shared: Arc::new(settings),
-            places: Arc::new(Semaphore::new(ROOMS_IN_FLIGHT)),
+            in_flight: Arc::new(Semaphore::new(ROOMS_IN_FLIGHT)),
             rounds: TaskTracker::new(),
         }
     }
 
     /// Works until cancelled, then finishes the rounds in flight. Only waiting is cut short, never a
-    /// claim: a claim that nobody carries out would hold its members until the lease ends.
+    /// claim: a claim without a round would hold its members until the lease ends.
     pub async fn run(self, cancel: CancellationToken) {
         let mut failures = 0;
-        // Where somebody was due, somebody else often is: only after a claim in vain is it asked who
-        // comes next.
+        // Where one member was due, another often is: only after an empty claim is the database asked
+        // who comes next.
         let mut busy = false;
-        while let Some(Ok(place)) = cancel
-            .run_until_cancelled(self.places.clone().acquire_owned())
+        while let Some(Ok(permit)) = cancel
+            .run_until_cancelled(self.in_flight.clone().acquire_owned())
             .await
         {
-            let Some(due) = cancel.run_until_cancelled(self.somebody_due(busy)).await else {
+            let Some(due) = cancel.run_until_cancelled(self.member_due(busy)).await else {
                 break;
             };
             let began = Instant::now();
-            let claimed = self.claim_if(due).await;
+            let claimed = match due {
+                Ok(()) => self.claim().await,
+                Err(error) => Err(error),
+            };
             busy = matches!(claimed, Ok(Some(_)));
             match claimed {
-                Ok(None) => {}
-                Ok(Some((claim, slot, leave))) => {
+                Ok(None) => failures = 0,
+                Ok(Some(claim)) => {
                     failures = 0;
+                    let pass = self.shared.breaker.pass();
                     let span = round_span(&claim);
                     let round = Round::new(self.shared.clone(), claim, began);
                     let lease_ends = began + self.shared.lease;
                     let round = async move {
-                        match within_lease(round, slot, lease_ends).await {
-                            true => leave.used().await,
-                            false => leave.unused().await,
-                        }
-                        drop(place);
+                        within_lease(round, lease_ends).await;
+                        drop((pass, permit));
                     };
                     self.rounds.spawn(round.instrument(span));
                 }
                 Err(error) => {
                     failures = (failures + 1).min(5);
-                    warn_seldom!(%error, "the queue cannot be read");
+                    warn_seldom!(%error, "cannot read the queue; trying again");
                     let pause = Duration::from_millis(50) * 2u32.pow(failures);
                     cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
                 }
@@ -88,36 +87,33 @@ impl Worker {
         self.rounds.wait().await;
     }
 
-    /// Does one round if somebody is due now, and waits for its end. For tests.
+    /// Does one round if a member is due now, and waits for its end. For tests.
     pub async fn step(&self) -> Result<bool, sqlx::Error> {
-        let slot = self.shared.budget.take().await?;
         let began = Instant::now();
         let Some(claim) = self.claim().await? else {
             return Ok(false);
         };
-        Round::new(self.shared.clone(), claim, began)
-            .run(slot)
-            .await;
+        Round::new(self.shared.clone(), claim, began).run().await;
         Ok(true)
     }
 
-    /// Waits until somebody is due, or `perhaps` is, and a slot for a call has come. A hint given while
-    /// the database is asked ends the wait that follows, so none is lost.
-    async fn somebody_due(&self, mut perhaps: bool) -> Result<(Slot, Leave), sqlx::Error> {
+    /// Waits until a member is due, or `perhaps` is, and a call may go out soon. A wake-up that comes
+    /// while the database is asked ends the wait that follows, so none is lost.
+    async fn member_due(&self, mut perhaps: bool) -> Result<(), sqlx::Error> {
         let shared = &self.shared;
         loop {
-            shared.pause.passed().await;
+            shared.breaker.ready().await;
             let wait = if std::mem::take(&mut perhaps) {
                 Duration::ZERO
             } else {
                 let next = in_time(LONGEST_STATEMENT, until_next_due(&shared.pool)).await;
-                shared.noted(next)?.unwrap_or(LONGEST_SLEEP)
+                shared.counted(next)?.unwrap_or(LONGEST_SLEEP)
             };
             if wait.is_zero() {
-                let slot = shared.budget.take().await?;
-                // A pause may have begun while the slot was waited for; the slot is lost then.
-                if let Some(leave) = shared.pause.leave().await {
-                    return Ok((slot, leave));
+                // Rooms wait in the queue, not under their leases, and gather more members there.
+                shared.chat.soon(Api::ModifyUserInfo).await;
+                if shared.breaker.is_ready() {
+                    return Ok(());
                 }
                 continue;
             }
@@ -125,50 +121,44 @@ impl Worker {
         }
     }
 
-    async fn claim_if(
-        &self,
-        due: Result<(Slot, Leave), sqlx::Error>,
-    ) -> Result<Option<(Claim, Slot, Leave)>, sqlx::Error> {
-        let (slot, leave) = due?;
-        let claim = in_time(LONGEST_STATEMENT, self.claim()).await;
-        match self.shared.noted(claim) {
-            Ok(Some(claim)) => Ok(Some((claim, slot, leave))),
-            nobody => {
-                leave.unused().await;
-                nobody.map(|_| None)
-            }
+    /// Claims a room; a probe takes one that is known to be refused only if no other is due.
+    async fn claim(&self) -> Result<Option<Claim>, sqlx::Error> {
+        let avoided = self.shared.breaker.avoided();
+        let claimed = self.claim_one(&avoided).await?;
+        if claimed.is_none() && !avoided.is_empty() {
+            return self.claim_one(&[]).await;
         }
+        Ok(claimed)
     }
 
-    async fn claim(&self) -> Result<Option<Claim>, sqlx::Error> {
+    async fn claim_one(&self, avoided: &[GroupId]) -> Result<Option<Claim>, sqlx::Error> {
         let shared = &self.shared;
-        claim(&shared.pool, shared.lease, shared.settling).await
+        let claim = claim_except(&shared.pool, shared.lease, shared.settling, avoided);
+        shared.counted(in_time(LONGEST_STATEMENT, claim).await)
     }
 }
 
-/// The context of all that is said in a round: its room, and the requests that led to it. As a span
-/// of this level it stands before warnings whatever the filter.
+/// The context of every line of a round: its room, and the requests that led to it. At this level the
+/// span is part of warnings whatever the filter.
 fn round_span(claim: &Claim) -> Span {
     let requests = claim.members.iter().filter_map(|m| m.request.as_ref());
     tracing::warn_span!(
         "round",
-        group = ?claim.group.as_str(),
+        group = claim.group.as_str(),
         members = claim.members.len(),
         request_ids = RequestId::list(requests),
     )
 }
 
-/// A round that outlives its lease is broken off, whatever it waits for: from then on another
-/// replica may call for the same room. The lease is counted from before it was asked for, and the
-/// process may have been frozen meanwhile, so the time is looked at before each step. Returns whether
-/// Chat may have been called.
-async fn within_lease(round: Round, slot: Slot, lease_ends: Instant) -> bool {
+/// A round that outlives its lease is abandoned, whatever it waits for: from then on another replica
+/// may call for the same room. The lease is counted from before the claim, and the process may have
+/// been frozen meanwhile, so the time is checked before each step.
+async fn within_lease(round: Round, lease_ends: Instant) {
     tokio::select! {
         biased;
         () = tokio::time::sleep_until(lease_ends.into()) => {
-            tracing::warn!("a round took longer than its lease and is left to others");
-            true
+            tracing::warn!("round exceeded its lease; abandoned, another worker will retry");
         }
-        called = round.run(slot) => called,
+        () = round.run() => {}
     }
 }

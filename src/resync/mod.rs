@@ -7,11 +7,9 @@
 //! recorded or confirmed within the last minute, since Chat's lists lag by 40 s. Its calls have budgets of
 //! their own, so that it neither starves nor delays the worker.
 
-mod beat;
-mod calls;
-mod chores;
 mod compare;
 mod found;
+mod heartbeat;
 mod room;
 mod schedule;
 mod sweep;

@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use super::calls::{Calls, SweepError};
 use super::compare::{Difference, compare};
 use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, renew, reopen};
-use crate::chat::{MAX_MEMBERS_PER_CALL, MembersPage};
+use crate::chat::{ChatClient, ChatError, MAX_MEMBERS_PER_CALL, MembersPage};
 use crate::database::in_time;
 use crate::domain::{Account, MarkSet};
 use crate::members::Found;
@@ -42,10 +41,23 @@ fn weight(page: &MembersPage) -> usize {
 /// Source: <https://cloud.tencent.com/document/product/269/77266>.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
 
+/// Why a sweep failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SweepError {
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("the lease was lost to another replica")]
+    LeaseLost,
+    #[error("Chat's list has no end")]
+    Endless,
+}
+
 /// The sweep of a claimed room.
 pub(super) struct RoomSweep<'a> {
     pub pool: &'a PgPool,
-    pub calls: &'a Calls,
+    pub chat: &'a ChatClient,
     pub wake: &'a WakeUp,
     pub claim: &'a SweepClaim,
     /// What was recorded or confirmed since then is left alone.
@@ -66,14 +78,14 @@ struct Batch {
 impl<'a> RoomSweep<'a> {
     pub(super) fn new(
         pool: &'a PgPool,
-        calls: &'a Calls,
+        chat: &'a ChatClient,
         wake: &'a WakeUp,
         claim: &'a SweepClaim,
         quiet_since: DateTime<Utc>,
     ) -> Self {
         Self {
             pool,
-            calls,
+            chat,
             wake,
             claim,
             quiet_since,
@@ -115,7 +127,7 @@ impl<'a> RoomSweep<'a> {
     /// Chat says so now is it believed.
     async fn reopen(&mut self) -> Result<(), SweepError> {
         let group = &self.claim.group;
-        self.calls.page(group, 0, None).await?;
+        self.chat.get_members(group, 0, None).await?;
         let reopened = reopen(self.pool, self.claim);
         in_time(LONGEST_STATEMENT, reopened).await?;
         tracing::warn!(
@@ -133,7 +145,7 @@ impl<'a> RoomSweep<'a> {
             loop {
                 self.keep_lease().await?;
                 let group = &self.claim.group;
-                let page = self.calls.page(group, timestamp, Some(*mark)).await?;
+                let page = self.chat.get_members(group, timestamp, Some(*mark)).await?;
                 listed += weight(&page);
                 for member in page.members {
                     holders.entry(member.account).or_default().insert(*mark);
@@ -153,7 +165,10 @@ impl<'a> RoomSweep<'a> {
         let (mut timestamp, mut listed) = (0, 0);
         loop {
             self.keep_lease().await?;
-            let page = self.calls.page(&self.claim.group, timestamp, None).await?;
+            let page = self
+                .chat
+                .get_members(&self.claim.group, timestamp, None)
+                .await?;
             listed += weight(&page);
             let mut unseen = Vec::new();
             for member in page.members {
@@ -219,8 +234,8 @@ impl<'a> RoomSweep<'a> {
         }
         let group = &self.claim.group;
         let here: HashSet<Account> = self
-            .calls
-            .check(group, &worth_asking)
+            .chat
+            .check_members(group, &worth_asking)
             .await?
             .into_iter()
             .collect();

@@ -10,9 +10,8 @@ use chrono::TimeDelta;
 use rand::Rng;
 use sqlx::PgPool;
 
-use super::calls::{Calls, SweepError};
 use super::found::SweepTotals;
-use super::room::{QUIET, RoomSweep};
+use super::room::{QUIET, RoomSweep, SweepError};
 use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, fail, finish, give_up};
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::database::in_time;
@@ -20,7 +19,7 @@ use crate::members::Found;
 use crate::members::store::cleanup::delete_unmatched;
 use crate::members::{Ended, WakeUp, room_gone};
 use crate::metrics::{DatabasePart, Metrics, ResyncOutcome};
-use crate::reapply::{Budget, Pause};
+use crate::reapply::Breaker;
 use crate::telemetry::warn_seldom;
 
 /// First and longest backoff of a failed sweep.
@@ -29,33 +28,22 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// A replica that stops waits so long for the database.
 const LAST_STATEMENT: Duration = Duration::from_secs(2);
-/// If a call succeeded so recently, a refusal that may be a configuration error concerns this room only.
-const FINE_LATELY: Duration = Duration::from_secs(600);
 
 /// What the sweeper works with.
 #[derive(Debug, Clone)]
 pub struct SweeperSettings {
-    /// The database.
     pub pool: PgPool,
-    /// The client for calls.
     pub chat: ChatClient,
-    /// The budget of `check_members`, shared with the worker.
-    pub checks: Budget,
-    /// The budget of `get_members`.
-    pub lists: Budget,
-    /// The worker's alarm clock, rung when members come due.
+    /// Wakes the worker when members come due.
     pub wake_worker: WakeUp,
-    /// The sweeper's own alarm clock, rung by [`super::request`].
+    /// Wakes the sweeper after [`super::request`].
     pub wake: WakeUp,
-    /// The worker's pause: while it lasts nobody sweeps.
-    pub worker_pause: Pause,
-    /// The sweeper's own pause, shared with whoever reports on it.
-    pub pause: Pause,
-    /// Time between two sweeps of a room; `None` = only those that are asked for.
+    /// While the worker's breaker is open no room is swept.
+    pub worker_breaker: Breaker,
+    pub breaker: Breaker,
+    /// Time between two sweeps of a room; `None` = only those that a person asks for.
     pub interval: Option<Duration>,
-    /// Counts for whoever reports on them.
     pub totals: SweepTotals,
-    /// Told of comparisons, drift and faults of the database.
     pub metrics: Metrics,
 }
 
@@ -63,7 +51,6 @@ pub struct SweeperSettings {
 #[derive(Debug)]
 pub(super) struct RoomSweeper {
     pub(super) settings: SweeperSettings,
-    calls: Calls,
 }
 
 /// What became of a sweep.
@@ -82,12 +69,7 @@ enum Outcome {
 
 impl RoomSweeper {
     pub(super) fn new(settings: SweeperSettings) -> Self {
-        let calls = Calls {
-            chat: settings.chat.clone(),
-            lists: settings.lists.clone(),
-            checks: settings.checks.clone(),
-        };
-        Self { settings, calls }
+        Self { settings }
     }
 
     /// Sweeps a room and records the result. If the database is unreachable at the end, this retries until
@@ -95,19 +77,20 @@ impl RoomSweeper {
     pub(super) async fn sweep(&self, claim: &SweepClaim) {
         let SweeperSettings {
             pool,
+            chat,
             wake_worker,
-            pause,
+            breaker,
             ..
         } = &self.settings;
         let quiet = TimeDelta::from_std(QUIET).unwrap_or(TimeDelta::MAX);
         let quiet_since = claim.at - quiet;
-        let swept = RoomSweep::new(pool, &self.calls, wake_worker, claim, quiet_since)
+        let swept = RoomSweep::new(pool, chat, wake_worker, claim, quiet_since)
             .measured_by(&self.settings.metrics)
             .run()
             .await;
         let outcome = match swept {
             Ok(found) => {
-                pause.end().await;
+                breaker.succeeded();
                 self.note_found(claim, &found);
                 Outcome::Found(found)
             }
@@ -116,7 +99,7 @@ impl RoomSweeper {
                 tracing::info!(group = ?claim.group.as_str(), "room no longer exists in Chat");
                 Outcome::Gone
             }
-            Err(error) => self.put_off(claim, error).await,
+            Err(error) => self.put_off(claim, error),
         };
         let lease_ends = Instant::now() + LEASE;
         while let Err(error) = in_time(LONGEST_STATEMENT, self.write(claim, &outcome)).await {
@@ -176,27 +159,24 @@ impl RoomSweeper {
         }
     }
 
-    /// Counts a failure, pauses all sweeps if a person must act, and sets the time of the next try.
-    async fn put_off(&self, claim: &SweepClaim, error: SweepError) -> Outcome {
+    /// Counts a failure, and sets the time of the next try.
+    fn put_off(&self, claim: &SweepClaim, error: SweepError) -> Outcome {
         let settings = &self.settings;
         settings.totals.failed();
         settings.metrics.resynced(ResyncOutcome::Failed);
         if matches!(error, SweepError::Database(_)) {
             settings.metrics.database_error(DatabasePart::Resync);
         }
-        warn_seldom!(group = ?claim.group.as_str(), %error, "sweep failed; it is retried");
-        let counts = match &error {
-            SweepError::Chat(error) if self.is_for_a_human(error) => {
-                settings.pause.begin(error).await;
-                false
+        warn_seldom!(group = claim.group.as_str(), %error, "sweep failed; it is retried");
+        let (counts, delay) = match &error {
+            SweepError::Database(_) | SweepError::Chat(ChatError::NoSlot(_)) => {
+                (false, DATABASE_RETRY)
             }
-            SweepError::Database(_) => false,
-            _ => true,
-        };
-        let doublings = claim.failures.clamp(0, 10).unsigned_abs();
-        let delay = match error {
-            SweepError::Database(_) => DATABASE_RETRY,
-            _ => (RETRY.0 * 2u32.pow(doublings)).min(RETRY.1),
+            _ => {
+                let doublings = claim.failures.clamp(0, 10).unsigned_abs();
+                let delay = (RETRY.0 * 2u32.pow(doublings)).min(RETRY.1);
+                (!self.is_of_the_app(claim, &error), delay)
+            }
         };
         let delay = delay.mul_f64(rand::rng().random_range(0.5..1.0));
         Outcome::PutOff {
@@ -206,14 +186,10 @@ impl RoomSweeper {
         }
     }
 
-    fn is_for_a_human(&self, error: &ChatError) -> bool {
-        let this_room = error
-            .code()
-            .is_some_and(|code| code.may_mean_nobody_online())
-            && self.settings.pause.was_fine_within(FINE_LATELY);
-        match error.class() {
-            ErrorClass::Configuration => !this_room,
-            ErrorClass::NewSignature => true,
+    /// Whether calls for other rooms would fail as well; they are paused then.
+    fn is_of_the_app(&self, claim: &SweepClaim, error: &SweepError) -> bool {
+        match error {
+            SweepError::Chat(error) => self.settings.breaker.refused(&claim.group, error),
             _ => false,
         }
     }

@@ -1,20 +1,26 @@
-//! The task that sweeps: finds the room whose sweep is most overdue, claims it, compares.
+//! The task that sweeps: finds the room whose sweep is most overdue, claims it, compares. Beside it
+//! run the heartbeat and the housekeeping, which wait for no sweep and no call.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::chores::Chores;
-use super::schedule::{LONGEST_STATEMENT, claim};
+use super::heartbeat;
+use super::schedule::{LONGEST_STATEMENT, claim, schedule_new};
 use super::sweep::{RoomSweeper, SweeperSettings};
 use crate::database::in_time;
+use crate::members::store::cleanup::{
+    CLEANUP_INTERVAL, delete_rooms, delete_unmatched_somewhere, forget_retired_marks,
+};
 use crate::metrics::DatabasePart;
 use crate::telemetry::warn_seldom;
 
-/// Rooms that one replica sweeps at once: few, since nobody waits for a sweep.
+/// Rooms that one replica sweeps at once: few, since no member waits for a sweep.
 const ROOMS_AT_ONCE: usize = 4;
 /// Without a wake-up the database is asked this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -28,7 +34,6 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    /// A sweeper; [`Self::run`] starts it.
     pub fn new(settings: SweeperSettings) -> Self {
         Self {
             rooms: Arc::new(RoomSweeper::new(settings)),
@@ -37,75 +42,120 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps until cancelled. Sweeps under way are then given up: they change no mark, and their
-    /// rooms come due again.
+    /// Sweeps until cancelled. Sweeps that run at that moment are stopped: they change no mark, and
+    /// their rooms come due again.
     pub async fn run(self, cancel: CancellationToken) {
-        let mut chores = Chores::default();
+        let heartbeat = cancel.run_until_cancelled(self.heartbeat());
+        let housekeeping = cancel.run_until_cancelled(self.housekeeping());
+        tokio::join!(self.sweep_rooms(&cancel), heartbeat, housekeeping);
+        self.sweeps.close();
+        self.sweeps.wait().await;
+    }
+
+    /// Without regular sweeps a gap in the callbacks would start none.
+    async fn heartbeat(&self) -> Infallible {
+        let settings = &self.rooms.settings;
+        match settings.interval {
+            Some(every) => heartbeat::run(&settings.pool, every, &settings.metrics).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Schedules rooms that are new, and deletes what is over.
+    async fn housekeeping(&self) -> Infallible {
+        let SweeperSettings { pool, interval, .. } = &self.rooms.settings;
+        let mut cleaned: Option<Instant> = None;
+        loop {
+            if let Some(every) = *interval {
+                let scheduled = in_time(LONGEST_STATEMENT, schedule_new(pool, every)).await;
+                self.note(scheduled, "schedule new rooms");
+            }
+            if cleaned.is_none_or(|at| at.elapsed() >= CLEANUP_INTERVAL) {
+                cleaned = Some(Instant::now());
+                let cleanup = in_time(LONGEST_STATEMENT, clean_up(pool, interval.is_none())).await;
+                self.note(cleanup, "delete old rooms");
+            }
+            tokio::time::sleep(LONGEST_SLEEP).await;
+        }
+    }
+
+    async fn sweep_rooms(&self, cancel: &CancellationToken) {
+        let SweeperSettings {
+            worker_breaker,
+            breaker,
+            wake,
+            ..
+        } = &self.rooms.settings;
         while let Some(Ok(slot)) = cancel
             .run_until_cancelled(self.slots.clone().acquire_owned())
             .await
         {
             let turn = async {
-                let settings = &self.rooms.settings;
-                settings.worker_pause.passed().await;
-                settings.pause.passed().await;
-                self.turn(&mut chores, slot, &cancel).await
+                worker_breaker.ready().await;
+                breaker.ready().await;
+                self.turn(slot, cancel).await
             };
-            let busy = match cancel.run_until_cancelled(turn).await {
-                None => break,
-                Some(Ok(busy)) => busy,
-                Some(Err(error)) => {
-                    let metrics = &self.rooms.settings.metrics;
-                    metrics.database_error(DatabasePart::Resync);
-                    warn_seldom!(%error, "the rooms to sweep cannot be read");
-                    false
-                }
+            let Some(began) = cancel.run_until_cancelled(turn).await else {
+                return;
             };
-            let wake = &self.rooms.settings.wake;
-            if !busy
+            let began = self.note(began, "claim a room to sweep");
+            if began != Some(true)
                 && cancel
                     .run_until_cancelled(wake.wait(LONGEST_SLEEP))
                     .await
                     .is_none()
             {
-                break;
+                return;
             }
         }
-        self.sweeps.close();
-        self.sweeps.wait().await;
     }
 
-    /// Does the chores and begins one sweep if one is due. True if it did.
+    /// Begins one sweep if one is due. True if it did.
     async fn turn(
         &self,
-        chores: &mut Chores,
         slot: OwnedSemaphorePermit,
         cancel: &CancellationToken,
     ) -> Result<bool, sqlx::Error> {
         let SweeperSettings {
             pool,
-            pause,
+            breaker,
             interval,
             ..
         } = &self.rooms.settings;
-        in_time(LONGEST_STATEMENT, chores.run(pool, *interval)).await?;
-        let Some(leave) = pause.leave().await else {
+        let claimed = in_time(LONGEST_STATEMENT, claim(pool, interval.is_none())).await?;
+        let Some(claim) = claimed else {
             return Ok(false);
         };
-        let claimed = in_time(LONGEST_STATEMENT, claim(pool, interval.is_none())).await;
-        let Ok(Some(claim)) = claimed else {
-            leave.unused().await;
-            return claimed.map(|_| false);
-        };
+        let pass = breaker.pass();
         let (rooms, cancel) = (self.rooms.clone(), cancel.clone());
         self.sweeps.spawn(async move {
             let swept = cancel.run_until_cancelled(rooms.sweep(&claim)).await;
             if swept.is_none() {
                 rooms.give_up(&claim).await;
             }
-            leave.used().await;
-            drop(slot);
+            drop((pass, slot));
         });
         Ok(true)
     }
+
+    /// The value of a statement; an error is counted and logged.
+    fn note<T>(&self, result: Result<T, sqlx::Error>, task: &'static str) -> Option<T> {
+        if let Err(error) = &result {
+            let metrics = &self.rooms.settings.metrics;
+            metrics.database_error(DatabasePart::Resync);
+            warn_seldom!(%error, task, "statement failed; trying again");
+        }
+        result.ok()
+    }
+}
+
+/// Deletes rooms that are over. Where no room is swept regularly, members without a rule go here too.
+async fn clean_up(pool: &PgPool, no_sweeps: bool) -> Result<(), sqlx::Error> {
+    let rooms = delete_rooms(pool).await?;
+    forget_retired_marks(pool).await?;
+    if no_sweeps {
+        delete_unmatched_somewhere(pool).await?;
+    }
+    tracing::debug!(rooms, "deleted rooms that are over");
+    Ok(())
 }

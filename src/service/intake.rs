@@ -2,9 +2,9 @@
 //! inbox, alerts to the budget.
 
 use crate::callback::{Intake, NotStored, Recorded, RequestOverLimit};
+use crate::chat::Budget;
 use crate::domain::{MemberEvent, RoomEnd};
 use crate::members::{Inbox, News, NotTaken};
-use crate::reapply::Budget;
 use crate::rules::filter::RuleFilter;
 
 /// Hands news to the inbox of this replica, except that of members whom no rule names.
@@ -61,10 +61,6 @@ impl Intake for MemberIntake {
             limit = alert.limit,
             "Chat warns of too many calls"
         );
-        tokio::spawn(async move {
-            if let Err(error) = budget.heed_alert().await {
-                tracing::warn!(%error, "the budget cannot be slowed down");
-            }
-        });
+        tokio::spawn(async move { budget.react_to_alert().await });
     }
 }

@@ -34,12 +34,12 @@ use crate::api::{self, AdminState};
 use crate::callback::{
     self, ANSWER_WITHIN, CallbackState, Forward, ForwardCounts, ForwardSettings, Signatures,
 };
-use crate::chat::{ChatClient, ChatEndpoint};
+use crate::chat::{Budgets, CallRate, ChatClient, ChatEndpoint};
 use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
 use crate::members::{Inbox, Settling, WakeUp};
 use crate::metrics::Metrics;
-use crate::reapply::{Budget, CallRate, Worker, WorkerSettings};
+use crate::reapply::{Worker, WorkerSettings};
 use crate::resync::{Sweeper, SweeperSettings};
 use crate::rules::filter::{FilterSettings, RuleFilter};
 pub use error::{PartEnded, StartError};
@@ -79,11 +79,7 @@ impl Service {
         let wake = WakeUp::default();
         let metrics = Metrics::default();
         let rate = CallRate::new(settings.chat.calls_per_second);
-        let budget = |api| Budget::new(pool.clone(), api, rate).measured_by(&metrics);
-        let checks = budget("check_members");
-        let lists = budget("get_members");
-        let budget = budget("modify_user_info");
-        let budgets = vec![budget.clone(), checks.clone(), lists.clone()];
+        let budgets = Budgets::new(&pool, rate, &metrics);
         let settling = Settling {
             settle: settings.reapply.settle,
             max_wait: settings.reapply.max_wait,
@@ -97,7 +93,7 @@ impl Service {
             metrics.clone(),
         );
         let forward = forward(&settings.callback, &metrics).await?;
-        let intake = MemberIntake::new(inbox.clone(), filter.clone(), budgets.clone());
+        let intake = MemberIntake::new(inbox.clone(), filter.clone(), budgets.all().to_vec());
         let callbacks = callback_router(settings, intake, forward.clone(), &metrics)?;
         let leaving = CancellationToken::new();
         let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
@@ -110,42 +106,39 @@ impl Service {
             &settings.admin.tokens,
         );
         let watched = Watched {
-            budgets: budgets.clone(),
+            budgets: budgets.all().to_vec(),
             filter: Some(filter.clone()),
             inbox: Some(inbox),
             metrics: metrics.clone(),
             pulse: Pulse::of(metrics.clone()),
-            ..Watched::new(&pool)
+            ..Watched::default()
         };
         let state = state.watching(watched.clone());
-        let chat = ChatClient::new(endpoint(&settings.chat)?)?.measured_by(&metrics);
-        let pause = watched.worker_pause;
+        let chat = ChatClient::new(endpoint(&settings.chat)?, budgets.clone())?;
+        let chat = chat.measured_by(&metrics);
+        let breaker = watched.worker_breaker;
         let sweeper = Sweeper::new(SweeperSettings {
             pool: pool.clone(),
             chat: chat.clone(),
-            checks: checks.clone(),
-            lists,
             wake_worker: wake.clone(),
             wake: watched.sweeper_wake,
-            worker_pause: pause.clone(),
-            pause: watched.sweeper_pause,
+            worker_breaker: breaker.clone(),
+            breaker: watched.sweeper_breaker,
             interval: settings.resync.interval,
             totals: watched.sweep_totals,
             metrics: metrics.clone(),
         });
         let figures = Figures {
             pool: pool.clone(),
-            budgets,
+            budgets: budgets.all().to_vec(),
             metrics: metrics.clone(),
         };
         figures.show(settings.chat.calls_per_second, settings.resync.interval);
         let worker = Worker::new(WorkerSettings {
             pool,
             chat,
-            budget,
-            checks,
             wake,
-            pause,
+            breaker,
             lease: settings.reapply.lease,
             settling,
             metrics: metrics.clone(),

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use stickymark::reapply::{Budget, CallRate};
+use stickymark::chat::{Budget, Budgets, CallRate, CommandType, MemberMarks};
+use stickymark::domain::{Account, GroupId};
+use stickymark::local::simulator::{Effect, Fault};
+use stickymark::metrics::{Api, Metrics};
 
 use crate::support::database;
+use crate::support::scene::{Scene, marks};
 
 const RATE: u32 = 200;
 
@@ -27,7 +31,7 @@ async fn reserved_ms(pool: &PgPool) -> f64 {
 async fn a_clock_of_postgres_that_steps_back_slows_calls_down_and_no_more() {
     let database = database().await;
     let pool = database.pool();
-    let budget = Budget::new(pool.clone(), "modify_user_info", CallRate::new(RATE));
+    let budget = Budget::new(pool.clone(), Api::ModifyUserInfo, CallRate::new(RATE));
     budget.take().await.unwrap();
     let in_an_hour = "now() + interval '1 hour'";
     set(
@@ -50,7 +54,7 @@ async fn a_clock_of_postgres_that_steps_back_slows_calls_down_and_no_more() {
 async fn a_replica_takes_smaller_blocks_while_calls_are_slowed_down() {
     let database = database().await;
     let pool = database.pool();
-    let budget = Budget::new(pool.clone(), "modify_user_info", CallRate::new(RATE));
+    let budget = Budget::new(pool.clone(), Api::ModifyUserInfo, CallRate::new(RATE));
     for _ in 0..20 {
         budget.take().await.unwrap();
     }
@@ -64,4 +68,38 @@ async fn a_replica_takes_smaller_blocks_while_calls_are_slowed_down() {
     // Up to eight slots were reserved before, and the first block after it is still as large.
     let furthest = ahead[16..].iter().copied().fold(0.0, f64::max);
     assert!(furthest < 300.0, "reserved {ahead:?} ms ahead");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_takes_a_slot_of_its_api_and_so_does_one_that_is_signed_again() {
+    let scene = Scene::empty().await;
+    scene.chat().join("class-7", &["alice"]).await.unwrap();
+    let budgets = Budgets::new(scene.pool(), CallRate::new(1), &Metrics::default());
+    let client = scene.client_with(budgets);
+    let group = GroupId::parse("class-7").unwrap();
+    let alice = Account::parse("alice").unwrap();
+    let members = [MemberMarks {
+        account: alice.clone(),
+        marks: marks(&[1000]),
+    }];
+    let expired = Fault::new(Effect::ErrorCode(70001)).times(1);
+    scene.chat().inject(&expired).await.unwrap();
+    let set = client.modify_user_info(&group, CommandType::Set, &members);
+    assert_eq!(set.await.unwrap().confirmed.len(), 1);
+    for _ in 0..2 {
+        client.get_members(&group, 0, None).await.unwrap();
+        client
+            .check_members(&group, &[alice.clone()])
+            .await
+            .unwrap();
+    }
+    let calls = scene.chat().calls().await.unwrap();
+    assert_eq!(calls.len(), 6);
+    for pair in [[0, 1], [2, 4], [3, 5]] {
+        let [one, next] = pair.map(|place| &calls[place]);
+        assert_eq!(one.api, next.api);
+        let apart = next.received_at - one.received_at;
+        // 1100 ms, but the first may have been late.
+        assert!(apart >= 500, "{:?}: {apart} ms apart", one.api);
+    }
 }

@@ -4,11 +4,12 @@ mod culprits;
 
 use std::time::Duration;
 
-use stickymark::chat::{CommandType, MemberMarks};
+use stickymark::chat::{Budget, CallRate, CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId, RequestId};
 use stickymark::local::simulator::{Api, CallRecord, Effect, Fault, LostAnswer, Settings};
 use stickymark::members::retry_failed;
-use stickymark::reapply::{Budget, CallRate, Pause};
+use stickymark::metrics::Api as CalledApi;
+use stickymark::reapply::Breaker;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::scene::{PATIENCE, Scene, marks, users};
@@ -39,7 +40,7 @@ async fn marked(scene: &Scene) -> usize {
 
 /// Does rounds until nobody is due now.
 async fn work(scene: &Scene) {
-    let worker = scene.worker(&scene.pause());
+    let worker = scene.worker(&scene.breaker());
     while worker.step().await.unwrap() {}
 }
 
@@ -51,11 +52,11 @@ async fn failed(scene: &Scene) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_configuration_fault_pauses_all_calls_but_one_probe_and_ends_by_itself() {
+async fn each_fault_of_the_app_pauses_all_calls_but_one_probe_and_ends_by_itself() {
     let scene = Scene::empty().await;
     scene.rule("class-*", "teacher", &[1000]).await;
     for code in [
-        10007, 10059, 60006, 60010, 60020, 60021, 60026, 70009, 70013, 70014,
+        10059, 60006, 60010, 60020, 60021, 60026, 70009, 70013, 70014,
     ] {
         let rooms: Vec<String> = (0..4).map(|room| format!("class-{code}-{room}")).collect();
         let teacher = ["teacher".to_owned()];
@@ -68,10 +69,11 @@ async fn each_configuration_fault_pauses_all_calls_but_one_probe_and_ends_by_its
             .inject(&Fault::new(Effect::ErrorCode(code)))
             .await
             .unwrap();
-        let pause = scene.short_pause();
+        let delay = Duration::from_millis(300);
+        let breaker = Breaker::with_delays("reapply", delay, delay);
         let stop = CancellationToken::new();
-        let worker = tokio::spawn(scene.worker(&pause).run(stop.clone()));
-        paused(&pause, code).await;
+        let worker = tokio::spawn(scene.worker(&breaker).run(stop.clone()));
+        paused(&breaker, code).await;
         // Rooms that were claimed when the pause began are still called for, once each.
         let before = modify_calls(&scene).await.last().unwrap().seq;
         let probes = probes_after(&scene, before, rooms.len() + 3).await;
@@ -82,21 +84,21 @@ async fn each_configuration_fault_pauses_all_calls_but_one_probe_and_ends_by_its
             .fetch_one(scene.pool())
             .await
             .unwrap();
-        assert_eq!(attempts, 0, "{code}: nobody's attempts are used up");
+        assert_eq!(attempts, 0, "{code}: no attempts are used up");
         scene.chat().clear_all().await.unwrap();
         for room in &rooms {
             scene.wait_for_marks(room, "teacher", &[1000]).await;
         }
-        assert_eq!(pause.state(), None, "{code}");
+        assert_eq!(breaker.paused(), None, "{code}");
         stop.cancel();
         worker.await.unwrap();
     }
 }
 
-async fn paused(pause: &Pause, code: i64) {
+async fn paused(breaker: &Breaker, code: i64) {
     let begun = async {
         loop {
-            if let Some(state) = pause.state() {
+            if let Some(state) = breaker.paused() {
                 return state;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -131,7 +133,7 @@ async fn a_call_whose_answer_is_lost_after_it_was_carried_out_is_repeated() {
         let fault = Fault::new(Effect::LostAnswer(how)).times(1);
         scene.chat().inject(&fault).await.unwrap();
         let stop = CancellationToken::new();
-        let worker = tokio::spawn(scene.worker(&scene.pause()).run(stop.clone()));
+        let worker = tokio::spawn(scene.worker(&scene.breaker()).run(stop.clone()));
         let confirmed = "select bool_and(marks = '{1000}' and not in_doubt) from members";
         scene.wait_for_row(confirmed).await;
         assert_eq!(modify_calls(&scene).await.len(), 2);
@@ -141,39 +143,43 @@ async fn a_call_whose_answer_is_lost_after_it_was_carried_out_is_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signature_that_is_not_taken_is_made_anew_at_once() {
+async fn a_signature_that_is_not_accepted_is_replaced_at_once() {
     let scene = room_of(&users(3)).await;
     let fault = Fault::new(Effect::ErrorCode(70001)).times(1);
     scene.chat().inject(&fault).await.unwrap();
-    let pause = scene.pause();
-    assert!(scene.worker(&pause).step().await.unwrap());
-    assert_eq!((marked(&scene).await, pause.state()), (3, None));
+    let breaker = scene.breaker();
+    assert!(scene.worker(&breaker).step().await.unwrap());
+    assert_eq!((marked(&scene).await, breaker.paused()), (3, None));
     scene
         .chat()
         .inject(&Fault::new(Effect::ErrorCode(70001)))
         .await
         .unwrap();
     scene.arrive(ROOM, &users(3)).await;
-    assert!(scene.worker(&pause).step().await.unwrap());
+    assert!(scene.worker(&breaker).step().await.unwrap());
     assert!(
-        pause.state().is_some(),
-        "the second one was not taken either"
+        breaker.paused().is_some(),
+        "the second one was not accepted either"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chat_asking_for_fewer_calls_gets_fewer() {
     let scene = room_of(&users(3)).await;
-    let budget = Budget::new(scene.pool().clone(), "modify_user_info", CallRate::new(200));
+    let budget = Budget::new(
+        scene.pool().clone(),
+        CalledApi::ModifyUserInfo,
+        CallRate::new(200),
+    );
     scene
         .chat()
         .inject(&Fault::new(Effect::ErrorCode(60007)).times(1))
         .await
         .unwrap();
-    assert!(scene.worker(&scene.pause()).step().await.unwrap());
+    assert!(scene.worker(&scene.breaker()).step().await.unwrap());
     assert!(budget.state().await.unwrap().share < 0.9);
     let stop = CancellationToken::new();
-    let worker = tokio::spawn(scene.worker(&scene.pause()).run(stop.clone()));
+    let worker = tokio::spawn(scene.worker(&scene.breaker()).run(stop.clone()));
     scene.wait_for_marks(ROOM, "user0", &[1000]).await;
     stop.cancel();
     worker.await.unwrap();
@@ -188,10 +194,10 @@ async fn after_the_last_try_a_member_is_failed_until_an_event_or_a_person_revive
         .unwrap();
     let fault = Fault::new(Effect::ErrorCode(10002)).times(1);
     scene.chat().inject(&fault).await.unwrap();
-    let pause = scene.pause();
+    let breaker = scene.breaker();
     // As after a call for somebody else that succeeded.
-    pause.end().await;
-    assert!(scene.worker(&pause).step().await.unwrap());
+    breaker.succeeded();
+    assert!(scene.worker(&breaker).step().await.unwrap());
     let given_up = failed(&scene).await;
     assert!(given_up[0].1.contains("10002"), "{given_up:?}");
     work(&scene).await;
@@ -393,7 +399,7 @@ async fn who_is_left_out_again_and_again_though_in_the_room_is_shown_as_waiting(
             .await
             .unwrap();
     assert_eq!(presence, "present");
-    assert!(reason.contains("though he is in the room"), "{reason}");
+    assert!(reason.contains("although they are in the room"), "{reason}");
     scene.chat().clear(fault).await.unwrap();
     sqlx::query("update members set due_at = now() where account = 'user1'")
         .execute(scene.pool())
@@ -443,6 +449,99 @@ async fn pass_an_hour(scene: &Scene) {
     .execute(scene.pool())
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mark_500_is_renewed_in_time_although_another_mark_was_deleted_shortly_before() {
+    let scene = Scene::empty().await;
+    scene.rule(ROOM, "teacher", &[500]).await;
+    scene.rule(ROOM, "*", &[1000]).await;
+    scene.chat().join(ROOM, &["teacher"]).await.unwrap();
+    scene.arrive(ROOM, &["teacher".to_owned()]).await;
+    work(&scene).await;
+    sqlx::query("update members set confirmed_at = confirmed_at - interval '59 h', due_at = now()")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    sqlx::query("update rules set enabled = false where account_text = ''")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    work(&scene).await;
+    let calls = modify_calls(&scene).await;
+    let sent = calls.iter().skip(1);
+    let sent: Vec<_> = sent
+        .map(|call| (call.command_type, call.members[0].marks.clone()))
+        .collect();
+    assert_eq!(sent, [(Some(2), vec![1000]), (Some(1), vec![500])]);
+    scene
+        .wait_for_row("select due_at > now() + interval '59 h' from members")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delete_of_more_marks_than_a_room_can_hold_goes_out_in_several_calls() {
+    let scene = Scene::empty().await;
+    scene.rule(ROOM, "*", &[1000]).await;
+    scene.chat().join(ROOM, &["teacher"]).await.unwrap();
+    scene.arrive(ROOM, &["teacher".to_owned()]).await;
+    let many: Vec<i64> = (2000..2012).collect();
+    sqlx::query("update members set in_doubt = true, revoked = $1")
+        .bind(many)
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    work(&scene).await;
+    let confirmed = "select marks = '{1000}' and not in_doubt and attempts = 0 from members";
+    scene.wait_for_row(confirmed).await;
+    let calls = modify_calls(&scene).await;
+    let sizes: Vec<usize> = calls
+        .iter()
+        .map(|call| call.members[0].marks.len())
+        .collect();
+    assert_eq!(sizes, [10, 2, 1]);
+}
+
+/// Chat may leave out of its answer who does not carry the mark that was to be deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delete_without_an_answer_for_a_member_does_not_keep_their_marks_from_them() {
+    let scene = room_of(&users(1)).await;
+    sqlx::query("update members set marks = '{1001}'")
+        .execute(scene.pool())
+        .await
+        .unwrap();
+    let left_out = Fault::new(Effect::Omit).api(Api::ModifyUserInfo).times(1);
+    scene.chat().inject(&left_out).await.unwrap();
+    work(&scene).await;
+    assert_eq!(marked(&scene).await, 1);
+    scene
+        .wait_for_row("select marks = '{1000}' and due_at is null from members")
+        .await;
+}
+
+/// A code that no page names may be the one for a call in which no member is online.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_undocumented_code_is_no_fault_of_a_member_who_left() {
+    let scene = Scene::empty().await;
+    scene.rule(ROOM, "teacher", &[1000]).await;
+    let settings = Settings {
+        all_offline_code: 10030,
+        ..Settings::default()
+    };
+    scene.chat().configure(&settings).await.unwrap();
+    scene.chat().join(ROOM, &["somebody-else"]).await.unwrap();
+    scene.arrive(ROOM, &["teacher".to_owned()]).await;
+    for _ in 0..4 {
+        let later = "update members set due_at = now() where due_at is not null";
+        sqlx::query(later).execute(scene.pool()).await.unwrap();
+        work(&scene).await;
+        scene
+            .wait_for_row("select attempts = 0 and not in_doubt and failed_at is null from members")
+            .await;
+    }
+    scene
+        .wait_for_row("select presence = 'absent' and due_at is null from members")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

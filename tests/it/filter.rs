@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use stickymark::callback::{Intake, Recorded};
+use stickymark::chat::{Budget, CallRate};
 use stickymark::config::Settings;
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, MemberEvent, RequestId};
 use stickymark::members::{Inbox, Settling, WakeUp};
-use stickymark::reapply::{Budget, CallRate};
+use stickymark::metrics::Api;
 use stickymark::rules::filter::{FilterSettings, FilterState, Follower, RuleFilter};
 use stickymark::service::{MemberIntake, Service};
 use tokio::task::JoinHandle;
@@ -44,7 +45,7 @@ async fn replica(
     };
     let (inbox, writer) = Inbox::new(written.clone(), settling, WakeUp::default());
     let (filter, mut follower) = RuleFilter::new(followed, inbox.clone(), settings);
-    let budget = Budget::new(written.clone(), "modify_user_info", CallRate::new(100));
+    let budget = Budget::new(written.clone(), Api::ModifyUserInfo, CallRate::new(100));
     follower.confirm().await.unwrap();
     let replica = Replica {
         intake: MemberIntake::new(inbox, filter.clone(), vec![budget]),

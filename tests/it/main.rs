@@ -5,8 +5,8 @@
     clippy::expect_used,
     reason = "a test that panics has failed"
 )]
-
 mod admin_api;
+mod breaker;
 mod budget;
 mod chaos;
 mod check;
@@ -28,7 +28,6 @@ mod marks;
 mod members;
 mod members_api;
 mod metrics;
-mod pause;
 mod plans;
 mod request_id;
 mod resync;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use stickymark::chat::{CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId, RequestId, RoomEnd};
-use stickymark::local::simulator::{Api, CallRecord, Effect, Fault, Settings, Simulated};
+use stickymark::local::simulator::{
+    Api, CallRecord, Effect, Fault, LostAnswer, Settings, Simulated,
+};
 use stickymark::members::{Ended, WakeUp, room_gone};
 use stickymark::resync;
 
@@ -310,6 +312,42 @@ async fn after_a_time_without_any_replica_every_room_is_compared_at_once() {
     scene.add_replica().await;
     for room in rooms {
         scene.wait_for_marks(room, "teacher", &[1000]).await;
+    }
+}
+
+/// Else a replica that starts, or another, would believe that callbacks were missed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_heartbeat_goes_on_while_sweeps_hang_and_while_calls_are_paused() {
+    for hanging in [true, false] {
+        let mut scene = Scene::empty().await;
+        scene.settings().chat.request_timeout = 4 * PATIENCE;
+        scene.settings().resync.interval = Some(Duration::from_secs(1));
+        scene.rule("*", "teacher", &[1000]).await;
+        let fault = if hanging {
+            Fault::new(Effect::LostAnswer(LostAnswer::Hang)).api(Api::GetMembers)
+        } else {
+            Fault::new(Effect::ErrorCode(60020)).api(Api::ModifyUserInfo)
+        };
+        scene.chat().inject(&fault).await.unwrap();
+        scene.add_replica().await;
+        for room in 0..6 {
+            let room = format!("class-{room}");
+            scene.chat().join(&room, &["teacher"]).await.unwrap();
+        }
+        scene
+            .wait_for_row(if hanging {
+                "select count(*) = 4 from rooms where sweeping_until > now()"
+            } else {
+                "select count(*) > 0 from members where last_error like '%60020%'"
+            })
+            .await;
+        sqlx::query("update sweep_beat set beat_at = now() - interval '5 s'")
+            .execute(scene.pool())
+            .await
+            .unwrap();
+        scene
+            .wait_for_row("select beat_at > now() - interval '4 s' from sweep_beat")
+            .await;
     }
 }
 

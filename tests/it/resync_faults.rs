@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use stickymark::chat::{CommandType, MemberMarks};
+use stickymark::chat::{Budget, CallRate, CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId, Marks, Pattern, RuleDraft, Window};
 use stickymark::local::simulator::{Api, Effect, Fault, LostAnswer, Settings};
 use stickymark::members::{RuleChange, WakeUp, rules_changed};
-use stickymark::reapply::{Budget, CallRate};
+use stickymark::metrics::Api as CalledApi;
 use stickymark::resync;
 
 use crate::support::scene::{PATIENCE, Scene, marks, users};
@@ -163,8 +163,8 @@ async fn chat_asking_for_fewer_lists_slows_the_sweep_and_nothing_else() {
         let budget = Budget::new(scene.pool().clone(), api, CallRate::new(160));
         async move { budget.state().await.unwrap().share }
     };
-    assert!(share("get_members").await < 0.9);
-    assert!(share("modify_user_info").await > 0.99);
+    assert!(share(CalledApi::GetMembers).await < 0.9);
+    assert!(share(CalledApi::ModifyUserInfo).await > 0.99);
     scene
         .wait_for_row("select swept_at is not null and sweep_error is null from rooms")
         .await;

@@ -17,7 +17,7 @@ use crate::api::{CommonProblems, Parameters, Problem};
 use crate::domain::{Account, GroupId};
 use crate::members::{MemberFilter, held_places, list_members};
 use crate::members::{RoomFilter, list_rooms};
-use crate::reapply::Pause;
+use crate::reapply::Breaker;
 use crate::rules::explain::rules_for;
 use view::{Explanation, Facts};
 
@@ -25,13 +25,13 @@ use view::{Explanation, Facts};
 #[derive(Debug, Clone)]
 pub struct Explanations {
     pool: PgPool,
-    pause: Pause,
+    breaker: Breaker,
 }
 
 impl Explanations {
-    /// `pause` is that of the calls that set marks.
-    pub fn new(pool: PgPool, pause: Pause) -> Self {
-        Self { pool, pause }
+    /// `breaker` is that of the calls that set marks.
+    pub fn new(pool: PgPool, breaker: Breaker) -> Self {
+        Self { pool, breaker }
     }
 
     async fn facts(&self, group: &GroupId, account: &Account) -> Result<Facts, sqlx::Error> {
@@ -50,7 +50,7 @@ impl Explanations {
             member: list_members(&self.pool, &member, None, 1).await?.pop(),
             room: list_rooms(&self.pool, &room, "", 1).await?.pop(),
             held: held_places(&self.pool, group).await?,
-            paused: self.pause.state(),
+            paused: self.breaker.paused(),
         })
     }
 }

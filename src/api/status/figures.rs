@@ -9,10 +9,10 @@ use chrono::Utc;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::chat::Budget;
 use crate::database::in_time;
 pub use crate::members::store::figures::{SharedFigures, shared_figures};
 use crate::metrics::{Api, DatabasePart, Metrics, QueueState};
-use crate::reapply::Budget;
 
 /// How often they are read.
 pub const READ_EVERY: Duration = Duration::from_secs(15);

@@ -1,7 +1,7 @@
 //! The state of the service at one look.
 //!
 //! It answers also while the database does not: that is when somebody looks. What could not be read
-//! is null then. Queue, budgets and pauses are shared by all replicas; filter and sweep totals are
+//! is null then. Queue and budgets are shared by all replicas; breakers, filter and sweep totals are
 //! those of the replica that answers.
 
 pub mod figures;
@@ -23,9 +23,10 @@ pub use pulse::{Point, Pulse};
 pub use readiness::{DatabaseState, Readiness, Ready};
 
 use crate::api::{CommonProblems, Parameters, Problem};
+use crate::chat::Budget;
 use crate::members::{FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth};
 use crate::metrics::Metrics;
-use crate::reapply::{Budget, Pause, PauseState, Restorations};
+use crate::reapply::{Breaker, PauseState, Restorations};
 use crate::resync::{SweepTotals, TotalsSnapshot};
 use crate::rules::filter::{FilterState, RuleFilter};
 use crate::version;
@@ -38,10 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub struct Watched {
     /// The sweeper's alarm clock.
     pub sweeper_wake: WakeUp,
-    /// The worker's pause.
-    pub worker_pause: Pause,
-    /// The sweeper's pause.
-    pub sweeper_pause: Pause,
+    pub worker_breaker: Breaker,
+    pub sweeper_breaker: Breaker,
     /// The budgets of all APIs that are called.
     pub budgets: Vec<Budget>,
     /// The rule filter, if there is one.
@@ -60,13 +59,12 @@ pub struct Watched {
     pub closing: CancellationToken,
 }
 
-impl Watched {
-    /// Nothing but the pauses, as the database has them.
-    pub fn new(pool: &PgPool) -> Self {
+impl Default for Watched {
+    fn default() -> Self {
         Self {
             sweeper_wake: WakeUp::default(),
-            worker_pause: Pause::new(pool.clone(), "reapply"),
-            sweeper_pause: Pause::new(pool.clone(), "resync"),
+            worker_breaker: Breaker::new("reapply"),
+            sweeper_breaker: Breaker::new("resync"),
             budgets: Vec::new(),
             filter: None,
             sweep_totals: SweepTotals::default(),
@@ -228,8 +226,8 @@ impl StatusSource {
             queue,
             failures,
             budgets,
-            chat: watched.worker_pause.state().into(),
-            chat_resync: watched.sweeper_pause.state().into(),
+            chat: watched.worker_breaker.paused().into(),
+            chat_resync: watched.sweeper_breaker.paused().into(),
             filter: watched.filter.as_ref().map(|filter| filter.state().into()),
             resync: watched.sweep_totals.snapshot(),
         }
@@ -248,10 +246,6 @@ async fn stored(source: &StatusSource) -> Option<Stored> {
     let read = async {
         let queue = queue_depth(&source.pool).await?;
         let failures = failure_reasons(&source.pool).await?;
-        tokio::join!(
-            source.watched.worker_pause.refresh(),
-            source.watched.sweeper_pause.refresh()
-        );
         let mut budgets = Vec::with_capacity(source.watched.budgets.len());
         for budget in &source.watched.budgets {
             let state = budget.state().await?;

@@ -71,7 +71,18 @@ pub async fn claim(
     lease: Duration,
     settling: Settling,
 ) -> Result<Option<Claim>, sqlx::Error> {
+    claim_except(pool, lease, settling, &[]).await
+}
+
+/// The same, but none of these rooms.
+pub async fn claim_except(
+    pool: &PgPool,
+    lease: Duration,
+    settling: Settling,
+    avoided: &[GroupId],
+) -> Result<Option<Claim>, sqlx::Error> {
     let token = Uuid::new_v4();
+    let avoided: Vec<&str> = avoided.iter().map(GroupId::as_str).collect();
     let patience = settling.settle.min(settling.max_wait / 2);
     let rows = sqlx::query!(
         r#"
@@ -80,6 +91,7 @@ pub async fn claim(
             from members m join rooms r on r.group_id = m.group_id
             where m.due_at <= now() and (r.leased_until is null or r.leased_until <= now())
               and (r.paced_until is null or r.paced_until <= now())
+              and m.group_id <> all($8)
             order by m.due_at
             limit 1
             for no key update of r skip locked
@@ -131,6 +143,7 @@ pub async fn claim(
         interval(settling.settle),
         interval(settling.max_wait.saturating_sub(patience)),
         interval(patience),
+        &avoided as &[&str],
     )
     .fetch_all(pool)
     .await?;

@@ -1,35 +1,35 @@
-//! From Chat's answers to what is written down for each member.
+//! From Chat's answers to what is written back for each member.
 
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+use super::call::{Verdict, may_mean_all_offline};
 use super::places::no_place;
 use super::plan::MemberPlan;
-use super::verdict::Verdict;
-use crate::chat::{ChatError, ErrorClass};
+use crate::chat::{ChatError, ErrorClass, Reach};
 use crate::domain::MarkSet;
 use crate::members::{ClaimedMember, Outcome, Presence};
 
-/// Delays after which a member whom Chat left out is tried again. Chat's own view lags behind an
+/// Delays after which a member that Chat left out is tried again. Chat's own view lags behind an
 /// arrival; its lists by up to 40 s. Source: <https://cloud.tencent.com/document/product/269/77266>.
 const OMITTED_RETRIES: [Duration; 3] = [
     Duration::from_secs(2),
     Duration::from_secs(10),
     Duration::from_secs(30),
 ];
-/// Delays after which a member is tried again whom Chat refused beside others with a code by which it
-/// may only mean that it does not see him yet. Fewer than above: its lists, which lag most, show him.
+/// The same for a member that Chat rejected while it served others, with a code by which it may only
+/// mean that it does not see the member yet. Fewer than above: its lists, which lag most, show them.
 const REFUSED_RETRIES: &[Duration] = OMITTED_RETRIES.split_at(2).0;
-/// Failed calls after which a member is given up until an event or a person asks: about 20 minutes.
+/// Failed calls after which a member has failed until an event or a person asks: about 20 minutes.
 const MOST_ATTEMPTS: i32 = 12;
-/// So many count while no call at all succeeds. That is Chat's trouble, or that of the way there, and
-/// nobody is given up for it, however long it takes; he is tried about once a minute.
+/// So many count while no call at all succeeds. That is a fault of Chat or of the way there, and no
+/// member fails because of it, however long it takes; they are tried about once a minute.
 const ATTEMPTS_WITHOUT_CHAT: i32 = 6;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
-/// A member who waits for a place is looked at again after this, though nobody told that one is free.
+/// A member that waits for a place is tried again after this.
 const WAITING_RETRY: Duration = Duration::from_secs(60);
 
 /// Where in its range every delay of a round lies: one draw for all its members, so that those who
@@ -38,7 +38,7 @@ const WAITING_RETRY: Duration = Duration::from_secs(60);
 pub(super) struct Spread(f64);
 
 impl Spread {
-    /// From a number of 0 to 1.
+    /// From a number between 0 and 1.
     pub(super) fn new(drawn: f64) -> Self {
         Self(drawn.clamp(0.0, 1.0))
     }
@@ -56,36 +56,47 @@ pub(super) struct Circumstances {
     pub chat_works: bool,
 }
 
-/// What is written down for a member with these verdicts (first of the delete, then of the set; a
-/// command that did not concern him is missing) who has to wait for some marks.
+/// What is written back for a member with these verdicts (first of the delete, then of the set; a
+/// command without the member is missing) and without a place for some marks.
 pub(super) fn outcome(
     member: &ClaimedMember,
     plan: MemberPlan,
-    waits_for: MarkSet,
+    mut waits_for: MarkSet,
     verdicts: &[&Verdict],
     circumstances: Circumstances,
 ) -> Outcome {
     let spread = circumstances.spread;
-    let (mut omitted, mut in_room) = (false, false);
+    let (mut omitted, mut in_room, mut lacking) = (false, false, MarkSet::new());
     for verdict in verdicts {
         match verdict {
-            Verdict::Confirmed => {}
+            // The member is there, whatever a delete said before: Chat may leave a member out, or
+            // refuse, who does not carry the marks to delete. If they do, the sweep finds them.
+            Verdict::Confirmed => (omitted, in_room) = (false, false),
+            Verdict::Partly(marks) => {
+                (omitted, in_room) = (false, false);
+                // What an earlier answer named stays confirmed.
+                lacking = match member.in_doubt {
+                    true => marks.clone(),
+                    false => marks - &member.marks,
+                };
+            }
             Verdict::Omitted { in_room: seen } => {
                 (omitted, in_room) = (true, in_room || *seen == Some(true));
             }
-            // Refused beside others before, and now again; else he may be one too many for a mark.
+            // Rejected before while others were served, and refused again; else they may be one member
+            // too many for a mark.
             Verdict::Unseen(error)
             | Verdict::Failed {
                 error,
                 counts: true,
-            } if member.refusals > 0 && may_not_see_him(error) => {
+            } if member.refusals > 0 && may_mean_all_offline(error) => {
                 return refused(member, error, circumstances);
             }
             Verdict::Unseen(_) => (omitted, in_room) = (true, true),
-            Verdict::Culprit(error) if may_not_see_him(error) => {
+            Verdict::Rejected(error) if may_mean_all_offline(error) => {
                 return refused(member, error, circumstances);
             }
-            Verdict::Culprit(error) => return given_up(member, error),
+            Verdict::Rejected(error) => return given_up(member, error),
             Verdict::Failed { error, counts } => {
                 return failed(member, error, *counts, circumstances);
             }
@@ -95,7 +106,13 @@ pub(super) fn outcome(
         return Outcome::Forgotten;
     }
     if omitted {
-        return left_out(member, waits_for, in_room, spread);
+        return left_out(member, plan, waits_for, in_room, spread);
+    }
+    if !lacking.is_empty() {
+        let reason = "Chat confirms only some of the marks; perhaps 1000 members carry the others";
+        let marks = &plan.desired - &lacking;
+        waits_for.append(&mut lacking);
+        return waiting(Some(marks), waits_for, Some(reason), spread);
     }
     if !waits_for.is_empty() {
         let asked = !verdicts.is_empty();
@@ -115,17 +132,29 @@ pub(super) fn is_last_try(member: &ClaimedMember) -> bool {
         && usize::try_from(member.omissions).is_ok_and(|tries| tries >= OMITTED_RETRIES.len())
 }
 
-/// Tried again a few times. After that he is taken for absent, unless Chat says that he is in the
-/// room: then something keeps him from the mark, most likely members whom we do not know.
-fn left_out(member: &ClaimedMember, waits_for: MarkSet, in_room: bool, spread: Spread) -> Outcome {
-    if in_room && is_last_try(member) {
-        let reason = "Chat leaves him out though he is in the room; perhaps 1000 members carry the \
-                      mark already";
-        return waiting(None, waits_for, Some(reason), spread);
+/// Tried again a few times. After that the member counts as absent, unless Chat says that they are in
+/// the room. Then they do not carry what was to be deleted; or something keeps the marks from them, most
+/// likely members that we do not know.
+fn left_out(
+    member: &ClaimedMember,
+    plan: MemberPlan,
+    waits_for: MarkSet,
+    in_room: bool,
+    spread: Spread,
+) -> Outcome {
+    if !(in_room && is_last_try(member)) {
+        return Outcome::Omitted {
+            retry: omitted_retry(member, spread),
+        };
     }
-    Outcome::Omitted {
-        retry: omitted_retry(member, spread),
+    if plan.set.is_empty() && waits_for.is_empty() {
+        return Outcome::Confirmed {
+            marks: plan.desired,
+        };
     }
+    let reason = "Chat leaves the member out although they are in the room; perhaps 1000 members carry \
+                  the mark already";
+    waiting(None, waits_for, Some(reason), spread)
 }
 
 fn waiting(
@@ -142,14 +171,7 @@ fn waiting(
     }
 }
 
-/// Whether Chat may only mean that it does not see the member yet.
-fn may_not_see_him(error: &ChatError) -> bool {
-    error
-        .code()
-        .is_some_and(|code| code.may_mean_nobody_online())
-}
-
-/// Tried again a few times, since a moment later Chat may see him, and then given up.
+/// Tried again a few times, since a moment later Chat may see the member, and then failed.
 fn refused(member: &ClaimedMember, error: &ChatError, circumstances: Circumstances) -> Outcome {
     let tries = usize::try_from(member.refusals).unwrap_or(usize::MAX);
     match REFUSED_RETRIES.get(tries) {
@@ -173,11 +195,11 @@ fn given_up(member: &ClaimedMember, error: &ChatError) -> Outcome {
 }
 
 fn refusal(error: &ChatError) -> String {
-    format!("Chat takes the others of a call, but not this member: {error}")
+    format!("Chat accepts the other members of a call, but not this one: {error}")
 }
 
-/// A member of whom only a doubtful leave is known is not looked for again; all others are, since
-/// Chat may simply not know yet that they came.
+/// A member of whom only a doubtful leave is known is not tried again; all others are, since Chat may
+/// not know yet that they came.
 fn omitted_retry(member: &ClaimedMember, spread: Spread) -> Option<Duration> {
     if member.presence == Presence::Absent {
         return None;
@@ -194,24 +216,22 @@ fn failed(
     counts: bool,
     Circumstances { spread, chat_works }: Circumstances,
 ) -> Outcome {
-    let (retry, counts) = match error.class() {
-        // Not the member's doing: the worker itself slows down or pauses.
-        ErrorClass::SlowDown | ErrorClass::NewSignature => (Some(soon(spread)), false),
+    // Not about the member: the worker itself slows down or pauses.
+    let counts = counts && error.reach() != Reach::App && error.class() != ErrorClass::SlowDown;
+    let (retry, counts) = match member.attempts {
         _ if !counts => (Some(soon(spread)), false),
-        ErrorClass::Configuration if !may_not_see_him(error) => (Some(soon(spread)), false),
-        _ if !chat_works => (
-            Some(backoff(member.attempts.min(ATTEMPTS_WITHOUT_CHAT), spread)),
-            member.attempts < ATTEMPTS_WITHOUT_CHAT,
+        attempts if !chat_works => (
+            Some(backoff(attempts.min(ATTEMPTS_WITHOUT_CHAT), spread)),
+            attempts < ATTEMPTS_WITHOUT_CHAT,
         ),
-        _ if member.attempts + 1 >= MOST_ATTEMPTS => (None, true),
-        _ => (Some(backoff(member.attempts, spread)), true),
+        attempts if attempts >= MOST_ATTEMPTS - 1 => (None, true),
+        attempts => (Some(backoff(attempts, spread)), true),
     };
-    let in_doubt = error.in_doubt() || member.in_doubt;
     Outcome::Failed {
         error: error.to_string(),
         retry,
         counts,
-        in_doubt,
+        in_doubt: error.in_doubt() || member.in_doubt,
     }
 }
 

@@ -50,7 +50,7 @@ const WORKING: Circumstances = Circumstances {
 const LEFT_OUT: Verdict = Verdict::Omitted { in_room: None };
 
 #[test]
-fn only_a_member_whom_the_answer_names_is_confirmed() {
+fn only_a_member_that_the_answer_names_is_confirmed() {
     assert!(matches!(
         outcome_of(&alice(), &Verdict::Confirmed),
         Outcome::Confirmed { .. }
@@ -84,7 +84,7 @@ fn an_omitted_member_is_tried_after_2_10_and_30_seconds_and_then_parked() {
 }
 
 #[test]
-fn who_is_left_out_again_and_again_though_in_the_room_waits() {
+fn a_member_in_the_room_who_is_left_out_again_and_again_waits() {
     let tried = ClaimedMember {
         omissions: 3,
         ..alice()
@@ -108,26 +108,26 @@ fn error(code: i64) -> Arc<ChatError> {
 }
 
 #[test]
-fn whom_chat_refuses_alone_is_given_up_at_once() {
+fn a_member_that_chat_refuses_alone_fails_at_once() {
     let Outcome::Failed {
         error, retry: None, ..
-    } = outcome_of(&alice(), &Verdict::Culprit(error(70107)))
+    } = outcome_of(&alice(), &Verdict::Rejected(error(70107)))
     else {
-        panic!("not given up");
+        panic!("not failed");
     };
     assert!(error.contains("70107"), "{error}");
 }
 
-/// A member who came a moment ago: Chat lists him, but does not mark him yet.
+/// A member who came a moment ago: Chat lists them, but does not mark them yet.
 #[test]
-fn whom_chat_may_not_see_yet_is_tried_after_2_and_10_seconds_and_then_given_up() {
+fn a_member_that_chat_may_not_see_yet_is_tried_after_2_and_10_seconds_and_then_fails() {
     let tried = |tries| ClaimedMember {
         refusals: tries,
         ..alice()
     };
     for (tries, seconds) in [(0, 2.0), (1, 10.0)] {
         for verdict in [
-            Verdict::Culprit(error(10004)),
+            Verdict::Rejected(error(10004)),
             Verdict::Unseen(error(10004)),
         ] {
             let outcome = outcome_of(&tried(tries), &verdict);
@@ -140,14 +140,14 @@ fn whom_chat_may_not_see_yet_is_tried_after_2_and_10_seconds_and_then_given_up()
         }
     }
     for verdict in [
-        Verdict::Culprit(error(10004)),
+        Verdict::Rejected(error(10004)),
         Verdict::Unseen(error(10004)),
     ] {
         let Outcome::Failed {
             error, retry: None, ..
         } = outcome_of(&tried(2), &verdict)
         else {
-            panic!("not given up after {verdict:?}");
+            panic!("not failed after {verdict:?}");
         };
         assert!(error.contains("10004"), "{error}");
         let circumstances = Circumstances {
@@ -166,7 +166,7 @@ fn whom_chat_may_not_see_yet_is_tried_after_2_and_10_seconds_and_then_given_up()
 }
 
 #[test]
-fn who_was_never_refused_beside_others_may_be_one_too_many_and_waits() {
+fn a_member_never_rejected_while_others_were_served_may_be_one_too_many_and_waits() {
     for attempts in [0, 1] {
         let tried = ClaimedMember {
             omissions: 3,
@@ -179,7 +179,7 @@ fn who_was_never_refused_beside_others_may_be_one_too_many_and_waits() {
 }
 
 #[test]
-fn a_call_that_served_nobody_refuses_nobody() {
+fn a_call_that_served_no_member_rejects_none() {
     let tried = ClaimedMember {
         omissions: 2,
         attempts: 1,
@@ -190,7 +190,7 @@ fn a_call_that_served_nobody_refuses_nobody() {
 }
 
 #[test]
-fn who_waits_for_one_mark_keeps_the_others() {
+fn a_member_that_waits_for_one_mark_keeps_the_others() {
     let waits_for = MarkSet::from([Mark::parse(1001).unwrap()]);
     let confirmed = [&Verdict::Confirmed];
     let outcome = outcome(&alice(), named(), waits_for.clone(), &confirmed, WORKING);
@@ -234,7 +234,7 @@ fn failures_back_off_and_end() {
 }
 
 #[test]
-fn nobody_is_given_up_while_no_call_succeeds() {
+fn no_member_fails_while_no_call_succeeds() {
     let timeout = Verdict::Failed {
         error: Arc::new(ChatError::Timeout),
         counts: true,
@@ -255,7 +255,7 @@ fn nobody_is_given_up_while_no_call_succeeds() {
             ..
         } = outcome
         else {
-            panic!("given up after {attempts} attempts");
+            panic!("failed after {attempts} attempts");
         };
         assert!(delay <= Duration::from_secs(64), "{delay:?}");
         assert_eq!(counts, attempts < ATTEMPTS_WITHOUT_CHAT);
@@ -263,7 +263,7 @@ fn nobody_is_given_up_while_no_call_succeeds() {
 }
 
 #[test]
-fn what_a_human_must_mend_never_uses_up_a_members_attempts() {
+fn a_fault_of_the_app_never_uses_up_a_members_attempts() {
     let worn = ClaimedMember {
         attempts: MOST_ATTEMPTS,
         ..alice()
@@ -277,6 +277,104 @@ fn what_a_human_must_mend_never_uses_up_a_members_attempts() {
             ..
         }
     ));
+}
+
+/// As when a proxy on the way refuses one call.
+#[test]
+fn what_may_concern_one_call_only_uses_up_attempts_and_ends() {
+    let proxy = Verdict::Failed {
+        error: Arc::new(ChatError::HttpStatus(403)),
+        counts: true,
+    };
+    for verdict in [proxy, refused(10007, true), refused(10016, true)] {
+        let first = outcome_of(&alice(), &verdict);
+        assert!(matches!(
+            first,
+            Outcome::Failed {
+                retry: Some(_),
+                counts: true,
+                ..
+            }
+        ));
+        let worn = ClaimedMember {
+            attempts: MOST_ATTEMPTS - 1,
+            ..alice()
+        };
+        let last = outcome_of(&worn, &verdict);
+        assert!(matches!(last, Outcome::Failed { retry: None, .. }));
+    }
+}
+
+fn marks<const N: usize>(numbers: [i64; N]) -> MarkSet {
+    numbers.map(|number| Mark::parse(number).unwrap()).into()
+}
+
+#[test]
+fn a_member_is_confirmed_only_for_the_marks_that_the_answer_names() {
+    let plan = || MemberPlan {
+        set: marks([1000, 1001]),
+        desired: marks([1000, 1001]),
+        named: true,
+        ..MemberPlan::default()
+    };
+    let partly = Verdict::Partly(marks([1001]));
+    let outcome_of =
+        |member: &ClaimedMember| outcome(member, plan(), MarkSet::new(), &[&partly], WORKING);
+    let Outcome::Waiting {
+        marks: Some(confirmed),
+        waits_for,
+        ..
+    } = outcome_of(&alice())
+    else {
+        panic!("not waiting");
+    };
+    assert_eq!((confirmed, waits_for), (marks([1000]), marks([1001])));
+    // Chat named it before, and names perhaps only what a call changed.
+    let marked = ClaimedMember {
+        marks: marks([1001]),
+        ..alice()
+    };
+    assert!(matches!(outcome_of(&marked), Outcome::Confirmed { .. }));
+    let in_doubt = ClaimedMember {
+        in_doubt: true,
+        ..marked
+    };
+    assert!(matches!(outcome_of(&in_doubt), Outcome::Waiting { .. }));
+}
+
+#[test]
+fn a_delete_that_leaves_a_member_out_does_not_keep_the_set_from_them() {
+    for left_out in [LEFT_OUT, Verdict::Unseen(error(10004))] {
+        let verdicts = [&left_out, &Verdict::Confirmed];
+        let outcome = outcome(&alice(), named(), MarkSet::new(), &verdicts, WORKING);
+        assert!(matches!(outcome, Outcome::Confirmed { .. }), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_delete_that_leaves_out_a_member_in_the_room_ends_with_the_last_try() {
+    let plan = || MemberPlan {
+        delete: marks([1001]),
+        desired: marks([1000]),
+        named: true,
+        ..MemberPlan::default()
+    };
+    let in_room = Verdict::Omitted {
+        in_room: Some(true),
+    };
+    let outcome_after = |omissions| {
+        let member = ClaimedMember {
+            omissions,
+            ..alice()
+        };
+        outcome(&member, plan(), MarkSet::new(), &[&in_room], WORKING)
+    };
+    assert!(matches!(
+        outcome_after(0),
+        Outcome::Omitted { retry: Some(_) }
+    ));
+    let marks = marks([1000]);
+    assert_eq!(outcome_after(3), Outcome::Confirmed { marks });
 }
 
 #[test]

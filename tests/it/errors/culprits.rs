@@ -1,9 +1,9 @@
-//! A call that Chat refuses because of somebody in it, or because nobody is there.
+//! A call that Chat refuses because of a member in it, or because no member is there.
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_culprit_among_five_hundred_is_found_in_few_calls_and_his_neighbours_are_served() {
+async fn a_rejected_member_among_five_hundred_is_found_in_few_calls_and_the_others_are_served() {
     for (code, tries) in [(10004, 3), (10019, 3), (70107, 1), (70402, 1)] {
         let scene = room_of(&users(500)).await;
         let fault = Fault::new(Effect::ErrorCode(code)).account("user137");
@@ -12,7 +12,7 @@ async fn a_culprit_among_five_hundred_is_found_in_few_calls_and_his_neighbours_a
             .inject(&fault.api(Api::ModifyUserInfo))
             .await
             .unwrap();
-        let worker = scene.worker(&scene.pause());
+        let worker = scene.worker(&scene.breaker());
         while worker.step().await.unwrap() {}
         let calls = scene.chat().calls().await.unwrap().len();
         assert!(calls <= 2 + 20, "{code}: {calls} calls");
@@ -46,16 +46,16 @@ async fn a_culprit_among_five_hundred_is_found_in_few_calls_and_his_neighbours_a
     }
 }
 
-/// Chat's parts do not learn at once who came: it lists him, marks the others, and refuses him.
+/// Chat's parts do not learn at once who came: it lists them, marks the others, and refuses them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whom_chat_does_not_see_yet_beside_others_is_marked_a_moment_later() {
+async fn a_member_that_chat_does_not_see_yet_is_marked_a_moment_later() {
     let scene = room_of(&users(2)).await;
     let unseen = Fault::new(Effect::ErrorCode(10004)).account("user1");
     // Refused beside the other, alone in the search, and once more after that.
     let unseen = unseen.api(Api::ModifyUserInfo).times(3);
     scene.chat().inject(&unseen).await.unwrap();
     let stop = CancellationToken::new();
-    let worker = tokio::spawn(scene.worker(&scene.pause()).run(stop.clone()));
+    let worker = tokio::spawn(scene.worker(&scene.breaker()).run(stop.clone()));
     let reason = "select last_error like '%10004%' and failed_at is null from members
                   where account = 'user1'";
     scene.wait_for_row(reason).await;
@@ -64,8 +64,29 @@ async fn whom_chat_does_not_see_yet_beside_others_is_marked_a_moment_later() {
     worker.await.unwrap();
 }
 
+/// As in an app that may not ask who is in a room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_culprits_never_cost_their_neighbours_the_marks() {
+async fn a_rejected_member_is_found_although_chat_never_says_who_is_there() {
+    let scene = room_of(&users(100)).await;
+    let breaker = scene.breaker();
+    // As after a call for another room.
+    breaker.succeeded();
+    let faults = [
+        Fault::new(Effect::ErrorCode(10019))
+            .account("user7")
+            .api(Api::ModifyUserInfo),
+        Fault::new(Effect::ErrorCode(10007)).api(Api::CheckMembers),
+    ];
+    for fault in &faults {
+        scene.chat().inject(fault).await.unwrap();
+    }
+    assert!(scene.worker(&breaker).step().await.unwrap());
+    assert_eq!(marked(&scene).await, 99);
+    assert_eq!(breaker.paused(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_rejected_members_never_cost_the_others_their_marks() {
     let scene = room_of(&users(300)).await;
     for account in ["user7", "user250"] {
         let fault = Fault::new(Effect::ErrorCode(10019)).account(account);
@@ -76,7 +97,7 @@ async fn two_culprits_never_cost_their_neighbours_the_marks() {
             .unwrap();
     }
     let stop = CancellationToken::new();
-    let worker = tokio::spawn(scene.worker(&scene.pause()).run(stop.clone()));
+    let worker = tokio::spawn(scene.worker(&scene.breaker()).run(stop.clone()));
     scene
         .wait_for_row("select count(*) = 2 from members where failed_at is not null")
         .await;
@@ -97,11 +118,11 @@ async fn two_culprits_never_cost_their_neighbours_the_marks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fault_that_hits_everybody_is_nobodys_in_particular() {
+async fn a_refusal_of_all_members_blames_none_of_them() {
     let scene = room_of(&users(500)).await;
     let fault = Fault::new(Effect::ErrorCode(10004)).api(Api::ModifyUserInfo);
     scene.chat().inject(&fault).await.unwrap();
-    scene.worker(&scene.pause()).step().await.unwrap();
+    scene.worker(&scene.breaker()).step().await.unwrap();
     let calls = scene.chat().calls().await.unwrap().len();
     assert!(calls <= 2 + 20, "{calls} calls");
     assert_eq!(failed(&scene).await, []);
@@ -115,7 +136,7 @@ async fn a_fault_that_hits_everybody_is_nobodys_in_particular() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_members_who_left_unseen_cost_two_calls() {
-    for code in [10004, 10007, 10019] {
+    for code in [10004, 10007, 10019, 10030] {
         let scene = room_of(&["somebody-else".to_owned()]).await;
         work(&scene).await;
         let all_offline_code = code;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use sqlx::PgPool;
-use stickymark::chat::{ChatClient, ChatEndpoint, CommandType, MemberMarks};
+use stickymark::chat::{Budgets, CallRate, ChatClient, ChatEndpoint, CommandType, MemberMarks};
 use stickymark::config::Settings;
 use stickymark::domain::{
     Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId,
@@ -15,7 +15,7 @@ use stickymark::local::simulator::{
 };
 use stickymark::members::{Batch, Named, Settling, WakeUp, record};
 use stickymark::metrics::Metrics;
-use stickymark::reapply::{Budget, CallRate, Pause, Restorations, Worker, WorkerSettings};
+use stickymark::reapply::{Breaker, Restorations, Worker, WorkerSettings};
 use stickymark::rules::filter::RuleFilter;
 use stickymark::service::{PartEnded, Service};
 use tokio::net::TcpListener;
@@ -138,45 +138,39 @@ impl Scene {
 
     /// A client of the simulated Chat, to do things behind the service's back.
     pub fn client(&self) -> ChatClient {
+        self.client_with(Budgets::none())
+    }
+
+    pub fn client_with(&self, budgets: Budgets) -> ChatClient {
         let chat = &self.settings.chat;
-        ChatClient::new(ChatEndpoint {
+        let endpoint = ChatEndpoint {
             base_url: chat.base_url.clone().unwrap(),
             sdk_app_id: chat.sdk_app_id.unwrap(),
             admin_account: chat.admin_account.clone(),
             secret_key: chat.secret_key.clone().unwrap(),
             request_timeout: chat.request_timeout,
-        })
-        .unwrap()
+        };
+        ChatClient::new(endpoint, budgets).unwrap()
     }
 
-    /// The pause of the calls that set marks, as a replica of its own knows it.
-    pub fn pause(&self) -> Pause {
-        Pause::new(self.pool().clone(), "reapply")
-    }
-
-    /// The same with a probe every 300 ms.
-    pub fn short_pause(&self) -> Pause {
-        let length = Duration::from_millis(300);
-        Pause::with_lengths(self.pool().clone(), "reapply", length, length)
+    pub fn breaker(&self) -> Breaker {
+        Breaker::new("reapply")
     }
 
     /// A worker to be moved by hand or run, without the rest of the service.
-    pub fn worker(&self, pause: &Pause) -> Worker {
-        let rate = CallRate::new(200);
-        let budget = |api| Budget::new(self.pool().clone(), api, rate);
+    pub fn worker(&self, breaker: &Breaker) -> Worker {
+        let metrics = Metrics::default();
         Worker::new(WorkerSettings {
             pool: self.pool().clone(),
-            chat: self.client(),
-            budget: budget("modify_user_info"),
-            checks: budget("check_members"),
+            chat: self.client_with(Budgets::new(self.pool(), CallRate::new(200), &metrics)),
             wake: WakeUp::default(),
-            pause: pause.clone(),
+            breaker: breaker.clone(),
             lease: Duration::from_secs(15),
             settling: Settling {
                 settle: Duration::from_millis(30),
                 max_wait: Duration::from_millis(250),
             },
-            metrics: Metrics::default(),
+            metrics,
             restorations: Restorations::default(),
         })
     }

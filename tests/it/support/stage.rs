@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use stickymark::chat::{ChatClient, ChatEndpoint};
+use stickymark::chat::{Budgets, ChatClient, ChatEndpoint};
 use stickymark::config::Settings;
 use stickymark::domain::Account;
 use stickymark::local::simulator::{
@@ -202,13 +202,13 @@ impl Stage {
     /// A client of Chat past the application, as another service of the same app would have.
     pub fn other_client(&self) -> ChatClient {
         let chat = &self.settings.chat;
-        ChatClient::new(ChatEndpoint {
+        let endpoint = ChatEndpoint {
             base_url: chat.base_url.clone().unwrap(),
             sdk_app_id: chat.sdk_app_id.unwrap(),
             admin_account: Account::parse("administrator").unwrap(),
             secret_key: chat.secret_key.clone().unwrap(),
             request_timeout: Duration::from_secs(5),
-        })
-        .unwrap()
+        };
+        ChatClient::new(endpoint, Budgets::none()).unwrap()
     }
 }

@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A slot used later than this is given up.
+/// A slot that would be used later than this is dropped.
 const LATEST_USE: Duration = Duration::from_millis(40);
-/// Slots that are taken at once, at most, in number and in time: what one replica holds, the others
-/// wait for.
+/// Slots that are taken at once, at most, in number and in time: the others wait for what one replica
+/// holds.
 const LARGEST_BLOCK: u32 = 8;
 const LONGEST_BLOCK: Duration = Duration::from_millis(60);
 
@@ -22,6 +22,8 @@ pub(super) struct Reserved {
     block: u32,
     /// Time between two of them when they were taken last.
     apart: Duration,
+    /// The last one that was granted.
+    last: Option<Instant>,
 }
 
 impl Reserved {
@@ -30,6 +32,7 @@ impl Reserved {
             slots: VecDeque::new(),
             block: 1,
             apart,
+            last: None,
         }
     }
 
@@ -55,9 +58,18 @@ impl Reserved {
             let seconds = first + f64::from(place) * apart.as_secs_f64();
             Slot(now + Duration::from_secs_f64(seconds.max(0.0)))
         }));
+        self.last = self.slots.back().map(Slot::at);
     }
 
-    /// Gives up all that is not yet used.
+    /// The moment from which on the slots that calls wait for are no more than one block.
+    pub(super) fn soon(&self) -> Instant {
+        let now = Instant::now();
+        self.last
+            .and_then(|last| last.checked_sub(LONGEST_BLOCK))
+            .unwrap_or(now)
+    }
+
+    /// Drops all that is not yet used.
     pub(super) fn drop_all(&mut self) {
         self.slots.clear();
     }
@@ -71,9 +83,9 @@ impl Reserved {
     }
 }
 
-/// Leave for one call, now.
+/// One call may go out at this time.
 #[derive(Debug)]
-pub struct Slot(Instant);
+pub(super) struct Slot(Instant);
 
 impl Slot {
     pub(super) fn at(&self) -> Instant {
@@ -102,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_grow_while_all_slots_are_used_and_begin_anew_when_one_was_not() {
+    fn blocks_grow_while_all_slots_are_used_and_start_again_when_one_was_not() {
         let mut reserved = Reserved::none_yet(CallRate::new(160).interval());
         let taken: Vec<u32> = (0..5)
             .map(|_| {
@@ -120,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn at_a_slow_rate_nobody_holds_what_others_wait_for() {
+    fn at_a_slow_rate_no_replica_holds_what_others_wait_for() {
         let mut reserved = Reserved::none_yet(CallRate::new(1).interval());
         for _ in 0..5 {
             assert_eq!(take(&mut reserved), 1);
@@ -132,5 +144,18 @@ mod tests {
             ..Reserved::none_yet(slowed)
         };
         assert_eq!(take(&mut reserved), 2);
+    }
+
+    #[test]
+    fn a_replica_prepares_no_call_that_would_wait_longer_than_a_block() {
+        let mut reserved = Reserved::none_yet(CallRate::new(160).interval());
+        assert!(
+            reserved.soon() <= Instant::now(),
+            "an idle one waits for nothing"
+        );
+        let granted = Instant::now();
+        reserved.granted(1.0, 1, Duration::from_secs(1));
+        let soon = reserved.soon().duration_since(granted);
+        assert!(soon >= Duration::from_secs(1) - LONGEST_BLOCK, "{soon:?}");
     }
 }

@@ -7,10 +7,10 @@ use sqlx::PgPool;
 
 use crate::members::interval;
 
-/// Smallest share of the rate, also while the clock of Postgres stands before the last halving.
+/// Smallest share of the rate, also while the clock of Postgres is before the last halving.
 const LOWEST_SHARE: f64 = 0.02;
-/// Slots at the lowest rate that are reserved ahead, at most. More are only seen after the clock of
-/// Postgres has stepped back, and nobody shall wait until it is where it was.
+/// Slots at the lowest rate that are reserved ahead, at most. A larger backlog can only come from a
+/// step back of Postgres' clock; it is cut.
 const MOST_AHEAD: f64 = 16.0;
 /// Share regained per second.
 const RECOVERY: f64 = 0.02;
@@ -30,8 +30,8 @@ pub(super) async fn reserve(
     slots: u32,
     length: Duration,
 ) -> Result<Granted, sqlx::Error> {
-    // A reservation that is lost in a crash of the database is older than its restart: no
-    // flush is waited for.
+    // A reservation that is lost in a crash of the database is older than its restart, so the
+    // commit does not wait for a flush.
     sqlx::query_as!(
         Granted,
         r#"
@@ -58,7 +58,7 @@ pub(super) async fn reserve(
     .await
 }
 
-/// Halves the share in force. False: that happened within the last second, and calls that were under
+/// Halves the share in force. False: that was done within the last second, and calls that were under
 /// way then say the same.
 pub(super) async fn halve(pool: &PgPool, api: &str) -> Result<bool, sqlx::Error> {
     let halved = sqlx::query!(

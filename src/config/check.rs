@@ -1,11 +1,11 @@
 //! Limits of values, how values must relate to each other, and what `serve` needs beyond that.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use humantime::format_duration;
+use humantime::{Duration as Shown, format_duration};
 use secrecy::ExposeSecret;
 
 use super::{ConfigError, Settings};
@@ -48,35 +48,37 @@ impl Settings {
                 self.admin.listen
             ));
         }
-        match problems.is_empty() {
-            true => Ok(()),
-            false => Err(ConfigError(problems)),
-        }
+        ConfigError::none(problems)
     }
 
     /// Keys with values outside of their limits, or with values that do not fit those of other keys.
-    pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn contradictions(&self) -> Vec<Problem> {
         let (chat, callback, admin) = (&self.chat, &self.callback, &self.admin);
         let reapply = &self.reapply;
-        let (second, ten) = (Duration::from_secs(1), Duration::from_secs(10));
         let interval = self.resync.interval.unwrap_or(DAY);
-        let mut problems: Vec<(&'static str, String)> = [
-            number("chat.calls_per_second", chat.calls_per_second, 1..=200),
-            number(
+        let duration = |key, value: Duration, low: Duration, high: Duration| {
+            limits(key, Shown::from(value), low.into(), high.into())
+        };
+        let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
+        let mut problems: Vec<Problem> = [
+            limits("chat.calls_per_second", chat.calls_per_second, 1, 200),
+            limits(
                 "database.max_connections",
                 self.database.max_connections,
-                2..=1000,
+                2,
+                1000,
             ),
             duration(
                 "chat.request_timeout",
                 chat.request_timeout,
-                second / 10..=second * 60,
+                second / 10,
+                second * 60,
             ),
-            duration("callback.max_age", callback.max_age, second..=DAY),
-            duration("reapply.settle", reapply.settle, Duration::ZERO..=ten),
-            duration("reapply.max_wait", reapply.max_wait, Duration::ZERO..=ten),
-            duration("reapply.lease", reapply.lease, second..=second * 600),
-            duration("resync.interval", interval, second..=DAY)
+            duration("callback.max_age", callback.max_age, second, DAY),
+            duration("reapply.settle", reapply.settle, zero, second * 10),
+            duration("reapply.max_wait", reapply.max_wait, zero, second * 10),
+            duration("reapply.lease", reapply.lease, second, second * 600),
+            duration("resync.interval", interval, second, DAY)
                 .map(|(key, problem)| (key, problem + ", or 0s for off")),
         ]
         .into_iter()
@@ -123,32 +125,16 @@ impl Settings {
     }
 }
 
-fn number(
-    key: &'static str,
-    value: u32,
-    limits: RangeInclusive<u32>,
-) -> Option<(&'static str, String)> {
-    let (low, high) = (limits.start(), limits.end());
-    let problem = || format!("{value} is out of range; give {low} to {high}");
-    (!limits.contains(&value)).then(|| (key, problem()))
-}
+type Problem = (&'static str, String);
 
-fn duration(
+fn limits<T: PartialOrd + Display>(
     key: &'static str,
-    value: Duration,
-    limits: RangeInclusive<Duration>,
-) -> Option<(&'static str, String)> {
-    let (low, high) = (
-        format_duration(*limits.start()),
-        format_duration(*limits.end()),
-    );
-    let problem = || {
-        format!(
-            "{} is out of range; give {low} to {high}",
-            format_duration(value)
-        )
-    };
-    (!limits.contains(&value)).then(|| (key, problem()))
+    value: T,
+    low: T,
+    high: T,
+) -> Option<Problem> {
+    let problem = format!("{value} is out of range; give {low} to {high}");
+    (value < low || value > high).then_some((key, problem))
 }
 
 /// Whether two listeners cannot both have their address. Port 0 means any free port.

@@ -15,7 +15,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-use super::values::check_secret;
+use super::values::{Parse, SET};
 
 const FORM: &str = "give postgres://user:password@host:5432/database, with special characters of \
                     the password percent-encoded";
@@ -89,7 +89,13 @@ impl FromStr for DatabaseUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        check_secret(text)?;
+        Self::parse(text)
+    }
+}
+
+impl Parse for DatabaseUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        let secret = SecretString::parse(text)?;
         let rest = text
             .strip_prefix("postgres://")
             .or(text.strip_prefix("postgresql://"));
@@ -113,9 +119,7 @@ impl FromStr for DatabaseUrl {
             true => url.set_query(None),
             false => drop(url.query_pairs_mut().clear().extend_pairs(&known)),
         }
-        // PgBouncer refuses extra_float_digits at start; the binary protocol does not use it.
-        let options = PgConnectOptions::from_url(&url).map_err(|_| invalid())?;
-        let mut options = options.extra_float_digits(None);
+        let mut options = PgConnectOptions::from_url(&url).map_err(|_| invalid())?;
         let literal = options
             .get_host()
             .strip_prefix('[')
@@ -124,7 +128,7 @@ impl FromStr for DatabaseUrl {
             options = options.host(&ip.to_string());
         }
         Ok(Self {
-            text: SecretString::from(text),
+            text: secret,
             options,
             ignored,
         })
@@ -177,7 +181,7 @@ impl fmt::Debug for DatabaseUrl {
 
 impl Serialize for DatabaseUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("(set)")
+        serializer.serialize_str(SET)
     }
 }
 

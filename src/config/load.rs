@@ -1,5 +1,6 @@
 //! From the three layers to settings: merging, files of secrets, and errors that name the place.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -15,11 +16,11 @@ pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 const PREFIX: &str = "STICKYMARK__";
 
 /// Each can also be given as `…_file`, a file that holds it.
-const SECRETS: [(&str, &str); 4] = [
-    ("chat", "secret_key"),
-    ("callback", "tokens"),
-    ("admin", "tokens"),
-    ("database", "url"),
+const SECRETS: [&str; 4] = [
+    "chat.secret_key",
+    "callback.tokens",
+    "admin.tokens",
+    "database.url",
 ];
 
 /// No secret is larger; a wrong path such as a device must not fill the memory.
@@ -31,14 +32,21 @@ const MAX_SECRET_FILE: u64 = 64 * 1024;
 pub struct ConfigError(pub(super) Vec<String>);
 
 impl ConfigError {
-    pub(super) fn one(problem: impl Into<String>) -> Self {
-        Self(vec![problem.into()])
+    pub(super) fn none(problems: Vec<String>) -> Result<(), Self> {
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Self(problems)),
+        }
     }
+}
+
+fn wrong<T>(problem: String) -> Result<T, ConfigError> {
+    Err(ConfigError(vec![problem]))
 }
 
 impl Settings {
     /// Reads the settings. Pass the variables of the environment except those that something else
-    /// reads: what is left over is warned of.
+    /// reads: a warning names what is left over.
     ///
     /// # Errors
     /// When the file cannot be read, or a key is unknown or wrong.
@@ -50,193 +58,122 @@ impl Settings {
         K: Into<OsString>,
         V: Into<OsString>,
     {
-        let mut layers = Layers {
-            merged: Table::new(),
-            given: Vec::new(),
-        };
-        layers.add(read_toml(DEFAULTS, "config/default.toml")?, |_| None)?;
+        let mut keys = Keys::default();
+        keys.add(read_toml(DEFAULTS, "config/default.toml")?)?;
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(|reason| {
-                ConfigError::one(format!(
-                    "cannot read the configuration file {path:?}: {reason}"
-                ))
+            keys.add(match std::fs::read_to_string(path) {
+                Ok(text) => read_toml(&text, &format!("{path:?}"))?,
+                Err(reason) => {
+                    return wrong(format!(
+                        "cannot read the configuration file {path:?}: {reason}"
+                    ));
+                }
             })?;
-            let name = format!("{path:?}");
-            layers.add(read_toml(&text, &name)?, |_| Some(format!("in {name}")))?;
         }
-        let variables = Variables::sort(environment)?;
-        layers.add(variables.values, |key| {
-            let variable = key.to_uppercase().replace('.', "__");
-            Some(format!("STICKYMARK__{}", variable.escape_debug()))
-        })?;
-        layers.read_secrets()?;
-        let Layers { merged, given } = layers;
-        let place = |key: &str| named(key, &given);
-        let mut settings: Self = serde_path_to_error::deserialize(merged).map_err(|error| {
-            // Text of an unknown value may hold a line break.
-            let reason = error.inner().message().replace('\n', "\\n");
-            ConfigError::one(format!("{}: {reason}", place(&error.path().to_string())))
-        })?;
-        settings.unread_variables = variables.unread;
+        let (variables, unread_variables) = read_environment(environment)?;
+        keys.add(variables)?;
+        keys.read_secrets()?;
+        let mut settings: Self = match serde_path_to_error::deserialize(keys.nested()?) {
+            Ok(settings) => settings,
+            Err(error) => {
+                // The text of an unknown value may hold a line break.
+                let reason = error.inner().message().replace('\n', "\\n");
+                return wrong(format!(
+                    "{}: {reason}",
+                    keys.named(&error.path().to_string())
+                ));
+            }
+        };
+        settings.unread_variables = unread_variables;
         let problems = settings.contradictions().into_iter();
-        let problems: Vec<String> = problems
-            .map(|(key, problem)| format!("{}: {problem}", place(key)))
-            .collect();
-        match problems.is_empty() {
-            true => Ok(settings),
-            false => Err(ConfigError(problems)),
-        }
+        let problem = |(key, problem)| format!("{}: {problem}", keys.named(key));
+        ConfigError::none(problems.map(problem).collect())?;
+        Ok(settings)
     }
 }
 
-struct Layers {
-    merged: Table,
-    /// Keys with the file or variable that gave them, the last first.
-    given: Vec<(String, String)>,
-}
+/// Values by `section.key`, with the file or variable that gave them; empty for a default.
+#[derive(Default)]
+struct Keys(BTreeMap<String, (Value, String)>);
 
-impl Layers {
-    /// A secret of a later layer replaces that of an earlier one, in either form.
-    fn add(
-        &mut self,
-        layer: Table,
-        place: impl Fn(&str) -> Option<String>,
-    ) -> Result<(), ConfigError> {
-        for (section, keys) in layer {
-            let Value::Table(keys) = keys else {
-                // Its value may be a secret.
-                let name = place(&section).unwrap_or_default();
-                return Err(ConfigError::one(format!(
-                    "{section} ({name}): unknown key; each key belongs to a section: {}",
-                    sections()
-                )));
-            };
-            for (name, key) in SECRETS.into_iter().filter(|secret| secret.0 == section) {
-                let file = format!("{key}_file");
-                if keys.contains_key(key) && keys.contains_key(&file) {
-                    let (key, file) = (format!("{name}.{key}"), format!("{name}.{file}"));
-                    return Err(ConfigError::one(format!(
-                        "{key} ({}): also given as {file} ({}); keep one of the two",
-                        place(&key).unwrap_or_default(),
-                        place(&file).unwrap_or_default()
-                    )));
+impl Keys {
+    /// Adds a later layer. A secret replaces that of an earlier one, in either form.
+    fn add(&mut self, layer: Self) -> Result<(), ConfigError> {
+        for secret in SECRETS {
+            let file = format!("{secret}_file");
+            match (layer.0.contains_key(secret), layer.0.contains_key(&file)) {
+                (true, true) => {
+                    let (plain, file) = (layer.named(secret), layer.named(&file));
+                    return wrong(format!(
+                        "{plain}: also given as {file}; keep one of the two"
+                    ));
                 }
-            }
-            let merged = self
-                .merged
-                .entry(&section)
-                .or_insert_with(|| Table::new().into());
-            let Some(merged) = merged.as_table_mut() else {
-                continue;
-            };
-            for (key, value) in keys {
-                let base = key.strip_suffix("_file").unwrap_or(&key);
-                if SECRETS.contains(&(&section, base)) {
-                    merged.remove(base);
-                    merged.remove(&format!("{base}_file"));
-                }
-                let path = format!("{section}.{key}");
-                if let Some(place) = place(&path) {
-                    self.given.insert(0, (format!("{section}.{base}"), place));
-                }
-                merged.insert(key, value);
+                (true, false) => drop(self.0.remove(&file)),
+                (false, true) => drop(self.0.remove(secret)),
+                (false, false) => {}
             }
         }
+        self.0.extend(layer.0);
         Ok(())
     }
 
     /// Replaces `…_file` by what the file holds, and text by a list where a list of secrets belongs.
     fn read_secrets(&mut self) -> Result<(), ConfigError> {
-        for (section, key) in SECRETS {
-            let Some(keys) = self.merged.get_mut(section).and_then(Value::as_table_mut) else {
-                continue;
+        for secret in SECRETS {
+            let (value, place) = match self.0.remove(&format!("{secret}_file")) {
+                Some((Value::String(path), place)) => (content(Path::new(&path)), place),
+                Some((_, place)) => (Err("give the path of a file".to_owned()), place),
+                None => match self.0.remove(secret) {
+                    Some((value, place)) => (Ok(value), place),
+                    None => continue,
+                },
             };
-            let value = match keys.remove(&format!("{key}_file")) {
-                Some(Value::String(path)) => content(Path::new(&path)).map(Some),
-                Some(_) => Err("give the path of a file".to_owned()),
-                None => Ok(keys.remove(key)),
+            let value = match value {
+                Ok(value) if secret.ends_with("tokens") => list(value),
+                value => value,
             };
-            let value = value.and_then(|value| match key {
-                "tokens" => value.map(list).transpose(),
-                _ => Ok(value),
-            });
-            match value {
-                Ok(None) => {}
-                Ok(Some(value)) => drop(keys.insert(key.to_owned(), value)),
-                Err(reason) => {
-                    let place = named(&format!("{section}.{key}"), &self.given);
-                    return Err(ConfigError::one(format!("{place}: {reason}")));
-                }
+            let problem = value.as_ref().err().cloned();
+            let value = value.unwrap_or_else(|_| Value::from(""));
+            self.0.insert(secret.to_owned(), (value, place));
+            if let Some(problem) = problem {
+                return wrong(format!("{}: {problem}", self.named(secret)));
             }
         }
         Ok(())
     }
-}
 
-/// How an operator finds a value: the key, and the variable or file that set it.
-fn named(key: &str, given: &[(String, String)]) -> String {
-    let plain = key.split('[').next().unwrap_or_default();
-    match given.iter().find(|(given, _)| given == plain) {
-        Some((_, place)) => format!("{key} ({place})"),
-        None => key.to_owned(),
-    }
-}
-
-struct Variables {
-    values: Table,
-    unread: Vec<String>,
-}
-
-impl Variables {
-    fn sort<K, V>(environment: impl IntoIterator<Item = (K, V)>) -> Result<Self, ConfigError>
-    where
-        K: Into<OsString>,
-        V: Into<OsString>,
-    {
-        let (mut values, mut unread, mut problems) = (Table::new(), Vec::new(), Vec::new());
-        for (name, value) in environment {
-            let (name, value) = (name.into(), value.into());
-            let Some(name) = name.to_str() else { continue };
-            let Some(key) = name.strip_prefix(PREFIX) else {
-                if name.to_ascii_uppercase().starts_with("STICKYMARK_") {
-                    unread.push(name.to_owned());
-                }
-                continue;
+    fn nested(&self) -> Result<Table, ConfigError> {
+        let mut sections = Table::new();
+        for (key, (value, _)) in &self.0 {
+            let Some((section, name)) = key.split_once('.') else {
+                // Its value may be a secret.
+                return wrong(format!(
+                    "{}: unknown key; each key belongs to a section: {}",
+                    self.named(key),
+                    all_sections()
+                ));
             };
-            let Ok(value) = value.into_string() else {
-                problems.push(format!("{name}: the value is not UTF-8 text"));
-                continue;
-            };
-            match key.to_lowercase().split_once("__") {
-                Some((section, key)) => {
-                    let section = values.entry(section).or_insert_with(|| Table::new().into());
-                    section
-                        .as_table_mut()
-                        .map(|keys| keys.insert(key.to_owned(), value.into()));
-                }
-                None => drop(values.insert(key.to_lowercase(), value.into())),
+            let section = sections
+                .entry(section)
+                .or_insert_with(|| Table::new().into());
+            if let Value::Table(section) = section {
+                section.insert(name.to_owned(), value.clone());
             }
         }
-        if !problems.is_empty() {
-            return Err(ConfigError(problems));
+        Ok(sections)
+    }
+
+    /// How an operator finds a value: the key, and the variable or file that set it.
+    fn named(&self, key: &str) -> String {
+        let entry = key.split('[').next().unwrap_or_default();
+        match self.0.get(entry) {
+            Some((_, place)) if !place.is_empty() => format!("{key} ({place})"),
+            _ => key.to_owned(),
         }
-        // Kubernetes sets `…_SERVICE_HOST`, `…_SERVICE_PORT…` and `…_PORT…` for each Service.
-        let hosts = unread
-            .iter()
-            .filter_map(|name| name.strip_suffix("_SERVICE_HOST"));
-        let services: Vec<String> = hosts.map(str::to_owned).collect();
-        unread.retain(|name| {
-            let mut rests = services
-                .iter()
-                .filter_map(|service| name.strip_prefix(service));
-            !rests.any(|rest| rest.starts_with("_SERVICE_") || rest.starts_with("_PORT"))
-        });
-        unread.sort();
-        Ok(Self { values, unread })
     }
 }
 
-fn sections() -> String {
+fn all_sections() -> String {
     let sections = DEFAULTS
         .lines()
         .filter_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
@@ -244,18 +181,74 @@ fn sections() -> String {
 }
 
 /// The parser's message without the lines that it quotes: they may hold a secret.
-fn read_toml(text: &str, name: &str) -> Result<Table, ConfigError> {
-    text.parse().map_err(|error: toml::de::Error| {
-        let before = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let reason = error.message();
-        ConfigError::one(format!(
-            "the configuration file {name} is not TOML: line {line}: {reason}"
-        ))
-    })
+fn read_toml(text: &str, name: &str) -> Result<Keys, ConfigError> {
+    let table: Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => {
+            let error: toml::de::Error = error;
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.unwrap_or_default().matches('\n').count() + 1;
+            let reason = error.message();
+            return wrong(format!(
+                "the configuration file {name} is not TOML: line {line}: {reason}"
+            ));
+        }
+    };
+    let place = match text == DEFAULTS {
+        true => String::new(),
+        false => format!("in {name}"),
+    };
+    let mut keys = Keys::default();
+    for (section, value) in table {
+        let entries = match value {
+            Value::Table(entries) => entries
+                .into_iter()
+                .map(|(key, value)| (format!("{section}.{key}"), value))
+                .collect(),
+            value => vec![(section, value)],
+        };
+        let placed = |(key, value)| (key, (value, place.clone()));
+        keys.0.extend(entries.into_iter().map(placed));
+    }
+    Ok(keys)
+}
+
+/// Our variables, and the names of those that look like ours and that nothing reads.
+fn read_environment<K, V>(
+    environment: impl IntoIterator<Item = (K, V)>,
+) -> Result<(Keys, Vec<String>), ConfigError>
+where
+    K: Into<OsString>,
+    V: Into<OsString>,
+{
+    let (mut keys, mut unread, mut problems) = (Keys::default(), Vec::new(), Vec::new());
+    for (name, value) in environment {
+        let Ok(name) = name.into().into_string() else {
+            continue;
+        };
+        match (name.strip_prefix(PREFIX), value.into().into_string()) {
+            (Some(key), Ok(value)) => {
+                let key = key.to_lowercase().replacen("__", ".", 1);
+                keys.0.insert(key, (value.into(), name));
+            }
+            (Some(_), Err(_)) => problems.push(format!("{name}: the value is not UTF-8 text")),
+            (None, _) if name.to_ascii_uppercase().starts_with("STICKYMARK_") => unread.push(name),
+            (None, _) => {}
+        }
+    }
+    // Kubernetes sets `…_SERVICE_HOST`, `…_SERVICE_PORT…` and `…_PORT…` for each Service.
+    let hosts = unread.iter();
+    let hosts = hosts.filter_map(|name| Some(name.strip_suffix("_SERVICE_HOST")?.to_owned()));
+    let services: Vec<String> = hosts.collect();
+    unread.retain(|name| {
+        let mut rests = services
+            .iter()
+            .filter_map(|service| name.strip_prefix(service));
+        !rests.any(|rest| rest.starts_with("_SERVICE_") || rest.starts_with("_PORT"))
+    });
+    unread.sort();
+    ConfigError::none(problems)?;
+    Ok((keys, unread))
 }
 
 fn list(value: Value) -> Result<Value, String> {

@@ -26,6 +26,7 @@ pub struct Settings {
     pub reapply: ReapplySettings,
     pub resync: ResyncSettings,
     pub log: LogSettings,
+    #[serde(default)]
     pub telemetry: TelemetrySettings,
     /// Variables `STICKYMARK…` that nothing reads, for a warning.
     #[serde(skip)]
@@ -36,39 +37,56 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct ChatSettings {
     /// Above 0; `Some` after [`Settings::validate_for_serve`].
-    #[serde(default, deserialize_with = "values::sdk_app_id")]
+    #[serde(default, deserialize_with = "values::optional")]
     pub sdk_app_id: Option<u64>,
     /// The key for UserSig, used as text; `Some` after [`Settings::validate_for_serve`].
-    #[serde(default, with = "values::secret")]
+    #[serde(
+        default,
+        deserialize_with = "values::secret",
+        serialize_with = "values::show_set"
+    )]
     pub secret_key: Option<SecretString>,
-    #[serde(deserialize_with = "values::account", serialize_with = "values::shown")]
+    #[serde(deserialize_with = "values::value", serialize_with = "values::show")]
     pub admin_account: Account,
     /// Its host is called unless there is a `base_url`.
     pub region: Region,
     /// http or https, no query; with or without a `/` at the end.
-    #[serde(default, deserialize_with = "values::http_url")]
+    #[serde(default, deserialize_with = "values::optional")]
     pub base_url: Option<Url>,
     /// For each API over all replicas, 1 to 200.
-    #[serde(deserialize_with = "values::number")]
+    #[serde(deserialize_with = "values::value")]
     pub calls_per_second: u32,
-    #[serde(with = "values::duration")]
+    #[serde(
+        deserialize_with = "values::value",
+        serialize_with = "values::show_duration"
+    )]
     pub request_timeout: Duration,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallbackSettings {
-    #[serde(deserialize_with = "values::address")]
+    #[serde(deserialize_with = "values::value")]
     pub listen: SocketAddr,
-    #[serde(deserialize_with = "values::parsed")]
+    #[serde(deserialize_with = "values::value")]
     pub path: CallbackPath,
     /// Tokens of callback authentication; empty = `Sign` is not required.
-    #[serde(with = "values::secrets")]
+    #[serde(
+        deserialize_with = "values::tokens",
+        serialize_with = "values::show_count"
+    )]
     pub tokens: Vec<SecretString>,
-    #[serde(with = "values::duration")]
+    #[serde(
+        deserialize_with = "values::value",
+        serialize_with = "values::show_duration"
+    )]
     pub max_age: Duration,
     /// http or https, no query. Its path may be secret.
-    #[serde(default, with = "values::private_url")]
+    #[serde(
+        default,
+        deserialize_with = "values::optional",
+        serialize_with = "values::show_origin"
+    )]
     pub forward_url: Option<Url>,
     pub forward_failure: ForwardFailure,
 }
@@ -76,7 +94,7 @@ pub struct CallbackSettings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminSettings {
-    #[serde(deserialize_with = "values::address")]
+    #[serde(deserialize_with = "values::value")]
     pub listen: SocketAddr,
     /// Names and secrets are unique.
     pub tokens: Vec<AdminToken>,
@@ -93,12 +111,12 @@ impl AdminSettings {
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
     /// `None` = a private PostgreSQL in `path`.
-    #[serde(default, deserialize_with = "values::database_url")]
+    #[serde(default, deserialize_with = "values::secret")]
     pub url: Option<DatabaseUrl>,
-    #[serde(deserialize_with = "values::directory")]
+    #[serde(deserialize_with = "values::value")]
     pub path: PathBuf,
     /// Size of the pool, 2 to 1000.
-    #[serde(deserialize_with = "values::number")]
+    #[serde(deserialize_with = "values::value")]
     pub max_connections: u32,
 }
 
@@ -113,11 +131,20 @@ impl DatabaseSettings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReapplySettings {
-    #[serde(with = "values::duration")]
+    #[serde(
+        deserialize_with = "values::value",
+        serialize_with = "values::show_duration"
+    )]
     pub settle: Duration,
-    #[serde(with = "values::duration")]
+    #[serde(
+        deserialize_with = "values::value",
+        serialize_with = "values::show_duration"
+    )]
     pub max_wait: Duration,
-    #[serde(with = "values::duration")]
+    #[serde(
+        deserialize_with = "values::value",
+        serialize_with = "values::show_duration"
+    )]
     pub lease: Duration,
 }
 
@@ -125,7 +152,10 @@ pub struct ReapplySettings {
 #[serde(deny_unknown_fields)]
 pub struct ResyncSettings {
     /// Time between two comparisons of a room; `None` = off.
-    #[serde(with = "values::interval")]
+    #[serde(
+        deserialize_with = "values::interval",
+        serialize_with = "values::show_interval"
+    )]
     pub interval: Option<Duration>,
 }
 
@@ -142,7 +172,11 @@ pub struct LogSettings {
 #[serde(deny_unknown_fields)]
 pub struct TelemetrySettings {
     /// A receiver of OTLP over HTTP, without the path of a signal; `None` = no traces.
-    #[serde(default, with = "values::private_url")]
+    #[serde(
+        default,
+        deserialize_with = "values::optional",
+        serialize_with = "values::show_origin"
+    )]
     pub otlp_endpoint: Option<Url>,
 }
 

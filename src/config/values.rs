@@ -1,12 +1,12 @@
-//! One function or type for each kind of value: text in, typed value or error out.
+//! How each kind of value is read from text, and shown.
 //!
-//! An error says what is wrong and how to fix it. Errors about secrets never repeat them, so all
-//! values are read as text first: serde's own errors quote what they find.
+//! An error says what is wrong and how to fix it. Errors about secrets never repeat them, so every
+//! value is read as text first: serde's own errors quote what they find.
 
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::de::{Deserializer, Error};
@@ -14,10 +14,15 @@ use serde::{Deserialize, Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::{DatabaseUrl, Role};
+use super::Role;
 use crate::domain::Account;
 
-const SET: &str = "(set)";
+pub(super) const SET: &str = "(set)";
+
+/// A value that text stands for.
+pub(super) trait Parse: Sized {
+    fn parse(text: &str) -> Result<Self, String>;
+}
 
 /// A scalar as text, since the environment knows nothing else.
 fn text<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
@@ -29,229 +34,165 @@ fn text<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
     }
 }
 
-fn read<'de, D: Deserializer<'de>, T>(
-    value: D,
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Result<T, D::Error> {
-    parse(&text(value)?).map_err(D::Error::custom)
+pub(super) fn value<'de, D: Deserializer<'de>, T: Parse>(value: D) -> Result<T, D::Error> {
+    T::parse(&text(value)?).map_err(D::Error::custom)
 }
 
-pub(super) fn parsed<'de, D, T>(value: D) -> Result<T, D::Error>
+/// `None` for empty text, so that a variable can remove what a file gives.
+pub(super) fn optional<'de, D, T>(value: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
-    T: FromStr<Err: Display>,
+    T: Parse,
 {
-    read(value, |text| {
-        text.parse().map_err(|error: T::Err| error.to_string())
-    })
+    match text(value)?.trim() {
+        "" => Ok(None),
+        text => T::parse(text).map(Some).map_err(D::Error::custom),
+    }
 }
 
-pub(super) fn account<'de, D: Deserializer<'de>>(value: D) -> Result<Account, D::Error> {
-    read(value, |text| {
-        Account::parse(text).map_err(|error| error.to_string())
-    })
+/// Unlike an [`optional`] value, a secret must not be empty when it is given.
+pub(super) fn secret<'de, D, T>(given: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Parse,
+{
+    value(given).map(Some)
 }
 
-pub(super) fn shown<S: Serializer>(value: &impl Display, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(value)
+pub(super) fn tokens<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<SecretString>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Token(#[serde(deserialize_with = "value")] SecretString);
+    let tokens = Vec::<Token>::deserialize(list)?;
+    Ok(tokens.into_iter().map(|Token(secret)| secret).collect())
 }
 
-pub(super) fn sdk_app_id<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
-    read(value, |text| match text.trim().parse() {
-        _ if text.is_empty() => Ok(None),
-        Ok(id) if id > 0 => Ok(Some(id)),
-        _ => Err(format!(
-            "{text:?} is not an SDKAppID; copy the number from the Chat console"
-        )),
-    })
-}
-
-pub(super) fn number<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
-    read(value, |text| {
-        let number = text.trim().parse();
-        number.map_err(|_| format!("{text:?} is not a whole number, or too large"))
-    })
-}
-
-pub(super) fn address<'de, D: Deserializer<'de>>(value: D) -> Result<SocketAddr, D::Error> {
-    read(value, |text| {
-        text.trim().parse().map_err(|_| {
-            format!("{text:?} is not an address to listen on; give IP and port, such as 127.0.0.1:8081 or [::]:8081")
-        })
-    })
-}
-
-pub(super) fn directory<'de, D: Deserializer<'de>>(value: D) -> Result<PathBuf, D::Error> {
-    read(value, |text| match text {
-        "" => Err("must name a directory".to_owned()),
-        text if text.contains('\0') => Err("must name a directory".to_owned()),
-        text => Ok(PathBuf::from(text)),
-    })
+/// `None` for zero, which means off.
+pub(super) fn interval<'de, D>(given: D) -> Result<Option<Duration>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    value(given).map(|interval: Duration| (!interval.is_zero()).then_some(interval))
 }
 
 pub(super) fn log_filter<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
-    read(value, |text| match EnvFilter::try_new(text) {
-        Ok(_) if !text.trim().is_empty() => Ok(text.to_owned()),
-        _ => Err(format!(
+    let text = text(value)?;
+    match EnvFilter::try_new(&text) {
+        Ok(_) if !text.trim().is_empty() => Ok(text),
+        _ => Err(D::Error::custom(format!(
             "{text:?} is not a filter; give a level such as info, or stickymark=debug,info"
-        )),
-    })
+        ))),
+    }
 }
 
-/// An address to call; empty text = none. Errors do not repeat it: it may hold a password or a secret
-/// path.
-pub(super) fn http_url<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Url>, D::Error> {
-    read(value, |text| match text.trim() {
-        "" => Ok(None),
-        text => parse_http_url(text).map(Some),
-    })
+pub(super) fn show<S: Serializer>(value: &impl Display, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(value)
 }
 
-fn parse_http_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text)
-        .map_err(|error| format!("not a URL ({error}); give one such as http://127.0.0.1:9100"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("must begin with http:// or https://".to_owned());
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("must have no query (?) and no fragment (#)".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must have no user and no password".to_owned());
-    }
-    Ok(url)
+pub(super) fn show_set<T, S: Serializer>(value: &Option<T>, s: S) -> Result<S::Ok, S::Error> {
+    value.as_ref().map(|_| SET).serialize(s)
 }
 
-pub(super) fn database_url<'de, D>(value: D) -> Result<Option<DatabaseUrl>, D::Error>
+pub(super) fn show_count<T, S: Serializer>(values: &[T], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&format_args!("({} set)", values.len()))
+}
+
+pub(super) fn show_duration<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&humantime::format_duration(*value))
+}
+
+pub(super) fn show_interval<S>(value: &Option<Duration>, s: S) -> Result<S::Ok, S::Error>
 where
-    D: Deserializer<'de>,
+    S: Serializer,
 {
-    parsed(value).map(Some)
+    show_duration(&value.unwrap_or_default(), s)
 }
 
-/// A value that is not empty and has no space. Also what `database.url` must be.
-pub(super) fn check_secret(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Err("is empty; give a value or remove the key".to_owned());
-    }
-    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("has a space or a line break in it; was it copied completely?".to_owned());
-    }
-    Ok(())
+/// A URL without its path, which may be secret.
+pub(super) fn show_origin<S: Serializer>(url: &Option<Url>, s: S) -> Result<S::Ok, S::Error> {
+    let origin = |url: &Url| format!("{}/…", url.origin().ascii_serialization());
+    url.as_ref().map(origin).serialize(s)
 }
 
-pub(super) mod duration {
-    use std::time::Duration;
+impl Parse for u32 {
+    fn parse(text: &str) -> Result<Self, String> {
+        let number = text.trim().parse();
+        number.map_err(|_| format!("{text:?} is not a whole number, or too large"))
+    }
+}
 
-    use super::{Deserializer, Serializer, read};
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
-        read(value, |text| {
-            humantime::parse_duration(text)
-                .map_err(|_| format!("{text:?} is not a duration; give one such as 30ms, 5m or 1d"))
+/// The SDKAppID.
+impl Parse for u64 {
+    fn parse(text: &str) -> Result<Self, String> {
+        let id = text.parse().ok().filter(|&id| id > 0);
+        id.ok_or_else(|| {
+            format!("{text:?} is not an SDKAppID; copy the number from the Chat console")
         })
     }
+}
 
-    pub(crate) fn serialize<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(&humantime::format_duration(*value))
+impl Parse for Account {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| error.to_string())
     }
 }
 
-/// A duration of which zero means off.
-pub(super) mod interval {
-    use std::time::Duration;
-
-    use super::{Deserializer, Serializer, duration};
-
-    pub(crate) fn deserialize<'de, D>(value: D) -> Result<Option<Duration>, D::Error>
-    where
-        D: Deserializer<'de>,
-    {
-        let interval = duration::deserialize(value)?;
-        Ok((!interval.is_zero()).then_some(interval))
-    }
-
-    pub(crate) fn serialize<S>(value: &Option<Duration>, s: S) -> Result<S::Ok, S::Error>
-    where
-        S: Serializer,
-    {
-        duration::serialize(&value.unwrap_or_default(), s)
+impl Parse for Duration {
+    fn parse(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text)
+            .map_err(|_| format!("{text:?} is not a duration; give one such as 30ms, 5m or 1d"))
     }
 }
 
-pub(super) mod secret {
-    use secrecy::SecretString;
-
-    use super::{Deserializer, SET, Serialize, Serializer, Token};
-
-    pub(crate) fn deserialize<'de, D>(value: D) -> Result<Option<SecretString>, D::Error>
-    where
-        D: Deserializer<'de>,
-    {
-        super::parsed(value).map(|Token(secret)| Some(secret))
-    }
-
-    pub(crate) fn serialize<S>(value: &Option<SecretString>, s: S) -> Result<S::Ok, S::Error>
-    where
-        S: Serializer,
-    {
-        value.as_ref().map(|_| SET).serialize(s)
+impl Parse for SocketAddr {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.trim().parse().map_err(|_| {
+            format!(
+                "{text:?} is not an address to listen on; give IP and port, such as 127.0.0.1:8081 \
+                 or [::]:8081"
+            )
+        })
     }
 }
 
-pub(super) mod secrets {
-    use secrecy::SecretString;
-
-    use super::{Deserialize, Deserializer, Serializer, Token};
-
-    pub(crate) fn deserialize<'de, D>(value: D) -> Result<Vec<SecretString>, D::Error>
-    where
-        D: Deserializer<'de>,
-    {
-        let tokens = Vec::<Token>::deserialize(value)?;
-        Ok(tokens.into_iter().map(|Token(secret)| secret).collect())
-    }
-
-    pub(crate) fn serialize<S: Serializer>(all: &[SecretString], s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(&format_args!("({} set)", all.len()))
+impl Parse for PathBuf {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.is_empty() || text.contains('\0') {
+            true => Err("must name a directory".to_owned()),
+            false => Ok(Self::from(text)),
+        }
     }
 }
 
-/// A URL whose path may be secret: shown without it.
-pub(super) mod private_url {
-    use url::Url;
-
-    use super::{Deserializer, Serialize, Serializer};
-
-    pub(crate) fn deserialize<'de, D>(value: D) -> Result<Option<Url>, D::Error>
-    where
-        D: Deserializer<'de>,
-    {
-        super::http_url(value)
-    }
-
-    pub(crate) fn serialize<S: Serializer>(value: &Option<Url>, s: S) -> Result<S::Ok, S::Error> {
-        let shown = value
-            .as_ref()
-            .map(|url| format!("{}/…", url.origin().ascii_serialization()));
-        shown.serialize(s)
+impl Parse for SecretString {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty; give a value or remove the key".to_owned());
+        }
+        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err("has a space or a line break in it; was it copied completely?".to_owned());
+        }
+        Ok(Self::from(text))
     }
 }
 
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Token(#[serde(deserialize_with = "parsed_token")] SecretString);
-
-impl FromStr for Token {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        check_secret(text).map(|()| Self(SecretString::from(text)))
+/// An address to call. Errors do not repeat it: it may hold a password or a secret path.
+impl Parse for Url {
+    fn parse(text: &str) -> Result<Self, String> {
+        let url = Self::parse(text).map_err(|error| {
+            format!("not a URL ({error}); give one such as http://127.0.0.1:9100")
+        })?;
+        let wrong = if !matches!(url.scheme(), "http" | "https") {
+            "must begin with http:// or https://"
+        } else if url.query().is_some() || url.fragment().is_some() {
+            "must have no query (?) and no fragment (#)"
+        } else if !url.username().is_empty() || url.password().is_some() {
+            "must have no user and no password"
+        } else {
+            return Ok(url);
+        };
+        Err(wrong.to_owned())
     }
-}
-
-fn parsed_token<'de, D: Deserializer<'de>>(value: D) -> Result<SecretString, D::Error> {
-    parsed(value).map(|Token(secret)| secret)
 }
 
 /// Path of the callback URL: begins with `/`, made of unreserved characters, so that it needs no
@@ -266,14 +207,12 @@ impl CallbackPath {
     }
 }
 
-impl FromStr for CallbackPath {
-    type Err = String;
-
+impl Parse for CallbackPath {
     /// The console refuses spaces and `! $ & ?` and names letters, digits and hyphens as allowed;
     /// what would need escaping in a URL is refused too.
     /// Source: <https://www.tencentcloud.com/document/product/1047/34520>.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let Some(segments) = text.strip_prefix('/') else {
+    fn parse(text: &str) -> Result<Self, String> {
+        let Some(path) = text.strip_prefix('/') else {
             return Err("must begin with /, such as /callback".to_owned());
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '/');
@@ -282,13 +221,9 @@ impl FromStr for CallbackPath {
                 "{refused:?} must not be in it; give letters, digits and - . _ ~ between slashes"
             ));
         }
-        if segments
-            .split('/')
-            .any(|segment| matches!(segment, "" | "." | ".."))
-        {
-            return Err(
-                "a segment is empty or made of dots; give a path such as /callback".to_owned(),
-            );
+        let mut segments = path.split('/');
+        if segments.any(|segment| matches!(segment, "" | "." | "..")) {
+            return Err("a segment is empty or dots; give a path such as /callback".to_owned());
         }
         if text.len() > 255 {
             return Err(format!("has {} bytes; give at most 255", text.len()));
@@ -340,11 +275,8 @@ impl AdminToken {
                  since it travels in a header"
             ));
         }
-        Ok(Self {
-            name: name.to_owned(),
-            role,
-            secret: SecretString::from(secret),
-        })
+        let (name, secret) = (name.to_owned(), SecretString::from(secret));
+        Ok(Self { name, role, secret })
     }
 }
 
@@ -362,12 +294,9 @@ impl<'de> Deserialize<'de> for AdminToken {
             secret: String,
         }
         let token = match toml::Value::deserialize(value)? {
-            toml::Value::Table(parts) => {
-                let parts = Parts::deserialize(parts);
-                let Parts { name, role, secret } = parts
-                    .map_err(|error| D::Error::custom(format!("{}; {FORMS}", error.message())))?;
-                Self::new(&name, &role, &secret)
-            }
+            toml::Value::Table(parts) => Parts::deserialize(parts)
+                .map_err(|error| format!("{}; {FORMS}", error.message()))
+                .and_then(|parts| Self::new(&parts.name, &parts.role, &parts.secret)),
             toml::Value::String(entry) => match *entry.splitn(3, ':').collect::<Vec<_>>() {
                 [name, role, secret] => Self::new(name, role, secret),
                 _ => Err(format!("does not have three parts; {FORMS}")),

@@ -1,4 +1,4 @@
-//! `stickymark check`: a line for each thing that must be right.
+//! `stickymark check`: a line for each requirement.
 
 use std::io::Write;
 
@@ -10,15 +10,15 @@ use crate::config::Settings;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Do not fail for what may pass by itself, such as a Chat that does not answer: for an init
-    /// container, which would keep new replicas from starting.
+    /// Do not fail for what may pass without a change, such as a Chat that does not answer: for an
+    /// init container, which would keep new replicas from starting.
     #[arg(long)]
     passing_ok: bool,
 }
 
-/// The program's own error: the lines have said what is wrong.
+/// The lines have said what is wrong.
 #[derive(Debug, thiserror::Error)]
-#[error("not all is well; see the lines marked FAILED")]
+#[error("check failed; see the lines marked FAILED")]
 struct NotWell;
 
 pub(super) async fn run(settings: &Settings, arguments: &Arguments) -> anyhow::Result<()> {
@@ -32,7 +32,7 @@ pub(super) async fn run(settings: &Settings, arguments: &Arguments) -> anyhow::R
         .iter()
         .any(|finding| finding.about == "configuration" && finding.verdict == Verdict::Wrong);
     if misconfigured {
-        return Err(Usage("the configuration is not complete".to_owned()).into());
+        return Err(Usage("the configuration is incomplete or wrong".to_owned()).into());
     }
     if any(Verdict::Wrong) || (any(Verdict::Passing) && !arguments.passing_ok) {
         return Err(NotWell.into());

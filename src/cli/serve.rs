@@ -14,7 +14,7 @@ use crate::version;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Do not apply pending migrations first; with any pending, do not start.
+    /// Do not apply pending migrations; fail if any is pending.
     #[arg(long)]
     no_migrate: bool,
 }
@@ -35,6 +35,9 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         settings.database.max_connections,
     )
     .await?;
+    for warning in database.warnings() {
+        tracing::warn!("{warning}");
+    }
     match arguments.no_migrate {
         true => database.require_migrated().await?,
         false => database.migrate().await?,

@@ -15,19 +15,20 @@ mod store;
 use std::path::Path;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use secrecy::ExposeSecret;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Executor, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 
-pub use error::DatabaseError;
+pub use error::{DatabaseError, in_words};
 pub use limit::in_time;
 
 #[cfg(feature = "local")]
 use crate::local::postgres::LocalPostgres;
 #[cfg(not(feature = "local"))]
 use no_local::LocalPostgres;
+use store::Server;
 pub use store::is_read_only;
 
 /// The migrations in `migrations/`, compiled in.
@@ -39,6 +40,12 @@ pub const OLDEST_MAJOR: u32 = 14;
 /// A migration may take as long as it needs.
 const MIGRATING_SESSION: &str = "set statement_timeout = 0; \
                                  set idle_in_transaction_session_timeout = 0";
+
+/// How long a server may take to accept a connection, and to answer the first question.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Half of the default of `callback.max_age`.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(30);
 
 /// Closing waits so long for connections in use. One whose server is silent never comes back.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -58,12 +65,13 @@ pub enum SchemaState {
 #[derive(Debug)]
 pub struct Database {
     pool: PgPool,
+    server: Server,
     local: Option<LocalPostgres>,
 }
 
 impl Database {
     /// Connects to a server, or starts the private PostgreSQL in `path` and connects to that. One
-    /// connection is opened at once, so that a wrong URL is known at start.
+    /// connection is opened at once, so that a wrong URL or a wrong server is known at start.
     ///
     /// # Errors
     /// When the private PostgreSQL cannot be started, the database does not answer, is too old, or is
@@ -82,21 +90,33 @@ impl Database {
             }
         };
         let options = pool::options(options);
-        let target = Target::of(&options);
-        let pool = pool::pool(max_connections, options.clone());
-        let mut connection = pool
-            .acquire()
-            .await
-            .map_err(|reason| DatabaseError::Unreachable {
-                target: target.0.clone(),
-                reason,
-            })?;
-        refuse_old(&connection)?;
-        if local.is_none() && pooler::shares_sessions(&mut connection, &options).await {
-            return Err(DatabaseError::SharedSessions { target: target.0 });
+        let server = inspect(&options, local.is_none()).await?;
+        Ok(Self {
+            pool: pool::pool(max_connections, options),
+            server,
+            local,
+        })
+    }
+
+    /// What works but is risky, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.server.synchronous_commit == "off" {
+            warnings.push(
+                "synchronous_commit is off in PostgreSQL: callbacks that were answered are lost when it \
+                 crashes; turn it on for this role or database"
+                    .to_owned(),
+            );
         }
-        drop(connection);
-        Ok(Self { pool, local })
+        let apart = self.server.clock_difference.abs();
+        if apart > CLOCK_TOLERANCE {
+            warnings.push(format!(
+                "the clocks of this machine and of PostgreSQL differ by {} s: callbacks are refused while \
+                 this machine's clock is wrong; synchronise both",
+                apart.num_seconds()
+            ));
+        }
+        warnings
     }
 
     /// The pool. Cheap to clone.
@@ -118,6 +138,9 @@ impl Database {
     /// # Errors
     /// When a migration fails, or the schema is one of another version that lacks migrations of ours.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
+        if !self.server.may_create {
+            return self.require_migrated().await;
+        }
         let mut connection = self.pool.acquire().await.map_err(not_migrated)?;
         connection.close_on_drop();
         connection
@@ -126,7 +149,7 @@ impl Database {
             .map_err(not_migrated)?;
         match MIGRATIONS.run(&mut *connection).await {
             Err(MigrateError::VersionMissing(newer))
-                if self.schema().await.map_err(not_migrated)? == SchemaState::Ahead =>
+                if self.schema().await? == SchemaState::Ahead =>
             {
                 tracing::warn!(
                     newer,
@@ -143,7 +166,14 @@ impl Database {
     /// # Errors
     /// When something is, or the database does not answer.
     pub async fn require_migrated(&self) -> Result<(), DatabaseError> {
-        match self.schema().await.map_err(not_migrated)? {
+        match self.schema().await? {
+            SchemaState::Behind(pending) if !self.server.may_create => {
+                Err(DatabaseError::MayNotCreate {
+                    pending,
+                    role: self.server.role.clone(),
+                    schema: self.server.schema.clone().unwrap_or_default(),
+                })
+            }
             SchemaState::Behind(pending) => Err(DatabaseError::Behind(pending)),
             SchemaState::Current | SchemaState::Ahead => Ok(()),
         }
@@ -152,12 +182,10 @@ impl Database {
     /// How the schema stands to the migrations of this program.
     ///
     /// # Errors
-    /// Those of the database.
-    pub async fn schema(&self) -> Result<SchemaState, sqlx::Error> {
-        let applied = match store::has_schema(&self.pool).await? {
-            true => store::applied(&self.pool).await?,
-            false => Vec::new(),
-        };
+    /// When the database does not answer, or this role may not read the list of migrations.
+    pub async fn schema(&self) -> Result<SchemaState, DatabaseError> {
+        let applied = store::applied(&self.pool).await;
+        let applied = applied.map_err(DatabaseError::Unreadable)?;
         let known: Vec<i64> = MIGRATIONS.iter().map(|known| known.version).collect();
         let pending = known.iter().filter(|version| !applied.contains(version));
         Ok(match pending.count() {
@@ -189,28 +217,58 @@ fn not_migrated(reason: sqlx::Error) -> DatabaseError {
     DatabaseError::Migration(reason.into())
 }
 
-fn refuse_old(connection: &PoolConnection<sqlx::Postgres>) -> Result<(), DatabaseError> {
+/// Asks the server what it is, and refuses one that cannot serve. On a connection of its own: the pool
+/// retries a refused connection until its time limit, and then does not tell why.
+async fn inspect(options: &PgConnectOptions, may_be_pooled: bool) -> Result<Server, DatabaseError> {
+    let unreachable = |reason| DatabaseError::Unreachable {
+        target: target(options),
+        reason,
+    };
+    let connecting = PgConnection::connect_with(options);
+    let mut connection = in_time(CONNECT_LIMIT, connecting)
+        .await
+        .map_err(unreachable)?;
     // 150014 is version 15.14. Poolers may hide it, then the migrations tell.
-    match connection
-        .server_version_num()
-        .map(|number| number / 10_000)
+    let version = connection.server_version_num();
+    if let Some(major) = version.map(|number| number / 10_000)
+        && major < OLDEST_MAJOR
     {
-        Some(major) if major < OLDEST_MAJOR => Err(DatabaseError::TooOld { major }),
-        _ => Ok(()),
+        return Err(DatabaseError::TooOld { major });
     }
+    if may_be_pooled && pooler::shares_sessions(&mut connection, options).await {
+        return Err(DatabaseError::SharedSessions {
+            target: target(options),
+        });
+    }
+    let server = in_time(CONNECT_LIMIT, store::server(&mut connection))
+        .await
+        .map_err(unreachable)?;
+    // The answers are here; a connection that does not end changes nothing.
+    let _closed = in_time(CLOSE_LIMIT, connection.close()).await;
+    if server.encoding != "UTF8" {
+        return Err(DatabaseError::Encoding(server.encoding));
+    }
+    if server.read_only {
+        return Err(DatabaseError::ReadOnly);
+    }
+    if !server.denied.is_empty() {
+        return Err(DatabaseError::Rights {
+            role: server.role,
+            tables: server.denied.join(", "),
+        });
+    }
+    Ok(server)
 }
 
-/// A database as it may stand in a message: without the password.
-struct Target(String);
-
-impl Target {
-    fn of(options: &PgConnectOptions) -> Self {
-        let user = options.get_username();
-        let database = options.get_database().unwrap_or(user);
-        let place = match options.get_socket() {
-            Some(socket) => format!("{}", socket.display()),
-            None => format!("{}:{}", options.get_host(), options.get_port()),
-        };
-        Self(format!("{place}, database {database:?}, user {user:?}"))
-    }
+/// A database as it may appear in a message: without the password.
+fn target(options: &PgConnectOptions) -> String {
+    let user = options.get_username();
+    let database = options.get_database().unwrap_or(user);
+    let (host, port) = (options.get_host(), options.get_port());
+    let place = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None if host.contains(':') => format!("[{host}]:{port}"),
+        None => format!("{host}:{port}"),
+    };
+    format!("{place}, database {database:?}, user {user:?}")
 }

@@ -1,6 +1,7 @@
 //! What is asked of the database about itself.
 
-use sqlx::PgPool;
+use chrono::{TimeDelta, Utc};
+use sqlx::{PgConnection, PgPool};
 
 /// Whether it takes no writes: a standby, or a failover under way.
 pub async fn is_read_only(pool: &PgPool) -> Result<bool, sqlx::Error> {
@@ -11,17 +12,61 @@ pub async fn is_read_only(pool: &PgPool) -> Result<bool, sqlx::Error> {
     .await
 }
 
-/// Whether any migration was ever applied: their table is made with the first one.
-pub(super) async fn has_schema(pool: &PgPool) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "there!""#)
-        .fetch_one(pool)
-        .await
+/// What a server says about itself and about the role that connects.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub encoding: String,
+    pub read_only: bool,
+    pub synchronous_commit: String,
+    pub role: String,
+    /// The first schema of the search path that exists.
+    pub schema: Option<String>,
+    pub may_create: bool,
+    /// Tables of ours that this role may not read and write.
+    pub denied: Vec<String>,
+    /// How far the clock of the server is ahead of this machine's.
+    pub clock_difference: TimeDelta,
+}
+
+pub(super) async fn server(connection: &mut PgConnection) -> Result<Server, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"select current_setting('server_encoding') as "encoding!",
+                  current_setting('transaction_read_only')::boolean as "read_only!",
+                  current_setting('synchronous_commit') as "synchronous_commit!",
+                  current_user::text as "role!",
+                  current_schema()::text as schema,
+                  coalesce(has_schema_privilege(current_schema(), 'create'), false) as "may_create!",
+                  array(select name
+                        from unnest(array['rules', 'rooms', 'members']) as name
+                        cross join unnest(array['select', 'insert', 'update', 'delete']) as action
+                        where not has_table_privilege(to_regclass(name), action)
+                        group by name) as "denied!",
+                  clock_timestamp() as "now!""#
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Server {
+        encoding: row.encoding,
+        read_only: row.read_only,
+        synchronous_commit: row.synchronous_commit,
+        role: row.role,
+        schema: row.schema,
+        may_create: row.may_create,
+        denied: row.denied,
+        clock_difference: row.now - Utc::now(),
+    })
 }
 
 /// The versions of the migrations that were applied. Not checked when it is compiled: the table
-/// belongs to the migrator.
+/// belongs to the migrator, and the first migration creates it.
 pub(super) async fn applied(pool: &PgPool) -> Result<Vec<i64>, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let exists =
+        sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "there!""#);
+    if !exists.fetch_one(&mut *connection).await? {
+        return Ok(Vec::new());
+    }
     sqlx::query_scalar("select version from _sqlx_migrations where success")
-        .fetch_all(pool)
+        .fetch_all(&mut *connection)
         .await
 }

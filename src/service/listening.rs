@@ -20,7 +20,7 @@ use super::part::Running;
 const ANSWER_LAST_WITHIN: Duration = Duration::from_secs(3);
 
 /// Binds the address of a key. `[::]` also takes IPv4; a machine without IPv6 gets `0.0.0.0`.
-pub(super) async fn listen(
+pub(crate) async fn listen(
     key: &'static str,
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -44,7 +44,8 @@ use crate::resync::{Sweeper, SweeperSettings};
 use crate::rules::filter::{FilterSettings, RuleFilter};
 pub use error::{PartEnded, StartError};
 pub use intake::MemberIntake;
-use listening::{answered, listen, say_goodbye, serve};
+pub(crate) use listening::listen;
+use listening::{answered, say_goodbye, serve};
 use part::{Part, Parts, Running};
 
 /// How long the service still answers once it is not ready, until every load balancer has seen that.
@@ -267,11 +268,18 @@ async fn forward(
     let Some(url) = callback.forward_url.clone() else {
         return Ok(None);
     };
-    if callback::leads_to(&url, callback.listen).await {
-        return Err(StartError::ForwardsToItself(callback.listen));
-    }
+    refuse_own_address(callback).await?;
     let settings = ForwardSettings::new(url, callback.forward_failure);
     Ok(Some(Forward::with_metrics(settings, metrics.clone())?))
+}
+
+pub(crate) async fn refuse_own_address(callback: &CallbackSettings) -> Result<(), StartError> {
+    match &callback.forward_url {
+        Some(url) if callback::leads_to(url, callback.listen).await => {
+            Err(StartError::ForwardsToItself(callback.listen))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn callback_router(

@@ -29,6 +29,7 @@ mod members;
 mod members_api;
 mod metrics;
 mod plans;
+mod refusals;
 mod request_id;
 mod resync;
 mod resync_faults;

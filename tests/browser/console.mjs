@@ -198,6 +198,27 @@ export function consoleTests(shared) {
       await asConsole(page, "POST", "/v1/rules/import?mode=replace&label=many&max_removals=60", "");
     }));
 
+  test("shows the answer to the latest search, also when an earlier answer comes later", () =>
+    asEditor(async (page) => {
+      let release;
+      const held = new Promise((resolve) => { release = resolve; });
+      const all = /\/v1\/rules\?limit=50$/;
+      await page.route(all, async (route) => {
+        await held;
+        await route.continue();
+      });
+      await page.goto(`${shared.demo.console}#/rules`);
+      await page.locator("[name=label]").fill("no-such-label");
+      await page.getByRole("button", { name: "Search" }).click();
+      await page.getByText("No rules match.").waitFor();
+      const late = page.waitForResponse(all);
+      release();
+      await (await late).finished();
+      await page.evaluate(() => new Promise((resolve) => { setTimeout(resolve); }));
+      await page.getByText("No rules match.").waitFor();
+      assert.equal(await page.locator("tbody tr").count(), 0);
+    }));
+
   test("keeps typed text while another page is shown, the language changes and the session expires", () =>
     asEditor(async (page, context) => {
       const note = page.locator("[name=note]");

@@ -48,21 +48,26 @@ export async function attempt(change, done, known = {}) {
 }
 
 const stops = (element) => [...element.querySelectorAll('a, button')];
+const latest = new WeakMap();
 
-// Shows what `build` makes of the answer, or what `failed` makes of a failure. The focus keeps its
-// place in the list, also when its row is gone.
+// Shows what `build` makes of the answer, or what `failed` makes of a failure; a later load of the same
+// element supersedes an earlier one. The focus keeps its place in the list, also when its row is gone.
 export async function load(element, answer, build, failed = failure) {
+  latest.set(element, answer);
+  const superseded = () => latest.get(element) !== answer;
   element.setAttribute('aria-busy', 'true');
   try {
-    const built = build(await answer);
+    const value = await answer;
+    if (superseded()) return;
+    const built = build(value);
     const focused = stops(element).indexOf(document.activeElement);
     show(element, built);
     if (focused >= 0) (stops(element)[focused] ?? stops(element).at(-1))?.focus({ preventScroll: true });
   } catch (error) {
-    if (error.name === 'AbortError') return;
+    if (error.name === 'AbortError' || superseded()) return;
     if (!(error instanceof ApiError)) throw error;
     show(element, failed(error));
   } finally {
-    element.removeAttribute('aria-busy');
+    if (!superseded()) element.removeAttribute('aria-busy');
   }
 }

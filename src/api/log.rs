@@ -38,7 +38,7 @@ pub(super) async fn set_log(JsonBody(wanted): JsonBody<Log>) -> Result<Json<Log>
     let filter = in_force()?;
     filter
         .set(&wanted.filter)
-        .map_err(|error| Problem::fields([("/filter".to_owned(), error.to_string())]))?;
+        .map_err(|error| Problem::field("/filter", error.to_string()))?;
     Ok(Json(shown(filter)))
 }
 

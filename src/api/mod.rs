@@ -1,9 +1,9 @@
-//! What every request of the admin listener shares, whatever it asks for: who calls, bodies,
-//! parameters and pages, and problems, the one shape of every answer that is no success.
+//! The management API: everything behind the admin listener.
 //!
-//! The rooms with handlers (rules, members, rooms, explain, status, console) stand on this; `admin`
-//! puts them together.
+//! `router` puts it together. `auth`, `body`, `query` and `problem` are what all requests share; each
+//! resource has a file or folder of its own.
 
+mod assets;
 mod auth;
 mod body;
 pub mod console;
@@ -13,9 +13,9 @@ mod log;
 pub mod members;
 mod metrics;
 mod openapi;
-mod parameters;
 mod probes;
 mod problem;
+mod query;
 mod request;
 mod responses;
 pub mod rooms;
@@ -30,8 +30,8 @@ pub(crate) use auth::is_loopback;
 pub(crate) use auth::{Tokens, authorize, foreign_page, is_write};
 pub use body::JsonBody;
 pub(crate) use body::MAX_BODY;
-pub(crate) use parameters::MAX_LIMIT;
-pub use parameters::{PageQuery, PageRequest, Parameters};
 pub use problem::{FieldError, Problem, ProblemDetails, ProblemType};
+pub(crate) use query::MAX_LIMIT;
+pub use query::{Limit, NoParameters, Page, Query};
 pub use responses::{BodyProblems, CommonProblems, ProbeProblems};
 pub use router::{AdminState, openapi, router};

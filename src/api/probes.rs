@@ -1,13 +1,14 @@
-//! Whether this process lives, and whether it should get requests.
+//! Liveness and readiness probes.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::status::{Readiness, Ready};
-use crate::api::{Parameters, ProbeProblems, Problem};
+use crate::api::{ProbeProblems, Problem, Query};
 
 /// Liveness probe.
 #[utoipa::path(
@@ -24,25 +25,22 @@ pub(super) async fn livez(State(readiness): State<Readiness>) -> (StatusCode, &'
     }
 }
 
-/// What readiness is asked without, for the document.
-#[derive(IntoParams)]
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "describes parameters")]
+#[serde(deny_unknown_fields)]
 pub(super) struct ReadyQuery {
     /// Leaves the database out: not ready only while the process is about to end.
     #[param(inline)]
     exclude: Option<Exclude>,
 }
 
-/// What readiness need not depend on.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[allow(dead_code, reason = "describes a parameter")]
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 enum Exclude {
     Database,
 }
 
-/// Whether requests should come here.
+/// Readiness probe.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "probes", security(()),
     params(ReadyQuery),
@@ -54,15 +52,10 @@ enum Exclude {
 )]
 pub(super) async fn readyz(
     State(readiness): State<Readiness>,
-    mut parameters: Parameters,
+    Query(query): Query<ReadyQuery>,
 ) -> Result<Response, Problem> {
-    let excluded = parameters.take("exclude", |name| match name {
-        "database" => Ok(()),
-        _ => Err("must be database".to_owned()),
-    });
-    parameters.finish()?;
-    let ready = match excluded {
-        Some(()) => readiness.check_without_database(),
+    let ready = match query.exclude {
+        Some(Exclude::Database) => readiness.check_without_database(),
         None => readiness.check().await,
     };
     let status = if ready.ready {

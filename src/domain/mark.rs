@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
 /// Distinct marks that one room can hold.
 ///
 /// Source: <https://www.tencentcloud.com/document/product/1047/50294>. Whether the special marks
@@ -72,6 +76,19 @@ impl fmt::Display for Mark {
         self.0.fmt(f)
     }
 }
+
+impl PartialSchema for Mark {
+    fn schema() -> RefOr<Schema> {
+        let integer = || ObjectBuilder::new().schema_type(Type::Integer);
+        OneOfBuilder::new()
+            .description(Some("A mark: 500, 600, or 1000 to 4294967295."))
+            .item(integer().enum_values(Some([500, 600])))
+            .item(integer().minimum(Some(1000)).maximum(Some(u32::MAX)))
+            .into()
+    }
+}
+
+impl ToSchema for Mark {}
 
 impl Marks {
     /// Takes the marks of one rule in any order.

@@ -4,6 +4,24 @@
 //! loose strings and every value keeps the limits of Tencent Cloud Chat. No I/O happens here, and
 //! nothing here knows of any other module.
 
+/// Reads and writes a text type in JSON, queries and rows: parsed on the way in.
+macro_rules! serde_as_text {
+    ($($type:ty),+) => {$(
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(from)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+
 mod account;
 mod event;
 mod group_id;
@@ -19,3 +37,17 @@ pub use mark::{InvalidMark, InvalidMarks, MAX_MARKS_PER_ROOM, Mark, MarkSet, Mar
 pub use pattern::{InvalidPattern, Pattern, PatternText};
 pub use request_id::RequestId;
 pub use rule::{InvalidRuleId, Rule, RuleDraft, RuleId, Window};
+
+serde_as_text!(GroupId, Account, RuleId, Pattern<GroupId>, Pattern<Account>);
+
+impl serde::Serialize for Mark {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.get())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Mark {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::parse(i64::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}

@@ -10,9 +10,9 @@ use sqlx::{PgConnection, PgExecutor};
 use utoipa::ToSchema;
 
 use super::apply::Applied;
+use super::document::{self, RuleView};
 use super::row::corrupt;
 use super::store::Author;
-use super::wire::{self, RuleView};
 use crate::domain::{RequestId, RuleId};
 
 /// One change of a rule.
@@ -21,7 +21,7 @@ pub struct HistoryEntry {
     /// Order of all changes of all rules; grows.
     pub sequence: i64,
     /// When.
-    #[serde(serialize_with = "wire::time")]
+    #[serde(serialize_with = "document::time")]
     pub at: DateTime<Utc>,
     /// Who: the name of the token; `anonymous` where no tokens are configured.
     pub actor: String,

@@ -5,11 +5,12 @@
 //! and for members is committed with it.
 
 mod apply;
-mod etag;
+pub mod document;
 pub mod explain;
 pub mod filter;
 mod history;
 pub mod import;
+pub mod json;
 pub mod limits;
 mod list;
 mod matching;
@@ -17,11 +18,9 @@ mod row;
 mod store;
 mod table;
 mod turn;
-pub mod wire;
 
-pub use etag::{ETag, InvalidTags, Precondition};
 pub use history::{Action, HistoryEntry};
 pub use list::Filter;
 pub use matching::{Matched, matching_rules};
-pub use store::{Author, Rules, WriteError, Written};
+pub use store::{Author, Precondition, Rules, WriteError, Written};
 pub(crate) use turn::PATIENCE;

@@ -8,13 +8,12 @@ use sqlx::PgPool;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::apply::{Applied, Change, apply};
-use super::etag::Precondition;
 use super::history::{self, HistoryEntry};
+use super::json::InvalidField;
 use super::limits::Conflict;
 use super::list::{self, Filter};
 use super::table;
 use super::turn::{PATIENCE, Turn, Turns};
-use super::wire::InvalidField;
 use crate::domain::{RequestId, Rule, RuleDraft, RuleId};
 use crate::members::WakeUp;
 
@@ -25,6 +24,11 @@ pub struct Rules {
     wake: WakeUp,
     turns: Turns,
     importing: Arc<Semaphore>,
+}
+
+/// The condition of a write: whether it may go on, given the current version (`None`: no rule).
+pub trait Precondition {
+    fn permits(&self, current: Option<i64>) -> bool;
 }
 
 /// On whose behalf rules are written.
@@ -166,7 +170,7 @@ impl Rules {
         &self,
         id: &RuleId,
         draft: RuleDraft,
-        precondition: &Precondition,
+        precondition: &impl Precondition,
         author: &Author,
     ) -> Result<Written, WriteError> {
         let decide = |current: Option<&Rule>| {
@@ -189,7 +193,7 @@ impl Rules {
         &self,
         id: &RuleId,
         edit: impl FnOnce(&Rule) -> Result<RuleDraft, Vec<InvalidField>>,
-        precondition: &Precondition,
+        precondition: &impl Precondition,
         author: &Author,
     ) -> Result<Rule, WriteError> {
         let decide = |current: Option<&Rule>| {
@@ -207,7 +211,7 @@ impl Rules {
     pub async fn delete(
         &self,
         id: &RuleId,
-        precondition: &Precondition,
+        precondition: &impl Precondition,
         author: &Author,
     ) -> Result<(), WriteError> {
         let decide = |current: Option<&Rule>| existing(precondition, current).map(|_| None);
@@ -260,7 +264,7 @@ impl Rules {
     }
 }
 
-fn permit(precondition: &Precondition, current: Option<&Rule>) -> Result<(), WriteError> {
+fn permit(precondition: &impl Precondition, current: Option<&Rule>) -> Result<(), WriteError> {
     let current = current.map(|rule| rule.version);
     if precondition.permits(current) {
         Ok(())
@@ -270,7 +274,7 @@ fn permit(precondition: &Precondition, current: Option<&Rule>) -> Result<(), Wri
 }
 
 fn existing<'a>(
-    precondition: &Precondition,
+    precondition: &impl Precondition,
     current: Option<&'a Rule>,
 ) -> Result<&'a Rule, WriteError> {
     let rule = current.ok_or(WriteError::NotFound)?;

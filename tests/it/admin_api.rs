@@ -30,11 +30,14 @@ async fn a_body_that_is_no_json_is_refused_with_the_place() {
     for body in [
         b"".to_vec(),
         b"\xff".to_vec(),
-        [b"{\"a\":".to_vec(), vec![b'['; 100_000]].concat(),
+        vec![b'['; 100_000],
         b"{\"group\":1e999}".to_vec(),
     ] {
         assert_eq!(send_as(json_type, body).await.problem(), "malformed-json");
     }
+    // What is wrong first is reported first.
+    let deep = [b"{\"a\":".to_vec(), vec![b'['; 100_000]].concat();
+    assert_eq!(send_as(json_type, deep).await.pointers(), ["/a"]);
     // Such a list could pass for an object whose fields are all absent.
     for path in ["/v1/members/retry", "/v1/rooms/resync", "/v1/rules"] {
         let list = api.request(Method::POST, path).json(&json!([null, null]));
@@ -60,20 +63,18 @@ async fn a_body_that_is_no_json_is_refused_with_the_place() {
 #[tokio::test]
 async fn wrong_parameters_and_paths_are_problems_too() {
     let api = api().await;
-    let wrong = api
-        .get("/v1/rules?limit=501&after=x&mark=7&enabled=yes&group=a*b&colour=red")
-        .await;
-    assert_eq!((wrong.status, wrong.problem()), (400, "invalid-parameter"));
-    let named: BTreeSet<&str> = wrong.body["errors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|error| error["parameter"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        named,
-        BTreeSet::from(["limit", "after", "mark", "enabled", "group", "colour"])
-    );
+    for (name, value) in [
+        ("limit", "501"),
+        ("after", "x"),
+        ("mark", "7"),
+        ("enabled", "yes"),
+        ("group", "a*b"),
+        ("colour", "red"),
+    ] {
+        let wrong = api.get(&format!("/v1/rules?{name}={value}")).await;
+        assert_eq!((wrong.status, wrong.problem()), (400, "invalid-parameter"));
+        assert_eq!(wrong.body["errors"][0]["parameter"], name);
+    }
 
     assert_eq!(
         api.get("/v1/rules/a%20b").await.problem(),
@@ -360,15 +361,10 @@ async fn read_page(api: &Api, name: &str) -> String {
         .to_str()
         .unwrap();
     assert!(policy.starts_with("default-src 'none'; script-src 'self';"));
-    assert_eq!(answer.headers()["vary"], "accept-encoding");
     assert!(!policy.contains("http") && !policy.contains("unsafe-eval"));
     let etag = answer.headers()["etag"].clone();
     let body = answer.bytes().await.unwrap();
     assert!(!body.is_empty());
-    let plain = ask().header("accept-encoding", "gzip;q=0, identity");
-    let plain = plain.send().await.unwrap();
-    assert!(plain.headers().get("content-encoding").is_none(), "{name}");
-    assert_eq!(plain.bytes().await.unwrap(), body, "{name}");
     let again = ask().header("if-none-match", etag).send().await.unwrap();
     assert_eq!(again.status(), 304, "{name}");
     String::from_utf8_lossy(&body).into_owned()

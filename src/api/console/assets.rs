@@ -2,11 +2,12 @@
 //! keeps them and asks each time whether they changed, so an upgrade shows at once.
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::header;
 use axum::routing::get;
-use sha2::{Digest, Sha256};
+use axum_extra::TypedHeader;
+use axum_extra::headers::IfNoneMatch;
+
+use crate::api::assets::tagged;
 
 /// The name below `assets` and the content of each file.
 macro_rules! files {
@@ -67,30 +68,12 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         })
         .chain([("/".to_owned(), "text/html; charset=utf-8", SHELL)])
         .fold(Router::new(), |router, (path, content_type, content)| {
-            let etag = format!("\"{}\"", hex::encode(&Sha256::digest(content)[..12]));
-            let content = Bytes::from_static(content);
-            let answer = move |headers: HeaderMap| {
-                std::future::ready(answer(&headers, &etag, content_type, content.clone()))
+            let answer = move |known: Option<TypedHeader<IfNoneMatch>>| {
+                let no_cache = [(header::CACHE_CONTROL, "no-cache")];
+                std::future::ready((no_cache, tagged(known, content_type, content)))
             };
             router.route(&path, get(answer))
         })
-}
-
-fn answer(headers: &HeaderMap, etag: &str, content_type: &'static str, content: Bytes) -> Response {
-    let fixed = [
-        (header::ETAG, etag.to_owned()),
-        (header::CACHE_CONTROL, "no-cache".to_owned()),
-    ];
-    let known = headers.get_all(header::IF_NONE_MATCH).iter();
-    let mut known = known.filter_map(|line| line.to_str().ok());
-    // A proxy that compresses weakens the tag.
-    if known.any(|line| {
-        line.split(',')
-            .any(|one| one.trim().trim_start_matches("W/") == etag)
-    }) {
-        return (StatusCode::NOT_MODIFIED, fixed).into_response();
-    }
-    (fixed, [(header::CONTENT_TYPE, content_type)], content).into_response()
 }
 
 fn content_type(name: &str) -> &'static str {

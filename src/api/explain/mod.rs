@@ -8,12 +8,13 @@ mod view;
 
 use axum::Json;
 use axum::extract::{FromRef, State};
+use serde::Deserialize;
 use sqlx::PgPool;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{CommonProblems, Parameters, Problem};
+use crate::api::{CommonProblems, Problem, Query};
 use crate::domain::{Account, GroupId};
 use crate::members::{MemberFilter, held_places, list_members};
 use crate::members::{RoomFilter, list_rooms};
@@ -43,7 +44,7 @@ impl Explanations {
         };
         let room = RoomFilter {
             group: Some(group.clone()),
-            gone: None,
+            state: None,
         };
         Ok(Facts {
             rules,
@@ -64,17 +65,16 @@ where
     OpenApiRouter::new().routes(routes!(explain))
 }
 
-/// The parameters, for the OpenAPI document.
-#[derive(IntoParams)]
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "describes parameters")]
+#[serde(deny_unknown_fields)]
 struct ExplainQuery {
     /// The room.
-    #[param(pattern = "^[ -~]{1,48}$")]
-    group: String,
+    #[param(value_type = String, pattern = "^[ -~]{1,48}$")]
+    group: GroupId,
     /// The member; they need not be known.
-    #[param(pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
-    account: String,
+    #[param(value_type = String, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
+    account: Account,
 }
 
 /// Explain the marks of a member of a room.
@@ -84,31 +84,8 @@ struct ExplainQuery {
 )]
 async fn explain(
     State(explanations): State<Explanations>,
-    mut parameters: Parameters,
+    Query(ExplainQuery { group, account }): Query<ExplainQuery>,
 ) -> Result<Json<Explanation>, Problem> {
-    let mut absent = Vec::new();
-    let mut required = |name: &'static str| {
-        let text = parameters.take(name, |text| Ok(text.to_owned()));
-        if text.is_none() {
-            absent.push(name);
-        }
-        text.unwrap_or_default()
-    };
-    let (group, account) = (required("group"), required("account"));
-    let group = GroupId::parse(&group).map_err(|invalid| ("group", invalid.to_string()));
-    let account = Account::parse(&account).map_err(|invalid| ("account", invalid.to_string()));
-    for (name, detail) in [group.as_ref().err(), account.as_ref().err()]
-        .into_iter()
-        .flatten()
-    {
-        let must = "must be given once";
-        let detail = if absent.contains(name) { must } else { detail };
-        parameters.wrong(name, detail);
-    }
-    parameters.finish()?;
-    let (Ok(group), Ok(account)) = (group, account) else {
-        return Err(Problem::internal(&"a wrong parameter went unnoticed"));
-    };
     let facts = explanations.facts(&group, &account).await?;
     Ok(Json(Explanation::of(&group, &account, facts)))
 }

@@ -7,13 +7,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::summary::{left_out, summary};
-use crate::api::members::MemberView;
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet};
 use crate::members::RoomRow;
 use crate::members::{MEMBERS_A_MARK, MemberRow};
 use crate::reapply::PauseState;
+use crate::rules::document::RuleView;
 use crate::rules::explain::{Miss, RulesFor};
-use crate::rules::wire::{MarkNumber, RuleView};
 
 /// What was read from the database.
 pub(super) struct Facts {
@@ -36,7 +35,7 @@ pub(super) struct Explanation {
     /// The explanation in a few sentences.
     summary: String,
     /// The marks that the member should carry now.
-    #[schema(value_type = Vec<MarkNumber>)]
+    #[schema(value_type = Vec<Mark>)]
     desired: Vec<u32>,
     /// Active rules that match the member, in the order of their ids, at most 20.
     matched: Vec<RuleView>,
@@ -46,7 +45,7 @@ pub(super) struct Explanation {
     near: Vec<NearRule>,
     /// What is known about the member; null: no event was recorded, and no rule names the account in full.
     #[schema(required = true)]
-    member: Option<MemberView>,
+    member: Option<MemberRow>,
     /// The next attempt; null: none is due.
     #[schema(required = true)]
     pending: Option<Pending>,
@@ -105,12 +104,12 @@ struct ExplainedRoom {
     #[schema(required = true)]
     gone_at: Option<DateTime<Utc>>,
     /// Distinct marks that active rules require in it.
-    #[schema(value_type = Vec<MarkNumber>)]
+    #[schema(value_type = Vec<Mark>)]
     marks: Vec<u32>,
     /// Whether these are as many as a room can have.
     at_mark_limit: bool,
     /// Marks that as many members carry as Chat allows: no other member gets them until one leaves.
-    #[schema(value_type = Vec<MarkNumber>)]
+    #[schema(value_type = Vec<Mark>)]
     full_marks: Vec<u32>,
 }
 
@@ -140,7 +139,7 @@ impl Explanation {
             matched: matched.0.iter().map(RuleView::from).collect(),
             matched_total: matched.1,
             near: near.collect(),
-            member: facts.member.map(MemberView::from),
+            member: facts.member,
             pending,
             room,
         }

@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::rules::json::InvalidField;
+
 pub use self::kind::ProblemType;
 
 /// A problem, as handlers return it.
@@ -111,13 +113,21 @@ impl Problem {
         Self::with_errors(ProblemType::InvalidParameter, errors.collect())
     }
 
+    /// One wrong field of the body.
+    pub fn field(pointer: &str, detail: impl Into<String>) -> Self {
+        Self::fields([InvalidField {
+            pointer: pointer.to_owned(),
+            detail: detail.into(),
+        }])
+    }
+
     /// Fields of the body that are wrong: RFC 6901 pointers, each with what is wrong.
-    pub fn fields(wrong: impl IntoIterator<Item = (String, String)>) -> Self {
-        let errors = wrong.into_iter().map(|(pointer, detail)| FieldError {
+    pub fn fields(wrong: impl IntoIterator<Item = InvalidField>) -> Self {
+        let errors = wrong.into_iter().map(|field| FieldError {
             line: None,
-            pointer: Some(pointer),
+            pointer: Some(field.pointer),
             parameter: None,
-            detail,
+            detail: field.detail,
         });
         Self::with_errors(ProblemType::InvalidInput, errors.collect())
     }
@@ -132,16 +142,11 @@ impl Problem {
         });
         let errors: Vec<FieldError> = errors.collect();
         let named: HashSet<_> = errors.iter().map(|error| error.line).collect();
-        let named = match named.len() as u64 == bad_lines {
-            true => "them".to_owned(),
-            false => format!("the first {}", named.len()),
-        };
-        let mut problem = Self::new(
-            ProblemType::InvalidInput,
-            format!(
-                "nothing was imported: lines that are wrong: {bad_lines}; errors names {named}"
-            ),
-        );
+        let mut detail = format!("nothing was imported: {bad_lines} invalid lines");
+        if named.len() as u64 != bad_lines {
+            detail.push_str(&format!("; `errors` lists the first {}", named.len()));
+        }
+        let mut problem = Self::new(ProblemType::InvalidInput, detail);
         problem.0.errors = errors;
         problem.0.bad_lines = Some(bad_lines);
         problem

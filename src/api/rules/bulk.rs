@@ -6,14 +6,14 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt, stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::rules::extract::read_label;
-use crate::api::{CommonProblems, Parameters, Problem, ProblemDetails, ProblemType};
+use crate::api::rules::extract::Label;
+use crate::api::{CommonProblems, Problem, ProblemDetails, ProblemType, Query};
 use crate::domain::RuleId;
+use crate::rules::document::RuleView;
 use crate::rules::import::{Brought, ImportError, ImportOptions, Imported, Lines, MAX_RULES, Mode};
-use crate::rules::wire::RuleView;
 use crate::rules::{Action, Author, Filter, Rules};
 
 /// Longest body of an import in bytes.
@@ -22,43 +22,40 @@ pub(crate) const MAX_IMPORT: usize = 64 * 1024 * 1024;
 const EXPORT_PAGE: u16 = 1000;
 const NDJSON: &str = "application/x-ndjson";
 
-/// How to import, for the document. An empty parameter counts as absent.
-#[derive(IntoParams)]
+/// An empty parameter counts as absent.
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "describes parameters")]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ImportQuery {
-    /// `merge` (if absent) leaves rules alone that are not in the body; `replace` removes them.
+    /// `merge` (if absent) keeps rules that are not in the body; `replace` deletes them.
     #[param(inline)]
     mode: Option<ImportMode>,
     /// Only rules of this label are touched. Lines without a label get it; other labels are errors.
-    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    label: Option<String>,
-    /// Do everything, answer the changes, and undo it.
+    #[param(value_type = Option<String>, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    label: Option<Label>,
+    /// Do everything, answer the changes, and roll back.
     dry_run: Option<bool>,
-    /// Most rules that a replace may remove; a fifth of those of the label (or of all) if absent. Only
+    /// Most rules that a replace may delete; 20 % of those of the label (or of all) if absent. Only
     /// with `mode=replace`.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 4294967295u32)]
     max_removals: Option<u32>,
 }
 
-/// What to export, for the document.
-#[derive(IntoParams)]
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "describes parameters")]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ExportQuery {
     /// Only rules of this label.
-    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    label: Option<String>,
+    #[param(value_type = Option<String>, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    label: Option<Label>,
 }
 
-/// How to import.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[allow(dead_code, reason = "describes a parameter")]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 enum ImportMode {
-    /// Rules that are not in the body stay.
+    /// Keep rules that are not in the body.
     Merge,
-    /// They go.
+    /// Delete them.
     Replace,
 }
 
@@ -122,11 +119,10 @@ struct ImportChange {
 pub(crate) async fn import(
     State(rules): State<Rules>,
     author: Author,
-    mut parameters: Parameters,
+    Query(query): Query<ImportQuery>,
     request: Request,
 ) -> Result<Json<ImportAnswer>, Problem> {
-    let options = read_options(&mut parameters);
-    parameters.finish()?;
+    let options = query.options()?;
     if !is_ndjson(request.headers()) {
         return Err(Problem::new(
             ProblemType::UnsupportedMediaType,
@@ -151,12 +147,10 @@ pub(crate) async fn import(
 )]
 pub(crate) async fn export(
     State(rules): State<Rules>,
-    mut parameters: Parameters,
+    Query(query): Query<ExportQuery>,
 ) -> Result<Response, Problem> {
-    let label = parameters.take("label", read_label);
-    parameters.finish()?;
     let filter = Filter {
-        label,
+        label: query.label.map(|Label(label)| label),
         ..Filter::default()
     };
     // The first page is read before the answer begins, so that a database that is away is a 503.
@@ -194,32 +188,26 @@ async fn page(
     Ok((text.into(), next))
 }
 
-fn read_options(parameters: &mut Parameters) -> ImportOptions {
-    let replace = parameters.take("mode", |text| match text {
-        "merge" => Ok(false),
-        "replace" => Ok(true),
-        _ => Err("must be merge or replace".to_owned()),
-    });
-    let max_removals = parameters.take("max_removals", |text| {
-        let number = text.parse::<u32>().ok();
-        let number = number.and_then(|number| usize::try_from(number).ok());
-        number.ok_or_else(|| "must be a number from 0".to_owned())
-    });
-    let dry_run = parameters.take("dry_run", |text| {
-        text.parse().map_err(|_| "must be true or false".to_owned())
-    });
-    let replace = replace.unwrap_or(false);
-    if max_removals.is_some() && !replace {
-        parameters.wrong("max_removals", "means something only with mode=replace");
-    }
-    ImportOptions {
-        mode: if replace {
-            Mode::Replace { max_removals }
-        } else {
-            Mode::Merge
-        },
-        label: parameters.take("label", read_label),
-        dry_run: dry_run.unwrap_or(false),
+impl ImportQuery {
+    fn options(self) -> Result<ImportOptions, Problem> {
+        let mode = match (self.mode, self.max_removals) {
+            (Some(ImportMode::Replace), most) => Mode::Replace {
+                max_removals: most.and_then(|most| usize::try_from(most).ok()),
+            },
+            (_, None) => Mode::Merge,
+            (_, Some(_)) => {
+                let detail = "works only with mode=replace".to_owned();
+                return Err(Problem::parameters(vec![(
+                    "max_removals".to_owned(),
+                    detail,
+                )]));
+            }
+        };
+        Ok(ImportOptions {
+            mode,
+            label: self.label.map(|Label(label)| label),
+            dry_run: self.dry_run.unwrap_or(false),
+        })
     }
 }
 

@@ -4,11 +4,15 @@ use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderValue, header};
+use axum_extra::headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
-use crate::api::{Caller, Parameters, Problem};
-use crate::domain::{Mark, Pattern, RequestId, RuleId};
-use crate::rules::{Author, Filter, Precondition, wire};
+use crate::api::{Caller, Problem};
+use crate::domain::{RequestId, RuleId};
+use crate::rules::document::read_label;
+use crate::rules::{Author, Precondition};
 
 /// The rule that the path names.
 pub(crate) struct NamedRule(pub RuleId);
@@ -27,20 +31,65 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedRule {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Precondition {
+/// `If-Match` and `If-None-Match`, as in RFC 9110, section 13,
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-13>.
+#[derive(Debug)]
+pub(crate) struct Conditions {
+    if_match: Option<IfMatch>,
+    if_none_match: Option<IfNoneMatch>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Conditions {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let joined = |name: HeaderName| {
-            let lines = parts.headers.get_all(name);
-            let lines: Vec<_> = lines.iter().map(HeaderValue::as_bytes).collect();
-            (!lines.is_empty()).then(|| String::from_utf8_lossy(&lines.join(&b',')).into_owned())
-        };
-        let (if_match, if_none_match) = (joined(header::IF_MATCH), joined(header::IF_NONE_MATCH));
-        Self::parse(if_match.as_deref(), if_none_match.as_deref()).map_err(|(name, invalid)| {
-            Problem::parameters(vec![(name.to_owned(), invalid.to_string())])
+        // The library takes any text for tags, also a version without its quotes.
+        for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
+            let mut values = parts.headers.get_all(&name).iter();
+            let is_tags = |value: &HeaderValue| {
+                let value = value.to_str().unwrap_or_default().trim();
+                let value = value.strip_prefix("W/").unwrap_or(value);
+                value == "*" || (value.len() > 1 && value.starts_with('"') && value.ends_with('"'))
+            };
+            if !values.all(is_tags) {
+                let detail = "must be * or a list of ETags in double quotes, like \"3\"";
+                let wrong = vec![(name.to_string(), detail.to_owned())];
+                return Err(Problem::parameters(wrong));
+            }
+        }
+        Ok(Self {
+            if_match: parts.headers.typed_get(),
+            if_none_match: parts.headers.typed_get(),
         })
     }
+}
+
+impl Conditions {
+    /// Whether a read can be answered with 304, since the client has this version.
+    pub(crate) fn is_known(&self, version: i64) -> bool {
+        let none_match = self.if_none_match.as_ref();
+        none_match.is_some_and(|none_match| !none_match.precondition_passes(&etag(version)))
+    }
+}
+
+impl Precondition for Conditions {
+    fn permits(&self, current: Option<i64>) -> bool {
+        let matches = |if_match: &IfMatch| {
+            current.is_some_and(|version| if_match.precondition_passes(&etag(version)))
+        };
+        self.if_match.as_ref().is_none_or(matches)
+            && !current.is_some_and(|version| self.is_known(version))
+    }
+}
+
+/// The ETag of a version of a rule: the number in quotes.
+pub(crate) fn tag(version: i64) -> String {
+    format!("\"{version}\"")
+}
+
+#[expect(clippy::expect_used, reason = "a number in quotes is a tag")]
+fn etag(version: i64) -> ETag {
+    tag(version).parse().expect("a quoted number")
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Author {
@@ -56,28 +105,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Author {
     }
 }
 
-/// The filters of the list; what is wrong stays with the parameters.
-pub(crate) fn read_filter(parameters: &mut Parameters) -> Filter {
-    let mark = |text: &str| match text.parse::<i64>().map(Mark::parse) {
-        Ok(Ok(mark)) => Ok(mark),
-        Ok(Err(invalid)) => Err(invalid.to_string()),
-        Err(_) => Err("must be an integer".to_owned()),
-    };
-    let boolean = |text: &str| text.parse().map_err(|_| "must be true or false".to_owned());
-    Filter {
-        group: parameters.take("group", |text| {
-            Pattern::parse(text).map_err(|invalid| invalid.to_string())
-        }),
-        account: parameters.take("account", |text| {
-            Pattern::parse(text).map_err(|invalid| invalid.to_string())
-        }),
-        mark: parameters.take("mark", mark),
-        label: parameters.take("label", read_label),
-        enabled: parameters.take("enabled", boolean),
-    }
-}
+/// A label as it is written in a rule.
+pub(crate) struct Label(pub String);
 
-/// A label as it stands in a rule.
-pub(crate) fn read_label(text: &str) -> Result<String, String> {
-    wire::read_label(text)
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        read_label(text).map(Self).map_err(D::Error::custom)
+    }
 }

@@ -1,4 +1,4 @@
-//! The rules over REST. See [`crate::rules::wire`] for their JSON.
+//! Rules. See [`crate::rules::document`] for their JSON.
 
 mod bulk;
 mod extract;
@@ -8,21 +8,20 @@ use axum::Json;
 use axum::extract::{FromRef, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    BodyProblems, CommonProblems, JsonBody, PageQuery, Parameters, Problem, ProblemDetails,
+    BodyProblems, CommonProblems, JsonBody, Limit, Page, Problem, ProblemDetails, Query,
 };
-use crate::domain::{Rule, RuleId};
-use crate::rules::wire::{
-    JsonObject, MarkNumber, RuleInput, RulePatch, RuleView, patched, read_rule, read_rule_named,
-};
-use crate::rules::{Author, ETag, HistoryEntry, Precondition, Rules, WriteError};
+use crate::domain::{Account, GroupId, Mark, Pattern, Rule, RuleId};
+use crate::rules::document::{RuleInput, RulePatch, RuleView, patched};
+use crate::rules::{Author, Filter, HistoryEntry, Rules, WriteError};
 pub(crate) use bulk::MAX_IMPORT;
-use extract::{NamedRule, read_filter};
+use extract::{Conditions, Label, NamedRule, tag};
 
 /// The routes below `/v1`.
 pub fn routes<S>() -> OpenApiRouter<S>
@@ -51,33 +50,52 @@ struct RulePage {
 /// A page of changes.
 #[derive(Debug, Serialize, ToSchema)]
 struct HistoryPage {
-    /// The first change first.
+    /// Oldest first.
     items: Vec<HistoryEntry>,
     /// `after` of the next page; null on the last one.
     #[schema(required = true)]
     next: Option<String>,
 }
 
-/// Filters of the list of rules, for the document; [`read_filter`] reads them. An empty parameter
-/// counts as absent.
-#[derive(IntoParams)]
+/// An empty parameter counts as absent.
+#[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "describes parameters")]
+#[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// Rules over exactly this pattern of rooms, as it is written in the rule.
-    #[param(pattern = r"^(?:[ -)+-~]|\\\*){0,48}\*?$")]
-    group: Option<String>,
-    /// Rules over exactly this pattern of accounts, as it is written in the rule.
-    #[param(pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,32}\*?$")]
-    account: Option<String>,
-    /// Rules that demand this mark, among others.
-    #[param(value_type = Option<MarkNumber>)]
-    mark: Option<u32>,
+    /// Rules with exactly this pattern of rooms, as written in the rule.
+    #[param(value_type = Option<String>, pattern = r"^(?:[ -)+-~]|\\\*){0,48}\*?$")]
+    group: Option<Pattern<GroupId>>,
+    /// Rules with exactly this pattern of accounts, as written in the rule.
+    #[param(
+        value_type = Option<String>,
+        pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,32}\*?$"
+    )]
+    account: Option<Pattern<Account>>,
+    /// Rules with this mark, among others.
+    mark: Option<Mark>,
     /// Rules of this label.
-    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    label: Option<String>,
+    #[param(value_type = Option<String>, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    label: Option<Label>,
     /// Enabled or disabled rules.
     enabled: Option<bool>,
+    /// Most items of a page; 100 if absent.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+    limit: Option<Limit>,
+    /// The `next` cursor of the page before.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
+    after: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct HistoryQuery {
+    /// Most items of a page; 100 if absent.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+    limit: Option<Limit>,
+    /// The `next` cursor of the page before.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
+    after: Option<String>,
 }
 
 /// The condition of a write, for the document.
@@ -111,16 +129,22 @@ struct IfNoneMatch {
 
 /// List rules, in the order of their ids.
 #[utoipa::path(
-    get, path = "/rules", operation_id = "listRules", tag = "rules", params(ListQuery, PageQuery),
+    get, path = "/rules", operation_id = "listRules", tag = "rules", params(ListQuery),
     responses((status = 200, description = "A page of rules.", body = RulePage), CommonProblems)
 )]
 async fn list(
     State(rules): State<Rules>,
-    mut parameters: Parameters,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<RulePage>, Problem> {
-    let filter = read_filter(&mut parameters);
-    let page = parameters.page("rules", |key| RuleId::parse(key).ok());
-    parameters.finish()?;
+    let read = |key: &str| RuleId::parse(key).ok();
+    let page = Page::new("rules", query.limit, query.after.as_deref(), read)?;
+    let filter = Filter {
+        group: query.group,
+        account: query.account,
+        mark: query.mark,
+        label: query.label.map(|Label(label)| label),
+        enabled: query.enabled,
+    };
     let found = rules
         .list(&filter, page.after.as_ref(), page.rows())
         .await?;
@@ -129,11 +153,11 @@ async fn list(
     Ok(Json(RulePage { items, next }))
 }
 
-/// Make a rule. The id is the client's, or made here.
+/// Create a rule. The id is the client's, or generated.
 #[utoipa::path(
     post, path = "/rules", operation_id = "createRule", tag = "rules", request_body = RuleInput,
     responses(
-        (status = 201, description = "Made.", body = RuleView, headers(
+        (status = 201, description = "Created.", body = RuleView, headers(
             ("Location" = String, description = "The path of the rule."),
             ("ETag" = String, description = "Its version."),
         )),
@@ -145,11 +169,11 @@ async fn list(
 async fn create(
     State(rules): State<Rules>,
     author: Author,
-    JsonBody(body): JsonBody<JsonObject>,
+    JsonBody(input): JsonBody<RuleInput>,
 ) -> Result<Response, Problem> {
-    let input = read_rule(&body).map_err(WriteError::Invalid)?;
-    let id = input.id.unwrap_or_else(RuleId::generate);
-    let rule = rules.create(&id, input.draft, &author).await?;
+    let (id, draft) = input.parse().map_err(WriteError::Invalid)?;
+    let id = id.unwrap_or_else(RuleId::generate);
+    let rule = rules.create(&id, draft, &author).await?;
     Ok(created(&rule))
 }
 
@@ -169,7 +193,7 @@ async fn create(
 async fn get(
     State(rules): State<Rules>,
     NamedRule(id): NamedRule,
-    precondition: Precondition,
+    precondition: Conditions,
 ) -> Result<Response, Problem> {
     let rule = rules.get(&id).await?.ok_or(WriteError::NotFound)?;
     if precondition.is_known(rule.version) {
@@ -178,20 +202,20 @@ async fn get(
     Ok(found(&rule))
 }
 
-/// Make a rule of this id, or put one in its place.
+/// Create or replace a rule.
 #[utoipa::path(
     put, path = "/rules/{id}", operation_id = "putRule", tag = "rules", request_body = RuleInput,
     params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch, IfNoneMatch),
     responses(
-        (status = 200, description = "Replaced, or as it was.", body = RuleView,
+        (status = 200, description = "Replaced, or unchanged.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
-        (status = 201, description = "Made.", body = RuleView, headers(
+        (status = 201, description = "Created.", body = RuleView, headers(
             ("Location" = String, description = "The path of the rule."),
             ("ETag" = String, description = "Its version."),
         )),
         (status = 409, description = "`mark-limit-exceeded`.", body = ProblemDetails,
          content_type = "application/problem+json"),
-        (status = 412, description = "The rule is in another state.", body = ProblemDetails,
+        (status = 412, description = "The rule is at another version.", body = ProblemDetails,
          content_type = "application/problem+json"),
         CommonProblems, BodyProblems,
     )
@@ -200,11 +224,11 @@ async fn put(
     State(rules): State<Rules>,
     author: Author,
     NamedRule(id): NamedRule,
-    precondition: Precondition,
-    JsonBody(body): JsonBody<JsonObject>,
+    precondition: Conditions,
+    JsonBody(input): JsonBody<RuleInput>,
 ) -> Result<Response, Problem> {
-    let input = read_rule_named(&id, &body).map_err(WriteError::Invalid)?;
-    let written = rules.put(&id, input.draft, &precondition, &author).await?;
+    let draft = input.draft_named(&id).map_err(WriteError::Invalid)?;
+    let written = rules.put(&id, draft, &precondition, &author).await?;
     Ok(if written.created {
         created(&written.rule)
     } else {
@@ -218,13 +242,13 @@ async fn put(
     request_body(content((RulePatch = "application/merge-patch+json"), (RulePatch = "application/json"))),
     params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch),
     responses(
-        (status = 200, description = "Changed, or as it was.", body = RuleView,
+        (status = 200, description = "Changed, or unchanged.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
         (status = 404, description = "No such rule.", body = ProblemDetails,
          content_type = "application/problem+json"),
         (status = 409, description = "`mark-limit-exceeded`.", body = ProblemDetails,
          content_type = "application/problem+json"),
-        (status = 412, description = "The rule is in another state.", body = ProblemDetails,
+        (status = 412, description = "The rule is at another version.", body = ProblemDetails,
          content_type = "application/problem+json"),
         CommonProblems, BodyProblems,
     )
@@ -233,23 +257,23 @@ async fn patch(
     State(rules): State<Rules>,
     author: Author,
     NamedRule(id): NamedRule,
-    precondition: Precondition,
-    JsonBody(body): JsonBody<JsonObject>,
+    precondition: Conditions,
+    JsonBody(body): JsonBody<Map<String, Value>>,
 ) -> Result<Response, Problem> {
-    let edit = |rule: &Rule| patched(rule, &body).map(|input| input.draft);
+    let edit = |rule: &Rule| patched(rule, &body);
     let rule = rules.patch(&id, edit, &precondition, &author).await?;
     Ok(found(&rule))
 }
 
-/// Remove a rule. Marks that only it demanded are taken from members now online.
+/// Delete a rule. Marks that only this rule required are removed from members now online.
 #[utoipa::path(
     delete, path = "/rules/{id}", operation_id = "deleteRule", tag = "rules",
     params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch),
     responses(
-        (status = 204, description = "Removed."),
+        (status = 204, description = "Deleted."),
         (status = 404, description = "No such rule.", body = ProblemDetails,
          content_type = "application/problem+json"),
-        (status = 412, description = "The rule is in another state.", body = ProblemDetails,
+        (status = 412, description = "The rule is at another version.", body = ProblemDetails,
          content_type = "application/problem+json"),
         CommonProblems,
     )
@@ -258,19 +282,19 @@ async fn delete(
     State(rules): State<Rules>,
     author: Author,
     NamedRule(id): NamedRule,
-    precondition: Precondition,
+    precondition: Conditions,
 ) -> Result<StatusCode, Problem> {
     rules.delete(&id, &precondition, &author).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// List the changes of a rule, the first first; also of a deleted one.
+/// List the changes of a rule, oldest first; also of a deleted one.
 #[utoipa::path(
     get, path = "/rules/{id}/history", operation_id = "listRuleHistory", tag = "rules",
-    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), PageQuery),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), HistoryQuery),
     responses(
         (status = 200, description = "A page of changes.", body = HistoryPage),
-        (status = 404, description = "There never was such a rule.", body = ProblemDetails,
+        (status = 404, description = "No rule had this id.", body = ProblemDetails,
          content_type = "application/problem+json"),
         CommonProblems,
     )
@@ -278,10 +302,10 @@ async fn delete(
 async fn history(
     State(rules): State<Rules>,
     NamedRule(id): NamedRule,
-    mut parameters: Parameters,
+    Query(query): Query<HistoryQuery>,
 ) -> Result<Json<HistoryPage>, Problem> {
-    let page = parameters.page("history", |key| key.parse::<i64>().ok());
-    parameters.finish()?;
+    let read = |key: &str| key.parse::<i64>().ok();
+    let page = Page::new("history", query.limit, query.after.as_deref(), read)?;
     let after = page.after.unwrap_or(0);
     let entries = rules.history(&id, after, page.rows()).await?;
     if entries.is_empty() && after == 0 {
@@ -292,7 +316,7 @@ async fn history(
 }
 
 fn etag(rule: &Rule) -> [(HeaderName, String); 1] {
-    [(header::ETAG, ETag(rule.version).to_string())]
+    [(header::ETAG, tag(rule.version))]
 }
 
 fn found(rule: &Rule) -> Response {

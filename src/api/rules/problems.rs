@@ -4,9 +4,9 @@ use chrono::SecondsFormat;
 
 use crate::api::{Problem, ProblemType};
 use crate::domain::{MAX_MARKS_PER_ROOM, RuleId};
+use crate::rules::WriteError;
 use crate::rules::import::ImportError;
 use crate::rules::limits::Conflict;
-use crate::rules::{ETag, WriteError};
 
 impl From<WriteError> for Problem {
     fn from(error: WriteError) -> Self {
@@ -20,15 +20,11 @@ impl From<WriteError> for Problem {
             WriteError::Stale { current } => Self::new(
                 ProblemType::PreconditionFailed,
                 match current {
-                    Some(version) => format!("the rule is at version {}", ETag(version)),
-                    None => "there is no such rule".to_owned(),
+                    Some(version) => format!("version conflict: the rule is at version {version}"),
+                    None => "version conflict: the rule does not exist".to_owned(),
                 },
             ),
-            WriteError::Invalid(fields) => Self::fields(
-                fields
-                    .into_iter()
-                    .map(|field| (field.pointer, field.detail)),
-            ),
+            WriteError::Invalid(fields) => Self::fields(fields),
             WriteError::MarkLimit { conflict, rules } => clash(&conflict, &rules),
             WriteError::Busy => Self::new(ProblemType::DatabaseUnavailable, detail),
             WriteError::Database(error) => error.into(),

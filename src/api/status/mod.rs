@@ -22,7 +22,7 @@ pub(crate) use pulse::BEAT;
 pub use pulse::{Point, Pulse};
 pub use readiness::{DatabaseState, Readiness, Ready};
 
-use crate::api::{CommonProblems, Parameters, Problem};
+use crate::api::{CommonProblems, NoParameters, Problem, Query};
 use crate::chat::Budget;
 use crate::members::{FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth};
 use crate::metrics::Metrics;
@@ -201,9 +201,8 @@ impl From<FilterState> for FilterView {
 )]
 pub(crate) async fn status(
     State(source): State<StatusSource>,
-    parameters: Parameters,
+    _: Query<NoParameters>,
 ) -> Result<Json<Status>, Problem> {
-    parameters.finish()?;
     Ok(Json(source.read().await))
 }
 

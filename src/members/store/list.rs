@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
+#[allow(unused_imports, reason = "named in schemas only")]
+use crate::domain::Mark;
 use crate::domain::{Account, GroupId, MarkSet};
 use crate::members::{Presence, mark_set};
 
@@ -23,42 +25,61 @@ pub enum MemberState {
     Failed,
 }
 
-/// What is known about a member.
-#[derive(Debug, Clone, PartialEq)]
+/// A member of a room that a rule matches, or matched until lately.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Member)]
 pub struct MemberRow {
+    #[schema(value_type = String)]
     pub group: GroupId,
+    #[schema(value_type = String)]
     pub account: Account,
     pub state: MemberState,
+    /// Whether they are believed to be in the room.
     pub presence: Presence,
-    /// The event that the presence comes from: `join`, `online`, `exit`, `offline`, `destroyed`.
+    /// The event that this comes from: `join`, `online`, `exit`, `offline` or `destroyed`; null if
+    /// there was none.
+    #[schema(required = true)]
     pub event: Option<String>,
     /// Chat's time of the event.
+    #[schema(required = true)]
     pub event_at: Option<DateTime<Utc>>,
-    /// When it was recorded.
+    /// When the event was received.
+    #[schema(required = true)]
     pub heard_at: Option<DateTime<Utc>>,
-    /// The request that last concerned the member, if one is known.
-    pub request: Option<String>,
-    /// The marks that the member carries, as far as is known.
+    /// The request that last concerned them: a callback (Chat's `RequestID`, or a generated id), or a
+    /// write to this API (its `X-Request-Id`). Null if unknown, for example after a sweep found them.
+    #[schema(required = true)]
+    pub request_id: Option<String>,
+    /// The marks that the member carries as far as is known, ascending.
+    #[schema(value_type = Vec<Mark>)]
     pub marks: MarkSet,
-    /// When Chat last confirmed a call.
+    /// When Chat last confirmed a call for this member; null: never.
+    #[schema(required = true)]
     pub confirmed_at: Option<DateTime<Utc>>,
-    /// The marks that it confirmed then; a leave keeps them, unlike `marks`.
+    /// The marks that the member carried then. Chat removes them when the member leaves or drops.
+    #[schema(value_type = Vec<Mark>)]
     pub confirmed_marks: MarkSet,
-    /// True while Chat may hold marks that it has not confirmed.
+    /// True while Chat may hold marks that no answer confirmed: a call is under way, or its answer
+    /// was lost.
     pub in_doubt: bool,
-    /// Marks that the member should carry and for which the room has no place.
+    /// Required marks for which the room has no place: a thousand other members carry them.
+    #[schema(value_type = Vec<Mark>)]
     pub waits_for: MarkSet,
-    /// Since when an update is pending.
+    /// Since when work is pending; null: none is.
+    #[schema(required = true)]
     pub pending_since: Option<DateTime<Utc>>,
-    /// When the member is due.
+    /// Next attempt; null: on the next event.
+    #[schema(required = true)]
     pub due_at: Option<DateTime<Utc>>,
-    /// Answers in a row that left the member out.
+    /// Answers in a row that left them out.
     pub omissions: i32,
     /// Failed calls in a row.
     pub attempts: i32,
-    /// Why the last one failed.
+    /// Why the last call failed, or what they wait for.
+    #[schema(required = true)]
     pub last_error: Option<String>,
-    /// When the member failed.
+    /// When they failed: no further try until the next event or a retry by a person.
+    #[schema(required = true)]
     pub failed_at: Option<DateTime<Utc>>,
 }
 
@@ -120,7 +141,7 @@ pub async fn list_members(
             event: row.event,
             event_at: row.event_at.and_then(DateTime::from_timestamp_millis),
             heard_at: row.heard_at,
-            request: row.request_id,
+            request_id: row.request_id,
             marks: mark_set(&row.marks),
             confirmed_at: row.confirmed_at,
             confirmed_marks: mark_set(&row.confirmed_marks),

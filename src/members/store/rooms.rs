@@ -29,37 +29,63 @@ impl Found {
     }
 }
 
-/// What is known about a room.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A live room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Room)]
 pub struct RoomRow {
-    /// The room, as Chat spells it.
-    pub group: String,
-    /// When an event or a rule first named it.
+    #[schema(value_type = String)]
+    pub group: GroupId,
+    /// Whether it exists in Chat.
+    pub state: RoomState,
+    /// The first event, or when a rule first named it.
     pub opened_at: DateTime<Utc>,
-    /// The last callback about it, to a minute.
+    /// The last callback about it, to a minute; null: none yet.
+    #[schema(required = true)]
     pub last_event_at: Option<DateTime<Utc>>,
-    /// When it was declared gone; `None`: it exists.
+    /// When it was destroyed.
+    #[schema(required = true)]
     pub gone_at: Option<DateTime<Utc>>,
-    /// The last whole sweep.
-    pub swept_at: Option<DateTime<Utc>>,
-    /// What that one found.
-    pub found: Option<Found>,
-    /// The next sweep.
-    pub sweep_due_at: Option<DateTime<Utc>>,
-    /// When a sweep was requested that has not begun yet.
-    pub sweep_requested_at: Option<DateTime<Utc>>,
-    /// Whether a sweep is under way.
-    pub sweeping: bool,
-    /// Sweeps in a row that could not be finished.
-    pub sweep_failures: i32,
-    /// Why the last one was not.
-    pub sweep_error: Option<String>,
-    /// Members by state.
+    /// Its members by state.
     pub members: MembersByState,
+    /// How it was compared with Chat.
+    pub sweep: RoomSweepState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomState {
+    Live,
+    /// Destroyed.
+    Gone,
+}
+
+/// How a room was compared with Chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Sweep)]
+pub struct RoomSweepState {
+    /// The last complete sweep; null: none yet.
+    #[schema(required = true)]
+    pub at: Option<DateTime<Utc>>,
+    /// What that one found and fixed.
+    #[schema(required = true)]
+    pub drift: Option<Found>,
+    /// The next one; null: none is due.
+    #[schema(required = true)]
+    pub due_at: Option<DateTime<Utc>>,
+    /// When a person requested one that has not started yet.
+    #[schema(required = true)]
+    pub requested_at: Option<DateTime<Utc>>,
+    /// Whether one is under way.
+    pub running: bool,
+    /// Failed sweeps in a row.
+    pub failures: i32,
+    /// Why the last one failed.
+    #[schema(required = true)]
+    pub last_error: Option<String>,
 }
 
 /// Members of a room by state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MembersByState {
     /// An update is pending.
     pub pending: i64,
@@ -76,8 +102,7 @@ pub struct MembersByState {
 pub struct RoomFilter {
     /// Exactly this room.
     pub group: Option<GroupId>,
-    /// Only rooms that are gone (true) or live (false).
-    pub gone: Option<bool>,
+    pub state: Option<RoomState>,
 }
 
 /// Rooms in the order of their ids, after `after`, which stays a valid cursor however rows change between
@@ -123,29 +148,37 @@ pub async fn list_rooms(
         "#,
         after,
         filter.group.as_ref().map(GroupId::as_str),
-        filter.gone,
+        filter.state.map(|state| state == RoomState::Gone),
         limit,
     )
     .fetch_all(pool)
     .await?;
-    let rooms = rows.into_iter().map(|row| RoomRow {
-        group: row.group_id,
-        opened_at: row.opened_at,
-        last_event_at: row.last_event_at,
-        gone_at: row.gone_at,
-        swept_at: row.swept_at,
-        found: row.sweep_found.map(|Json(found)| found),
-        sweep_due_at: row.sweep_due_at,
-        sweep_requested_at: row.sweep_requested_at,
-        sweeping: row.sweeping,
-        sweep_failures: row.sweep_failures,
-        sweep_error: row.sweep_error,
-        members: MembersByState {
-            pending: row.pending,
-            applied: row.applied,
-            offline: row.offline,
-            failed: row.failed,
-        },
+    let rooms = rows.into_iter().filter_map(|row| {
+        Some(RoomRow {
+            group: GroupId::parse(&row.group_id).ok()?,
+            state: match row.gone_at {
+                Some(_) => RoomState::Gone,
+                None => RoomState::Live,
+            },
+            opened_at: row.opened_at,
+            last_event_at: row.last_event_at,
+            gone_at: row.gone_at,
+            members: MembersByState {
+                pending: row.pending,
+                applied: row.applied,
+                offline: row.offline,
+                failed: row.failed,
+            },
+            sweep: RoomSweepState {
+                at: row.swept_at,
+                drift: row.sweep_found.map(|Json(found)| found),
+                due_at: row.sweep_due_at,
+                requested_at: row.sweep_requested_at,
+                running: row.sweeping,
+                failures: row.sweep_failures,
+                last_error: row.sweep_error,
+            },
+        })
     });
     Ok(rooms.collect())
 }

@@ -3,7 +3,8 @@
 use std::collections::btree_map::Entry;
 
 use super::Brought;
-use crate::rules::wire::{JsonObject, read_rule};
+use crate::rules::document::RuleInput;
+use crate::rules::json::{self, InvalidField, Unreadable};
 
 /// Longest line in bytes, four times what a rule can need.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -39,10 +40,10 @@ pub struct BadLines {
 
 impl BadLines {
     /// Counts a wrong line.
-    pub(super) fn add(&mut self, line: u64, errors: impl IntoIterator<Item = (String, String)>) {
+    pub(super) fn add(&mut self, line: u64, errors: Vec<InvalidField>) {
         self.total += 1;
         let room = LISTED_WHOLE.saturating_sub(self.listed.len()).max(1);
-        for (pointer, detail) in errors.into_iter().take(room) {
+        for InvalidField { pointer, detail } in errors.into_iter().take(room) {
             self.listed_bytes += pointer.len() + detail.len() + ENTRY_BYTES;
             if self.listed_bytes > MAX_LISTED_BYTES {
                 return;
@@ -120,7 +121,7 @@ impl<'a> Lines<'a> {
         let text = std::mem::take(&mut self.open);
         if std::mem::take(&mut self.too_long) {
             let detail = format!("is longer than {MAX_LINE} bytes");
-            self.bad.add(self.line, [(String::new(), detail)]);
+            self.bad.add(self.line, one("", detail));
         } else if let Err(errors) = self.read(&text) {
             self.bad.add(self.line, errors);
         }
@@ -129,7 +130,7 @@ impl<'a> Lines<'a> {
         self.open.clear();
     }
 
-    fn read(&mut self, text: &[u8]) -> Result<(), Vec<(String, String)>> {
+    fn read(&mut self, text: &[u8]) -> Result<(), Vec<InvalidField>> {
         let text = text
             .strip_prefix(b"\xef\xbb\xbf")
             .unwrap_or(text)
@@ -137,23 +138,17 @@ impl<'a> Lines<'a> {
         if text.is_empty() {
             return Ok(());
         }
-        let whole = |detail: String| vec![(String::new(), detail)];
-        let object: JsonObject = serde_json::from_slice(text)
-            .map_err(|error| whole(format!("is no JSON object of a rule: {error}")))?;
-        let input = read_rule(&object).map_err(|fields| {
-            let errors = fields
-                .into_iter()
-                .map(|field| (field.pointer, field.detail));
-            errors.collect::<Vec<_>>()
+        let input: RuleInput = json::read(text).map_err(|unreadable| match unreadable {
+            Unreadable::Field(field) => vec![field],
+            Unreadable::Malformed(reason) => one("", format!("is not a JSON object: {reason}")),
         })?;
-        let one = |pointer: &str, detail: String| vec![(pointer.to_owned(), detail)];
-        let id = input.id.ok_or_else(|| {
+        let (id, mut draft) = input.parse()?;
+        let id = id.ok_or_else(|| {
             one(
                 "/id",
-                "must be given, so that a second import makes no second rule".to_owned(),
+                "is required, so that a second import creates no second rule".to_owned(),
             )
         })?;
-        let mut draft = input.draft;
         match self.label {
             Some(label) if draft.label.is_empty() => label.clone_into(&mut draft.label),
             Some(label) if draft.label != label => {
@@ -167,7 +162,7 @@ impl<'a> Lines<'a> {
         match self.brought.entry(id) {
             Entry::Occupied(other) => {
                 let first = other.get().0;
-                Err(one("/id", format!("stands in line {first} already")))
+                Err(one("/id", format!("duplicate of line {first}")))
             }
             Entry::Vacant(place) => {
                 place.insert((self.line, draft));
@@ -175,6 +170,11 @@ impl<'a> Lines<'a> {
             }
         }
     }
+}
+
+pub(super) fn one(pointer: &str, detail: String) -> Vec<InvalidField> {
+    let pointer = pointer.to_owned();
+    vec![InvalidField { pointer, detail }]
 }
 
 #[cfg(test)]

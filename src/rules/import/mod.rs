@@ -182,7 +182,7 @@ fn foreign(
                 "the rule {id} stands under the label {:?}; choose another id, or import without label",
                 rule.draft.label
             );
-            bad.add(*line, [("/id".to_owned(), detail)]);
+            bad.add(*line, lines::one("/id", detail));
         }
     }
     match bad.total {

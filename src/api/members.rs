@@ -54,7 +54,7 @@ struct ListQuery {
     #[param(value_type = Option<String>, pattern = "^[ -~]{1,48}$")]
     group: Option<GroupId>,
     /// Exactly this account, in every room.
-    #[param(value_type = Option<String>, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
+    #[param(value_type = Option<String>, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
     account: Option<Account>,
     /// Members in this state.
     state: Option<MemberState>,
@@ -73,8 +73,8 @@ struct RetryInput {
     /// Only members of this room.
     #[schema(value_type = Option<String>, pattern = "^[ -~]{1,48}$")]
     group: Option<GroupId>,
-    /// Only this account, at most 32 bytes.
-    #[schema(value_type = Option<String>, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
+    /// Only this account, at most 64 bytes.
+    #[schema(value_type = Option<String>, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
     account: Option<Account>,
 }
 

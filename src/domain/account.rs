@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-/// An account: 1 to 32 bytes without control characters.
+/// An account: 1 to 64 bytes without control characters.
 ///
 /// Chat's pages disagree on the alphabet (letters and digits only, or `_` and `-` too), so every
-/// printable text is taken. Sources: <https://www.tencentcloud.com/document/product/1047/34381>,
+/// printable text is accepted. They say 32 bytes; apps with longer accounts exist (a UUID with
+/// hyphens has 36). Sources: <https://www.tencentcloud.com/document/product/1047/34381>,
 /// <https://www.tencentcloud.com/document/product/1047/34385>.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Account(Box<str>);
@@ -13,22 +14,18 @@ pub struct Account(Box<str>);
 /// Why a text is no account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAccount {
-    /// The text is empty.
     #[error("an account must not be empty")]
     Empty,
-    /// The text is longer than Chat allows.
     #[error("an account has at most {max} bytes, this one has {0}", max = Account::MAX_BYTES)]
     TooLong(usize),
-    /// A control character, which no account has and no log should see.
+    /// No log should see one.
     #[error("an account has no control characters; there is one at byte {0}")]
     ControlCharacter(usize),
 }
 
 impl Account {
-    /// Longest account in bytes.
-    pub const MAX_BYTES: usize = 32;
+    pub const MAX_BYTES: usize = 64;
 
-    /// Parses an account as Chat sends it.
     pub fn parse(text: &str) -> Result<Self, InvalidAccount> {
         if text.is_empty() {
             return Err(InvalidAccount::Empty);
@@ -37,7 +34,7 @@ impl Account {
         Ok(Self(text.into()))
     }
 
-    /// What holds for an account and for any beginning of one.
+    /// What is true of an account and of any beginning of one.
     pub(super) fn check_text(text: &str) -> Result<(), InvalidAccount> {
         if text.len() > Self::MAX_BYTES {
             return Err(InvalidAccount::TooLong(text.len()));
@@ -53,7 +50,6 @@ impl Account {
         self.0.starts_with("@TLS#")
     }
 
-    /// The account as Chat spells it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -79,10 +75,10 @@ mod tests {
     #[test]
     fn the_limits_are_those_of_chat() {
         assert_eq!(Account::parse(""), Err(InvalidAccount::Empty));
-        assert!(Account::parse(&"a".repeat(32)).is_ok());
+        assert!(Account::parse(&"a".repeat(64)).is_ok());
         assert_eq!(
-            Account::parse(&"a".repeat(33)),
-            Err(InvalidAccount::TooLong(33))
+            Account::parse(&"a".repeat(65)),
+            Err(InvalidAccount::TooLong(65))
         );
         assert_eq!(
             Account::parse("a\u{7f}"),

@@ -93,7 +93,7 @@ async fn what_an_answer_says_can_be_sent_back_and_changes_nothing() {
 async fn every_wrong_field_is_named_and_nothing_is_written() {
     let api = api().await;
     let wrong = api
-        .post(json!({"group": "a*b", "account": "a".repeat(33), "marks": [1000, 999], "x/y": 1}))
+        .post(json!({"group": "a*b", "account": "a".repeat(65), "marks": [1000, 999], "x/y": 1}))
         .await;
     assert_eq!((wrong.status, wrong.problem()), (422, "invalid-input"));
     assert_eq!(

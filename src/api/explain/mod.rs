@@ -73,7 +73,7 @@ struct ExplainQuery {
     #[param(value_type = String, pattern = "^[ -~]{1,48}$")]
     group: GroupId,
     /// The member; they need not be known.
-    #[param(value_type = String, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,32}$")]
+    #[param(value_type = String, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
     account: Account,
 }
 

@@ -42,7 +42,7 @@ pub struct RuleInput {
         example = "class-7"
     )]
     pub group: Option<String>,
-    /// The accounts (at most 32 bytes), written like the rooms.
+    /// The accounts (at most 64 bytes), written like the rooms.
     #[schema(
         required = true,
         nullable = false,

@@ -23,7 +23,7 @@ export function createRoom({ group }, orders) {
     others: h("ul", { class: "members" }),
     summary: h("summary"),
     hidden: h("p", { class: "facts" }),
-    input: h("input", { name: "account", required: true, maxlength: "32", autocomplete: "off", spellcheck: "false", placeholder: "viewer-1", "aria-label": words.account }),
+    input: h("input", { name: "account", required: true, maxlength: "64", autocomplete: "off", spellcheck: "false", placeholder: "viewer-1", "aria-label": words.account }),
   };
   parts.door.addEventListener("click", () => (own.open ? orders.close(group) : orders.open(group)));
   parts.rest = h("details", {}, parts.summary, parts.others);

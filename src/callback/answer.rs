@@ -1,7 +1,7 @@
 //! The answers to Chat, all of one shape.
 //!
 //! Chat counts everything but 200 with a JSON body as a failure of the callback, and repeats at
-//! most those that it waited for in vain.
+//! most those that it got no answer to in time.
 //! Source: <https://www.tencentcloud.com/document/product/1047/34354>.
 
 use axum::body::Body;
@@ -10,15 +10,14 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::intake::NotStored;
 use super::signature::NotSigned;
 use super::wire::Unreadable;
+use crate::members::NotTaken;
 use crate::metrics::CallbackOutcome;
 
 const OK: &str = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// The callback is done with.
 pub(super) fn ok() -> Response {
     let mut response = Response::new(Body::from(OK));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -29,8 +28,11 @@ pub(super) fn ok() -> Response {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("there is nothing here; callbacks go to callback.path")]
-    OtherPath,
-    #[error("callbacks are posted")]
+    NotFound,
+    /// A callback of this application, with the path that it came to.
+    #[error("there is nothing here; callbacks go to callback.path")]
+    OtherPath(String),
+    #[error("the method must be POST")]
     OtherMethod,
     #[error("the body is longer than 1 MiB")]
     TooLong,
@@ -38,6 +40,8 @@ pub(super) enum Refusal {
     TooSlow,
     #[error("the body broke off")]
     BrokenOff,
+    #[error("too many bodies are being read")]
+    NoRoom,
     #[error("SdkAppid must be the one of this service")]
     OtherApp,
     #[error(transparent)]
@@ -45,7 +49,7 @@ pub(super) enum Refusal {
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
     #[error(transparent)]
-    NotStored(#[from] NotStored),
+    NotTaken(#[from] NotTaken),
     #[error("the events are not stored yet; they will be")]
     NotStoredYet,
     #[error("this callback was forwarded before; callback.forward_url leads back here")]
@@ -55,7 +59,7 @@ pub(super) enum Refusal {
 impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::OtherPath => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::OtherPath(_) => StatusCode::NOT_FOUND,
             Self::OtherMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -63,26 +67,40 @@ impl Refusal {
                 StatusCode::FORBIDDEN
             }
             Self::BrokenOff | Self::Unreadable(_) => StatusCode::BAD_REQUEST,
-            Self::NotStored(_) | Self::NotStoredYet => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoRoom | Self::NotTaken(_) | Self::NotStoredYet => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Loop => StatusCode::LOOP_DETECTED,
         }
     }
-}
 
-impl Refusal {
     /// The word for the metrics.
     pub fn outcome(&self) -> CallbackOutcome {
         match self {
-            Self::OtherPath | Self::OtherMethod => CallbackOutcome::NotFound,
+            Self::NotFound | Self::OtherMethod => CallbackOutcome::NotFound,
+            Self::OtherPath(_) => CallbackOutcome::OtherPath,
             Self::TooLong => CallbackOutcome::TooLong,
             Self::TooSlow => CallbackOutcome::TooSlow,
             Self::OtherApp => CallbackOutcome::OtherApp,
             Self::NotSigned(NotSigned::Stale { .. }) => CallbackOutcome::Stale,
             Self::NotSigned(_) => CallbackOutcome::BadSignature,
             Self::BrokenOff | Self::Unreadable(_) => CallbackOutcome::Unreadable,
-            Self::NotStored(_) | Self::NotStoredYet => CallbackOutcome::NotStored,
+            Self::NoRoom | Self::NotTaken(_) | Self::NotStoredYet => CallbackOutcome::NotStored,
             Self::Loop => CallbackOutcome::Loop,
         }
+    }
+
+    /// What is left of an unfinished body is in the way of the next request on its connection.
+    pub fn answer(self, body_is_finished: bool) -> Response {
+        let mut response = fail(self.status(), self.to_string());
+        let headers = response.headers_mut();
+        if matches!(self, Self::OtherMethod) {
+            headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        if !body_is_finished {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 
@@ -94,7 +112,6 @@ struct Fail {
     error_info: String,
 }
 
-/// The callback failed.
 pub(super) fn fail(status: StatusCode, error_info: String) -> Response {
     let fail = Fail {
         action_status: "FAIL",
@@ -102,22 +119,4 @@ pub(super) fn fail(status: StatusCode, error_info: String) -> Response {
         error_info,
     };
     (status, axum::Json(fail)).into_response()
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let mut response = fail(self.status(), self.to_string());
-        let headers = response.headers_mut();
-        match self {
-            Self::OtherMethod => {
-                headers.insert(ALLOW, HeaderValue::from_static("POST"));
-            }
-            // What is left of the body is in the way of the next request.
-            Self::TooLong | Self::TooSlow => {
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
-        }
-        response
-    }
 }

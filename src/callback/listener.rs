@@ -1,57 +1,71 @@
-//! The way of one request: path and method, size, application, signature, body, intake, answer.
+//! The way of one request: path, query, body, recording, answer.
 //!
-//! Chat waits 2 s. What is not stored 1.8 s after the request came is answered with 503, while the
-//! intake goes on storing it. This is the hot path: the query is read without building a map and
-//! the body in place, and without forwarding nothing is spawned.
+//! The query proves the origin before the body is read, so a stranger's request costs a hash and no
+//! memory. Chat waits 2 s. What is not stored 1.8 s after the request came is answered with 503,
+//! while the inbox goes on storing it. This is the hot path: without forwarding nothing is spawned.
 //!
-//! With forwarding, the backend gets every callback that proved its origin and is JSON, while we
-//! store what it says. Chat is answered when both are done: with the backend's answer, unless we
-//! must refuse, for a 503 of ours says that an event is not safe, while the backend's answer to a
-//! member event moves nothing in Chat.
+//! With forwarding, the backend gets every callback that proved its origin and is JSON, while its
+//! events are stored. Chat is answered when both are done: with the backend's answer, except for a
+//! refusal of ours. A 503 says that an event is not safe, while the backend's answer to a member
+//! event has no effect in Chat.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::Method;
+use axum::http::header::EXPECT;
 use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chrono::{DateTime, Utc};
+use http_body_util::BodyExt;
 use subtle::ConstantTimeEq;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::answer::{self, Refusal};
-use super::body;
+use super::events::{Events, Recorded};
 use super::forward::{self, Forward};
-use super::intake::{Intake, NotStored, Recorded};
-use super::query::Query;
 use super::signature::Signatures;
-use super::wire::{self, Callback, Receipt, Unreadable};
+use super::wire::{self, Callback, Query, Receipt, Unreadable};
 use crate::clock::Clock;
 use crate::domain::RequestId;
-use crate::metrics::{CallbackCommand, CallbackOutcome, Label, Metrics};
+use crate::metrics::{CallbackCommand, CallbackOutcome, ForwardResult, Label, Metrics};
 use crate::telemetry::warn_seldom;
 
 /// When a callback is answered at the latest. Chat waits 2 s:
 /// <https://www.tencentcloud.com/document/product/1047/34354>.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(1800);
 
-/// What the listener is told by the configuration.
+/// Longest body of a callback. No page states one; a list of 500 members takes some 30 KiB.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// All the bodies that are held at once.
+pub const BODY_BYTES_HELD: usize = 64 * MAX_BODY_BYTES;
+
+/// How much is read and dropped of a refused body. With what the connection has buffered already,
+/// a stranger's costs at most 64 KiB of reading. The sender of one that is too long is no stranger.
+const DROPPED_OF_A_REFUSED_BODY: usize = 32 * 1024;
+const DROPPED_OF_A_LONG_BODY: usize = 8 * MAX_BODY_BYTES;
+
+/// Longest part of a path in a log line.
+const PATH_LOGGED: usize = 100;
+
 #[derive(Debug, Clone)]
 pub struct CallbackSettings {
-    /// The path that callbacks go to; begins with a slash, may carry a secret.
+    /// Begins with a slash, may carry a secret.
     pub path: String,
     /// The application whose callbacks are taken.
     pub sdk_app_id: u64,
-    /// How they prove their origin.
     pub signatures: Signatures,
-    /// When a callback is answered at the latest; [`ANSWER_WITHIN`] outside tests.
+    /// [`ANSWER_WITHIN`] outside tests.
     pub answer_within: Duration,
-    /// Passes callbacks on to an existing backend.
+    /// [`BODY_BYTES_HELD`] outside tests.
+    pub body_bytes_held: usize,
     pub forward: Option<Forward>,
 }
 
@@ -63,219 +77,270 @@ pub struct CallbackSettings {
 )]
 pub struct InvalidPath;
 
-/// All that a request is judged by and handed to. Clones share it.
-pub struct CallbackState<I> {
-    shared: Arc<Shared<I>>,
-}
-
-struct Shared<I> {
+struct Listener {
     path: String,
     sdk_app_id: String,
     signatures: Signatures,
     answer_within: Duration,
     forward: Option<Forward>,
-    intake: I,
+    events: Events,
+    /// One permit a byte.
+    room_for_bodies: Arc<Semaphore>,
     clock: Clock,
     metrics: Metrics,
 }
 
-impl<I> Clone for CallbackState<I> {
-    fn clone(&self) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-        }
+/// The callback listener: one path, and `/` for the health checks of load balancers.
+///
+/// # Errors
+/// When no request can have the path.
+pub fn router(
+    settings: CallbackSettings,
+    events: Events,
+    clock: Clock,
+    metrics: Metrics,
+) -> Result<Router, InvalidPath> {
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
+    if !settings.path.starts_with('/') || !settings.path.bytes().all(fits) {
+        return Err(InvalidPath);
     }
+    let listener = Listener {
+        path: settings.path,
+        sdk_app_id: settings.sdk_app_id.to_string(),
+        signatures: settings.signatures,
+        answer_within: settings.answer_within,
+        forward: settings.forward,
+        events,
+        room_for_bodies: Arc::new(Semaphore::new(settings.body_bytes_held)),
+        clock,
+        metrics,
+    };
+    // A fallback alone: the path is what the operator chose, not a pattern of the router's.
+    let router = Router::new().fallback(handle);
+    Ok(router.with_state(Arc::new(listener)))
 }
 
-impl<I: Intake> CallbackState<I> {
-    /// A state that tells metrics of its own, which nobody sees.
-    pub fn new(settings: CallbackSettings, intake: I, clock: Clock) -> Result<Self, InvalidPath> {
-        Self::with_metrics(settings, intake, clock, Metrics::default())
+async fn handle(State(listener): State<Arc<Listener>>, request: Request) -> Response {
+    if is_health_check(&request) {
+        return Response::default();
     }
-
-    /// The same, telling these metrics of every answer.
-    pub fn with_metrics(
-        settings: CallbackSettings,
-        intake: I,
-        clock: Clock,
-        metrics: Metrics,
-    ) -> Result<Self, InvalidPath> {
-        let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
-        if !settings.path.starts_with('/') || !settings.path.bytes().all(fits) {
-            return Err(InvalidPath);
-        }
-        let shared = Shared {
-            path: settings.path,
-            sdk_app_id: settings.sdk_app_id.to_string(),
-            signatures: settings.signatures,
-            answer_within: settings.answer_within,
-            forward: settings.forward,
-            intake,
-            clock,
-            metrics,
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
-    }
-}
-
-/// The routes of the callback listener: one path, everything else is refused in the same shape.
-pub fn router<I: Intake>(state: CallbackState<I>) -> Router {
-    // A fallback alone: the path is whatever the operator chose, not a pattern of the router's.
-    Router::new().fallback(handle::<I>).with_state(state)
-}
-
-async fn handle<I: Intake>(State(state): State<CallbackState<I>>, request: Request) -> Response {
     let span = tracing::debug_span!(
         "callback",
         request_id = Empty,
         command = Empty,
         outcome = Empty
     );
-    answer(state, request).instrument(span).await
+    listener.answer(request).instrument(span).await
 }
 
-async fn answer<I: Intake>(state: CallbackState<I>, request: Request) -> Response {
-    let arrived = Instant::now();
-    let mut known = Known::default();
-    let answer = state.shared.take(request, arrived, &mut known).await;
-    let outcome = match &answer {
-        Ok((_, Recorded::Stored)) => CallbackOutcome::Stored,
-        Ok((_, Recorded::NotNeeded)) => CallbackOutcome::Ignored,
-        Err(refusal) => refusal.outcome(),
-    };
-    let took = (outcome != CallbackOutcome::NotFound).then(|| arrived.elapsed());
-    state.shared.metrics.callback(known.command, outcome, took);
-    let span = Span::current();
-    span.record("command", known.command.text());
-    span.record("outcome", outcome.text());
-    tracing::debug!(took = ?arrived.elapsed(), "answered");
-    match answer {
-        Ok((answer, _)) => answer,
-        Err(refusal) => {
-            tell(&refusal, known.request.as_ref());
-            refusal.into_response()
-        }
-    }
+/// Load balancers ask the port that they route to for a 200.
+fn is_health_check(request: &Request) -> bool {
+    request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
 /// What is known of a request, also of one that is refused.
 struct Known {
-    /// Until it has proved its origin, it may say anything.
     command: CallbackCommand,
     request: Option<RequestId>,
 }
 
-impl Default for Known {
-    fn default() -> Self {
-        Self {
-            command: CallbackCommand::Other,
-            request: None,
-        }
-    }
+/// A body, and its place among all that are held.
+pub(super) struct Held {
+    pub bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
-impl<I: Intake> Shared<I> {
+impl Listener {
+    async fn answer(&self, request: Request) -> Response {
+        let arrived = Instant::now();
+        let deadline = arrived + self.answer_within;
+        let (head, mut body) = request.into_parts();
+        // Reading any of such a body invites the sender to send all of it.
+        let waits_for_continue = head.headers.contains_key(EXPECT);
+        let mut known = Known {
+            command: CallbackCommand::Other,
+            request: None,
+        };
+        let taken = self
+            .take(head, &mut body, arrived, deadline, &mut known)
+            .await;
+        let outcome = match &taken {
+            Ok((_, Recorded::Stored)) => CallbackOutcome::Stored,
+            Ok((_, Recorded::NotNeeded)) => CallbackOutcome::Ignored,
+            Err(refusal) => refusal.outcome(),
+        };
+        let took = (outcome != CallbackOutcome::NotFound).then(|| arrived.elapsed());
+        self.metrics.callback(known.command, outcome, took);
+        let span = Span::current();
+        span.record("command", known.command.text());
+        span.record("outcome", outcome.text());
+        tracing::debug!(took = ?arrived.elapsed(), "answered");
+        match taken {
+            Ok((answer, _)) => answer,
+            Err(refusal) => {
+                log_refusal(&refusal, known.request.as_ref());
+                let most = match refusal {
+                    _ if waits_for_continue => 0,
+                    Refusal::TooLong => DROPPED_OF_A_LONG_BODY,
+                    _ => DROPPED_OF_A_REFUSED_BODY,
+                };
+                let dropped = timeout_at(deadline, drop_rest(body, most)).await;
+                refusal.answer(dropped.unwrap_or(false))
+            }
+        }
+    }
+
     async fn take(
         &self,
-        request: Request,
+        head: Parts,
+        body: &mut Body,
         arrived: Instant,
+        deadline: Instant,
         known: &mut Known,
     ) -> Result<(Response, Recorded), Refusal> {
-        let deadline = arrived + self.answer_within;
-        let (head, body) = request.into_parts();
-        self.check_place(&head)?;
-        let body = timeout_at(deadline, body::read(body))
+        let now = (self.clock)();
+        let query = self.admit(&head, now, known)?;
+        let body = timeout_at(deadline, self.read(body))
             .await
             .map_err(|_| Refusal::TooSlow)??;
-        let query = Query::parse(head.uri.query().unwrap_or_default());
-        let request = known
-            .request
-            .insert(request_id(query.request_id.as_deref()));
-        let now = (self.clock)();
-        self.check_origin(&query, now)?;
-        self.check_loop(&head)?;
+        let request = known.request.get_or_insert_with(RequestId::generate);
         let receipt = Receipt { request, now };
-        let url_command = query.command.as_deref().unwrap_or_default();
-        let callback = wire::parse(&body, url_command, receipt);
+        let callback = wire::parse(&body.bytes, &query.command, receipt);
+        // A backend may understand a field that we cannot read.
         if let Err(unreadable @ (Unreadable::NotJson(_) | Unreadable::CommandsDiffer)) = callback {
             return Err(unreadable.into());
         }
-        known.command = CallbackCommand::named(url_command);
-        // A field that we cannot read may well mean something to the backend.
         let Some(forward) = &self.forward else {
             drop(body);
-            let recorded = self.hand_over(callback?, deadline).await?;
-            return Ok((answer::ok(), recorded));
+            return Ok((answer::ok(), self.record(callback?, deadline).await?));
         };
-        let taking = async { self.hand_over(callback?, deadline).await };
-        let (taken, answer) = tokio::join!(taking, forward.answer(head, body, arrived));
-        taken.map(|recorded| (answer, recorded))
+        let before = forward::is_before(&query.command);
+        let recording = async { self.record(callback?, deadline).await };
+        let forwarding = forward.answer(head, body, before, arrived);
+        let (recorded, answer) = tokio::join!(recording, forwarding);
+        recorded.map(|recorded| (answer, recorded))
     }
 
-    fn check_place(&self, head: &Parts) -> Result<(), Refusal> {
-        if !bool::from(head.uri.path().as_bytes().ct_eq(self.path.as_bytes())) {
-            return Err(Refusal::OtherPath);
+    /// Whether the head of a request proves that it is a callback of this application.
+    fn admit<'a>(
+        &self,
+        head: &'a Parts,
+        now: DateTime<Utc>,
+        known: &mut Known,
+    ) -> Result<Query<'a>, Refusal> {
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let is_ours = query.sdk_app_id == self.sdk_app_id;
+        let path = head.uri.path();
+        if !bool::from(path.as_bytes().ct_eq(self.path.as_bytes())) {
+            return Err(match head.method == Method::POST && is_ours {
+                true => Refusal::OtherPath(path.replace(&self.path, "{callback.path}")),
+                false => Refusal::NotFound,
+            });
         }
-        match head.method {
-            Method::POST => Ok(()),
-            _ => Err(Refusal::OtherMethod),
+        if head.method != Method::POST {
+            return Err(Refusal::OtherMethod);
         }
-    }
-
-    fn check_origin(&self, query: &Query<'_>, now: DateTime<Utc>) -> Result<(), Refusal> {
-        if query.sdk_app_id.as_deref() != Some(&self.sdk_app_id) {
+        // Chat's own id of the request, or a new one. From here on it goes with the events, into the
+        // log and into the trace.
+        let id = query.request_id.as_deref().and_then(RequestId::parse);
+        let id = known.request.insert(id.unwrap_or_else(RequestId::generate));
+        Span::current().record("request_id", id.as_str());
+        if !is_ours {
             return Err(Refusal::OtherApp);
         }
         let (sign, time) = (query.sign.as_deref(), query.request_time.as_deref());
-        Ok(self.signatures.check(sign, time, now)?)
-    }
-
-    /// Behind the proof of origin, so that strangers cannot feign loops.
-    fn check_loop(&self, head: &Parts) -> Result<(), Refusal> {
-        match &self.forward {
-            Some(forward) if forward::has_been_forwarded(&head.headers) => {
-                forward.note_loop();
-                Err(Refusal::Loop)
-            }
-            _ => Ok(()),
+        self.signatures.check(sign, time, now)?;
+        // After the proof of origin, so that strangers cannot feign loops.
+        if self.forward.is_some() && forward::has_been_forwarded(&head.headers) {
+            self.metrics.forwarded(ForwardResult::Loop);
+            return Err(Refusal::Loop);
         }
+        known.command = CallbackCommand::named(&query.command);
+        Ok(query)
     }
 
-    async fn hand_over(&self, callback: Callback, deadline: Instant) -> Result<Recorded, Refusal> {
-        match callback {
+    async fn read(&self, body: &mut Body) -> Result<Held, Refusal> {
+        if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
+            return Err(Refusal::TooLong);
+        }
+        let mut whole = Vec::new();
+        let mut room: Option<OwnedSemaphorePermit> = None;
+        while let Some(frame) = body.frame().await {
+            let Ok(piece) = frame.map_err(|_| Refusal::BrokenOff)?.into_data() else {
+                continue;
+            };
+            if whole.len() + piece.len() > MAX_BODY_BYTES {
+                return Err(Refusal::TooLong);
+            }
+            let more = Arc::clone(&self.room_for_bodies)
+                .try_acquire_many_owned(piece.len() as u32)
+                .map_err(|_| Refusal::NoRoom)?;
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(Held {
+            bytes: whole.into(),
+            _room: room,
+        })
+    }
+
+    async fn record(&self, callback: Callback, deadline: Instant) -> Result<Recorded, Refusal> {
+        let stored = match callback {
             Callback::Members(events) if !events.is_empty() => {
-                stored(self.intake.record(events), deadline).await
+                timeout_at(deadline, self.events.record(events)).await
             }
             Callback::RoomDestroyed(end) => {
-                stored(self.intake.room_destroyed(end), deadline).await?;
-                Ok(Recorded::Stored)
+                timeout_at(deadline, self.events.room_destroyed(end)).await
             }
-            Callback::RequestOverLimit(alert) => {
-                self.intake.over_limit(alert);
-                Ok(Recorded::NotNeeded)
+            Callback::OverLimit(alert) => {
+                self.events.over_limit(&alert);
+                return Ok(Recorded::NotNeeded);
             }
-            Callback::Members(_) | Callback::Other(_) => Ok(Recorded::NotNeeded),
-        }
+            Callback::Members(_) | Callback::Other => return Ok(Recorded::NotNeeded),
+        };
+        Ok(stored.map_err(|_| Refusal::NotStoredYet)??)
     }
 }
 
-/// A wrong token loses every event in silence, so refusals are told, though seldom: strangers can cause
-/// them too, and must not hide what else goes wrong. Who misses the path is not Chat and costs no
-/// warning.
-fn tell(refusal: &Refusal, request: Option<&RequestId>) {
+/// Drops what is left of a refused body, up to a limit, so that its sender meets the answer and not
+/// a closed connection. True when nothing is left.
+async fn drop_rest(mut body: Body, most: usize) -> bool {
+    let mut dropped = 0;
+    if body.size_hint().lower() > most as u64 {
+        return false;
+    }
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => dropped += frame.data_ref().map_or(0, Bytes::len),
+            Err(_) => return false,
+        }
+        if dropped > most {
+            return false;
+        }
+    }
+    true
+}
+
+/// A wrong token loses every event in silence, so refusals are logged, though seldom: strangers can
+/// cause them too, and must not hide what else goes wrong.
+fn log_refusal(refusal: &Refusal, request: Option<&RequestId>) {
     let (status, reason) = (refusal.status().as_u16(), refusal.to_string());
     let request_id = request.map(RequestId::as_str);
     match refusal {
-        Refusal::OtherPath | Refusal::OtherMethod => {
-            tracing::debug!(status, reason, "refused a callback");
+        Refusal::NotFound | Refusal::OtherMethod => {
+            tracing::debug!(status, reason, "refused a request that is not a callback");
         }
-        Refusal::TooLong
-        | Refusal::TooSlow
-        | Refusal::BrokenOff
-        | Refusal::OtherApp
-        | Refusal::NotSigned(_) => {
+        Refusal::OtherPath(path) => {
+            let path: String = path.chars().take(PATH_LOGGED).collect();
+            warn_seldom!(
+                path,
+                "refused a callback to another path; is the callback URL in the console right?"
+            );
+        }
+        Refusal::OtherApp | Refusal::NotSigned(_) => {
             warn_seldom!(
                 status,
                 reason,
@@ -285,23 +350,4 @@ fn tell(refusal: &Refusal, request: Option<&RequestId>) {
         }
         _ => warn_seldom!(status, reason, request_id, "refused a callback"),
     }
-}
-
-/// Chat's own id of the request, else one of ours; from here on it goes with the events, into the
-/// log and into the trace.
-fn request_id(given: Option<&str>) -> RequestId {
-    let id = given.and_then(RequestId::parse);
-    let id = id.unwrap_or_else(RequestId::generate);
-    Span::current().record("request_id", id.as_str());
-    id
-}
-
-async fn stored<T>(
-    storing: impl Future<Output = Result<T, NotStored>>,
-    deadline: Instant,
-) -> Result<T, Refusal> {
-    let in_time = timeout_at(deadline, storing)
-        .await
-        .map_err(|_| Refusal::NotStoredYet)?;
-    Ok(in_time?)
 }

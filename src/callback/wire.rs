@@ -1,190 +1,215 @@
-//! What the body of a callback says.
+//! What a callback says, in its query and in its body.
 //!
-//! Read tolerantly, for pages, samples and logged requests disagree and keys appear without
-//! notice: unknown keys are skipped and optional ones may be missing or of any type. Only what an
-//! event cannot do without is demanded. One account that cannot be one does not cost the others of
-//! its list. The body is read in place; nothing is copied but what stays.
+//! Both are read tolerantly: pages, samples and logged requests disagree, and keys appear without
+//! notice. Unknown keys are skipped, and of a command that is not used here only the name is read.
+//! An entry that is not a valid account does not cost the others of its list.
 //! Source: <https://www.tencentcloud.com/document/product/1047/34354>.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use url::form_urlencoded;
 
-use super::fields::{self, event_time, integer, members, required_text, text};
-use crate::domain::{EventSource, GroupId, MemberEvent, RequestId, RoomEnd};
+use crate::domain::{Account, EventSource, EventTime, GroupId, MemberEvent, RequestId, RoomEnd};
+use crate::metrics::CallbackCommand;
+use crate::telemetry::warn_seldom;
 
-/// A callback that was understood.
+/// How far ahead of this machine's clock an event may lie. A later one would outrank every other
+/// event of its member, so its time is not believed.
+const FUTURE_BELIEVED: TimeDelta = TimeDelta::minutes(5);
+
+/// The keys of the URL that are read; of a key that appears twice, the first. `RequestID` and
+/// `RequestId` are in no page; real requests have either.
+#[derive(Default)]
+pub(super) struct Query<'a> {
+    pub sdk_app_id: Cow<'a, str>,
+    pub command: Cow<'a, str>,
+    pub sign: Option<Cow<'a, str>>,
+    pub request_time: Option<Cow<'a, str>>,
+    pub request_id: Option<Cow<'a, str>>,
+}
+
+impl<'a> Query<'a> {
+    pub fn parse(query: &'a str) -> Self {
+        let (mut app, mut command) = (None, None);
+        let mut found = Self::default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let field = match &*key {
+                "SdkAppid" => &mut app,
+                "CallbackCommand" => &mut command,
+                "Sign" => &mut found.sign,
+                "RequestTime" => &mut found.request_time,
+                "RequestID" | "RequestId" => &mut found.request_id,
+                _ => continue,
+            };
+            field.get_or_insert(value);
+        }
+        Self {
+            sdk_app_id: app.unwrap_or_default(),
+            command: command.unwrap_or_default(),
+            ..found
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Callback {
-    /// Members came or went. Empty when the group is no live room, or nobody in the list can carry
-    /// a mark.
+pub(super) enum Callback {
+    /// Members came or went. Empty when no entry of the list can carry a mark.
     Members(Vec<MemberEvent>),
-    /// A live room is gone.
     RoomDestroyed(RoomEnd),
-    /// An API nears its limit.
-    RequestOverLimit(RequestOverLimit),
-    /// Any other command; answered and ignored.
-    Other(String),
+    OverLimit(OverLimit),
+    /// Not used here: another command, another type of group, an unknown kind of event.
+    Other,
 }
 
 /// `Alert.RequestOverLimit`: more than four fifths of an API's calls per second are used.
 ///
 /// Source: <https://www.tencentcloud.com/document/product/1047/60256>.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestOverLimit {
-    /// `ServiceName`, for the marks `group_open_avchatroom_http_svc`.
-    pub service: String,
-    /// `Command`, for the marks `modify_user_info`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct OverLimit {
+    /// For the marks `group_open_avchatroom_http_svc`.
+    pub service_name: String,
+    /// For the marks `modify_user_info`.
     pub command: String,
-    /// Calls per second now.
-    pub request: u64,
-    /// Calls per second allowed.
-    pub limit: u64,
+    #[serde(default, deserialize_with = "any_number")]
+    pub request: Option<i64>,
+    #[serde(default, deserialize_with = "any_number")]
+    pub limit: Option<i64>,
 }
 
 /// Why a body cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// Not a JSON object.
     #[error("the body must be a JSON object: {0}")]
     NotJson(String),
-    /// The URL names another command than the body: somebody reuses a URL that he saw.
+    /// Someone may reuse a URL that they saw.
     #[error("CallbackCommand must be the same in URL and body")]
     CommandsDiffer,
     /// A field that the event cannot do without.
-    #[error("{field} {found}; it must be {expected}")]
-    Field {
-        /// Its key.
-        field: &'static str,
-        /// What is wrong with it.
-        found: Cow<'static, str>,
-        /// What would be right.
-        expected: &'static str,
-    },
+    #[error("{0}")]
+    Field(String),
 }
 
-/// The fields of all the callbacks used here, unread.
+/// What every callback is judged by.
 #[derive(Deserialize)]
-struct Body<'a> {
-    #[serde(borrow, rename = "CallbackCommand")]
-    command: Option<&'a RawValue>,
-    #[serde(borrow, rename = "GroupId")]
-    group: Option<&'a RawValue>,
+struct Head<'a> {
+    #[serde(borrow, default, rename = "CallbackCommand")]
+    command: Cow<'a, str>,
     #[serde(borrow, rename = "Type")]
     group_type: Option<&'a RawValue>,
-    #[serde(borrow, rename = "EventType")]
-    event_type: Option<&'a RawValue>,
-    #[serde(borrow, rename = "EventTime")]
-    event_time: Option<&'a RawValue>,
-    #[serde(borrow, rename = "NewMemberList")]
-    new_members: Option<&'a RawValue>,
-    #[serde(borrow, rename = "ExitMemberList")]
-    exit_members: Option<&'a RawValue>,
-    #[serde(borrow, rename = "MemberList")]
-    members: Option<&'a RawValue>,
-    #[serde(borrow, rename = "ServiceName")]
-    service: Option<&'a RawValue>,
-    #[serde(borrow, rename = "Command")]
-    api: Option<&'a RawValue>,
-    #[serde(borrow, rename = "Request")]
-    request: Option<&'a RawValue>,
-    #[serde(borrow, rename = "Limit")]
-    limit: Option<&'a RawValue>,
 }
 
-/// How a callback came.
+impl Head<'_> {
+    /// Other groups are ignored. The state-change page and old samples have no `Type`, so a missing
+    /// one is no reason to lose an event: outside live rooms no member can be marked anyway.
+    fn is_live_room(&self) -> bool {
+        self.group_type
+            .is_none_or(|group_type| group_type.get().eq_ignore_ascii_case("\"AVChatRoom\""))
+    }
+}
+
+/// <https://www.tencentcloud.com/document/product/1047/34372>
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NewMemberJoin<'a> {
+    #[serde(deserialize_with = "group_id")]
+    group_id: GroupId,
+    #[serde(default, deserialize_with = "any_number")]
+    event_time: Option<i64>,
+    #[serde(borrow)]
+    new_member_list: Vec<&'a RawValue>,
+}
+
+/// <https://www.tencentcloud.com/document/product/1047/34373>
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MemberExit<'a> {
+    #[serde(deserialize_with = "group_id")]
+    group_id: GroupId,
+    #[serde(default, deserialize_with = "any_number")]
+    event_time: Option<i64>,
+    #[serde(borrow)]
+    exit_member_list: Vec<&'a RawValue>,
+}
+
+/// <https://www.tencentcloud.com/document/product/1047/48734>
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MemberStateChange<'a> {
+    #[serde(deserialize_with = "group_id")]
+    group_id: GroupId,
+    event_type: String,
+    #[serde(default, deserialize_with = "any_number")]
+    event_time: Option<i64>,
+    #[serde(borrow)]
+    member_list: Vec<&'a RawValue>,
+}
+
+/// <https://www.tencentcloud.com/document/product/1047/34377>
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GroupDestroyed {
+    #[serde(deserialize_with = "group_id")]
+    group_id: GroupId,
+    #[serde(default, deserialize_with = "any_number")]
+    event_time: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    #[serde(rename = "Member_Account")]
+    account: String,
+}
+
+fn group_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GroupId, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    GroupId::parse(&text).map_err(D::Error::custom)
+}
+
+/// A number, or one in quotes: field tables and samples disagree. Anything else counts as absent.
+fn any_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    Ok(raw.get().trim_matches('"').trim().parse().ok())
+}
+
+/// How a callback came: the id that its events keep, and the time that theirs are compared with.
 #[derive(Debug, Clone, Copy)]
-pub struct Receipt<'a> {
-    /// What its events are said to come from.
+pub(super) struct Receipt<'a> {
     pub request: &'a RequestId,
-    /// When; decides which event times are believed.
     pub now: DateTime<Utc>,
 }
 
-/// Reads a body, which must name the same command as the URL.
-pub fn parse(body: &[u8], url_command: &str, receipt: Receipt<'_>) -> Result<Callback, Unreadable> {
-    // A struct would be read from an array too, key by key in the order above.
+/// Reads a body. A command that is used here must be the same in the URL.
+pub(super) fn parse(
+    body: &[u8],
+    url_command: &str,
+    receipt: Receipt<'_>,
+) -> Result<Callback, Unreadable> {
+    if body.starts_with(&[0x1f, 0x8b]) {
+        return Err(Unreadable::NotJson("it is compressed with gzip".to_owned()));
+    }
+    // A struct would be read from an array too, key by key in its order.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Unreadable::NotJson("it does not begin with {".to_owned()));
     }
-    let body: Body<'_> = serde_json::from_slice(body)
-        .map_err(|error| Unreadable::NotJson(fields::place_of(&error)))?;
-    let command = body.command.and_then(text).unwrap_or_default();
-    if command.is_empty() || command != url_command {
+    let head: Head<'_> =
+        serde_json::from_slice(body).map_err(|error| Unreadable::NotJson(printable(&error)))?;
+    let command = CallbackCommand::named(url_command);
+    if command != CallbackCommand::named(&head.command) {
         return Err(Unreadable::CommandsDiffer);
     }
-    match &*command {
-        "Group.CallbackAfterNewMemberJoin" => body.join_or_exit(
-            "NewMemberList",
-            body.new_members,
-            EventSource::Join,
-            receipt,
-        ),
-        "Group.CallbackAfterMemberExit" => body.join_or_exit(
-            "ExitMemberList",
-            body.exit_members,
-            EventSource::Exit,
-            receipt,
-        ),
-        "Group.CallbackOnMemberStateChange" => body.state_change(receipt),
-        "Group.CallbackAfterGroupDestroyed" if body.is_live_room() => {
-            Ok(Callback::RoomDestroyed(RoomEnd {
-                group: body.group_id()?,
-                at: event_time(body.event_time, receipt.now),
-                request: receipt.request.clone(),
-            }))
-        }
-        "Alert.RequestOverLimit" => Ok(body.over_limit(command)),
-        _ => Ok(Callback::Other(command.into_owned())),
+    if !head.is_live_room() {
+        return Ok(Callback::Other);
     }
-}
-
-impl Body<'_> {
-    /// <https://www.tencentcloud.com/document/product/1047/34372>,
-    /// <https://www.tencentcloud.com/document/product/1047/34373>.
-    fn join_or_exit(
-        &self,
-        list_key: &'static str,
-        list: Option<&RawValue>,
-        source: EventSource,
-        receipt: Receipt<'_>,
-    ) -> Result<Callback, Unreadable> {
-        if !self.is_live_room() {
-            return Ok(Callback::Members(Vec::new()));
-        }
-        self.events(list_key, list, source, receipt)
-    }
-
-    /// Only live rooms have this one: <https://www.tencentcloud.com/document/product/1047/48734>.
-    fn state_change(&self, receipt: Receipt<'_>) -> Result<Callback, Unreadable> {
-        const EXPECTED: &str = "\"Online\" or \"Offline\"";
-        let source = match &*required_text("EventType", self.event_type, EXPECTED)? {
-            "Online" => EventSource::Online,
-            "Offline" => EventSource::Offline,
-            _ => {
-                let found = "is another text".into();
-                return Err(Unreadable::Field {
-                    field: "EventType",
-                    found,
-                    expected: EXPECTED,
-                });
-            }
-        };
-        self.events("MemberList", self.members, source, receipt)
-    }
-
-    fn events(
-        &self,
-        list_key: &'static str,
-        list: Option<&RawValue>,
-        source: EventSource,
-        receipt: Receipt<'_>,
-    ) -> Result<Callback, Unreadable> {
-        let group = self.group_id()?;
-        let at = event_time(self.event_time, receipt.now);
-        let accounts = members(list_key, list, &group)?;
+    let event_time = |number| event_time(number, receipt.now);
+    let members = |source, group: GroupId, time, list: (&'static str, Vec<&RawValue>)| {
+        let accounts = accounts(list.0, &list.1, &group)?;
+        let at = event_time(time);
         let event = |account| MemberEvent {
             group: group.clone(),
             account,
@@ -193,51 +218,98 @@ impl Body<'_> {
             request: receipt.request.clone(),
         };
         Ok(Callback::Members(accounts.into_iter().map(event).collect()))
+    };
+    match command {
+        CallbackCommand::Join => {
+            let join: NewMemberJoin<'_> = read(body)?;
+            let list = ("NewMemberList", join.new_member_list);
+            members(EventSource::Join, join.group_id, join.event_time, list)
+        }
+        CallbackCommand::Exit => {
+            let exit: MemberExit<'_> = read(body)?;
+            let list = ("ExitMemberList", exit.exit_member_list);
+            members(EventSource::Exit, exit.group_id, exit.event_time, list)
+        }
+        CallbackCommand::StateChange => {
+            let change: MemberStateChange<'_> = read(body)?;
+            let source = match &*change.event_type {
+                "Online" => EventSource::Online,
+                "Offline" => EventSource::Offline,
+                _ => return Ok(Callback::Other),
+            };
+            let list = ("MemberList", change.member_list);
+            members(source, change.group_id, change.event_time, list)
+        }
+        CallbackCommand::Destroyed => {
+            let destroyed: GroupDestroyed = read(body)?;
+            Ok(Callback::RoomDestroyed(RoomEnd {
+                group: destroyed.group_id,
+                at: event_time(destroyed.event_time),
+                request: receipt.request.clone(),
+            }))
+        }
+        // An alert that does not name an API says nothing to act upon.
+        CallbackCommand::OverLimit => {
+            Ok(serde_json::from_slice(body).map_or(Callback::Other, Callback::OverLimit))
+        }
+        CallbackCommand::Other => Ok(Callback::Other),
     }
+}
 
-    /// The state-change page and old samples have no `Type`, so a missing one is no reason to lose
-    /// an event: in a group that is no live room no rule's member can be marked anyway.
-    fn is_live_room(&self) -> bool {
-        let group_type = self.group_type.and_then(text);
-        group_type.is_none_or(|group_type| group_type == "AVChatRoom")
+/// Reads what the event cannot do without; an error names the field.
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Unreadable> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| Unreadable::Field(printable(&error)))
+}
+
+/// The event time, if it can be believed. The table of
+/// <https://www.tencentcloud.com/document/product/1047/48734> does not have it.
+fn event_time(number: Option<i64>, now: DateTime<Utc>) -> Option<EventTime> {
+    let at = EventTime::from_number(number.filter(|number| *number > 0)?);
+    let latest = now.checked_add_signed(FUTURE_BELIEVED)?.timestamp_millis();
+    if at.millis() > latest {
+        let event_time = at.millis();
+        warn_seldom!(event_time, "ignoring an EventTime in the future");
+        return None;
     }
+    Some(at)
+}
 
-    fn group_id(&self) -> Result<GroupId, Unreadable> {
-        const EXPECTED: &str = "a group id, 1 to 48 bytes of printable ASCII";
-        let written = required_text("GroupId", self.group, EXPECTED)?;
-        GroupId::parse(&written).map_err(|error| Unreadable::Field {
-            field: "GroupId",
-            found: format!("is wrong ({error})").into(),
-            expected: EXPECTED,
-        })
-    }
-
-    /// An alert without its numbers says nothing to act upon.
-    fn over_limit(&self, command: Cow<'_, str>) -> Callback {
-        match (
-            word(self.service),
-            word(self.api),
-            number(self.request),
-            number(self.limit),
-        ) {
-            (Some(service), Some(api), Some(request), Some(limit)) => {
-                Callback::RequestOverLimit(RequestOverLimit {
-                    service: service.into_owned(),
-                    command: api.into_owned(),
-                    request,
-                    limit,
-                })
+/// The accounts of a list of `{"Member_Account": …}` that can carry a mark. A list without a single
+/// valid entry is an error.
+fn accounts(
+    key: &'static str,
+    entries: &[&RawValue],
+    group: &GroupId,
+) -> Result<Vec<Account>, Unreadable> {
+    let mut accounts = Vec::with_capacity(entries.len());
+    let (mut invalid, mut reason) = (0, None);
+    for entry in entries {
+        let account = serde_json::from_str(entry.get())
+            .map_err(|error| printable(&error))
+            .and_then(|Member { account }| Account::parse(&account).map_err(|e| printable(&e)));
+        match account {
+            Ok(account) if account.is_anonymous() => {}
+            Ok(account) => accounts.push(account),
+            Err(error) => {
+                invalid += 1;
+                reason.get_or_insert(error);
             }
-            _ => Callback::Other(command.into_owned()),
         }
     }
+    if let Some(reason) = reason {
+        if invalid == entries.len() {
+            return Err(Unreadable::Field(format!("{key}: {reason}")));
+        }
+        warn_seldom!(%group, list = key, invalid, reason, "skipping entries that are not valid accounts");
+    }
+    Ok(accounts)
 }
 
-fn number(raw: Option<&RawValue>) -> Option<u64> {
-    u64::try_from(integer(raw?)?).ok()
-}
-
-/// A name, bounded because it is kept.
-fn word(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
-    text(raw?).filter(|word| word.len() <= 128)
+/// An error's own words, which may repeat what came from outside.
+fn printable(error: &impl fmt::Display) -> String {
+    let text = error.to_string();
+    let printable = text.chars().filter(|letter| !letter.is_control());
+    printable.take(160).collect()
 }

@@ -62,7 +62,7 @@ impl fmt::Display for Finding {
 }
 
 pub async fn check(settings: &Settings) -> Vec<Finding> {
-    let mut findings = configuration(settings).await;
+    let mut findings = configuration(settings);
     findings.extend(listeners(settings).await);
     findings.extend(database(&settings.database).await);
     findings.push(user_sig(settings));
@@ -70,16 +70,13 @@ pub async fn check(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-async fn configuration(settings: &Settings) -> Vec<Finding> {
+fn configuration(settings: &Settings) -> Vec<Finding> {
     let about = "configuration";
     let complete = settings.validate_for_serve();
-    let mut problems = complete
+    let problems = complete
         .err()
         .map(|error| error.to_string())
         .unwrap_or_default();
-    if let Err(error) = service::refuse_own_address(&settings.callback).await {
-        problems = format!("{problems}\n{error}");
-    }
     let problems = problems.lines().filter(|problem| !problem.is_empty());
     let mut findings: Vec<Finding> = problems
         .map(|problem| Finding::new(about, Verdict::Wrong, problem))

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::callback::InvalidForward;
 use crate::config::{ConfigError, Settings};
 use crate::database::DatabaseError;
 #[cfg(feature = "local")]
@@ -152,7 +153,9 @@ fn status(error: &anyhow::Error) -> ExitCode {
         || matches!(
             error.downcast_ref(),
             Some(
-                StartError::Missing { .. } | StartError::Path(_) | StartError::ForwardsToItself(_)
+                StartError::Missing { .. }
+                    | StartError::Path(_)
+                    | StartError::Forward(InvalidForward::Url)
             )
         );
     if callers {

@@ -45,6 +45,8 @@ impl Region {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardFailure {
+    /// "Before" callbacks as `Fail`, so that Chat decides as it did without Stickymark; others as `Ok`.
+    Auto,
     /// Success: a "before" event passes.
     Ok,
     /// An HTTP error: Chat applies the failure policy of its console.

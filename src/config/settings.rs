@@ -81,10 +81,10 @@ pub struct CallbackSettings {
         serialize_with = "values::show_duration"
     )]
     pub max_age: Duration,
-    /// http or https, no query. Its path may be secret.
+    /// http or https. Path and query may be secret.
     #[serde(
         default,
-        deserialize_with = "values::optional",
+        deserialize_with = "values::forward_url",
         serialize_with = "values::show_origin"
     )]
     pub forward_url: Option<Url>,

@@ -56,7 +56,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.callback.path.as_str(), "/callback");
     assert_eq!(settings.callback.max_age, Duration::from_secs(60));
     assert!(settings.callback.tokens.is_empty() && settings.callback.forward_url.is_none());
-    assert_eq!(settings.callback.forward_failure, ForwardFailure::Ok);
+    assert_eq!(settings.callback.forward_failure, ForwardFailure::Auto);
     assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:8081");
     assert!(settings.admin.tokens.is_empty());
     assert!(settings.database.url.is_none());
@@ -437,14 +437,18 @@ fn values_out_of_their_limits_are_refused() {
             "tokens[1] (STICKYMARK__CALLBACK__TOKENS): is empty",
         ),
         ("CALLBACK__MAX_AGE", "0s", "out of range"),
-        ("CALLBACK__FORWARD_URL", "https://x/?y", "no query"),
+        ("CALLBACK__FORWARD_URL", "https://x/#y", "no fragment"),
         ("CALLBACK__FORWARD_URL", "https://u:p@x/", "no user"),
         (
             "CALLBACK__FORWARD_FAILURE",
             "retry",
-            "expected `ok` or `fail`",
+            "expected one of `auto`, `ok`, `fail`",
         ),
-        ("CALLBACK__FORWARD_FAILURE", "", "expected `ok` or `fail`"),
+        (
+            "CALLBACK__FORWARD_FAILURE",
+            "",
+            "expected one of `auto`, `ok`, `fail`",
+        ),
         ("ADMIN__LISTEN", "localhost:1", "IP and port"),
         ("ADMIN__TOKENS", "ci:editor", "three parts"),
         ("ADMIN__TOKENS", "c i:editor:12345678", "the name must be"),
@@ -700,7 +704,7 @@ fn secrets_show_up_nowhere() {
         ("DATABASE__URL", "postgres://u:hidden@:port/x"),
         ("DATABASE__URL", "hidden"),
         ("CALLBACK__FORWARD_URL", "https://u:hidden@x/hidden"),
-        ("CALLBACK__FORWARD_URL", "https://x/hidden?hidden"),
+        ("CALLBACK__FORWARD_URL", "https://x/hidden?hidden#hidden"),
     ] {
         let problem = problem(&format!("{variable}={value}"));
         assert!(!problem.contains("hid"), "{problem}");

@@ -179,17 +179,34 @@ impl Parse for SecretString {
 /// An address to call. Errors do not repeat it: it may hold a password or a secret path.
 impl Parse for Url {
     fn parse(text: &str) -> Result<Self, String> {
-        let url = Self::parse(text).map_err(|error| {
+        let ForwardUrl(url) = ForwardUrl::parse(text)?;
+        match url.query() {
+            Some(_) => Err("must have no query (?)".to_owned()),
+            None => Ok(url),
+        }
+    }
+}
+
+/// An address to call that may have a query.
+struct ForwardUrl(Url);
+
+pub(super) fn forward_url<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Url>, D::Error> {
+    Ok(optional(value)?.map(|ForwardUrl(url)| url))
+}
+
+impl Parse for ForwardUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text).map_err(|error| {
             format!("not a URL ({error}); give one such as http://127.0.0.1:9100")
         })?;
         let wrong = if !matches!(url.scheme(), "http" | "https") {
             "must begin with http:// or https://"
-        } else if url.query().is_some() || url.fragment().is_some() {
-            "must have no query (?) and no fragment (#)"
+        } else if url.fragment().is_some() {
+            "must have no fragment (#)"
         } else if !url.username().is_empty() || url.password().is_some() {
             "must have no user and no password"
         } else {
-            return Ok(url);
+            return Ok(Self(url));
         };
         Err(wrong.to_owned())
     }

@@ -34,7 +34,7 @@ impl Settings {
             "callback.max_age is above 5m: a copied callback can be repeated for that long",
         );
         warn(
-            callback.forward_url.is_none() && callback.forward_failure != ForwardFailure::Ok,
+            callback.forward_url.is_none() && callback.forward_failure != ForwardFailure::Auto,
             "callback.forward_failure has no effect without callback.forward_url",
         );
         warn(

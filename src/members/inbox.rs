@@ -279,6 +279,15 @@ impl InboxWriter {
     }
 }
 
+#[cfg(test)]
+impl InboxWriter {
+    /// For tests of the callers: the next news, and whom to tell of its commit.
+    pub(crate) async fn next(&mut self) -> Option<(News, oneshot::Sender<()>)> {
+        let delivery = self.receiver.recv().await?;
+        Some((delivery.news, delivery.caller.committed))
+    }
+}
+
 /// Whether an error comes from what the events say: it would come again with every try. Class 22
 /// are data that a type does not take, 23 broken constraints, 54 limits of a row or an index.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.

@@ -51,6 +51,7 @@ labels! {
         TooSlow = "too_slow",
         NotStored = "not_stored",
         Loop = "loop",
+        OtherPath = "other_path",
         NotFound = "not_found",
     }
     FilterDecision = "decision" {
@@ -61,6 +62,7 @@ labels! {
     /// What became of a callback that was to be forwarded.
     ForwardResult = "outcome" {
         Answered = "answered",
+        NotJson = "not_json",
         Timeout = "timeout",
         Unreachable = "unreachable",
         BadStatus = "bad_status",

@@ -26,9 +26,6 @@ pub enum StartError {
     /// Callbacks cannot be forwarded.
     #[error(transparent)]
     Forward(#[from] InvalidForward),
-    /// Callbacks would come back for ever.
-    #[error("callback.forward_url leads back to callback.listen, {0}; give the backend's own URL")]
-    ForwardsToItself(SocketAddr),
     /// An address is taken or not ours.
     #[error("{key} = {address} cannot be listened on: {reason}")]
     Listen {

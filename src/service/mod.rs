@@ -8,14 +8,12 @@
 //! with 200 waits in memory when the process ends, and no client can delay the end.
 
 mod error;
-mod intake;
 mod listening;
 mod part;
 #[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "local")]
@@ -32,7 +30,7 @@ use crate::api::status::figures::Figures;
 use crate::api::status::{Pulse, Readiness, Watched};
 use crate::api::{self, AdminState};
 use crate::callback::{
-    self, ANSWER_WITHIN, CallbackState, Forward, ForwardCounts, ForwardSettings, Signatures,
+    self, ANSWER_WITHIN, BODY_BYTES_HELD, Events, Forward, ForwardSettings, Signatures,
 };
 use crate::chat::{Budgets, CallRate, ChatClient, ChatEndpoint};
 use crate::clock;
@@ -43,7 +41,6 @@ use crate::reapply::{Worker, WorkerSettings};
 use crate::resync::{Sweeper, SweeperSettings};
 use crate::rules::filter::{FilterSettings, RuleFilter};
 pub use error::{PartEnded, StartError};
-pub use intake::MemberIntake;
 pub(crate) use listening::listen;
 use listening::{answered, say_goodbye, serve};
 use part::{Part, Parts, Running};
@@ -66,7 +63,6 @@ pub struct Service {
     closing: CancellationToken,
     metrics: Metrics,
     readiness: Readiness,
-    forward: Option<Forward>,
     leaving: CancellationToken,
     addresses: (SocketAddr, SocketAddr),
 }
@@ -93,9 +89,8 @@ impl Service {
             FilterSettings::default(),
             metrics.clone(),
         );
-        let forward = forward(&settings.callback, &metrics).await?;
-        let intake = MemberIntake::new(inbox.clone(), filter.clone(), budgets.all().to_vec());
-        let callbacks = callback_router(settings, intake, forward.clone(), &metrics)?;
+        let events = Events::new(inbox.clone(), filter.clone(), budgets.all().to_vec());
+        let callbacks = callback_router(settings, events, &metrics)?;
         let leaving = CancellationToken::new();
         let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
         let callbacks = callbacks.layer(last_answers);
@@ -164,7 +159,6 @@ impl Service {
             closing: watched.closing,
             metrics,
             readiness,
-            forward,
             leaving,
         })
     }
@@ -176,11 +170,6 @@ impl Service {
         // The console leads there.
         self.admin.1 = self.admin.1.merge(stage).layer(Extension(Stage));
         self
-    }
-
-    /// How forwarding goes; `None` without a backend to forward to.
-    pub fn forward_counts(&self) -> Option<Arc<ForwardCounts>> {
-        self.forward.as_ref().map(Forward::counts)
     }
 
     /// What this replica counts.
@@ -261,43 +250,31 @@ impl Service {
     }
 }
 
-async fn forward(
-    callback: &CallbackSettings,
-    metrics: &Metrics,
-) -> Result<Option<Forward>, StartError> {
-    let Some(url) = callback.forward_url.clone() else {
-        return Ok(None);
-    };
-    refuse_own_address(callback).await?;
-    let settings = ForwardSettings::new(url, callback.forward_failure);
-    Ok(Some(Forward::with_metrics(settings, metrics.clone())?))
-}
-
-pub(crate) async fn refuse_own_address(callback: &CallbackSettings) -> Result<(), StartError> {
-    match &callback.forward_url {
-        Some(url) if callback::leads_to(url, callback.listen).await => {
-            Err(StartError::ForwardsToItself(callback.listen))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn callback_router(
     settings: &Settings,
-    intake: MemberIntake,
-    forward: Option<Forward>,
+    events: Events,
     metrics: &Metrics,
 ) -> Result<axum::Router, StartError> {
+    let CallbackSettings {
+        path,
+        tokens,
+        max_age,
+        forward_url,
+        forward_failure,
+        ..
+    } = settings.callback.clone();
+    let forward = forward_url.map(|url| ForwardSettings::new(url, forward_failure));
+    let forward = forward.map(|settings| Forward::new(settings, metrics.clone()));
     let callback_settings = callback::CallbackSettings {
-        path: settings.callback.path.as_str().to_owned(),
+        path: path.as_str().to_owned(),
         sdk_app_id: sdk_app_id(&settings.chat)?,
-        signatures: Signatures::new(settings.callback.tokens.clone(), settings.callback.max_age),
+        signatures: Signatures::new(tokens, max_age),
         answer_within: ANSWER_WITHIN,
-        forward,
+        body_bytes_held: BODY_BYTES_HELD,
+        forward: forward.transpose()?,
     };
-    let clock = clock::system();
-    let state = CallbackState::with_metrics(callback_settings, intake, clock, metrics.clone())?;
-    Ok(callback::router(state))
+    let (clock, metrics) = (clock::system(), metrics.clone());
+    Ok(callback::router(callback_settings, events, clock, metrics)?)
 }
 
 fn sdk_app_id(chat: &ChatSettings) -> Result<u64, StartError> {

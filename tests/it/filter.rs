@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
-use stickymark::callback::{Intake, Recorded};
+use stickymark::callback::{Events, Recorded};
 use stickymark::chat::{Budget, CallRate};
 use stickymark::config::Settings;
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, MemberEvent, RequestId};
 use stickymark::members::{Inbox, Settling, WakeUp};
 use stickymark::metrics::Api;
 use stickymark::rules::filter::{FilterSettings, FilterState, Follower, RuleFilter};
-use stickymark::service::{MemberIntake, Service};
+use stickymark::service::Service;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ const BY_HAND: FilterSettings = FilterSettings {
 
 /// What one replica has between the listener and the database.
 struct Replica {
-    intake: MemberIntake,
+    events: Events,
     filter: RuleFilter,
     writer: JoinHandle<()>,
 }
@@ -48,7 +48,7 @@ async fn replica(
     let budget = Budget::new(written.clone(), Api::ModifyUserInfo, CallRate::new(100));
     follower.confirm().await.unwrap();
     let replica = Replica {
-        intake: MemberIntake::new(inbox, filter.clone(), vec![budget]),
+        events: Events::new(inbox, filter.clone(), vec![budget]),
         filter,
         writer: tokio::spawn(writer.run()),
     };
@@ -57,7 +57,7 @@ async fn replica(
 
 impl Replica {
     async fn hear(&self, event: MemberEvent) {
-        self.intake.record(vec![event]).await.unwrap();
+        self.events.record(vec![event]).await.unwrap();
     }
 
     fn state(&self) -> FilterState {
@@ -130,16 +130,16 @@ async fn a_callback_about_nobodys_rule_is_answered_without_the_database() {
     dead.close().await;
     let (replica, _follower) = replica(database.pool(), &dead, BY_HAND).await;
     let viewers = (0..50).map(|n| join(&format!("viewer{n}"))).collect();
-    let answered = replica.intake.record(viewers).now_or_never();
+    let answered = replica.events.record(viewers).now_or_never();
     assert_eq!(answered, Some(Ok(Recorded::NotNeeded)));
     let exit = event("viewer1", EventSource::Exit, 1);
     assert_eq!(
-        replica.intake.record(vec![exit]).now_or_never(),
+        replica.events.record(vec![exit]).now_or_never(),
         Some(Ok(Recorded::NotNeeded))
     );
     // Who is named waits for the database, also together with others.
     let mixed = vec![join("viewer1"), join("teacher1")];
-    assert_eq!(replica.intake.record(mixed).now_or_never(), None);
+    assert_eq!(replica.events.record(mixed).now_or_never(), None);
 }
 
 #[tokio::test]
@@ -435,7 +435,7 @@ async fn a_stopping_replica_looks_once_more_at_what_it_kept() {
     let stop = CancellationToken::new();
     stop.cancel();
     follower.run(stop).await;
-    drop(replica.intake);
+    drop(replica.events);
     replica.writer.await.unwrap();
     assert_eq!(
         members(pool).await,

@@ -1,16 +1,12 @@
 //! Forwarding: an existing backend goes on receiving the callbacks, and Chat gets its answer.
 //!
-//! The backend sees what Chat sent, byte for byte, so that it can check `Sign` as ever. It has
-//! until 1.7 s after the callback came; whatever it does, Chat is answered within its 2 s and our
-//! own recording goes its own way. A call is made once: a "before" event must not happen twice. It
-//! runs in a task of its own, so that it ends well when Chat hangs up. What waits for a dead
-//! backend is bounded, in number and in bytes.
+//! The backend sees what Chat sent, byte for byte, so that it can check `Sign` as before. It has
+//! until 1.7 s after the callback came. Whatever it does, Chat is answered within its 2 s, and our
+//! own recording does not depend on it. A callback is sent once, because a "before" event must not
+//! happen twice; the client sends it again only if it finds its kept connection closed before a byte
+//! was sent. The call runs in a task of its own, so that it is completed when Chat hangs up.
 //! Source: <https://www.tencentcloud.com/document/product/1047/34354>.
 
-mod counts;
-mod failure;
-mod own_address;
-mod reply;
 mod request;
 
 use std::fmt;
@@ -18,57 +14,61 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::de::IgnoredAny;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use super::answer;
+use super::listener::Held;
 use crate::config::ForwardFailure;
-use crate::metrics::{ForwardResult, Metrics};
-use crate::telemetry::warn_seldom;
-pub use counts::{ForwardCounts, ForwardOutcome};
-use failure::Failure;
-pub use own_address::leads_to;
+use crate::metrics::{ForwardResult, Label, Metrics};
+use crate::telemetry::{warn_seldom, with_causes};
 use request::Target;
 pub(super) use request::has_been_forwarded;
 
 /// How long the backend may take, from the moment the callback came: Chat waits 2 s, and our own
 /// work is waited for until 1.8 s.
-pub const FORWARD_WITHIN: Duration = Duration::from_millis(1700);
+const FORWARD_WITHIN: Duration = Duration::from_millis(1700);
 
-/// How many callbacks may wait for the backend at once. One longer than 64 KiB counts as several,
-/// so they never hold more than 64 MiB.
-pub const FORWARDS_AT_ONCE: u32 = 1024;
+/// How many callbacks may wait for the backend at once.
+const FORWARDS_AT_ONCE: usize = 1024;
 
-const BYTES_OF_ONE: usize = 64 * 1024;
+/// Longest answer. The largest that Chat uses replaces a message, which has at most 12 KiB.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Shorter than the keep-alive of common backends (5 s and more), which would otherwise close a
 /// connection in the moment it is used again.
 const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 
-/// Within the time of one callback, so that an address that swallows packets counts as down.
+/// Within the time of one callback, so that an address that swallows packets counts as unreachable.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
-/// Where callbacks go on to.
+/// Whether Chat acts upon the answer to a command.
+pub(super) fn is_before(command: &str) -> bool {
+    command.contains("Before") || command.contains("Prev")
+}
+
 #[derive(Clone)]
 pub struct ForwardSettings {
-    /// The backend: http or https, without a query. Its path may hold a secret.
+    /// The backend: http or https. Path and query may hold secrets.
     pub url: Url,
-    /// What Chat is told when the backend gives no proper answer.
     pub on_failure: ForwardFailure,
-    /// How long the backend may take; [`FORWARD_WITHIN`] outside tests.
     pub answer_within: Duration,
-    /// How many callbacks may wait at once; [`FORWARDS_AT_ONCE`] outside tests.
-    pub at_once: u32,
+    pub at_once: usize,
 }
 
 impl ForwardSettings {
-    /// With the limits that hold outside tests.
+    /// With the limits that apply outside tests.
     pub fn new(url: Url, on_failure: ForwardFailure) -> Self {
         Self {
             url,
@@ -79,18 +79,15 @@ impl ForwardSettings {
     }
 }
 
-/// Why nothing can be forwarded.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidForward {
-    /// No address to call.
-    #[error("callback.forward_url must be http:// or https:// with a host and without a query")]
+    #[error("callback.forward_url must be http:// or https:// with a host and without a user")]
     Url,
-    /// TLS could not be set up.
-    #[error("callbacks cannot be forwarded: {0}")]
+    #[error("callbacks cannot be forwarded: cannot set up TLS: {0}")]
     Tls(std::io::Error),
 }
 
-/// Passes callbacks on. Clones share connections, limits and counts.
+/// Passes callbacks on. Clones share connections and limits.
 #[derive(Clone)]
 pub struct Forward {
     shared: Arc<Shared>,
@@ -99,37 +96,27 @@ pub struct Forward {
 struct Shared {
     target: Target,
     client: Client<HttpsConnector<HttpConnector>, Body>,
-    room: Semaphore,
+    places: Semaphore,
     on_failure: ForwardFailure,
     answer_within: Duration,
-    counts: Arc<ForwardCounts>,
     metrics: Metrics,
 }
+
+/// The backend's answer, or none and the reason.
+type Asked = (ForwardResult, Result<Response, String>);
 
 impl Forward {
     /// Opens no connection yet.
     ///
     /// # Errors
     /// When the URL cannot be called, or TLS finds no certificates to trust.
-    pub fn new(settings: ForwardSettings) -> Result<Self, InvalidForward> {
-        Self::with_metrics(settings, Metrics::default())
-    }
-
-    /// The same, telling these metrics how callbacks fare.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn with_metrics(
-        settings: ForwardSettings,
-        metrics: Metrics,
-    ) -> Result<Self, InvalidForward> {
+    pub fn new(settings: ForwardSettings, metrics: Metrics) -> Result<Self, InvalidForward> {
         let shared = Shared {
             target: Target::of(&settings.url).ok_or(InvalidForward::Url)?,
             client: client().map_err(InvalidForward::Tls)?,
-            room: Semaphore::new(settings.at_once as usize),
+            places: Semaphore::new(settings.at_once),
             on_failure: settings.on_failure,
             answer_within: settings.answer_within,
-            counts: Arc::default(),
             metrics,
         };
         Ok(Self {
@@ -137,73 +124,139 @@ impl Forward {
         })
     }
 
-    /// How forwarding went so far.
-    pub fn counts(&self) -> Arc<ForwardCounts> {
-        Arc::clone(&self.shared.counts)
-    }
-
-    /// A callback had been forwarded before.
-    pub(super) fn note_loop(&self) {
-        self.shared.metrics.forwarded(ForwardResult::Loop);
-    }
-
     /// What Chat is to be answered: the backend's answer, or ours in its place.
-    pub(super) async fn answer(&self, head: Parts, body: Bytes, arrived: Instant) -> Response {
+    pub(super) async fn answer(
+        &self,
+        head: Parts,
+        body: Held,
+        before: bool,
+        arrived: Instant,
+    ) -> Response {
         let shared = Arc::clone(&self.shared);
         let asking = tokio::spawn(async move {
             let asked = shared.ask(head, body, arrived).await;
-            shared.settle(asked)
+            shared.log(&asked);
+            asked
         });
-        asking.await.unwrap_or_else(|_| {
-            let failure = Failure::broken("the call ended badly");
-            self.shared.settle(Err(failure))
-        })
+        let asked = asking.await;
+        let (result, answer) = asked.unwrap_or((ForwardResult::BadAnswer, Err(String::new())));
+        answer.unwrap_or_else(|_| self.in_its_place(result, before))
+    }
+
+    fn in_its_place(&self, result: ForwardResult, before: bool) -> Response {
+        let fails = match self.shared.on_failure {
+            ForwardFailure::Auto => before,
+            ForwardFailure::Ok => false,
+            ForwardFailure::Fail => true,
+        };
+        if !fails {
+            return answer::ok();
+        }
+        let status = match result {
+            ForwardResult::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            ForwardResult::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        answer::fail(
+            status,
+            format!("callback backend failed: {}", result.text()),
+        )
     }
 }
 
 impl Shared {
-    async fn ask(&self, head: Parts, body: Bytes, arrived: Instant) -> Result<Response, Failure> {
-        let places = body.len().div_ceil(BYTES_OF_ONE).max(1);
-        let places = u32::try_from(places).unwrap_or(u32::MAX);
-        let _place = self.room.try_acquire_many(places).map_err(|_| Failure {
-            outcome: ForwardOutcome::Busy,
-            reason: "too many callbacks wait for the backend".to_owned(),
-        })?;
-        let deadline = arrived + self.answer_within;
+    async fn ask(&self, head: Parts, body: Held, arrived: Instant) -> Asked {
+        let Ok(_place) = self.places.try_acquire() else {
+            let reason = "too many callbacks wait for the backend";
+            return (ForwardResult::Overloaded, Err(reason.to_owned()));
+        };
         let began = Instant::now();
-        let asked = timeout_at(deadline, self.call(head, body)).await;
+        let asked = timeout_at(arrived + self.answer_within, self.call(head, body.bytes)).await;
         self.metrics.forward_took(began.elapsed());
         asked.unwrap_or_else(|_| {
-            Err(Failure {
-                outcome: ForwardOutcome::Slow,
-                reason: format!("no whole answer within {:?}", self.answer_within),
-            })
+            let reason = format!("no complete answer within {:?}", self.answer_within);
+            (ForwardResult::Timeout, Err(reason))
         })
     }
 
-    async fn call(&self, head: Parts, body: Bytes) -> Result<Response, Failure> {
-        let request = self.target.request(head, body)?;
-        let response = self.client.request(request).await?;
-        reply::read(response.map(Body::new)).await
+    async fn call(&self, head: Parts, body: Bytes) -> Asked {
+        let Some(request) = self.target.request(head, body) else {
+            let reason = "the query is too long".to_owned();
+            return (ForwardResult::BadAnswer, Err(reason));
+        };
+        match self.client.request(request).await {
+            Ok(response) => read(response.map(Body::new)).await,
+            Err(error) => {
+                let result = match error.is_connect() {
+                    true => ForwardResult::Unreachable,
+                    false => ForwardResult::BadAnswer,
+                };
+                (result, Err(with_causes(&error)))
+            }
+        }
     }
 
-    fn settle(&self, asked: Result<Response, Failure>) -> Response {
-        let (outcome, reason) = match &asked {
-            Ok(answer) if answer.status().is_success() => (ForwardOutcome::Ok, String::new()),
+    fn log(&self, (result, answer): &Asked) {
+        self.metrics.forwarded(*result);
+        let outcome = result.text();
+        match answer {
+            Ok(_) if *result == ForwardResult::Answered => {}
+            Ok(_) if *result == ForwardResult::NotJson => warn_seldom!(
+                "passing on an answer of the callback backend that is not JSON; Chat counts it as a \
+                 failure; let the backend answer {{\"ActionStatus\":\"OK\",\"ErrorCode\":0,\"ErrorInfo\":\"\"}}"
+            ),
             Ok(answer) => {
-                let reason = format!("status {}", answer.status().as_u16());
-                (ForwardOutcome::Refused, reason)
+                let status = answer.status().as_u16();
+                warn_seldom!(
+                    outcome,
+                    status,
+                    "passing on a refusal of the callback backend"
+                );
             }
-            Err(failure) => (failure.outcome, failure.reason.clone()),
-        };
-        self.counts.add(outcome);
-        self.metrics.forwarded(outcome.into());
-        if outcome != ForwardOutcome::Ok {
-            let outcome = outcome.name();
-            warn_seldom!(outcome, ?reason, "the callback backend did not help");
+            Err(reason) => warn_seldom!(outcome, reason, "callback backend failed"),
         }
-        asked.unwrap_or_else(|_| self.on_failure.answer(outcome))
     }
+}
+
+/// Judges the backend's answer. What is below 500 goes on to Chat as it came, so that Chat hears from
+/// us what it would hear from the backend.
+async fn read(response: Response) -> Asked {
+    let (head, body) = response.into_parts();
+    if head.status.is_server_error() || head.status.is_informational() {
+        let reason = format!("status {}", head.status.as_u16());
+        return (ForwardResult::BadStatus, Err(reason));
+    }
+    let body = match Limited::new(body, MAX_ANSWER_BYTES).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let reason = "the answer is longer than 64 KiB".to_owned();
+            return (ForwardResult::Oversized, Err(reason));
+        }
+        Err(_) => {
+            let reason = "the answer broke off".to_owned();
+            return (ForwardResult::BadAnswer, Err(reason));
+        }
+    };
+    let result = match head.status {
+        status if status.is_redirection() => ForwardResult::Redirect,
+        status if status.is_client_error() => ForwardResult::BadStatus,
+        _ if is_json_object(&head.headers, &body) => ForwardResult::Answered,
+        _ => ForwardResult::NotJson,
+    };
+    let mut answer = Response::new(Body::from(body));
+    *answer.status_mut() = head.status;
+    for name in [CONTENT_TYPE, CONTENT_ENCODING, LOCATION] {
+        if let Some(value) = head.headers.get(&name) {
+            answer.headers_mut().insert(name, value.clone());
+        }
+    }
+    (result, Ok(answer))
+}
+
+fn is_json_object(headers: &HeaderMap, body: &[u8]) -> bool {
+    !headers.contains_key(CONTENT_ENCODING)
+        && body.trim_ascii_start().first() == Some(&b'{')
+        && serde_json::from_slice::<IgnoredAny>(body).is_ok()
 }
 
 /// HTTP/1.1, as Chat itself speaks. Redirects are not followed, and no proxy of the environment is
@@ -238,8 +291,6 @@ impl fmt::Debug for ForwardSettings {
         f.debug_struct("ForwardSettings")
             .field("url", &self.url.origin().ascii_serialization())
             .field("on_failure", &self.on_failure)
-            .field("answer_within", &self.answer_within)
-            .field("at_once", &self.at_once)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,8 @@
 //! What the backend gets: the callback as Chat sent it, on a connection of ours.
 //!
-//! Path and host are the backend's; the query and the body go on untouched. Headers go on but for
-//! those that speak of one connection only. The proxy headers are continued, and a mark of our own
-//! lets a callback that comes back be recognised.
+//! Path and host are the backend's. Query and body go on untouched; a query in the backend's URL goes
+//! before Chat's. Headers go on except those of one connection only. The proxy headers are
+//! continued, and a header of our own makes a callback that comes back recognisable.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,8 +18,6 @@ use axum::http::uri::{Authority, PathAndQuery, Scheme};
 use axum::http::{Request, Uri};
 use url::Url;
 
-use super::failure::Failure;
-
 /// On every callback that was forwarded.
 const FORWARDED: HeaderName = HeaderName::from_static("x-stickymark-forwarded");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -27,7 +25,7 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Those of one connection (<https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1>), and those that
-/// the client writes anew. An answer must come as it is, hence no `Accept-Encoding` of Chat's.
+/// the client sets itself. The answer must not be compressed, hence no `Accept-Encoding` of Chat's.
 const NOT_PASSED_ON: [HeaderName; 13] = [
     ACCEPT_ENCODING,
     CONNECTION,
@@ -49,46 +47,47 @@ pub(in crate::callback) fn has_been_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED)
 }
 
-/// Where the backend is. Its path may hold a secret, hence the `Debug` without it.
+/// Where the backend is. Its path and query may hold a secret, hence the `Debug` without them.
 pub(super) struct Target {
     scheme: Scheme,
     authority: Authority,
-    path: String,
+    path_and_query: String,
 }
 
 impl Target {
-    /// `None` when the URL is none that can be called, or has a query or a user of its own.
+    /// `None` when the URL cannot be called, or has a user.
     pub fn of(url: &Url) -> Option<Self> {
         let uri: Uri = url.as_str().parse().ok()?;
         let (scheme, authority) = (uri.scheme()?.clone(), uri.authority()?.clone());
         let web = scheme == Scheme::HTTP || scheme == Scheme::HTTPS;
-        let bare = url.query().is_none() && url.fragment().is_none();
         let anonymous = !authority.as_str().contains('@');
-        (web && bare && anonymous).then(|| Self {
+        (web && anonymous && url.fragment().is_none()).then(|| Self {
             scheme,
             authority,
-            path: uri.path().to_owned(),
+            path_and_query: uri
+                .path_and_query()
+                .map_or("/", PathAndQuery::as_str)
+                .to_owned(),
         })
     }
 
-    /// The callback as the backend shall see it.
-    pub fn request(&self, mut head: Parts, body: Bytes) -> Result<Request<Body>, Failure> {
-        let uri = self.uri(head.uri.query());
+    /// The callback as the backend shall see it; `None` when both queries together are too long.
+    pub fn request(&self, mut head: Parts, body: Bytes) -> Option<Request<Body>> {
+        let uri = self.uri(head.uri.query().unwrap_or_default())?;
         let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().copied();
         pass_on(&mut head.headers, peer);
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = head.method;
-        *request.uri_mut() = uri.ok_or_else(|| Failure::broken("the query is too long"))?;
+        *request.uri_mut() = uri;
         *request.headers_mut() = head.headers;
-        Ok(request)
+        Some(request)
     }
 
     /// The query goes in as text: parsing it, even well, would rewrite some of its characters.
-    fn uri(&self, query: Option<&str>) -> Option<Uri> {
-        let path_and_query = match query {
-            Some(query) => PathAndQuery::try_from(format!("{}?{query}", self.path)),
-            None => PathAndQuery::try_from(self.path.as_str()),
-        };
+    fn uri(&self, query: &str) -> Option<Uri> {
+        let own = &self.path_and_query;
+        let separator = if own.contains('?') { '&' } else { '?' };
+        let path_and_query = PathAndQuery::try_from(format!("{own}{separator}{query}"));
         Uri::builder()
             .scheme(self.scheme.clone())
             .authority(self.authority.clone())
@@ -113,7 +112,7 @@ fn pass_on(headers: &mut HeaderMap, peer: Option<ConnectInfo<SocketAddr>>) {
     {
         headers.insert(FORWARDED_FOR, way);
     }
-    // Whoever stands before us and ends TLS knows better.
+    // A proxy that ends TLS before us knows the outer host and protocol.
     if let Some(host) = host {
         headers.entry(FORWARDED_HOST).or_insert(host);
     }

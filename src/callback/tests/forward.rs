@@ -1,27 +1,144 @@
-//! What the backend gets, what Chat gets, and that our own recording goes its own way.
+//! What the backend gets, what Chat gets, and that our own recording does not depend on either.
 
+use std::convert::Infallible;
 use std::future::{pending, ready};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use chrono::DateTime;
+use axum::Router;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{ConnectInfo, Request};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::IntoResponse;
+use futures::stream;
+use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
+use url::Url;
 
-use super::backend::{Backend, Front, LONG, NO, SOON, forwarding};
-use super::listener::{
-    JOIN, NOW, PATH, Recorder, assert_refused, join, query_with, settings, signed_query,
+use super::{
+    BEFORE_JOIN, Front, JOIN, LONG, NOW, PATH, SOON, Setup, assert_ok, assert_refused, join,
+    query_with, signed_query,
 };
-use crate::callback::{
-    CallbackState, Forward, ForwardOutcome, Intake, NotStored, Recorded, RequestOverLimit, router,
-};
-use crate::domain::{MemberEvent, RoomEnd};
+use crate::callback::{Forward, ForwardSettings};
+use crate::config::ForwardFailure;
+use crate::metrics::Metrics;
 
-const BEFORE_JOIN: &str = "Group.CallbackBeforeApplyJoinGroup";
 const AGREED: &str = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":"backend"}"#;
+/// An answer as of a backend that lets no member in.
+const NO: &str = r#" {"ActionStatus": "OK", "ErrorInfo":"nicht so, \u00e4h", "ErrorCode":1}"#;
+
+#[derive(Debug, Clone)]
+struct Received {
+    method: Method,
+    path_and_query: String,
+    headers: HeaderMap,
+    body: Bytes,
+    peer: SocketAddr,
+}
+
+/// A callback backend that remembers.
+struct Backend {
+    address: SocketAddr,
+    received: watch::Receiver<Vec<Received>>,
+}
+
+impl Backend {
+    /// Answers every callback with what `answer` gives.
+    async fn start<F, R>(answer: impl Fn() -> F + Clone + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = R> + Send,
+        R: IntoResponse,
+    {
+        let (sender, received) = watch::channel(Vec::new());
+        let sender = Arc::new(sender);
+        let handler = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request| {
+            let (sender, answer) = (Arc::clone(&sender), answer.clone());
+            async move {
+                let (head, body) = request.into_parts();
+                let got = Received {
+                    method: head.method,
+                    path_and_query: head.uri.to_string(),
+                    headers: head.headers,
+                    body: to_bytes(body, usize::MAX).await.unwrap(),
+                    peer,
+                };
+                sender.send_modify(|all| all.push(got));
+                answer().await
+            }
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = Router::new()
+            .fallback(handler)
+            .into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        Self { address, received }
+    }
+
+    fn url(&self) -> Url {
+        url(self.address)
+    }
+
+    /// What has come when `count` callbacks have.
+    async fn received(&self, count: usize) -> Vec<Received> {
+        let mut received = self.received.clone();
+        let received = received.wait_for(|all| all.len() >= count).await.unwrap();
+        received.clone()
+    }
+
+    fn was_spared(&self) -> bool {
+        self.received.borrow().is_empty()
+    }
+}
+
+fn url(address: SocketAddr) -> Url {
+    format!("http://{address}/im/s3cret-path").parse().unwrap()
+}
+
+async fn unused_address() -> Url {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    url(listener.local_addr().unwrap())
+}
+
+/// Answers each connection once with bytes that need not be HTTP, and hangs up.
+async fn raw_backend(answer: &'static [u8]) -> Url {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 16 * 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            assert!(read > 0);
+            stream.write_all(answer).await.unwrap();
+        }
+    });
+    url(address)
+}
+
+/// Forwarding with time enough, so that only what a test makes slow is slow.
+fn forwarding(url: Url) -> ForwardSettings {
+    ForwardSettings {
+        answer_within: LONG,
+        ..ForwardSettings::new(url, ForwardFailure::Auto)
+    }
+}
+
+async fn front(forward: ForwardSettings) -> Front {
+    let setup = Setup {
+        forward: Some(forward),
+        ..Setup::default()
+    };
+    setup.start().await
+}
+
+fn before_join() -> Value {
+    json!({"CallbackCommand": BEFORE_JOIN})
+}
 
 fn odd_body() -> String {
     format!("\r\n\t{{ \"CallbackCommand\" :\"{BEFORE_JOIN}\",\n\n \"x\":  1.0e0, \"x\":2 }} \n\t ")
@@ -48,10 +165,39 @@ async fn post_by_hand(front: &Front, head: &str, body: &str) -> String {
     answer
 }
 
+/// Posts a member event and a "before" event. Both must be answered with these bytes, counted as
+/// `outcome`; the member event is recorded.
+async fn assert_passed_on(url: Url, status: StatusCode, body: &str, outcome: &str) {
+    let front = front(forwarding(url)).await;
+    for callback in [join(), before_join()] {
+        let answer = front.post(&callback).await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.text().await.unwrap(), body);
+    }
+    front.assert_forwarded(outcome, 2);
+    assert_eq!(front.events(), 1);
+}
+
+/// Posts a member event, which must be answered with OK and recorded, and a "before" event, which
+/// must be an HTTP error, so that the console decides. Both must be counted as `outcome`.
+async fn assert_failed(forward: ForwardSettings, outcome: &str) -> Response {
+    let front = front(forward).await;
+    assert_ok(front.post(&join()).await).await;
+    assert_eq!(front.events(), 1);
+    let response = front.post(&before_join()).await;
+    front.assert_forwarded(outcome, 2);
+    response
+}
+
+async fn assert_bad_gateway(url: Url, outcome: &str) {
+    let response = assert_failed(forwarding(url), outcome).await;
+    assert_refused(response, StatusCode::BAD_GATEWAY, outcome).await;
+}
+
 #[tokio::test]
 async fn query_and_body_reach_the_backend_byte_for_byte() {
     let backend = Backend::start(async || AGREED).await;
-    let front = Front::of(backend.url()).await;
+    let front = front(forwarding(backend.url())).await;
     let answer = post_by_hand(&front, "Connection: close\r\n", &odd_body()).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.ends_with(AGREED), "{answer}");
@@ -60,13 +206,31 @@ async fn query_and_body_reach_the_backend_byte_for_byte() {
     let expected = format!("/im/s3cret-path?{}", odd_query());
     assert_eq!(received.path_and_query, expected);
     assert_eq!(received.body, odd_body());
-    assert_eq!(front.counted(), [(ForwardOutcome::Ok, 1)]);
+    front.assert_forwarded("answered", 1);
 }
 
 #[tokio::test]
-async fn headers_go_on_but_for_those_of_one_connection() {
+async fn chats_query_is_appended_to_that_of_the_backends_url() {
     let backend = Backend::start(async || AGREED).await;
-    let front = Front::of(backend.url()).await;
+    for (own, expected) in [
+        ("/im?token=s3cret&x=%7e", "/im?token=s3cret&x=%7e&"),
+        ("/im?", "/im?&"),
+        ("?a", "/?a&"),
+        ("", "/?"),
+    ] {
+        let url = format!("http://{}{own}", backend.address);
+        let front = front(forwarding(url.parse().unwrap())).await;
+        post_by_hand(&front, "Connection: close\r\n", &odd_body()).await;
+        let received = backend.received(1).await;
+        let received = &received.last().unwrap().path_and_query;
+        assert_eq!(*received, expected.to_owned() + &odd_query());
+    }
+}
+
+#[tokio::test]
+async fn headers_go_on_except_those_of_one_connection() {
+    let backend = Backend::start(async || AGREED).await;
+    let front = front(forwarding(backend.url())).await;
     let head = "Content-Type: text/plain; charset=x\r\nUser-Agent: Chat\r\nX-Request-Id: 7\r\n\
         traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
         X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\n\
@@ -105,79 +269,126 @@ async fn headers_go_on_but_for_those_of_one_connection() {
 async fn the_answer_to_a_before_event_is_the_backends() {
     let json = [(CONTENT_TYPE, "application/json; charset=GBK")];
     let backend = Backend::start(move || ready((json.clone(), NO))).await;
-    let front = Front::of(backend.url()).await;
-    let answer = front.post(&json!({"CallbackCommand": BEFORE_JOIN})).await;
+    let front = front(forwarding(backend.url())).await;
+    let answer = front.post(&before_join()).await;
     assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(
-        answer.headers()["content-type"],
-        "application/json; charset=GBK"
-    );
+    let content_type = &answer.headers()["content-type"];
+    assert_eq!(content_type, "application/json; charset=GBK");
     assert_eq!(answer.text().await.unwrap(), NO);
+    front.assert_forwarded("answered", 1);
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_backend_is_handed_on_and_counted() {
-    let backend = Backend::start(async || (StatusCode::FORBIDDEN, "who are you?")).await;
-    let front = Front::of(backend.url()).await;
+async fn an_answer_that_is_not_json_is_passed_on_and_counted_apart() {
+    for answer in [
+        "",
+        "success",
+        "OK",
+        "<html></html>",
+        "[]",
+        "{\"ErrorCode\":0",
+        "{} {}",
+    ] {
+        let backend = Backend::start(move || ready(answer)).await;
+        assert_passed_on(backend.url(), StatusCode::OK, answer, "not_json").await;
+    }
+    let compressed = [(CONTENT_ENCODING, "gzip")];
+    let backend = Backend::start(move || ready((compressed.clone(), "{}"))).await;
+    let front = front(forwarding(backend.url())).await;
     let answer = front.post(&join()).await;
-    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-    assert_eq!(answer.text().await.unwrap(), "who are you?");
-    assert_eq!(front.counted(), [(ForwardOutcome::Refused, 1)]);
-    assert_eq!(front.recorder.stored().events.len(), 1);
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    front.assert_forwarded("not_json", 1);
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_backend_is_passed_on_and_counted() {
+    for status in [400, 401, 403, 404] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let backend = Backend::start(move || ready((status, "who are you?"))).await;
+        assert_passed_on(backend.url(), status, "who are you?", "bad_status").await;
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_passed_on_and_not_followed() {
+    let elsewhere = Backend::start(async || "{}").await;
+    for status in [301, 302, 307, 308] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let location = [(LOCATION, elsewhere.url().to_string())];
+        let backend = Backend::start(move || ready((status, location.clone(), "{}"))).await;
+        let setup = Setup {
+            forward: Some(forwarding(backend.url())),
+            ..Setup::default()
+        };
+        let mut front = setup.start().await;
+        front.client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        let answer = front.post(&join()).await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers()["location"], elsewhere.url().to_string());
+        front.assert_forwarded("redirect", 1);
+        assert_eq!(front.events(), 1);
+    }
+    assert!(elsewhere.was_spared());
 }
 
 #[tokio::test]
 async fn every_command_goes_on_known_or_not() {
     let backend = Backend::start(async || AGREED).await;
-    let front = Front::of(backend.url()).await;
+    let front = front(forwarding(backend.url())).await;
     let destroyed = json!({"CallbackCommand": "Group.CallbackAfterGroupDestroyed",
         "GroupId": "room-7", "Type": "AVChatRoom"});
     let mut public = join();
     public["Type"] = json!("Public");
     let unknown = json!({"CallbackCommand": "Never.HeardOf"});
-    let bodies = [join(), public, destroyed, unknown];
+    let mut bodies = vec![join(), public, destroyed, unknown];
     for body in &bodies {
         assert_eq!(front.post(body).await.text().await.unwrap(), AGREED);
     }
+    // Tencent's pages print one name for the URL and another for the body.
+    let other = json!({"CallbackCommand": "Live.CallbackAfterMemberStateChanged"});
+    let query = signed_query("Live.CallbackMemberStateChanged");
+    let answer = front.post_raw(&query, other.to_string()).await;
+    assert_eq!(answer.text().await.unwrap(), AGREED);
+    bodies.push(other);
     let received = backend.received(bodies.len()).await;
     let received = received
         .iter()
         .map(|got| serde_json::from_slice(&got.body).unwrap());
     assert_eq!(received.collect::<Vec<Value>>(), bodies);
-    assert_eq!(front.recorder.stored().events.len(), 1);
+    assert_eq!(front.events(), 1);
 }
 
 #[tokio::test]
 async fn what_fails_our_checks_does_not_reach_the_backend() {
     let backend = Backend::start(async || AGREED).await;
-    let front = Front::of(backend.url()).await;
-    let right = signed_query(JOIN);
+    let front = front(forwarding(backend.url())).await;
+    let joined = join().to_string();
     for (query, body, status) in [
-        (query_with("1", JOIN, "token", NOW), join().to_string(), 403),
-        (
-            query_with("1400000000", JOIN, "guess", NOW),
-            join().to_string(),
-            403,
-        ),
+        (query_with("1", JOIN, "token", NOW), joined.as_str(), 403),
+        (query_with("1400000000", JOIN, "guess", NOW), &joined, 403),
         (
             query_with("1400000000", JOIN, "token", NOW - 61),
-            join().to_string(),
+            &joined,
             403,
         ),
-        (signed_query(BEFORE_JOIN), join().to_string(), 403),
-        (right.clone(), "not json".to_owned(), 400),
+        (signed_query(BEFORE_JOIN), &joined, 403),
+        (signed_query(JOIN), "not json", 400),
     ] {
-        let response = front.request(&query).body(body).send().await.unwrap();
+        let response = front.post_raw(&query, body.to_owned()).await;
         assert_eq!(response.status().as_u16(), status, "{query}");
     }
     assert!(backend.was_spared());
-    assert_eq!(front.counted(), []);
+    assert_eq!(front.counted("stickymark_forward_requests_total"), []);
 }
 
 #[tokio::test]
 async fn a_member_event_that_we_cannot_read_goes_on_but_is_a_bad_request() {
     let backend = Backend::start(async || AGREED).await;
-    let front = Front::of(backend.url()).await;
+    let front = front(forwarding(backend.url())).await;
     let mut body = join();
     body["GroupId"] = json!("g".repeat(49));
     let response = front.post(&body).await;
@@ -187,25 +398,29 @@ async fn a_member_event_that_we_cannot_read_goes_on_but_is_a_bad_request() {
 
 #[tokio::test]
 async fn recording_and_forwarding_wait_for_each_other_only_at_the_end() {
-    let recorder = Recorder::new(false);
-    let stored = Arc::clone(&recorder.stored);
-    // The backend answers when the event is stored, which happens when the backend has got it.
+    let (sender, stored) = watch::channel(false);
+    // The backend answers when the event is heard, and it is stored when the backend has got it.
     let backend = Backend::start(move || {
-        let mut stored = stored.subscribe();
+        let mut stored = stored.clone();
         async move {
-            stored
-                .wait_for(|stored| !stored.events.is_empty())
-                .await
-                .unwrap();
+            stored.wait_for(|stored| *stored).await.unwrap();
             AGREED
         }
     })
     .await;
-    let front = Front::with(forwarding(backend.url()), Arc::clone(&recorder), LONG).await;
+    let setup = Setup {
+        commits: false,
+        forward: Some(forwarding(backend.url())),
+        ..Setup::default()
+    };
+    let front = setup.start().await;
+    let mut heard = front.heard.subscribe();
     let body = join();
     let opening = async {
         backend.received(1).await;
-        recorder.open.send_replace(true);
+        drop(heard.wait_for(|heard| !heard.events.is_empty()).await);
+        sender.send_replace(true);
+        front.gate.send_replace(true);
     };
     let (response, ()) = tokio::join!(front.post(&body), opening);
     assert_eq!(response.text().await.unwrap(), AGREED);
@@ -214,21 +429,21 @@ async fn recording_and_forwarding_wait_for_each_other_only_at_the_end() {
 #[tokio::test]
 async fn what_is_not_stored_is_unavailable_whatever_the_backend_says() {
     let backend = Backend::start(async || AGREED).await;
-    let front = Front::of(backend.url()).await;
-    *front.recorder.refusal.lock().unwrap() = Some(NotStored::Full);
-    let response = front.post(&join()).await;
-    assert_refused(response, StatusCode::SERVICE_UNAVAILABLE, "too many").await;
-    let closed = Recorder::new(false);
-    let front = Front::with(forwarding(backend.url()), closed, SOON).await;
-    let response = front.post(&join()).await;
+    let setup = Setup {
+        commits: false,
+        answer_within: SOON,
+        forward: Some(forwarding(backend.url())),
+        ..Setup::default()
+    };
+    let response = setup.start().await.post(&join()).await;
     assert_refused(response, StatusCode::SERVICE_UNAVAILABLE, "not stored yet").await;
-    backend.received(2).await;
+    backend.received(1).await;
 }
 
 #[tokio::test]
 async fn connections_to_the_backend_are_kept() {
     let backend = Backend::start(async || AGREED).await;
-    let front = Front::of(backend.url()).await;
+    let front = front(forwarding(backend.url())).await;
     for _ in 0..3 {
         front.post(&join()).await.bytes().await.unwrap();
     }
@@ -236,27 +451,35 @@ async fn connections_to_the_backend_are_kept() {
     assert!(received.iter().all(|got| got.peer == received[0].peer));
 }
 
-/// Never stores, and tells when it is not waited for any more.
-struct Forsaken(mpsc::UnboundedSender<oneshot::Sender<()>>);
-
-impl Intake for Forsaken {
-    async fn record(&self, _: Vec<MemberEvent>) -> Result<Recorded, NotStored> {
-        let (sender, mut receiver) = oneshot::channel();
-        self.0.send(sender).unwrap();
-        pending::<()>().await;
-        receiver.close();
-        Ok(Recorded::Stored)
+#[tokio::test]
+async fn no_callback_is_lost_to_a_kept_connection_that_the_backend_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = url(listener.local_addr().unwrap());
+    let (closed, mut closes) = watch::channel(0);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 16 * 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            assert!(read > 0);
+            // A promise to keep the connection, which a restart breaks.
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            drop(stream);
+            closed.send_modify(|count| *count += 1);
+        }
+    });
+    let front = front(forwarding(url)).await;
+    for sent in 1..=20 {
+        let answer = front.post(&before_join()).await;
+        assert_eq!(answer.text().await.unwrap(), "{}");
+        closes.wait_for(|closed| *closed == sent).await.unwrap();
     }
-
-    async fn room_destroyed(&self, _: RoomEnd) -> Result<(), NotStored> {
-        Ok(())
-    }
-
-    fn over_limit(&self, _: RequestOverLimit) {}
+    front.assert_forwarded("answered", 20);
 }
 
 #[tokio::test]
-async fn the_backend_is_heard_out_when_chat_hangs_up() {
+async fn the_call_to_the_backend_is_completed_when_chat_hangs_up() {
     let gate = watch::Sender::new(false);
     let opened = gate.subscribe();
     let backend = Backend::start(move || {
@@ -267,28 +490,181 @@ async fn the_backend_is_heard_out_when_chat_hangs_up() {
         }
     })
     .await;
-    let (sender, mut recordings) = mpsc::unbounded_channel();
-    let forward = Forward::new(forwarding(backend.url())).unwrap();
-    let mut settings = settings(PATH, &["token"], LONG);
-    settings.forward = Some(forward.clone());
-    let clock = Arc::new(|| DateTime::from_timestamp(NOW, 0).unwrap());
-    let state = CallbackState::new(settings, Forsaken(sender), clock).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!(
-        "http://{}{PATH}?{}",
-        listener.local_addr().unwrap(),
-        signed_query(JOIN)
-    );
-    tokio::spawn(async move { axum::serve(listener, router(state)).await });
-
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let posting = tokio::spawn(client.post(url).body(join().to_string()).send());
-    let mut recording = recordings.recv().await.unwrap();
+    let setup = Setup {
+        commits: false,
+        forward: Some(forwarding(backend.url())),
+        ..Setup::default()
+    };
+    let front = setup.start().await;
+    let request = front.request(Method::POST, &format!("{PATH}?{}", signed_query(JOIN)));
+    let posting = tokio::spawn(request.body(join().to_string()).send());
+    let mut heard = front.heard.subscribe();
+    drop(heard.wait_for(|heard| !heard.events.is_empty()).await);
     backend.received(1).await;
     posting.abort();
-    recording.closed().await;
+    let mut waiting = None;
+    front
+        .heard
+        .send_modify(|heard| waiting = heard.uncommitted.pop());
+    waiting.unwrap().closed().await;
     gate.send_replace(true);
-    while forward.counts().get(ForwardOutcome::Ok) == 0 {
+    while front
+        .counted("stickymark_forward_requests_total")
+        .is_empty()
+    {
         tokio::task::yield_now().await;
+    }
+    front.assert_forwarded("answered", 1);
+}
+
+#[tokio::test]
+async fn a_slow_backend_is_not_waited_for() {
+    let endless =
+        async || axum::body::Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+    for backend in [
+        Backend::start(pending::<()>).await,
+        Backend::start(endless).await,
+    ] {
+        let mut forward = forwarding(backend.url());
+        forward.answer_within = SOON;
+        let response = assert_failed(forward, "timeout").await;
+        assert_refused(response, StatusCode::GATEWAY_TIMEOUT, "timeout").await;
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_is_down_does_no_harm() {
+    assert_bad_gateway(unused_address().await, "unreachable").await;
+    let unknown = "http://backend.invalid/im".parse().unwrap();
+    assert_bad_gateway(unknown, "unreachable").await;
+    let backend = Backend::start(async || "{}").await;
+    let mut no_tls = backend.url();
+    no_tls.set_scheme("https").unwrap();
+    assert_bad_gateway(no_tls, "unreachable").await;
+}
+
+#[tokio::test]
+async fn what_is_not_http_or_breaks_off_is_a_bad_answer() {
+    for answer in [
+        "garbage\r\n\r\n",
+        "",
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
+    ] {
+        let url = raw_backend(answer.as_bytes()).await;
+        assert_bad_gateway(url, "bad_answer").await;
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_backend_is_a_failure() {
+    for status in [500, 502, 503] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let backend = Backend::start(move || ready((status, "{}"))).await;
+        assert_bad_gateway(backend.url(), "bad_status").await;
+    }
+    let switching =
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
+    assert_bad_gateway(raw_backend(switching).await, "bad_status").await;
+}
+
+#[tokio::test]
+async fn an_answer_of_64_kib_is_passed_on_and_a_longer_one_is_not() {
+    const LIMIT: usize = 64 * 1024;
+    let answer_of = |bytes: usize| format!("{{\"ErrorInfo\":\"{}\"}}", "x".repeat(bytes - 16));
+    let backend = Backend::start(move || ready(answer_of(LIMIT))).await;
+    assert_passed_on(backend.url(), StatusCode::OK, &answer_of(LIMIT), "answered").await;
+    let stated = Backend::start(move || ready(answer_of(LIMIT + 1))).await;
+    assert_bad_gateway(stated.url(), "oversized").await;
+    let unstated = Backend::start(async || {
+        let pieces = std::iter::repeat_with(|| Ok::<_, Infallible>("{\"x\":1}"));
+        axum::body::Body::from_stream(stream::iter(pieces))
+    })
+    .await;
+    assert_bad_gateway(unstated.url(), "oversized").await;
+}
+
+#[tokio::test]
+async fn more_callbacks_than_may_wait_are_answered_at_once() {
+    let backend = Backend::start(pending::<()>).await;
+    let mut forward = forwarding(backend.url());
+    forward.at_once = 1;
+    let front = front(forward).await;
+    let request = front.request(Method::POST, &format!("{PATH}?{}", signed_query(JOIN)));
+    let first = tokio::spawn(request.body(join().to_string()).send());
+    backend.received(1).await;
+    assert_ok(front.post(&join()).await).await;
+    let response = front.post(&before_join()).await;
+    assert_refused(response, StatusCode::SERVICE_UNAVAILABLE, "overloaded").await;
+    front.assert_forwarded("overloaded", 2);
+    assert_eq!(front.events(), 2);
+    assert!(!first.is_finished());
+}
+
+#[tokio::test]
+async fn the_operator_may_decide_what_failures_are_answered_with() {
+    for (on_failure, joined, before) in [
+        (ForwardFailure::Auto, 200, 502),
+        (ForwardFailure::Ok, 200, 200),
+        (ForwardFailure::Fail, 502, 502),
+    ] {
+        let forward = ForwardSettings {
+            on_failure,
+            ..forwarding(unused_address().await)
+        };
+        let front = front(forward).await;
+        for (command, status) in [
+            (JOIN, joined),
+            ("State.StateChange", joined),
+            ("C2C.CallbackAfterSendMsg", joined),
+            ("C2C.CallbackBeforeSendMsg", before),
+            ("Sns.CallbackPrevFriendAdd", before),
+        ] {
+            let mut body = join();
+            body["CallbackCommand"] = json!(command);
+            let answer = front.post(&body).await;
+            assert_eq!(answer.status().as_u16(), status, "{on_failure:?} {command}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_callback_that_comes_back_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let itself = format!("http://{}{PATH}", listener.local_addr().unwrap());
+    let setup = Setup {
+        forward: Some(forwarding(itself.parse().unwrap())),
+        ..Setup::default()
+    };
+    let front = setup.start_on(listener);
+    assert_ok(front.post(&join()).await).await;
+    let counted = front.counted("stickymark_forward_requests_total");
+    assert_eq!(
+        counted,
+        [("bad_status".to_owned(), 1), ("loop".to_owned(), 1)]
+    );
+    assert_eq!(front.events(), 1);
+    let again = front.request(Method::POST, &format!("{PATH}?{}", signed_query(JOIN)));
+    let again = again.header("x-stickymark-forwarded", "1");
+    let response = again.body(join().to_string()).send().await.unwrap();
+    let says = "callback.forward_url leads back";
+    assert_refused(response, StatusCode::LOOP_DETECTED, says).await;
+}
+
+#[tokio::test]
+async fn path_and_query_of_the_backend_are_not_shown() {
+    let url = "https://backend.example:8443/s3cret?token=s3cret";
+    let settings = forwarding(url.parse().unwrap());
+    let forward = Forward::new(settings.clone(), Metrics::default()).unwrap();
+    for shown in [format!("{settings:?}"), format!("{forward:?}")] {
+        assert!(shown.contains("https://backend.example:8443"), "{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_called_is_refused() {
+    for url in ["ftp://backend/", "http://backend/#a", "http://u:p@backend/"] {
+        let refused = Forward::new(forwarding(url.parse().unwrap()), Metrics::default());
+        assert!(refused.is_err(), "{url}");
     }
 }

@@ -1,7 +1,263 @@
-//! The wire format by itself; the listener and the forwarding over real HTTP.
+//! The listener and forwarding over real HTTP, with a real inbox whose other end the test holds.
 
-mod backend;
+mod bodies;
 mod forward;
-mod forward_failures;
 mod listener;
+mod signature;
 mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::Method;
+use chrono::DateTime;
+use reqwest::{Body, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+use crate::callback::{
+    ANSWER_WITHIN, BODY_BYTES_HELD, CallbackSettings, Events, Forward, ForwardSettings, Signatures,
+    router,
+};
+use crate::domain::{MemberEvent, RoomEnd};
+use crate::members::{Inbox, InboxWriter, News, Settling, WakeUp};
+use crate::metrics::Metrics;
+use crate::rules::filter::{FilterSettings, RuleFilter};
+
+const NOW: i64 = 1_760_000_000;
+const JOIN: &str = "Group.CallbackAfterNewMemberJoin";
+const BEFORE_JOIN: &str = "Group.CallbackBeforeApplyJoinGroup";
+const PATH: &str = "/callback/s3cret";
+/// Longer than any test runs: what ends by this time has failed.
+const LONG: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_millis(50);
+
+/// What the inbox was handed.
+#[derive(Debug, Default)]
+struct Heard {
+    events: Vec<MemberEvent>,
+    destroyed: Vec<RoomEnd>,
+    /// Whom to tell of the commit, if the gate is closed.
+    uncommitted: Vec<oneshot::Sender<()>>,
+}
+
+/// A listener on a port of its own.
+struct Front {
+    address: SocketAddr,
+    heard: watch::Sender<Heard>,
+    /// Whether the inbox commits.
+    gate: watch::Sender<bool>,
+    metrics: Metrics,
+    client: reqwest::Client,
+}
+
+/// How a listener differs from the usual one.
+struct Setup {
+    tokens: Vec<&'static str>,
+    answer_within: Duration,
+    body_bytes_held: usize,
+    commits: bool,
+    forward: Option<ForwardSettings>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            tokens: vec!["token", "next-token"],
+            answer_within: LONG,
+            body_bytes_held: BODY_BYTES_HELD,
+            commits: true,
+            forward: None,
+        }
+    }
+}
+
+impl Setup {
+    async fn start(self) -> Front {
+        self.start_on(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    fn start_on(self, listener: TcpListener) -> Front {
+        let address = listener.local_addr().unwrap();
+        let metrics = Metrics::default();
+        let forward = |settings| Forward::new(settings, metrics.clone()).unwrap();
+        let settings = CallbackSettings {
+            answer_within: self.answer_within,
+            body_bytes_held: self.body_bytes_held,
+            forward: self.forward.map(forward),
+            ..settings(PATH, &self.tokens)
+        };
+        let (events, writer) = events();
+        let clock = Arc::new(|| DateTime::from_timestamp(NOW, 0).unwrap());
+        let router = router(settings, events, clock, metrics.clone()).unwrap();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        let heard = watch::Sender::new(Heard::default());
+        let gate = watch::Sender::new(self.commits);
+        tokio::spawn(hear(writer, heard.clone(), gate.subscribe()));
+        let client = reqwest::Client::builder().no_proxy().no_gzip();
+        let client = client.build().unwrap();
+        Front {
+            address,
+            heard,
+            gate,
+            metrics,
+            client,
+        }
+    }
+}
+
+/// An inbox without a database, behind a filter that knows no rule yet and so lets everything pass.
+fn events() -> (Events, InboxWriter) {
+    let pool = PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap();
+    let settling = Settling {
+        settle: Duration::ZERO,
+        max_wait: Duration::ZERO,
+    };
+    let (inbox, writer) = Inbox::new(pool.clone(), settling, WakeUp::default());
+    let (filter, _) = RuleFilter::new(&pool, inbox.clone(), FilterSettings::default());
+    (Events::new(inbox, filter, Vec::new()), writer)
+}
+
+async fn hear(
+    mut writer: InboxWriter,
+    heard: watch::Sender<Heard>,
+    mut gate: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            news = writer.next() => {
+                let Some((news, committed)) = news else { return };
+                heard.send_modify(|heard| {
+                    match news {
+                        News::Members(events, _) => heard.events.extend(events),
+                        News::RoomDestroyed(end) => heard.destroyed.push(end),
+                    }
+                    heard.uncommitted.push(committed);
+                });
+            }
+            opened = gate.changed() => if opened.is_err() { return },
+        }
+        if *gate.borrow() {
+            heard.send_modify(|heard| {
+                for committed in heard.uncommitted.drain(..) {
+                    let _ = committed.send(());
+                }
+            });
+        }
+    }
+}
+
+impl Front {
+    async fn start() -> Self {
+        Setup::default().start().await
+    }
+
+    fn request(&self, method: Method, path_and_query: &str) -> RequestBuilder {
+        let url = format!("http://{}{path_and_query}", self.address);
+        self.client.request(method, url)
+    }
+
+    /// A callback that is right in every way except for what the body says.
+    async fn post(&self, body: &Value) -> Response {
+        let query = signed_query(body["CallbackCommand"].as_str().unwrap());
+        self.post_raw(&query, body.to_string()).await
+    }
+
+    async fn post_raw(&self, query: &str, body: impl Into<Body>) -> Response {
+        let request = self.request(Method::POST, &format!("{PATH}?{query}"));
+        request.body(body).send().await.unwrap()
+    }
+
+    /// How many events came to the inbox.
+    fn events(&self) -> usize {
+        self.heard.borrow().events.len()
+    }
+
+    /// The accounts whose events came to the inbox.
+    fn accounts(&self) -> Vec<String> {
+        let heard = self.heard.borrow();
+        let accounts = heard.events.iter().map(|event| event.account.to_string());
+        accounts.collect()
+    }
+
+    /// Every value above zero of a counter, by the label `outcome`.
+    fn counted(&self, counter: &str) -> Vec<(String, u64)> {
+        let text = self.metrics.text().unwrap();
+        let lines = text.lines().filter(|line| line.starts_with(counter));
+        let counts = lines.map(|line| {
+            let (_, outcome) = line.split_once("outcome=\"").unwrap();
+            let (outcome, _) = outcome.split_once('"').unwrap();
+            let (_, count) = line.rsplit_once(' ').unwrap();
+            (outcome.to_owned(), count.parse().unwrap())
+        });
+        let mut counts: Vec<_> = counts.filter(|(_, count)| *count > 0).collect();
+        counts.sort();
+        counts
+    }
+
+    fn assert_callback(&self, outcome: &str, count: u64) {
+        let counted = self.counted("stickymark_callbacks_total");
+        assert_eq!(counted, [(outcome.to_owned(), count)]);
+    }
+
+    fn assert_forwarded(&self, outcome: &str, count: u64) {
+        let counted = self.counted("stickymark_forward_requests_total");
+        assert_eq!(counted, [(outcome.to_owned(), count)]);
+    }
+}
+
+fn settings(path: &str, tokens: &[&str]) -> CallbackSettings {
+    let tokens = tokens.iter().map(|token| (*token).into()).collect();
+    CallbackSettings {
+        path: path.to_owned(),
+        sdk_app_id: 1_400_000_000,
+        signatures: Signatures::new(tokens, Duration::from_secs(60)),
+        answer_within: ANSWER_WITHIN,
+        body_bytes_held: BODY_BYTES_HELD,
+        forward: None,
+    }
+}
+
+fn query_with(app: &str, command: &str, token: &str, time: i64) -> String {
+    let sign = hex::encode(Sha256::digest(format!("{token}{time}")));
+    format!(
+        "SdkAppid={app}&CallbackCommand={command}&contenttype=json&ClientIP=203.0.113.7\
+         &OptPlatform=Android&RequestID=5f0c&RequestTime={time}&Sign={sign}"
+    )
+}
+
+fn signed_query(command: &str) -> String {
+    query_with("1400000000", command, "token", NOW)
+}
+
+fn join() -> Value {
+    json!({"CallbackCommand": JOIN, "GroupId": "room-7", "Type": "AVChatRoom", "JoinType": "Apply",
+        "Operator_Account": "alice", "NewMemberList": [{"Member_Account": "alice"}],
+        "EventTime": NOW * 1000})
+}
+
+async fn assert_ok(response: Response) {
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let body = response.text().await.unwrap();
+    let ok = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#;
+    assert_eq!(body, ok);
+}
+
+/// The status, the shape, and what the reason says.
+async fn assert_refused(response: Response, status: StatusCode, says: &str) {
+    assert_eq!(response.status(), status);
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let body: Value = response.json().await.unwrap();
+    let reason = body["ErrorInfo"].as_str().unwrap();
+    assert!(reason.contains(says), "{reason}");
+    assert_eq!(
+        body,
+        json!({"ActionStatus": "FAIL", "ErrorCode": 1, "ErrorInfo": reason})
+    );
+}

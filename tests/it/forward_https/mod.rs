@@ -1,6 +1,6 @@
-//! Forwarding to a backend behind TLS, whose certificate the operator alone vouches for.
+//! Forwarding to a backend behind TLS, with a certificate that only the operator trusts.
 //!
-//! Key and certificate (for `localhost`, signed by itself, good for a hundred years) are worth nothing
+//! Key and certificate (for `localhost`, signed by itself, valid for a hundred years) are of no use
 //! elsewhere. They were made with `openssl req -x509 -newkey ec -pkeyopt
 //! ec_paramgen_curve:prime256v1 -nodes -days 36500 -subj /CN=localhost -addext
 //! subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE`.
@@ -52,7 +52,7 @@ impl Listener for Tls {
     }
 }
 
-/// A backend that forbids every message and says what it was told.
+/// A backend that forbids every message and repeats what it received.
 async fn backend() -> String {
     let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
@@ -131,14 +131,17 @@ async fn a_before_event_is_answered_by_a_backend_behind_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backend_whose_certificate_nobody_knows_gets_nothing() {
+async fn a_backend_whose_certificate_is_not_trusted_gets_nothing() {
     let url = backend().await;
     let directory = tempfile::tempdir().unwrap();
     let (replica, _database) = replica(directory.path(), &url, None).await;
     let (status, answer, _) = before_a_message(&replica).await;
     assert_eq!(status, 502, "{answer}");
     assert!(
-        answer["ErrorInfo"].as_str().unwrap().contains("down"),
+        answer["ErrorInfo"]
+            .as_str()
+            .unwrap()
+            .contains("unreachable"),
         "{answer}"
     );
 }

@@ -1,0 +1,106 @@
+//! Tokens, signatures and the window of `RequestTime`.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use proptest::prelude::*;
+use secrecy::SecretString;
+use sha2::{Digest, Sha256};
+
+use crate::callback::Signatures;
+use crate::callback::signature::NotSigned;
+
+/// Token, time and hash of the sample in Tencent's own page.
+const SIGN: &str = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
+const TIME: &str = "1669872112";
+
+fn signatures(tokens: &[&str]) -> Signatures {
+    let tokens = tokens
+        .iter()
+        .map(|token| SecretString::from(*token))
+        .collect();
+    Signatures::new(tokens, Duration::from_secs(60))
+}
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, 0).unwrap()
+}
+
+#[test]
+fn the_sample_of_the_page_is_accepted() {
+    let now = at(1_669_872_112);
+    assert_eq!(
+        signatures(&["xxxxyyyy"]).check(Some(SIGN), Some(TIME), now),
+        Ok(())
+    );
+    let capitals = SIGN.to_uppercase();
+    assert_eq!(
+        signatures(&["xxxxyyyy"]).check(Some(&capitals), Some(TIME), now),
+        Ok(())
+    );
+}
+
+#[test]
+fn any_of_several_tokens_will_do() {
+    let now = at(1_669_872_112);
+    for tokens in [["xxxxyyyy", "new"], ["new", "xxxxyyyy"]] {
+        assert_eq!(
+            signatures(&tokens).check(Some(SIGN), Some(TIME), now),
+            Ok(())
+        );
+    }
+    let other = signatures(&["new", "newer"]).check(Some(SIGN), Some(TIME), now);
+    assert_eq!(other, Err(NotSigned::WrongSign));
+}
+
+#[test]
+fn the_window_is_closed_on_both_sides() {
+    let signatures = signatures(&["xxxxyyyy"]);
+    let check = |now| signatures.check(Some(SIGN), Some(TIME), at(now));
+    let stale = Err(NotSigned::Stale {
+        distance: 61,
+        allowed: 60,
+    });
+    assert_eq!(check(1_669_872_112 + 60), Ok(()));
+    assert_eq!(check(1_669_872_112 - 60), Ok(()));
+    assert_eq!(check(1_669_872_112 + 61), stale);
+    assert_eq!(check(1_669_872_112 - 61), stale);
+}
+
+#[test]
+fn what_is_missing_is_named_unless_nothing_is_required() {
+    let now = at(1_669_872_112);
+    let signed = signatures(&["xxxxyyyy"]);
+    assert_eq!(
+        signed.check(None, Some(TIME), now),
+        Err(NotSigned::Missing("Sign"))
+    );
+    assert_eq!(
+        signed.check(Some(SIGN), None, now),
+        Err(NotSigned::Missing("RequestTime"))
+    );
+    assert_eq!(signatures(&[]).check(None, None, now), Ok(()));
+}
+
+#[test]
+fn a_signed_time_that_is_no_time_is_refused() {
+    let sign = hex::encode(Sha256::digest("xxxxyyyysoon"));
+    let refused = signatures(&["xxxxyyyy"]).check(Some(&sign), Some("soon"), at(0));
+    assert_eq!(refused, Err(NotSigned::NoTime));
+}
+
+proptest! {
+    #[test]
+    fn a_sign_made_without_the_token_is_refused(sign in any::<String>(), time in any::<String>()) {
+        prop_assert!(signatures(&["secret"]).check(Some(&sign), Some(&time), at(0)).is_err());
+    }
+
+    #[test]
+    fn only_the_right_sign_is_accepted(change in 0usize..64, by in 1u32..16) {
+        let mut digits: Vec<u32> = SIGN.chars().filter_map(|digit| digit.to_digit(16)).collect();
+        digits[change] = (digits[change] + by) % 16;
+        let sign: String = digits.iter().filter_map(|n| char::from_digit(*n, 16)).collect();
+        let refused = signatures(&["xxxxyyyy"]).check(Some(&sign), Some(TIME), at(1_669_872_112));
+        prop_assert_eq!(refused, Err(NotSigned::WrongSign));
+    }
+}

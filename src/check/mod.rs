@@ -96,7 +96,7 @@ async fn listeners(settings: &Settings) -> Vec<Finding> {
         ("callback.listen", settings.callback.listen),
         ("admin.listen", settings.admin.listen),
     ] {
-        match service::listen(key, address).await {
+        match service::listen(key, address) {
             Err(StartError::Listen { reason, .. }) if reason.kind() == ErrorKind::AddrInUse => {}
             Err(error) => {
                 findings.push(Finding::new("listeners", Verdict::Wrong, error.to_string()))

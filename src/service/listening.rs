@@ -1,26 +1,116 @@
-//! The listeners of the service: how they begin and how they end.
+//! The server of both listeners: how connections begin, what they may cost, and how they end.
+//!
+//! A client that sends nothing, sends half a head or takes no answer costs one of a bounded number of
+//! connections and a bounded buffer, for a limited time. When all connections are in use, a new one
+//! replaces the one that has been silent for longest, so hostile connections keep no other out.
 
-use std::future::IntoFuture;
+use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::Response;
-use tokio::net::TcpListener;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
 use super::StartError;
 use super::part::Running;
+use crate::telemetry::warn_seldom;
 
-/// Requests in progress may take so long to end. All that were read whole are answered by then; a client
-/// that has not sent its whole request may be hostile.
+/// How long requests under way may take to end. Complete requests are answered by then; the sender
+/// of an incomplete one may be anyone.
 const ANSWER_LAST_WITHIN: Duration = Duration::from_secs(3);
 
+/// Connections that wait to be accepted. The kernel may allow fewer.
+const BACKLOG: i32 = 4096;
+
+/// What a connection buffers of a head, and of a body at a time.
+const BUFFER: usize = 32 * 1024;
+
+const CALLBACK_CONNECTIONS: usize = 4096;
+const ADMIN_CONNECTIONS: usize = 512;
+/// Open files for all else: the database, Chat, a backend, logs.
+const OTHER_FILES: usize = 256;
+
+/// The pause before another try to accept a connection or to make room for one.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// What the connections of a listener may cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub connections: usize,
+    /// From the first byte of a head to its last.
+    pub head: Duration,
+    /// Without a byte in either direction while no request is being handled.
+    pub silence: Duration,
+}
+
+impl Limits {
+    fn new(connections: usize) -> Self {
+        Self {
+            connections,
+            head: Duration::from_secs(10),
+            // Longer than common proxies keep a connection (60 s), so that they close it first.
+            silence: Duration::from_secs(75),
+        }
+    }
+
+    /// Those of the callback and of the admin listener, as the limit of open files allows.
+    pub fn of_both() -> (Self, Self) {
+        let files = open_files();
+        let free = files.saturating_sub(OTHER_FILES);
+        let admin = (free / 8).clamp(16, ADMIN_CONNECTIONS);
+        let callback = free.saturating_sub(admin).clamp(64, CALLBACK_CONNECTIONS);
+        if callback < CALLBACK_CONNECTIONS {
+            let enough = CALLBACK_CONNECTIONS + ADMIN_CONNECTIONS + OTHER_FILES;
+            tracing::warn!(
+                open_files = files,
+                callback_connections = callback,
+                admin_connections = admin,
+                "the limit of open files (ulimit -n) allows few connections; raise it to {enough}"
+            );
+        }
+        (Self::new(callback), Self::new(admin))
+    }
+}
+
+/// The limit of open files, after it was raised as far as the system allows.
+fn open_files() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let highest = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let files = match setrlimit(Resource::Nofile, highest) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let files = files.and_then(|files| usize::try_from(files).ok());
+    files.unwrap_or(usize::MAX)
+}
+
 /// Binds the address of a key. `[::]` also takes IPv4; a machine without IPv6 gets `0.0.0.0`.
-pub(crate) async fn listen(
+pub(crate) fn listen(
     key: &'static str,
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -29,10 +119,10 @@ pub(crate) async fn listen(
         address,
         reason,
     };
-    let bound = match TcpListener::bind(address).await {
+    let bound = match bind(address) {
         Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && !is_refused(&error) => {
             tracing::info!(key, %error, "cannot listen on IPv6, listening on IPv4 only");
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
         }
         bound => bound,
     };
@@ -47,20 +137,368 @@ fn is_refused(error: &io::Error) -> bool {
     matches!(error.kind(), AddrInUse | PermissionDenied)
 }
 
+/// `[::]` includes IPv4 whatever the system's default is.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
 /// Answers until stopped and every request under way has ended.
 pub(super) async fn serve(
-    (listener, router): (TcpListener, axum::Router),
+    (listener, router): (TcpListener, Router),
+    limits: Limits,
     stop: CancellationToken,
 ) {
-    // Forwarded callbacks tell their backend whom they came from.
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = server.into_future().await {
-        tracing::error!(%error, "a listener ended");
+    let connections = Arc::new(Connections::new(limits.connections));
+    let tasks = TaskTracker::new();
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, peer)) => {
+                let place = connections.place().await;
+                tasks.spawn(answer_all(
+                    Watched::new(stream, limits, Arc::clone(&place)),
+                    peer,
+                    router.clone(),
+                    place,
+                    stop.clone(),
+                ));
+            }
+            Err(error) => {
+                warn_seldom!(%error, "cannot accept a connection; closing a silent one");
+                connections.lock().close_most_silent();
+                sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Answers the requests of one connection.
+async fn answer_all(
+    stream: Watched,
+    peer: SocketAddr,
+    router: Router,
+    place: Arc<Place>,
+    stop: CancellationToken,
+) {
+    let answering = Arc::clone(&place);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        // Forwarded callbacks tell their backend whom they came from.
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let handling = Handling::begin(Arc::clone(&answering));
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move {
+            let answer = answer.await;
+            drop(handling);
+            answer
+        }
+    });
+    let protocols = protocols();
+    let mut connection = pin!(protocols.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        ended = connection.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(%peer, error, "a connection ended early");
+            }
+            return;
+        }
+        () = place.activity.closing.notified() => return,
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        _ = connection => {}
+        () = place.activity.closing.notified() => {}
     }
 }
 
-/// Asks the sender to come back on another connection, and so to another replica.
+fn protocols() -> Builder<TokioExecutor> {
+    let mut protocols = Builder::new(TokioExecutor::new());
+    // hyper's own timer also runs between requests, and would close what proxies keep open.
+    protocols
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER);
+    let window = 2 * BUFFER as u32;
+    protocols
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window);
+    protocols
+}
+
+/// The open connections of a listener.
+struct Connections {
+    most: usize,
+    open: Mutex<Open>,
+    /// A clock that ticks with each event.
+    ticks: AtomicU64,
+}
+
+#[derive(Default)]
+struct Open {
+    last_id: u64,
+    by_id: HashMap<u64, Arc<Activity>>,
+}
+
+/// What one connection does.
+#[derive(Debug, Default)]
+struct Activity {
+    begun: AtomicU32,
+    ended: AtomicU32,
+    /// The tick of the latest answer, else of the connection's begin.
+    latest: AtomicU64,
+    closing: Notify,
+}
+
+impl Activity {
+    fn is_busy(&self) -> bool {
+        self.begun.load(Ordering::Acquire) != self.ended.load(Ordering::Acquire)
+    }
+
+    /// Connections that never got an answer come first.
+    fn silence(&self) -> (bool, u64) {
+        let answered = self.ended.load(Ordering::Relaxed) > 0;
+        (answered, self.latest.load(Ordering::Relaxed))
+    }
+}
+
+impl Connections {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            open: Mutex::default(),
+            ticks: AtomicU64::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tick(&self) -> u64 {
+        self.ticks.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A place for one more, which may cost the most silent one its own.
+    async fn place(self: &Arc<Self>) -> Arc<Place> {
+        loop {
+            {
+                let mut open = self.lock();
+                if open.by_id.len() < self.most || open.close_most_silent() {
+                    let activity = Arc::new(Activity::default());
+                    activity.latest.store(self.tick(), Ordering::Relaxed);
+                    open.last_id += 1;
+                    let id = open.last_id;
+                    open.by_id.insert(id, Arc::clone(&activity));
+                    return Arc::new(Place {
+                        connections: Arc::clone(self),
+                        id,
+                        activity,
+                    });
+                }
+            }
+            sleep(ACCEPT_AGAIN).await;
+        }
+    }
+}
+
+impl Open {
+    /// Closes one that handles no request. False if there is none.
+    fn close_most_silent(&mut self) -> bool {
+        let silent = self
+            .by_id
+            .iter()
+            .filter(|(_, activity)| !activity.is_busy());
+        let most_silent = silent.min_by_key(|(_, activity)| activity.silence());
+        let Some(id) = most_silent.map(|(id, _)| *id) else {
+            return false;
+        };
+        if let Some(activity) = self.by_id.remove(&id) {
+            activity.closing.notify_one();
+        }
+        true
+    }
+}
+
+/// One of the connections that a listener may have; dropped, it is free again.
+struct Place {
+    connections: Arc<Connections>,
+    id: u64,
+    activity: Arc<Activity>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.lock().by_id.remove(&self.id);
+    }
+}
+
+/// A request that is being handled.
+struct Handling(Arc<Place>);
+
+impl Handling {
+    fn begin(place: Arc<Place>) -> Self {
+        place.activity.begun.fetch_add(1, Ordering::AcqRel);
+        Self(place)
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        let Place {
+            connections,
+            activity,
+            ..
+        } = &*self.0;
+        activity.latest.store(connections.tick(), Ordering::Relaxed);
+        activity.ended.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// A connection that fails when its client is silent for too long or sends a head too slowly. What
+/// happens while a request is handled is the handler's concern.
+struct Watched {
+    stream: TcpStream,
+    limits: Limits,
+    place: Arc<Place>,
+    phase: Phase,
+    /// How many requests had ended at the last look.
+    ended: u32,
+    deadline: Instant,
+    alarm: Pin<Box<Sleep>>,
+}
+
+#[derive(PartialEq)]
+enum Phase {
+    Silent,
+    Head,
+    Busy,
+}
+
+impl Watched {
+    fn new(stream: TcpStream, limits: Limits, place: Arc<Place>) -> Self {
+        // Answers are written in one piece.
+        let _ = stream.set_nodelay(true);
+        let deadline = Instant::now() + limits.silence;
+        Self {
+            stream,
+            limits,
+            place,
+            phase: Phase::Silent,
+            ended: 0,
+            deadline,
+            alarm: Box::pin(sleep_until(deadline)),
+        }
+    }
+
+    fn silent(&mut self) {
+        self.phase = Phase::Silent;
+        self.deadline = Instant::now() + self.limits.silence;
+    }
+
+    /// Sees whether requests began or ended.
+    fn look(&mut self) {
+        let ended = self.place.activity.ended.load(Ordering::Acquire);
+        if self.place.activity.is_busy() {
+            self.phase = Phase::Busy;
+        } else if self.phase == Phase::Busy || self.ended != ended {
+            self.silent();
+        }
+        self.ended = ended;
+    }
+
+    fn has_read(&mut self) {
+        self.look();
+        if self.phase == Phase::Silent {
+            self.phase = Phase::Head;
+            self.deadline = Instant::now() + self.limits.head;
+        }
+    }
+
+    fn has_written(&mut self) {
+        self.look();
+        if self.phase != Phase::Busy {
+            self.silent();
+        }
+    }
+
+    /// Fails at the deadline. The alarm is always set, because the server does not look again when a
+    /// request has ended; it is only moved when it would ring too late.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            self.look();
+            if self.phase == Phase::Busy {
+                self.deadline = Instant::now() + self.limits.silence;
+            }
+            if self.alarm.deadline() > self.deadline {
+                self.alarm.as_mut().reset(self.deadline);
+            }
+            ready!(self.alarm.as_mut().poll(cx));
+            if Instant::now() >= self.deadline {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            self.alarm.as_mut().reset(self.deadline);
+        }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_pending() {
+            return self.poll_deadline(cx).map(Err);
+        }
+        if buffer.filled().len() > before {
+            self.has_read();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_pending() {
+            return self.poll_deadline(cx).map(Err);
+        }
+        self.has_written();
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Asks the client to use another connection next, and so another replica.
 pub(super) async fn say_goodbye(
     State(leaving): State<CancellationToken>,
     mut response: Response,
@@ -72,7 +510,7 @@ pub(super) async fn say_goodbye(
     response
 }
 
-/// Waits for a listener that was stopped, within a limit.
+/// Waits for a listener that was stopped, for a limited time.
 pub(super) async fn answered(listener: Running) {
     let name = listener.name;
     if tokio::time::timeout(ANSWER_LAST_WITHIN, listener.ended())

@@ -23,6 +23,7 @@ use futures::future::join_all;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 #[cfg(feature = "local")]
 use crate::api::console::Stage;
@@ -42,8 +43,11 @@ use crate::resync::{Sweeper, SweeperSettings};
 use crate::rules::filter::{FilterSettings, RuleFilter};
 pub use error::{PartEnded, StartError};
 pub(crate) use listening::listen;
-use listening::{answered, say_goodbye, serve};
+use listening::{Limits, answered, say_goodbye, serve};
 use part::{Part, Parts, Running};
+
+/// The longest pause in a body that the admin listener reads. The callback listener limits the whole.
+const NEXT_OF_A_BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the service still answers once it is not ready, until every load balancer has seen that.
 pub(crate) const TURN_AWAY: Duration = Duration::from_secs(3);
@@ -141,12 +145,13 @@ impl Service {
             restorations: watched.restorations,
         });
         let pulse = watched.pulse;
-        let callback = listen("callback.listen", settings.callback.listen).await?;
-        let admin = listen("admin.listen", settings.admin.listen).await?;
+        let slow_bodies = RequestBodyTimeoutLayer::new(NEXT_OF_A_BODY_WITHIN);
+        let callback = listen("callback.listen", settings.callback.listen)?;
+        let admin = listen("admin.listen", settings.admin.listen)?;
         Ok(Self {
             addresses: (callback.1, admin.1),
             callback: (callback.0, callbacks),
-            admin: (admin.0, api::router(state)),
+            admin: (admin.0, api::router(state).layer(slow_bodies)),
             filter,
             working: vec![
                 Part::new("worker", |stop| worker.run(stop)),
@@ -198,6 +203,7 @@ impl Service {
     /// # Errors
     /// When a part ended by itself; it has been logged.
     pub async fn run(self, stop: impl Future<Output = Duration>) -> Result<(), PartEnded> {
+        let (for_callbacks, for_admin) = Limits::of_both();
         let managing = self.closing;
         let (claiming, answering, following, writing) = (
             CancellationToken::new(),
@@ -210,9 +216,12 @@ impl Service {
         let working: Vec<Running> = working.map(|part| parts.start(part, &claiming)).collect();
         let writer = parts.start(self.writer, &writing);
         let follower = parts.start(self.follower, &following);
-        let listener = |name, listener| Part::new(name, |stop| serve(listener, stop));
-        let callbacks = parts.start(listener("callback listener", self.callback), &answering);
-        let admin = parts.start(listener("admin listener", self.admin), &managing);
+        let listener =
+            |name, listener, limits| Part::new(name, move |stop| serve(listener, limits, stop));
+        let callbacks = listener("callback listener", self.callback, for_callbacks);
+        let callbacks = parts.start(callbacks, &answering);
+        let admin = listener("admin listener", self.admin, for_admin);
+        let admin = parts.start(admin, &managing);
         let (turn_away, outcome) = tokio::select! {
             turn_away = stop => (turn_away, Ok(())),
             name = parts.first_end() => {

@@ -1,5 +1,7 @@
 //! What is decided before the service runs.
 
+mod listening;
+
 use super::*;
 
 async fn build(listen: &str, forward_url: &str) -> Result<Service, StartError> {

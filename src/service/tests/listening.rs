@@ -1,0 +1,257 @@
+//! The server of the listeners over real sockets.
+
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
+use axum::routing::{get, post};
+use futures::stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+
+use crate::service::listening::*;
+use crate::service::*;
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(50);
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+const PATIENT: Limits = Limits {
+    connections: 10,
+    head: LONG,
+    silence: LONG,
+};
+
+async fn start(limits: Limits, router: axum::Router) -> (SocketAddr, CancellationToken) {
+    let (listener, address) = listen("a.key", "127.0.0.1:0".parse().unwrap()).unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(serve((listener, router), limits, stop.clone()));
+    (address, stop)
+}
+
+fn hello() -> axum::Router {
+    axum::Router::new().route("/", get(async || "hello"))
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).await.unwrap()
+}
+
+async fn send(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+}
+
+/// Reads one answer that says hello.
+async fn is_answered(stream: &mut TcpStream) {
+    let mut answer = String::new();
+    while !answer.ends_with("\r\n\r\nhello") {
+        let mut piece = [0; 1000];
+        let read = stream.read(&mut piece).await.unwrap();
+        assert!(read > 0, "closed after {answer:?}");
+        answer += std::str::from_utf8(&piece[..read]).unwrap();
+    }
+}
+
+/// What is read until the server closes the connection.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut rest = Vec::new();
+    // A reset also is a close.
+    let _ = stream.read_to_end(&mut rest).await;
+    String::from_utf8(rest).unwrap()
+}
+
+#[tokio::test]
+async fn half_a_head_is_not_waited_for() {
+    let limits = Limits {
+        head: SHORT,
+        ..PATIENT
+    };
+    let (address, _stop) = start(limits, hello()).await;
+    for half in ["G", "GET / HTTP/1.1\r\nHost: x\r\n", "PRI * HTTP/2.0\r\n"] {
+        let mut stream = connect(address).await;
+        send(&mut stream, half).await;
+        assert_eq!(rest(&mut stream).await, "");
+        let mut kept = connect(address).await;
+        send(&mut kept, REQUEST).await;
+        is_answered(&mut kept).await;
+        send(&mut kept, half).await;
+        let answer = rest(&mut kept).await;
+        // A change of the protocol is refused at once.
+        let refused = half.starts_with("PRI") && answer.starts_with("HTTP/1.1 400");
+        assert!(answer.is_empty() || refused, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_closed_before_and_after_a_request() {
+    let limits = Limits {
+        silence: SHORT,
+        ..PATIENT
+    };
+    let (address, _stop) = start(limits, hello()).await;
+    let mut stream = connect(address).await;
+    assert_eq!(rest(&mut stream).await, "");
+    let mut stream = connect(address).await;
+    send(&mut stream, REQUEST).await;
+    is_answered(&mut stream).await;
+    assert_eq!(rest(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn a_kept_connection_may_be_silent_for_longer_than_a_head_may_take() {
+    let limits = Limits {
+        head: SHORT,
+        ..PATIENT
+    };
+    let (address, _stop) = start(limits, hello()).await;
+    let mut stream = connect(address).await;
+    for _ in 0..2 {
+        tokio::time::sleep(3 * SHORT).await;
+        send(&mut stream, REQUEST).await;
+        is_answered(&mut stream).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_being_handled_has_no_limit_here() {
+    let limits = Limits {
+        head: SHORT,
+        silence: SHORT,
+        ..PATIENT
+    };
+    let slow = async || {
+        tokio::time::sleep(4 * SHORT).await;
+        "hello"
+    };
+    let (address, _stop) = start(limits, axum::Router::new().route("/", get(slow))).await;
+    let mut stream = connect(address).await;
+    send(&mut stream, REQUEST).await;
+    is_answered(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answer_is_closed() {
+    let limits = Limits {
+        silence: 4 * SHORT,
+        ..PATIENT
+    };
+    struct Answer(mpsc::Sender<()>);
+    impl Drop for Answer {
+        fn drop(&mut self) {
+            self.0.try_send(()).unwrap();
+        }
+    }
+    let (dropped, mut drops) = mpsc::channel(1);
+    let endless = async move || {
+        let answer = Answer(dropped.clone());
+        let pieces = stream::repeat_with(move || {
+            let _alive = &answer;
+            Ok::<_, Infallible>(Bytes::from(vec![b'x'; 64 * 1024]))
+        });
+        Body::from_stream(pieces)
+    };
+    let (address, _stop) = start(limits, axum::Router::new().route("/", get(endless))).await;
+    let mut stream = connect(address).await;
+    send(&mut stream, REQUEST).await;
+    assert_eq!(drops.recv().await, Some(()));
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused() {
+    let (address, _stop) = start(PATIENT, hello()).await;
+    let mut stream = connect(address).await;
+    let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(100_000));
+    // The server may close before all of it is sent.
+    let _ = stream.write_all(long.as_bytes()).await;
+    let answer = rest(&mut stream).await;
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_new_connection_replaces_the_one_that_is_silent_for_longest() {
+    let limits = Limits {
+        connections: 3,
+        ..PATIENT
+    };
+    let (address, _stop) = start(limits, hello()).await;
+    let mut used = connect(address).await;
+    send(&mut used, REQUEST).await;
+    is_answered(&mut used).await;
+    let mut first = connect(address).await;
+    let mut second = connect(address).await;
+    send(&mut first, "GET").await;
+    let mut third = connect(address).await;
+    assert_eq!(rest(&mut first).await, "");
+    let mut fourth = connect(address).await;
+    assert_eq!(rest(&mut second).await, "");
+    for stream in [&mut used, &mut third, &mut fourth] {
+        send(stream, REQUEST).await;
+        is_answered(stream).await;
+    }
+    // All of them have been answered by now.
+    let _fifth = connect(address).await;
+    assert_eq!(rest(&mut used).await, "");
+}
+
+#[tokio::test]
+async fn a_connection_with_a_request_is_not_replaced() {
+    let limits = Limits {
+        connections: 1,
+        ..PATIENT
+    };
+    let gate = watch::Sender::new(false);
+    let (began, mut begins) = mpsc::channel(2);
+    let opened = gate.subscribe();
+    let waits = async move || {
+        began.send(()).await.unwrap();
+        opened.clone().wait_for(|open| *open).await.unwrap();
+        "hello"
+    };
+    let (address, _stop) = start(limits, axum::Router::new().route("/", get(waits))).await;
+    let mut first = connect(address).await;
+    send(&mut first, REQUEST).await;
+    begins.recv().await.unwrap();
+    let mut second = connect(address).await;
+    send(&mut second, REQUEST).await;
+    gate.send_replace(true);
+    is_answered(&mut first).await;
+    is_answered(&mut second).await;
+}
+
+#[tokio::test]
+async fn a_listener_that_stops_answers_what_it_was_asked_and_closes_the_rest() {
+    let gate = watch::Sender::new(false);
+    let (began, mut begins) = mpsc::channel(1);
+    let opened = gate.subscribe();
+    let waits = async move || {
+        began.send(()).await.unwrap();
+        opened.clone().wait_for(|open| *open).await.unwrap();
+        "hello"
+    };
+    let (address, stop) = start(PATIENT, axum::Router::new().route("/", post(waits))).await;
+    let mut asking = connect(address).await;
+    let mut silent = connect(address).await;
+    send(&mut asking, "POST / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    begins.recv().await.unwrap();
+    stop.cancel();
+    assert_eq!(rest(&mut silent).await, "");
+    gate.send_replace(true);
+    is_answered(&mut asking).await;
+    assert_eq!(rest(&mut asking).await, "");
+}
+
+#[tokio::test]
+async fn all_addresses_of_ipv6_include_those_of_ipv4() {
+    let (listener, address) = listen("a.key", "[::]:0".parse().unwrap()).unwrap();
+    let client = TcpStream::connect(("127.0.0.1", address.port())).await;
+    assert!(client.is_ok());
+    let taken = listen("a.key", SocketAddr::from(([0, 0, 0, 0], address.port())));
+    assert!(matches!(
+        taken,
+        Err(StartError::Listen { key: "a.key", .. })
+    ));
+    drop(listener);
+}

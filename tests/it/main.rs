@@ -20,6 +20,7 @@ mod filter;
 mod forward_https;
 mod fuzz;
 mod fuzz_import;
+mod hostile;
 mod import;
 mod inbox;
 mod local_database;

@@ -1,6 +1,6 @@
 //! Reads JSON into serde types, and points at the field that is wrong.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
@@ -27,13 +27,14 @@ pub enum Unreadable {
 pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unreadable> {
     let mut json = serde_json::Deserializer::from_slice(text);
     // Serde would take a list for the fields in their order, and one of nulls for an empty object.
-    if text.trim_ascii_start().first() == Some(&b'[')
-        && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
-    {
-        return Err(Unreadable::Field(InvalidField {
-            pointer: String::new(),
-            detail: "must be a JSON object, not a list".to_owned(),
-        }));
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        return Err(match serde_json::from_slice::<IgnoredAny>(text) {
+            Ok(_) => Unreadable::Field(InvalidField {
+                pointer: String::new(),
+                detail: "must be a JSON object, not a list".to_owned(),
+            }),
+            Err(error) => Unreadable::Malformed(error.to_string()),
+        });
     }
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         match error.inner().classify() {

@@ -89,7 +89,7 @@ async fn every_call_takes_a_slot_of_its_api_and_so_does_one_that_is_signed_again
     for _ in 0..2 {
         client.get_members(&group, 0, None).await.unwrap();
         client
-            .check_members(&group, &[alice.clone()])
+            .check_members(&group, std::slice::from_ref(&alice))
             .await
             .unwrap();
     }

@@ -313,7 +313,8 @@ async fn mistakes_end_with_2_and_refusals_with_1_and_a_reason() {
         bad.err
     );
     assert!(
-        bad.err.contains("error: line 2: /id invalid type: integer `7`, expected a string"),
+        bad.err
+            .contains("error: line 2: /id invalid type: integer `7`, expected a string"),
         "{}",
         bad.err
     );
@@ -386,7 +387,7 @@ async fn errors_say_what_would_be_right_and_show_no_secret() {
             ["user-sig", "--ttl", "0s", "--account=a"],
             "t",
             2,
-            "one second at least",
+            "at least one second",
         ),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))

@@ -106,7 +106,7 @@ async fn every_bad_line_is_reported_and_nothing_is_imported() {
         named("good", "room", "ann", &[1000]).to_string(),
         "{oops".to_owned(),
         String::new(),
-        json!({"id": "x", "group": "room", "account": "ann", "marks": [7], "colour": "red"})
+        json!({"id": "x", "group": "room", "account": "ann", "marks": [7], "label": "a\nb"})
             .to_string(),
         json!({"group": "room", "account": "ann", "marks": [1000]}).to_string(),
         named("good", "room", "bob", &[1000]).to_string(),
@@ -128,8 +128,8 @@ async fn every_bad_line_is_reported_and_nothing_is_imported() {
         places,
         [
             (2, ""),
-            (4, "/colour"),
             (4, "/marks/0"),
+            (4, "/label"),
             (5, "/id"),
             (6, "/id"),
             (7, "/id")
@@ -275,14 +275,16 @@ async fn an_import_that_needs_an_eleventh_mark_in_a_room_is_refused_as_a_whole()
 #[tokio::test]
 async fn what_is_asked_wrongly_is_refused_before_the_body_counts() {
     let api = api().await;
-    let wrong = import(
-        &api,
-        "mode=both&max_removals=-1&dry_run=maybe&colour=red",
-        "",
-    )
-    .await;
-    assert_eq!((wrong.status, wrong.problem()), (400, "invalid-parameter"));
-    assert_eq!(wrong.body["errors"].as_array().unwrap().len(), 4);
+    for (name, value) in [
+        ("mode", "both"),
+        ("max_removals", "-1"),
+        ("dry_run", "maybe"),
+        ("colour", "red"),
+    ] {
+        let wrong = import(&api, &format!("{name}={value}"), "").await;
+        assert_eq!((wrong.status, wrong.problem()), (400, "invalid-parameter"));
+        assert_eq!(wrong.body["errors"][0]["parameter"], name);
+    }
     assert_eq!(import(&api, "max_removals=3", "").await.status, 400);
     let request = api
         .request(Method::POST, "/v1/rules/import")

@@ -13,8 +13,9 @@ async fn rows_grow_with_the_members(statistics: Statistics) {
     let _collecting = tracing::subscriber::set_default(executions.subscriber());
     LargeRoom::open(statistics, MEMBERS).await.live().await;
     let executions = executions.take();
-    let of_members = executions.iter().filter(|e| e.is_of_members());
-    assert!(of_members.count() > 100, "plans were not collected");
+    // How many there are depends on how much each batch takes, which depends on the machine.
+    let of_members = executions.iter().filter(|e| e.is_of_members()).count();
+    assert!(of_members > 10, "only {of_members} plans were collected");
     let limit = (NODES * MEMBERS) as f64;
     let mut too_much: Vec<_> = executions.iter().filter(|e| e.rows > limit).collect();
     too_much.sort_by(|a, b| a.statement.cmp(&b.statement));

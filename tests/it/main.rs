@@ -41,4 +41,3 @@ mod small_commands;
 mod stage;
 mod support;
 mod traces;
-mod upgrade;

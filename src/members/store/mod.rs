@@ -27,7 +27,7 @@
 
 pub(crate) mod claim;
 pub(crate) mod cleanup;
-pub mod figures;
+pub(crate) mod figures;
 pub(crate) mod list;
 pub(crate) mod record;
 pub(crate) mod room_end;

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::OLDEST_MAJOR;
 #[cfg(not(feature = "local"))]
 use super::no_local::LocalError;
 #[cfg(feature = "local")]
 use crate::local::postgres::LocalError;
+use crate::version::OLDEST_POSTGRES;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -21,7 +21,7 @@ pub enum DatabaseError {
         target: String,
         reason: sqlx::Error,
     },
-    #[error("PostgreSQL {major} is too old; {OLDEST_MAJOR} or later is needed")]
+    #[error("PostgreSQL {major} is too old; {OLDEST_POSTGRES} or later is needed")]
     TooOld { major: u32 },
     #[error(
         "PostgreSQL at {target} is behind a pooler that shares sessions between connections; in PgBouncer \

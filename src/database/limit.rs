@@ -4,6 +4,8 @@
 use std::io;
 use std::time::Duration;
 
+use sqlx::postgres::types::PgInterval;
+
 /// The result of a statement, or an I/O error if there is none in time. What became of the statement
 /// is then unknown.
 ///
@@ -19,5 +21,15 @@ pub async fn in_time<T>(
             io::ErrorKind::TimedOut,
             "the database does not answer",
         ))),
+    }
+}
+
+/// A duration as Postgres takes it.
+pub(crate) fn interval(duration: Duration) -> PgInterval {
+    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds,
     }
 }

@@ -23,9 +23,11 @@ use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 pub use error::{DatabaseError, in_words};
 pub use limit::in_time;
+pub(crate) use limit::interval;
 
 #[cfg(feature = "local")]
 use crate::local::postgres::LocalPostgres;
+use crate::version::OLDEST_POSTGRES;
 #[cfg(not(feature = "local"))]
 use no_local::LocalPostgres;
 use store::Server;
@@ -33,9 +35,6 @@ pub use store::is_read_only;
 
 /// The migrations in `migrations/`, compiled in.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
-/// Oldest major version of PostgreSQL that works.
-pub const OLDEST_MAJOR: u32 = 14;
 
 /// A migration may take as long as it needs.
 const MIGRATING_SESSION: &str = "set statement_timeout = 0; \
@@ -231,7 +230,7 @@ async fn inspect(options: &PgConnectOptions, may_be_pooled: bool) -> Result<Serv
     // 150014 is version 15.14. Poolers may hide it, then the migrations tell.
     let version = connection.server_version_num();
     if let Some(major) = version.map(|number| number / 10_000)
-        && major < OLDEST_MAJOR
+        && major < OLDEST_POSTGRES
     {
         return Err(DatabaseError::TooOld { major });
     }

@@ -22,7 +22,6 @@ pub use store::list::{
     FailureReason, MemberFilter, MemberRow, MemberState, QueueDepth, failure_reasons, list_members,
     queue_depth,
 };
-pub(crate) use store::record::interval;
 pub use store::record::{Settling, record};
 pub use store::room_end::{Ended, room_gone};
 pub use store::rooms::{Found, MembersByState, RoomFilter, RoomRow, list_rooms};

@@ -12,7 +12,7 @@ use sqlx::PgPool;
 
 use super::schedule::LONGEST_STATEMENT;
 use crate::database::in_time;
-use crate::members::interval;
+use crate::database::interval;
 use crate::metrics::{DatabasePart, Metrics};
 use crate::telemetry::warn_seldom;
 

@@ -7,9 +7,10 @@ use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::database::interval;
 use crate::domain::GroupId;
 use crate::members::Found;
-use crate::members::{WakeUp, interval};
+use crate::members::WakeUp;
 
 /// How long a sweep's claim is honoured before another replica takes over; renewed during the sweep.
 pub(super) const LEASE: Duration = Duration::from_secs(60);

@@ -23,6 +23,7 @@ mod fuzz_import;
 mod hostile;
 mod import;
 mod inbox;
+mod layers;
 mod local_database;
 mod log_filter;
 mod marks;

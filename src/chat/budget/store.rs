@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
-use crate::members::interval;
+use crate::database::interval;
 
 /// Smallest share of the rate, also while the clock of Postgres is before the last halving.
 const LOWEST_SHARE: f64 = 0.02;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::LocalError;
-use crate::database::OLDEST_MAJOR;
+use crate::version::OLDEST_POSTGRES;
 
 /// Where to look. Everything comes in from outside, so that a test can hide what is installed.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ impl Search {
             .collect();
         found.sort_by_key(|binaries| binaries.major);
         let majors: Vec<String> = found.iter().map(|found| found.major.to_string()).collect();
-        let fits = |binaries: &Binaries| binaries.major >= OLDEST_MAJOR;
+        let fits = |binaries: &Binaries| binaries.major >= OLDEST_POSTGRES;
         let Some(newest) = found.pop_if(|newest| fits(newest)) else {
             return Err(LocalError::NotInstalled {
                 found: self.instead(&majors),

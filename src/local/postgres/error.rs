@@ -3,14 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::database::OLDEST_MAJOR;
+use crate::version::OLDEST_POSTGRES;
 
 /// Why there is no private PostgreSQL.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// No binaries on this machine.
     #[error(
-        "no PostgreSQL {OLDEST_MAJOR} or later is installed{found}. Install one: Debian, Ubuntu: \
+        "no PostgreSQL {OLDEST_POSTGRES} or later is installed{found}. Install one: Debian, Ubuntu: \
          sudo apt-get install postgresql; macOS: brew install postgresql@17; Fedora: sudo dnf \
          install postgresql-server. Or set PG_BIN to the directory that holds initdb, or \
          database.url to a running PostgreSQL"

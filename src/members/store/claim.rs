@@ -12,8 +12,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::database::interval;
 use crate::domain::{Account, GroupId, Mark, MarkSet, RequestId};
-use crate::members::store::record::{Settling, interval};
+use crate::members::store::record::Settling;
 use crate::members::{Presence, mark_set};
 
 /// Accounts that Chat takes in one `modify_user_info`.

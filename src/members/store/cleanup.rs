@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
+use crate::database::interval;
 use crate::domain::GroupId;
-use crate::members::interval;
 
 /// How often a replica looks for rooms to delete.
 pub(crate) const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::types::PgInterval;
 
+use crate::database::interval;
 use crate::domain::Change;
 use crate::members::batch::{Batch, Columns};
 use crate::members::store::room_end::{Ended, room_gone};
@@ -198,14 +198,4 @@ async fn record_leaves(
     .await?;
     let due = doubtful.into_iter().filter(|doubtful| *doubtful).count();
     Ok(due.try_into().unwrap_or(u64::MAX))
-}
-
-/// A duration as Postgres takes it.
-pub(crate) fn interval(duration: Duration) -> PgInterval {
-    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    PgInterval {
-        months: 0,
-        days: 0,
-        microseconds,
-    }
 }

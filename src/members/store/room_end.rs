@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use super::record::interval;
+use crate::database::interval;
 use crate::domain::{EventTime, GroupId, RoomEnd};
 
 /// A room that was declared gone is checked with Chat after this time, in which Chat's lists catch up.

@@ -9,8 +9,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
+use crate::database::interval;
 use crate::domain::{Account, GroupId, MarkSet};
-use crate::members::{MEMBERS_A_CALL, Presence, array_text, interval, mark_set};
+use crate::members::{MEMBERS_A_CALL, Presence, array_text, mark_set};
 
 /// A sweep that begins so long after a rule stopped demanding a mark is the last one to look for it.
 const RETIRED: Duration = Duration::from_secs(10 * 60);

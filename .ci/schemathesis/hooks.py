@@ -62,7 +62,7 @@ def put_right(case):
             body["filter"] = "info"
     # Accounts are measured in bytes.
     for place in (case.query, body):
-        if isinstance(place, dict) and len(str(place.get("account") or "").encode()) > 32:
+        if isinstance(place, dict) and len(str(place.get("account") or "").encode()) > 64:
             place["account"] = "ann"
 
 

@@ -68,7 +68,7 @@ struct ListQuery {
     /// Rules with exactly this pattern of accounts, as written in the rule.
     #[param(
         value_type = Option<String>,
-        pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,32}\*?$"
+        pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,64}\*?$"
     )]
     account: Option<Pattern<Account>>,
     /// Rules with this mark, among others.

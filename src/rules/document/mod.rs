@@ -47,7 +47,7 @@ pub struct RuleInput {
         required = true,
         nullable = false,
         min_length = 1,
-        pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,32}\*?$",
+        pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,64}\*?$",
         example = "teacher10"
     )]
     pub account: Option<String>,
@@ -98,7 +98,8 @@ pub struct RuleInput {
 
 /// Changes to a rule, as a JSON merge patch (RFC 7396): absent fields are kept, null resets to the
 /// default.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(
     dead_code,
     reason = "describes a merge patch, which is applied to JSON"
@@ -119,7 +120,7 @@ pub struct RulePatch {
     #[schema(
         nullable = false,
         min_length = 1,
-        pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,32}\*?$"
+        pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,64}\*?$"
     )]
     account: Option<String>,
     /// All marks of the changed rule.
@@ -146,10 +147,13 @@ pub struct RulePatch {
     )]
     note: Option<String>,
     /// Ignored.
+    #[schema(value_type = Option<Value>)]
     version: Option<Value>,
     /// Ignored.
+    #[schema(value_type = Option<Value>)]
     created_at: Option<Value>,
     /// Ignored.
+    #[schema(value_type = Option<Value>)]
     updated_at: Option<Value>,
 }
 

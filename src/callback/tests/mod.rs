@@ -41,7 +41,7 @@ const SOON: Duration = Duration::from_millis(50);
 struct Heard {
     events: Vec<MemberEvent>,
     destroyed: Vec<RoomEnd>,
-    /// Whom to tell of the commit, if the gate is closed.
+    /// The waiters for the commit, if the gate is closed.
     uncommitted: Vec<oneshot::Sender<()>>,
 }
 

@@ -8,6 +8,7 @@ mod auth;
 mod body;
 pub mod console;
 mod docs;
+mod erase;
 pub mod explain;
 mod log;
 pub mod members;

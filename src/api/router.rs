@@ -22,7 +22,7 @@ use super::members::{self, Members};
 use super::rooms::{self, Rooms};
 use super::status::{self, Readiness, StatusSource, Watched};
 use super::{MAX_BODY, Problem, ProblemType, Tokens, authorize};
-use super::{docs, log, metrics, probes, request, rules};
+use super::{docs, erase, log, metrics, probes, request, rules};
 use crate::config::AdminToken;
 use crate::members::WakeUp;
 use crate::rules::Rules;
@@ -182,6 +182,7 @@ fn api() -> OpenApiRouter<AdminState> {
         .merge(members::routes())
         .merge(rooms::routes())
         .merge(explain::routes())
+        .routes(routes!(erase::erase))
         .routes(routes!(status::status))
         .routes(routes!(log::log, log::set_log))
 }

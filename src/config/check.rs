@@ -56,6 +56,7 @@ impl Settings {
         let (chat, callback, admin) = (&self.chat, &self.callback, &self.admin);
         let reapply = &self.reapply;
         let interval = self.resync.interval.unwrap_or(DAY);
+        let history = self.retention.history.unwrap_or(DAY);
         let duration = |key, value: Duration, low: Duration, high: Duration| {
             limits(key, Shown::from(value), low.into(), high.into())
         };
@@ -80,6 +81,8 @@ impl Settings {
             duration("reapply.lease", reapply.lease, second, second * 600),
             duration("resync.interval", interval, second, DAY)
                 .map(|(key, problem)| (key, problem + ", or 0s for off")),
+            duration("retention.history", history, DAY, DAY * 36_500)
+                .map(|(key, problem)| (key, problem + ", or 0s for no limit")),
         ]
         .into_iter()
         .flatten()

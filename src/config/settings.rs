@@ -25,6 +25,7 @@ pub struct Settings {
     pub database: DatabaseSettings,
     pub reapply: ReapplySettings,
     pub resync: ResyncSettings,
+    pub retention: RetentionSettings,
     pub log: LogSettings,
     #[serde(default)]
     pub telemetry: TelemetrySettings,
@@ -157,6 +158,18 @@ pub struct ResyncSettings {
         serialize_with = "values::show_interval"
     )]
     pub interval: Option<Duration>,
+}
+
+/// How long data is kept; `None` = no limit.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Entries of the rules' history.
+    #[serde(
+        deserialize_with = "values::interval",
+        serialize_with = "values::show_interval"
+    )]
+    pub history: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -668,6 +668,7 @@ fn the_settings_in_force_take_one_line_for_each_section() {
             "log",
             "reapply",
             "resync",
+            "retention",
             "telemetry"
         ]
     );

@@ -18,6 +18,7 @@ pub use store::claim::{
     Claim, ClaimedMember, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, claim_except, held_places,
     retry_failed, until_next_due,
 };
+pub(crate) use store::erase::{count_rows_of, delete_rows_of};
 pub use store::list::{
     FailureReason, MemberFilter, MemberRow, MemberState, QueueDepth, failure_reasons, list_members,
     queue_depth,

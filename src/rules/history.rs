@@ -2,18 +2,29 @@
 //! kept when the rule is deleted.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgExecutor, PgPool};
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::apply::Applied;
 use super::document::{self, RuleView};
 use super::row::corrupt;
 use super::store::Author;
+use crate::database::{in_time, interval};
 use crate::domain::{RequestId, RuleId};
+use crate::metrics::{DatabasePart, Metrics};
+use crate::telemetry::warn_seldom;
+
+/// Old entries deleted in one statement, and the pause after it: 10,000 a second.
+const ENTRIES_A_BATCH: i64 = 1_000;
+const BETWEEN_BATCHES: Duration = Duration::from_millis(100);
+const BETWEEN_LOOKS: Duration = Duration::from_secs(60 * 60);
+const LONGEST_STATEMENT: Duration = Duration::from_secs(30);
 
 /// One change of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -142,6 +153,94 @@ pub(super) async fn entries(
         request_id: row.request_id,
     });
     Ok(entries.collect())
+}
+
+/// Replaces an account, as rules write it, by a pseudonym, and empties the notes of these versions: they
+/// are free text about the account. Returns in how many entries.
+pub(super) async fn rename(
+    transaction: &mut PgConnection,
+    account: &str,
+    pseudonym: &str,
+) -> Result<u64, sqlx::Error> {
+    let renamed = sqlx::query!(
+        r#"
+        update rule_history set
+            before = case when before->>'account' = $1
+                then before || jsonb_build_object('account', $2::text, 'note', '') else before end,
+            after = case when after->>'account' = $1
+                then after || jsonb_build_object('account', $2::text, 'note', '') else after end
+        where before->>'account' = $1 or after->>'account' = $1
+        "#,
+        account,
+        pseudonym,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(renamed.rows_affected())
+}
+
+/// Deletes entries that are older than a setting allows.
+#[derive(Debug)]
+pub struct HistoryRetention {
+    pub pool: PgPool,
+    /// `None`: no limit.
+    pub keep: Option<Duration>,
+    pub metrics: Metrics,
+}
+
+impl HistoryRetention {
+    /// Deletes now and every hour, until stopped: in small batches with pauses, so that other work does
+    /// not wait for it. Replicas may do so at the same time.
+    pub async fn run(self, stop: CancellationToken) {
+        let Some(keep) = self.keep else {
+            return stop.cancelled().await;
+        };
+        let mut deleted = 0;
+        loop {
+            let batch = in_time(LONGEST_STATEMENT, delete_old(&self.pool, keep)).await;
+            let pause = match batch {
+                Ok(entries) if entries > 0 => {
+                    deleted += entries;
+                    BETWEEN_BATCHES
+                }
+                Ok(_) => {
+                    if deleted > 0 {
+                        tracing::info!(entries = deleted, "deleted old history of rules");
+                        deleted = 0;
+                    }
+                    BETWEEN_LOOKS
+                }
+                Err(error) => {
+                    self.metrics.database_error(DatabasePart::Rules);
+                    warn_seldom!(%error, "cannot delete old history of rules; trying again in an hour");
+                    BETWEEN_LOOKS
+                }
+            };
+            let paused = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+            if paused.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+/// Deletes a batch of the oldest entries, as far as they are older than `keep`. The sequence is the order
+/// of time, so nothing beyond the batch is read.
+async fn delete_old(pool: &PgPool, keep: Duration) -> Result<u64, sqlx::Error> {
+    let deleted = sqlx::query!(
+        r#"
+        with oldest as materialized (
+            select sequence, at from rule_history order by sequence limit $2
+        )
+        delete from rule_history h using oldest o
+        where h.sequence = o.sequence and o.at < now() - $1::interval
+        "#,
+        interval(keep),
+        ENTRIES_A_BATCH,
+    )
+    .execute(pool)
+    .await?;
+    Ok(deleted.rows_affected())
 }
 
 /// The versions at which rules of these ids were deleted last.

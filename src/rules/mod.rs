@@ -6,6 +6,7 @@
 
 mod apply;
 pub mod document;
+mod erase;
 pub mod explain;
 pub mod filter;
 mod history;
@@ -19,7 +20,7 @@ mod store;
 mod table;
 mod turn;
 
-pub use history::{Action, HistoryEntry};
+pub use history::{Action, HistoryEntry, HistoryRetention};
 pub use list::Filter;
 pub use matching::{Matched, matching_rules};
 pub use store::{Author, Precondition, Rules, WriteError, Written};

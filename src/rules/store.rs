@@ -105,6 +105,10 @@ impl Rules {
         self.turns.begin(&self.pool, patience).await
     }
 
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     pub(super) fn wake(&self) -> &WakeUp {
         &self.wake
     }

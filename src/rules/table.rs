@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
 use super::row::{RuleRow, array_text};
-use crate::domain::{Rule, RuleId};
+use crate::domain::{Account, Rule, RuleId};
 
 /// One rule.
 pub(super) async fn fetch(
@@ -37,6 +37,21 @@ pub(super) async fn fetch_all(
     rows.into_iter()
         .map(|row| Rule::try_from(row).map(|rule| (rule.id.clone(), rule)))
         .collect()
+}
+
+/// The rules for exactly this account.
+pub(super) async fn fetch_for_account(
+    executor: impl PgExecutor<'_>,
+    account: &Account,
+) -> Result<Vec<Rule>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        RuleRow,
+        "select * from rules where account_text = $1 and account_prefix_len < 0 order by id",
+        account.as_str(),
+    )
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter().map(Rule::try_from).collect()
 }
 
 /// The rules of a label, or all, except those of these ids; and how many the label has in all.

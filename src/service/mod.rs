@@ -40,6 +40,7 @@ use crate::members::{Inbox, Settling, WakeUp};
 use crate::metrics::Metrics;
 use crate::reapply::{Worker, WorkerSettings};
 use crate::resync::{Sweeper, SweeperSettings};
+use crate::rules::HistoryRetention;
 use crate::rules::filter::{FilterSettings, RuleFilter};
 pub use error::{PartEnded, StartError};
 pub(crate) use listening::listen;
@@ -134,6 +135,11 @@ impl Service {
             metrics: metrics.clone(),
         };
         figures.show(settings.chat.calls_per_second, settings.resync.interval);
+        let retention = HistoryRetention {
+            pool: pool.clone(),
+            keep: settings.retention.history,
+            metrics: metrics.clone(),
+        };
         let worker = Worker::new(WorkerSettings {
             pool,
             chat,
@@ -158,6 +164,7 @@ impl Service {
                 Part::new("sweeper", |stop| sweeper.run(stop)),
                 Part::new("figures", |stop| figures.run(stop)),
                 Part::new("pulse", |stop| pulse.run(stop)),
+                Part::new("retention", |stop| retention.run(stop)),
             ],
             follower: Part::new("rule filter", |stop| follower.run(stop)),
             writer: Part::new("inbox", |stop| writer.closed_by(stop).run()),

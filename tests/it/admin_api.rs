@@ -39,7 +39,12 @@ async fn a_body_that_is_no_json_is_refused_with_the_place() {
     let deep = [b"{\"a\":".to_vec(), vec![b'['; 100_000]].concat();
     assert_eq!(send_as(json_type, deep).await.pointers(), ["/a"]);
     // Such a list could pass for an object whose fields are all absent.
-    for path in ["/v1/members/retry", "/v1/rooms/resync", "/v1/rules"] {
+    for path in [
+        "/v1/erase",
+        "/v1/members/retry",
+        "/v1/rooms/resync",
+        "/v1/rules",
+    ] {
         let list = api.request(Method::POST, path).json(&json!([null, null]));
         let refused = send(list).await;
         assert_eq!((refused.status, refused.problem()), (422, "invalid-input"));
@@ -155,7 +160,7 @@ async fn no_request_passes_without_a_token_viewers_only_read_and_editors_may_do_
             tried += 1;
         }
     }
-    assert_eq!(tried, 17);
+    assert_eq!(tried, 18);
     assert_eq!(send(api.bare(Method::GET, "/v1/nothing")).await.status, 401);
     assert_eq!(api.get("/v1/rules/r").await.body["version"], 1);
 }
@@ -268,6 +273,7 @@ async fn the_document_describes_every_route_and_problem() {
             "/livez",
             "/metrics",
             "/readyz",
+            "/v1/erase",
             "/v1/explain",
             "/v1/log",
             "/v1/members",

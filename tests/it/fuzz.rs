@@ -380,6 +380,7 @@ fn spoilt_orders() -> impl Strategy<Value = Order> {
         1 => Just("/v1/rules/import".to_owned()),
         1 => Just("/v1/explain".to_owned()),
         1 => Just("/v1/members".to_owned()),
+        1 => Just("/v1/erase".to_owned()),
         1 => Just("/v1/members/retry".to_owned()),
         1 => Just("/v1/rooms/resync".to_owned()),
         1 => "/[!-\"$->@-~]{0,40}",

@@ -14,6 +14,7 @@ mod cli;
 mod console;
 mod database;
 mod demo;
+mod erase;
 mod errors;
 mod explain;
 mod filter;

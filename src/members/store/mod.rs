@@ -27,6 +27,7 @@
 
 pub(crate) mod claim;
 pub(crate) mod cleanup;
+pub(crate) mod erase;
 pub(crate) mod figures;
 pub(crate) mod list;
 pub(crate) mod record;

@@ -1,0 +1,77 @@
+//! Erases an account: its rules, its name in their history, and its rows of members.
+//!
+//! Rules and history are one transaction. The rows follow after its commit, so that no callback waits for
+//! it. A request that ends in between can be repeated: what is erased is not found again.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::apply::{Change, apply};
+use super::store::{Author, Rules, WriteError};
+use super::turn::PATIENCE;
+use super::{history, table};
+use crate::domain::{Account, Pattern};
+use crate::members::{count_rows_of, delete_rows_of};
+
+/// What an erasure found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erased {
+    /// Rules for exactly this account.
+    pub rules: usize,
+    /// Rows of members.
+    pub members: u64,
+    /// Entries of the history, those of the deletions included.
+    pub history: u64,
+}
+
+impl Rules {
+    /// Erases an account. Rules that match it by a prefix stay. With `dry_run` the answer is the same,
+    /// and nothing changes.
+    ///
+    /// # Errors
+    /// [`WriteError::Busy`], and those of the database.
+    pub async fn erase(
+        &self,
+        account: &Account,
+        dry_run: bool,
+        author: &Author,
+    ) -> Result<Erased, WriteError> {
+        let mut turn = self.turn(PATIENCE).await?;
+        let rules = delete_rules(&mut turn, account, author).await?;
+        // The entries of one person belong together, but nothing leads from them to the account.
+        let pseudonym = format!("erased-{}", Uuid::new_v4().simple());
+        let name = Pattern::literal(account).to_string();
+        let history = history::rename(&mut turn, &name, &pseudonym).await?;
+        let members = match dry_run {
+            true => {
+                turn.rollback().await?;
+                count_rows_of(self.pool(), account).await?
+            }
+            false => {
+                turn.commit().await?;
+                let deleted = delete_rows_of(self.pool(), account).await?;
+                self.wake().now();
+                deleted
+            }
+        };
+        Ok(Erased {
+            rules,
+            members,
+            history,
+        })
+    }
+}
+
+async fn delete_rules(
+    turn: &mut PgConnection,
+    account: &Account,
+    author: &Author,
+) -> Result<usize, WriteError> {
+    let rules = table::fetch_for_account(&mut *turn, account).await?;
+    let deletions = rules.into_iter().map(|rule| Change {
+        id: rule.id.clone(),
+        before: Some(rule),
+        after: None,
+    });
+    Ok(apply(turn, deletions.collect(), author).await?.len())
+}

@@ -19,7 +19,7 @@ problems = []
 
 def documented():
     """Name to type, labels and meaning, from the tables of metrics.md."""
-    row = re.compile(r"^\| `(stickymark_\w+)` \| (\w+)(?:, \*\*shared\*\*)? \| (.+?) \| (.+) \|$", re.M)
+    row = re.compile(r"^\| `((?:stickymark|process)_\w+)` \| (\w+)(?:, \*\*shared\*\*)? \| (.+?) \| (.+) \|$", re.M)
     metrics = {}
     for name, kind, labels, meaning in row.findall((DEPLOY / "metrics.md").read_text()):
         if name in metrics:
@@ -41,7 +41,7 @@ def series_of(metrics):
 
 def check_query(where, query, series):
     common = {"job", "namespace", "instance"}
-    for name, matchers in re.findall(r"\b(stickymark_\w+)(?:\{([^}]*)\})?", query):
+    for name, matchers in re.findall(r"\b((?:stickymark|process)_\w+)(?:\{([^}]*)\})?", query):
         if name not in series:
             problems.append(f"{where}: {name} is not in metrics.md")
             continue

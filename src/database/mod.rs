@@ -31,7 +31,7 @@ use crate::version::OLDEST_POSTGRES;
 #[cfg(not(feature = "local"))]
 use no_local::LocalPostgres;
 use store::Server;
-pub use store::is_read_only;
+pub use store::{is_read_only, table_sizes};
 
 /// The migrations in `migrations/`, compiled in.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");

@@ -12,6 +12,30 @@ pub async fn is_read_only(pool: &PgPool) -> Result<bool, sqlx::Error> {
     .await
 }
 
+/// The size of a table.
+#[derive(Debug)]
+pub struct TableSize {
+    pub name: String,
+    /// As PostgreSQL estimates.
+    pub rows: i64,
+    /// With its indexes.
+    pub bytes: i64,
+}
+
+/// The sizes of the tables that grow.
+pub async fn table_sizes(pool: &PgPool) -> Result<Vec<TableSize>, sqlx::Error> {
+    sqlx::query_as!(
+        TableSize,
+        r#"
+        select name as "name!", pg_stat_get_live_tuples(to_regclass(name)) as "rows!",
+               pg_total_relation_size(to_regclass(name)) as "bytes!"
+        from unnest(array['rules', 'rule_history', 'members', 'rooms']) as name
+        "#
+    )
+    .fetch_all(pool)
+    .await
+}
+
 /// What a server says about itself and about the role that connects.
 #[derive(Debug)]
 pub(super) struct Server {

@@ -135,6 +135,13 @@ labels! {
         Used = "used",
         Idle = "idle",
     }
+    /// The tables that grow.
+    Table = "table" {
+        Rules = "rules",
+        History = "rule_history",
+        Members = "members",
+        Rooms = "rooms",
+    }
     /// The part that gave a statement to the database.
     DatabasePart = "part" {
         Inbox = "inbox",
@@ -151,6 +158,12 @@ impl CallbackCommand {
         let mut all = Self::ALL.iter().copied();
         all.find(|command| command.text() == name)
             .unwrap_or(Self::Other)
+    }
+}
+
+impl Table {
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|table| table.text() == name)
     }
 }
 

@@ -7,6 +7,8 @@
 //! replicas share are read by a task.
 
 mod labels;
+#[cfg(target_os = "linux")]
+mod process;
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
@@ -23,7 +25,7 @@ use crate::version;
 pub use labels::{
     Api, CallClass, CallOutcome, CallbackCommand, CallbackOutcome, ConnectionState, DatabasePart,
     DriftKind, FilterDecision, ForwardResult, Label, MarkResult, QueueState, ResyncOutcome,
-    SlowdownReason,
+    SlowdownReason, Table,
 };
 
 /// The content type of [`Metrics::text`].
@@ -126,6 +128,8 @@ pub struct GaugeSet {
     pub resync_interval: Gauge,
     connections: Gauges,
     pub connections_max: Gauge,
+    table_rows: Gauges,
+    table_bytes: Gauges,
 }
 
 /// Counts since the start of the process, for rates.
@@ -318,6 +322,14 @@ impl GaugeSet {
     pub fn connections(&self, state: ConnectionState) -> Gauge {
         self.connections.get_or_create_owned(&[state.pair()])
     }
+
+    pub fn table_rows(&self, table: Table) -> Gauge {
+        self.table_rows.get_or_create_owned(&[table.pair()])
+    }
+
+    pub fn table_bytes(&self, table: Table) -> Gauge {
+        self.table_bytes.get_or_create_owned(&[table.pair()])
+    }
 }
 
 /// A call that has begun. Dropped without an end it does not count: its caller was stopped.
@@ -423,6 +435,8 @@ impl Maker {
 impl Families {
     fn new() -> Self {
         let mut make = Maker::default();
+        #[cfg(target_os = "linux")]
+        make.0.register_collector(Box::new(process::Process));
         let build: Family<[Pair; 2], Gauge> = make.one("build_info", "always 1", Family::default());
         let this = [("commit", version::COMMIT), ("version", version::VERSION)];
         build.get_or_create(&this).set(1.0);
@@ -579,6 +593,16 @@ impl GaugeSet {
                 ConnectionState::ALL,
             ),
             connections_max: make.gauge("database_connections_max", "database.max_connections"),
+            table_rows: make.gauges(
+                "table_rows",
+                "shared: rows of a table, as PostgreSQL estimates",
+                Table::ALL,
+            ),
+            table_bytes: make.gauges(
+                "table_bytes",
+                "shared: size of a table with its indexes",
+                Table::ALL,
+            ),
         }
     }
 }

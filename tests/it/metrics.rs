@@ -18,9 +18,10 @@ type Shape = (String, BTreeSet<String>);
 
 /// What the tables of the page promise.
 fn promised() -> BTreeMap<String, Shape> {
-    let rows = PAGE
-        .lines()
-        .filter(|line| line.starts_with("| `stickymark_"));
+    let rows = PAGE.lines().filter(|line| {
+        let process = cfg!(target_os = "linux") && line.starts_with("| `process_");
+        process || line.starts_with("| `stickymark_")
+    });
     let cells = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
     let families = cells.map(|cells| {
         let name = cells[0].trim_start_matches("| ").trim_matches('`');
@@ -208,6 +209,25 @@ fn holds_what_happened(scrape: &Scrape) {
     assert!(scrape.value("stickymark_queue_read_timestamp_seconds") > 1.7e9);
     assert!(scrape.value("stickymark_database_connections_max") >= 2.0);
     assert_eq!(scrape.sum("stickymark_database_errors_total"), 0.0);
+    assert!(scrape.value("stickymark_table_bytes{table=\"members\"}") >= 8192.0);
+    if cfg!(target_os = "linux") {
+        holds_the_process(scrape);
+    }
+}
+
+fn holds_the_process(scrape: &Scrape) {
+    let value = |name: &str| scrape.value(&format!("process_{name}"));
+    assert!(value("cpu_seconds_total") > 0.0);
+    let (resident, whole) = (
+        value("resident_memory_bytes"),
+        value("virtual_memory_bytes"),
+    );
+    assert!(resident > 4e6 && resident < whole, "{resident} of {whole}");
+    assert!(value("open_fds") > 3.0 && value("open_fds") < value("max_fds"));
+    assert!(value("threads") > 1.0);
+    let now = chrono::Utc::now().timestamp() as f64;
+    let age = now - value("start_time_seconds");
+    assert!((-2.0..3600.0).contains(&age), "started {age} s ago");
 }
 
 #[tokio::test]

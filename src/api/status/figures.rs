@@ -10,9 +10,9 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::chat::Budget;
-use crate::database::in_time;
+use crate::database::{in_time, table_sizes};
 pub use crate::members::store::figures::{SharedFigures, shared_figures};
-use crate::metrics::{Api, DatabasePart, Metrics, QueueState};
+use crate::metrics::{Api, DatabasePart, Metrics, QueueState, Table};
 
 /// How often they are read.
 pub const READ_EVERY: Duration = Duration::from_secs(15);
@@ -84,6 +84,12 @@ impl Figures {
         gauges.queue_oldest_due.set(shared.oldest_due_seconds);
         gauges.rooms_live.set(number(shared.rooms_live));
         gauges.resync_oldest.set(shared.oldest_comparison_seconds);
+        for size in in_time(LONGEST_STATEMENT, table_sizes(&self.pool)).await? {
+            if let Some(table) = Table::named(&size.name) {
+                gauges.table_rows(table).set(number(size.rows));
+                gauges.table_bytes(table).set(number(size.bytes));
+            }
+        }
         gauges.queue_read.set(number(Utc::now().timestamp()));
         Ok(())
     }

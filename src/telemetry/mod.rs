@@ -6,6 +6,8 @@
 
 mod causes;
 mod filter;
+mod json;
+mod panics;
 mod repeated;
 mod traces;
 
@@ -111,17 +113,18 @@ where
     });
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&settings.filter)?);
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(!plain && std::io::stderr().is_terminal())
-        .with_writer(to);
     let lines = match settings.format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text => tracing_subscriber::fmt::layer()
+            .with_ansi(!plain && std::io::stderr().is_terminal())
+            .with_writer(to)
+            .boxed(),
+        LogFormat::Json => json::layer(to).boxed(),
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .with(spans)
         .try_init()?;
+    panics::log();
     filter::keep(handle, &settings.filter);
     Ok(())
 }

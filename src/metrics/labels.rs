@@ -30,7 +30,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// The commands of callbacks that are used; `Other` is any other, or none that was believed.
+    /// The commands of callbacks that are used; `Other` is any other, or that of a refused request.
     CallbackCommand = "command" {
         Join = "Group.CallbackAfterNewMemberJoin",
         StateChange = "Group.CallbackOnMemberStateChange",

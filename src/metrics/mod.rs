@@ -1,4 +1,4 @@
-//! What this replica counts, for `/metrics` and for the console's pictures.
+//! What this replica counts, for `/metrics` and for the charts of the console.
 //!
 //! One [`Metrics`] belongs to one service; clones share it. The other parts report what happened, each
 //! by a method; labels are closed lists, so nothing from outside becomes one. Names, types, labels
@@ -132,7 +132,7 @@ pub struct GaugeSet {
     table_bytes: Gauges,
 }
 
-/// Counts since the start of the process, for rates.
+/// Counts since the start of the process.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Totals {
     /// Callbacks answered; other paths and methods left out.
@@ -474,7 +474,7 @@ impl Families {
             ),
             forward_duration: make.histogram(
                 "forward_duration_seconds",
-                "from sending to the backend's whole answer, or to giving up",
+                "from sending to the backend's whole answer, or to the timeout",
                 ANSWER,
             ),
             mark_delay: make.histogram(
@@ -519,7 +519,7 @@ impl Families {
             ),
             drift: make.counters(
                 "resync_drift_members",
-                "members whom a sweep found to differ",
+                "members that a sweep found to differ",
                 pairs(DriftKind::ALL),
             ),
             drift_age: make.histogram(

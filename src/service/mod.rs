@@ -184,22 +184,20 @@ impl Service {
         self
     }
 
-    /// What this replica counts.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Where callbacks are taken, with the port that was bound.
+    /// With the port that was bound.
     pub fn callback_address(&self) -> SocketAddr {
         self.addresses.0
     }
 
-    /// Where the management API listens, with the port that was bound.
+    /// With the port that was bound.
     pub fn admin_address(&self) -> SocketAddr {
         self.addresses.1
     }
 
-    /// The filter that spares the database callbacks about nobody's rule.
     pub fn rule_filter(&self) -> &RuleFilter {
         &self.filter
     }
@@ -294,16 +292,16 @@ fn callback_router(
 }
 
 fn sdk_app_id(chat: &ChatSettings) -> Result<u64, StartError> {
-    let mend = "the Chat console shows it as SDKAppID";
+    let fix = "the Chat console shows it as SDKAppID";
     chat.sdk_app_id.ok_or(StartError::Missing {
         key: "chat.sdk_app_id",
-        mend,
+        fix,
     })
 }
 
-/// Where and as whom Chat is called.
+/// Address and credentials for calls to Chat.
 pub(crate) fn endpoint(chat: &ChatSettings) -> Result<ChatEndpoint, StartError> {
-    let mend = "the Chat console shows it as the key of the application";
+    let fix = "the Chat console shows it as the key of the application";
     Ok(ChatEndpoint {
         base_url: chat
             .base_url
@@ -313,7 +311,7 @@ pub(crate) fn endpoint(chat: &ChatSettings) -> Result<ChatEndpoint, StartError> 
         admin_account: chat.admin_account.clone(),
         secret_key: chat.secret_key.clone().ok_or(StartError::Missing {
             key: "chat.secret_key",
-            mend,
+            fix,
         })?,
         request_timeout: chat.request_timeout,
     })

@@ -1,5 +1,5 @@
-//! The tasks of the service. The first that ends before it is told to takes the service with it: a
-//! replica without its worker or its inbox would look healthy and do nothing.
+//! The tasks of the service. The first that ends before the stop ends the service: a replica without its
+//! worker or its inbox would look healthy and do nothing.
 
 use std::fmt;
 
@@ -32,14 +32,12 @@ impl Part {
     }
 }
 
-/// A part that runs.
 pub(super) struct Running {
     pub name: &'static str,
     pub task: JoinHandle<()>,
 }
 
 impl Running {
-    /// Waits for its end.
     pub async fn ended(self) {
         if let Err(error) = self.task.await {
             tracing::error!(task = self.name, %error, "a task of the service failed");
@@ -47,7 +45,6 @@ impl Running {
     }
 }
 
-/// Starts parts and learns which of them ended.
 pub(super) struct Parts {
     sender: UnboundedSender<&'static str>,
     ended: UnboundedReceiver<&'static str>,
@@ -70,7 +67,6 @@ impl Parts {
         Running { name, task }
     }
 
-    /// The first that ends.
     pub async fn first_end(&mut self) -> &'static str {
         match self.ended.recv().await {
             Some(name) => name,

@@ -1,4 +1,4 @@
-//! An error in one line, with all that led to it.
+//! An error with its causes in one line.
 
 use std::error::Error;
 

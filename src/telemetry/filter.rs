@@ -1,25 +1,22 @@
-//! What is logged, changeable while the process runs.
+//! The log filter, which can be changed while the process runs.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-/// Longest filter that is taken.
+/// In bytes.
 const LONGEST: usize = 1_000;
 
-/// The filter of this process.
 static IN_FORCE: OnceLock<LogFilter> = OnceLock::new();
 
-/// The filter in force, and the way to change it.
 #[derive(Debug)]
 pub struct LogFilter {
     handle: reload::Handle<EnvFilter, Registry>,
     text: Mutex<String>,
 }
 
-/// A text that is no filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is no filter: {0}; write a level such as info, or target=level, separated by commas")]
+#[error("is not a filter: {0}; write a level such as info, or target=level, separated by commas")]
 pub struct UnknownFilter(String);
 
 /// The filter of this process; `None` if it writes no logs of its own.
@@ -36,20 +33,19 @@ pub(super) fn keep(handle: reload::Handle<EnvFilter, Registry>, text: &str) {
 }
 
 impl LogFilter {
-    /// The filter in force.
     pub fn text(&self) -> String {
         let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         text.clone()
     }
 
-    /// Puts another one into force, until it is changed again or the process ends.
+    /// Applies until the next change or the end of the process.
     ///
     /// # Errors
-    /// When the text is no filter; then the old one stays.
+    /// When the text is not a filter; the old one stays.
     pub fn set(&self, text: &str) -> Result<(), UnknownFilter> {
         let filter = parse(text)?;
         let mut shown = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        tracing::info!(before = *shown, after = text, "the log filter is changed");
+        tracing::info!(before = *shown, after = text, "changed the log filter");
         self.handle
             .reload(filter)
             .map_err(|error| UnknownFilter(error.to_string()))?;

@@ -1,5 +1,4 @@
-//! A complaint that comes again and again in an outage: told at first, then once a minute with the
-//! number of those left out.
+//! A warning that an outage repeats is logged at once, then once a minute with the number of repetitions.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +7,12 @@ use std::time::{Duration, Instant};
 /// Seconds between two of a kind.
 const EVERY_SECONDS: u64 = 60;
 
-/// Some moment near the start of the process.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// One kind of complaint.
+/// One place that warns.
 #[derive(Debug)]
 pub(crate) struct Repeated {
-    /// The second from which on the next one is told.
+    /// The second from which the next one is logged.
     next: AtomicU64,
     left_out: AtomicU64,
 }
@@ -27,19 +25,19 @@ impl Repeated {
         }
     }
 
-    /// How many were left out since the last one that was told; `None`: leave this one out too.
+    /// How many were left out since the last one that was logged; `None`: leave this one out too.
     pub(crate) fn due(&self) -> Option<u64> {
         self.due_at(START.elapsed())
     }
 
     fn due_at(&self, now: Duration) -> Option<u64> {
         let now = now.as_secs();
-        let told = self
+        let logged = self
             .next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
                 (now >= next).then_some(now + EVERY_SECONDS)
             });
-        if told.is_ok() {
+        if logged.is_ok() {
             return Some(self.left_out.swap(0, Ordering::Relaxed));
         }
         self.left_out.fetch_add(1, Ordering::Relaxed);
@@ -47,8 +45,7 @@ impl Repeated {
     }
 }
 
-/// `tracing::warn!`, but of the repetitions within a minute only their number; those are told at
-/// `debug`.
+/// `tracing::warn!`; repetitions within a minute are logged at `debug` and counted in the next warning.
 macro_rules! warn_seldom {
     ($($what:tt)+) => {{
         static KIND: $crate::telemetry::Repeated = $crate::telemetry::Repeated::new();
@@ -65,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_long_outage_one_line_a_minute_is_told_with_the_number_of_those_left_out() {
+    fn a_long_outage_logs_one_line_a_minute_with_the_number_of_those_left_out() {
         let kind = Repeated::new();
         let at = |second| kind.due_at(Duration::from_secs(second));
         assert_eq!(at(7), Some(0));

@@ -132,7 +132,7 @@ async fn no_command_shows_any_part_of_a_password_whatever_is_in_it() {
                         );
                     }
                     "migrate" => assert_eq!(status, Some(0), "{case}"),
-                    _ => assert!(said.contains("cannot be listened on"), "{case}"),
+                    _ => assert!(said.contains("cannot listen on"), "{case}"),
                 }
             }
             admin(&database, format!("DROP ROLE {role}")).await;
@@ -253,7 +253,7 @@ async fn a_role_that_may_not_create_tables_is_refused_only_while_migrations_are_
     );
     assert_eq!(run("migrate", &url).await.0, Some(0));
     let (_, said) = run("serve", &url).await;
-    assert!(said.contains("cannot be listened on"), "{said}");
+    assert!(said.contains("cannot listen on"), "{said}");
     admin(&full, format!("DROP OWNED BY {role}")).await;
     admin(&empty, format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }

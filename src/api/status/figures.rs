@@ -1,7 +1,6 @@
 //! The task that reads the shared figures every 15 s, so that scrapes never reach the database.
 //!
-//! While PostgreSQL does not answer, the last figures stay; the time of the last look tells how old
-//! they are.
+//! While PostgreSQL does not answer, the last figures stay; `queue_read` says how old they are.
 
 use std::time::Duration;
 
@@ -14,19 +13,16 @@ use crate::database::{in_time, table_sizes};
 pub use crate::members::store::figures::{SharedFigures, shared_figures};
 use crate::metrics::{Api, DatabasePart, Metrics, QueueState, Table};
 
-/// How often they are read.
 pub const READ_EVERY: Duration = Duration::from_secs(15);
-/// A statement that takes longer is given up.
+/// A statement that takes longer is abandoned.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 
 /// Reads the figures of a database into the metrics of a replica.
 #[derive(Debug)]
 pub struct Figures {
-    /// The database.
     pub pool: PgPool,
     /// The budgets that all replicas share.
     pub budgets: Vec<Budget>,
-    /// Where the figures go.
     pub metrics: Metrics,
 }
 
@@ -36,7 +32,7 @@ impl Figures {
         loop {
             if let Err(error) = self.read().await {
                 self.metrics.database_error(DatabasePart::Figures);
-                tracing::debug!(%error, "the shared figures cannot be read");
+                tracing::debug!(%error, "could not read the shared figures");
             }
             let pause = tokio::time::sleep(READ_EVERY);
             if stop.run_until_cancelled(pause).await.is_none() {
@@ -45,8 +41,8 @@ impl Figures {
         }
     }
 
-    /// Shows the settings that stand beside them; 0 for a comparison that is off. Until the database
-    /// told otherwise, what is configured is in force.
+    /// Shows settings: 0 for a comparison that is off. Until the database is read, the configured budget is
+    /// shown as the one in force.
     pub fn show(&self, calls_per_second: u32, resync_interval: Option<Duration>) {
         let gauges = self.metrics.gauges();
         let configured = f64::from(calls_per_second);

@@ -34,6 +34,7 @@ mod metrics;
 mod plans;
 mod refusals;
 mod request_id;
+mod restore;
 mod resync;
 mod resync_faults;
 mod rules_api;

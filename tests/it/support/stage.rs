@@ -74,14 +74,19 @@ impl Stage {
             _simulator: simulator,
         };
         stage.add_replica().await;
-        let callbacks = stage.replicas[0].callbacks.clone();
-        let token = SecretString::from(CALLBACK_TOKEN);
+        stage.callbacks_to(&stage.replicas[0].callbacks).await;
         stage
-            .chat
-            .set_callback(Some(&callbacks), Some(token))
-            .await
-            .unwrap();
-        stage
+    }
+
+    /// Chat posts its callbacks to this URL from now on.
+    pub async fn callbacks_to(&self, url: &str) {
+        let token = Some(SecretString::from(CALLBACK_TOKEN));
+        self.chat.set_callback(Some(url), token).await.unwrap();
+    }
+
+    /// Where each replica receives callbacks.
+    pub fn callback_urls(&self) -> Vec<String> {
+        self.replicas.iter().map(|r| r.callbacks.clone()).collect()
     }
 
     /// One more replica on the same database. Callbacks go on to the first.

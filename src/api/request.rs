@@ -43,11 +43,12 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
             .get::<Caller>()
             .map(|caller| caller.name.clone());
         let location = response.headers().get(header::LOCATION);
+        let location = location.and_then(|value| value.to_str().ok());
         tracing::info!(
             parent: &span,
-            %method,
-            ?path,
-            ?location,
+            method = method.as_str(),
+            path,
+            location,
             status = response.status().as_u16(),
             actor = caller.as_deref(),
             micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),

@@ -174,7 +174,7 @@ impl Listener {
         let span = Span::current();
         span.record("command", known.command.text());
         span.record("outcome", outcome.text());
-        tracing::debug!(took = ?arrived.elapsed(), "answered");
+        tracing::debug!(seconds = arrived.elapsed().as_secs_f64(), "answered");
         match taken {
             Ok((answer, _)) => answer,
             Err(refusal) => {

@@ -131,8 +131,9 @@ fn tell_change(before: Option<DatabaseState>, now: DatabaseState) {
         return;
     }
     match now {
-        DatabaseState::Ok => tracing::info!("the database is there again"),
-        away => tracing::warn!(state = ?away, "the database cannot be written to"),
+        DatabaseState::Ok => tracing::info!("database is available again"),
+        DatabaseState::ReadOnly => tracing::warn!("database is read-only"),
+        DatabaseState::Unreachable => tracing::warn!("database is unreachable"),
     }
 }
 
@@ -141,7 +142,7 @@ async fn ask(pool: &PgPool) -> DatabaseState {
         Ok(Ok(false)) => DatabaseState::Ok,
         Ok(Ok(true)) => DatabaseState::ReadOnly,
         Ok(Err(error)) => {
-            tracing::debug!(?error, "the database does not answer the probe");
+            tracing::debug!(%error, "database did not answer the probe");
             DatabaseState::Unreachable
         }
         Err(_) => DatabaseState::Unreachable,

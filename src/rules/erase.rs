@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::apply::{Change, apply};
 use super::store::{Author, Rules, WriteError};
 use super::turn::PATIENCE;
-use super::{history, table};
+use super::{filter, history, table};
 use crate::domain::{Account, Pattern};
 use crate::members::{count_rows_of, delete_rows_of};
 
@@ -41,6 +41,7 @@ impl Rules {
         // The entries of one person belong together, but nothing leads from them to the account.
         let pseudonym = format!("erased-{}", Uuid::new_v4().simple());
         let name = Pattern::literal(account).to_string();
+        filter::forget_account(&mut turn, account).await?;
         let history = history::rename(&mut turn, &name, &pseudonym).await?;
         let members = match dry_run {
             true => {

@@ -35,6 +35,7 @@ use sqlx::PgPool;
 
 pub use follower::Follower;
 pub use store::FollowError;
+pub(super) use store::forget_account;
 
 use crate::domain::MemberEvent;
 use crate::members::{Inbox, Named};

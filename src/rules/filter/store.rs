@@ -6,10 +6,12 @@
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
 
 use super::keys::{Hashing, RuleKey, Shape};
 use super::rule_set::{Reading, RuleSet};
+use crate::domain::Account;
 
 /// A database that takes longer to answer is believed dead.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3);
@@ -155,6 +157,21 @@ pub(super) async fn read_all(
         }
     }
     Ok(reading.finish(start.revision, start.removed))
+}
+
+/// Deletes the changes that name an account of which no rule is left: a replica that has not read them yet
+/// does not need them.
+pub(in crate::rules) async fn forget_account(
+    transaction: &mut PgConnection,
+    account: &Account,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from rule_changes where account_text = $1 and account_prefix_len < 0",
+        account.as_str(),
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
 }
 
 fn key(hashing: &Hashing, group: (&str, i16), account: (&str, i16)) -> RuleKey {

@@ -4,6 +4,8 @@
 
 pub mod domain;
 
+pub mod messages;
+
 pub mod clock;
 pub mod version;
 

@@ -1,15 +1,15 @@
 //! The log filter of the replica that answers.
 
-use axum::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::{BodyProblems, CommonProblems, JsonBody, Problem, ProblemType};
+use crate::api::{BodyProblems, CommonProblems, Json, JsonBody, Problem, ProblemType};
 use crate::telemetry::{LogFilter, log_filter};
 
 /// What is logged.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = LogFilter)]
 pub(super) struct Log {
     /// A level (`error`, `warn`, `info`, `debug`, `trace`, `off`), or `target=level`, separated by
     /// commas.

@@ -1,16 +1,19 @@
 //! Members: the list, and the retry of failed ones.
 
+use axum::Extension;
 use axum::extract::{FromRef, State};
-use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{BodyProblems, CommonProblems, JsonBody, Limit, Page, Problem, Query};
+use crate::api::{BodyProblems, CommonProblems, Json, JsonBody, Limit, Page, Problem, Query};
 use crate::domain::{Account, GroupId, RequestId};
-use crate::members::{MemberFilter, MemberRow, MemberState, WakeUp, list_members, retry_failed};
+use crate::members::{
+    MemberFilter, MemberRow, MemberState, MembersByState, WakeUp, count_members, list_members,
+    retry_failed,
+};
 
 #[derive(Debug, Clone)]
 pub struct Members {
@@ -40,6 +43,8 @@ where
 struct MemberPage {
     /// In the order of rooms and accounts.
     items: Vec<MemberRow>,
+    /// Members of this room and account in every state, whatever `state` is asked for.
+    counts: MembersByState,
     /// `after` of the next page; null on the last one.
     #[schema(required = true)]
     next: Option<String>,
@@ -69,6 +74,7 @@ struct ListQuery {
 /// Which failed members to retry. Without any field: all.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"group": "class-7"}))]
 struct RetryInput {
     /// Only members of this room.
     #[schema(value_type = Option<String>, pattern = "^[ -~]{1,48}$")]
@@ -101,8 +107,14 @@ async fn list(
     };
     let after = page.after.as_ref().map(|(group, account)| (group, account));
     let rows = list_members(&members.pool, &filter, after, i64::from(page.rows())).await?;
+    let (group, account) = (filter.group.as_ref(), filter.account.as_ref());
+    let counts = count_members(&members.pool, group, account).await?;
     let (items, next) = page.cut(rows, write_key);
-    Ok(Json(MemberPage { items, next }))
+    Ok(Json(MemberPage {
+        items,
+        counts,
+        next,
+    }))
 }
 
 /// Retry failed members: those of a room, of an account, or all.

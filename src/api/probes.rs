@@ -1,6 +1,5 @@
 //! Liveness and readiness probes.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -8,7 +7,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::status::{Readiness, Ready};
-use crate::api::{ProbeProblems, Problem, Query};
+use crate::api::{Json, ProbeProblems, Problem, Query};
 
 /// Liveness probe.
 #[utoipa::path(

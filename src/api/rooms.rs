@@ -1,6 +1,5 @@
 //! Rooms: the list, and the request to compare one with Chat now.
 
-use axum::Json;
 use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{BodyProblems, CommonProblems, JsonBody, Limit, Page, Problem, Query};
+use crate::api::{BodyProblems, CommonProblems, Json, JsonBody, Limit, Page, Problem, Query};
 use crate::domain::GroupId;
 use crate::members::WakeUp;
 use crate::members::store::rooms::{RoomFilter, RoomRow, RoomState, list_rooms};

@@ -16,8 +16,10 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::chat::{self, Circuits};
 use super::console::{self, Live};
 use super::explain::{self, Explanations};
+use super::marks::{self, MarkNames};
 use super::members::{self, Members};
 use super::rooms::{self, Rooms};
 use super::status::{self, Readiness, StatusSource, Watched};
@@ -37,6 +39,7 @@ pub struct AdminState {
     tokens: Tokens,
     watched: Watched,
     live: Live,
+    mark_names: MarkNames,
 }
 
 impl AdminState {
@@ -52,6 +55,7 @@ impl AdminState {
             wake,
             readiness,
             tokens: Tokens::new(tokens),
+            mark_names: MarkNames::default(),
         }
     }
 
@@ -63,6 +67,12 @@ impl AdminState {
             watched,
             ..self
         }
+    }
+
+    /// The same with names for marks.
+    #[must_use]
+    pub fn naming(self, mark_names: MarkNames) -> Self {
+        Self { mark_names, ..self }
     }
 }
 
@@ -96,7 +106,27 @@ impl FromRef<AdminState> for Rooms {
 
 impl FromRef<AdminState> for Explanations {
     fn from_ref(state: &AdminState) -> Self {
-        Self::new(state.pool.clone(), state.watched.worker_breaker.clone())
+        let breaker = state.watched.worker_breaker.clone();
+        Self::new(state.pool.clone(), breaker, state.mark_names.clone())
+    }
+}
+
+impl FromRef<AdminState> for MarkNames {
+    fn from_ref(state: &AdminState) -> Self {
+        state.mark_names.clone()
+    }
+}
+
+impl FromRef<AdminState> for Circuits {
+    fn from_ref(state: &AdminState) -> Self {
+        let watched = &state.watched;
+        Self {
+            marks: (watched.worker_breaker.clone(), state.wake.clone()),
+            comparisons: (
+                watched.sweeper_breaker.clone(),
+                watched.sweeper_wake.clone(),
+            ),
+        }
     }
 }
 
@@ -183,6 +213,8 @@ fn api() -> OpenApiRouter<AdminState> {
         .merge(rooms::routes())
         .merge(explain::routes())
         .routes(routes!(erase::erase))
+        .merge(marks::routes())
+        .merge(chat::routes())
         .routes(routes!(status::status))
         .routes(routes!(log::log, log::set_log))
 }
@@ -201,7 +233,10 @@ fn document_json() -> ([(header::HeaderName, &'static str); 1], axum::body::Byte
         tracing::error!(?error, "the OpenAPI document cannot be written");
         "{}".to_owned()
     });
-    ([(header::CONTENT_TYPE, "application/json")], json.into())
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        (json + "\n").into(),
+    )
 }
 
 async fn not_found() -> Problem {

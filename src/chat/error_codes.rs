@@ -287,6 +287,12 @@ impl ErrorCode {
         self.entry().map_or(Retry, |entry| entry.class)
     }
 
+    /// Every documented code.
+    #[cfg(test)]
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|entry| Self(entry.code))
+    }
+
     /// What it means, in a few words.
     pub fn meaning(self) -> &'static str {
         self.entry().map_or("not documented", |entry| entry.meaning)

@@ -19,7 +19,7 @@ pub use database_url::DatabaseUrl;
 pub use enums::{ForwardFailure, LogFormat, Region, Role};
 pub use load::{ConfigError, DEFAULTS};
 pub use settings::{
-    AdminSettings, CallbackSettings, ChatSettings, DatabaseSettings, LogSettings, ReapplySettings,
-    ResyncSettings, Settings, TelemetrySettings,
+    AdminSettings, CallbackSettings, ChatSettings, DatabaseSettings, LogSettings, MarksSettings,
+    ReapplySettings, ResyncSettings, Settings, TelemetrySettings,
 };
 pub use values::{AdminToken, CallbackPath};

@@ -1,5 +1,6 @@
 //! The shape of the settings; `config/default.toml` documents each key and its default.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use url::Url;
 
 use super::values::{self, AdminToken, CallbackPath};
 use super::{DatabaseUrl, ForwardFailure, LogFormat, Region};
-use crate::domain::Account;
+use crate::domain::{Account, Mark};
 
 /// Serialises with its secrets masked, for [`Settings::describe`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct Settings {
     pub reapply: ReapplySettings,
     pub resync: ResyncSettings,
     pub retention: RetentionSettings,
+    #[serde(default)]
+    pub marks: MarksSettings,
     pub log: LogSettings,
     #[serde(default)]
     pub telemetry: TelemetrySettings,
@@ -170,6 +173,18 @@ pub struct RetentionSettings {
         serialize_with = "values::show_interval"
     )]
     pub history: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MarksSettings {
+    /// What people see beside the number.
+    #[serde(
+        default,
+        deserialize_with = "values::mark_names",
+        serialize_with = "values::show_mark_names"
+    )]
+    pub names: BTreeMap<Mark, String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

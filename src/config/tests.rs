@@ -131,6 +131,7 @@ fn every_key_can_be_set_in_the_environment() {
         "REAPPLY__MAX_WAIT=1s",
         "REAPPLY__LEASE=1m",
         "RESYNC__INTERVAL=0s",
+        "MARKS__NAMES=1000=teacher, 600 = hidden guest,",
         "LOG__FORMAT=json",
         "LOG__FILTER=warn,stickymark=debug",
     ])
@@ -152,6 +153,12 @@ fn every_key_can_be_set_in_the_environment() {
     assert_eq!(ci.secret.expose_secret(), "a:secret:b");
     assert_eq!((eyes.name.as_str(), eyes.role), ("eyes", Role::Viewer));
     assert_eq!(settings.resync.interval, None);
+    let names: Vec<_> = settings.marks.names.iter().collect();
+    let names: Vec<_> = names
+        .iter()
+        .map(|(mark, name)| format!("{mark} {name}"))
+        .collect();
+    assert_eq!(names, ["600 hidden guest", "1000 teacher"]);
     assert_eq!(settings.log.format, LogFormat::Json);
     assert_eq!(
         settings.database.url.unwrap().expose_secret(),
@@ -169,6 +176,26 @@ fn lists_in_a_file_are_arrays() {
     .unwrap();
     assert_eq!(settings.admin.tokens.len(), 2);
     assert_eq!(settings.admin.tokens[1].role, Role::Viewer);
+}
+
+#[test]
+fn names_of_marks_are_a_table_in_a_file() {
+    let text = "[marks]\nnames = { 1000 = \"teacher\" }\n[log]\nformat = \"json\"";
+    assert_eq!(from_file(text).unwrap().marks.names.len(), 1);
+    let text = "[marks.names]\n1000 = \"teacher\"\n500 = \"always online\"";
+    assert_eq!(from_file(text).unwrap().marks.names.len(), 2);
+    for (text, right) in [
+        ("[marks]\nnames = { 7 = \"x\" }", "from 1000 to"),
+        ("[marks]\nnames = { 1000 = 7 }", "as text"),
+        ("[marks]\nnames = { 1000 = \" \" }", "is empty"),
+        ("[marks]\nnames = \"teacher\"", "like 1000=teacher"),
+    ] {
+        let problems = problems(from_file(text));
+        assert!(
+            problems[0].contains(right) && problems[0].contains("marks.names"),
+            "{problems:?}"
+        );
+    }
 }
 
 #[test]
@@ -666,6 +693,7 @@ fn the_settings_in_force_take_one_line_for_each_section() {
             "chat",
             "database",
             "log",
+            "marks",
             "reapply",
             "resync",
             "retention",

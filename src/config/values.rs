@@ -3,6 +3,7 @@
 //! An error says what is wrong and how to fix it. Errors about secrets never repeat them, so every
 //! value is read as text first: serde's own errors quote what they find.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,9 +16,11 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::Role;
-use crate::domain::Account;
+use crate::domain::{Account, Mark};
 
 pub(super) const SET: &str = "(set)";
+/// Longest name of a mark, in characters.
+const LONGEST_NAME: usize = 32;
 
 /// A value that text stands for.
 pub(super) trait Parse: Sized {
@@ -65,6 +68,60 @@ pub(super) fn tokens<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<SecretStr
     struct Token(#[serde(deserialize_with = "value")] SecretString);
     let tokens = Vec::<Token>::deserialize(list)?;
     Ok(tokens.into_iter().map(|Token(secret)| secret).collect())
+}
+
+/// A table of numbers and names, or text such as `1000=teacher,1001=VIP`.
+pub(super) fn mark_names<'de, D>(given: D) -> Result<BTreeMap<Mark, String>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let pairs: Vec<(String, String)> = match toml::Value::deserialize(given)? {
+        toml::Value::Table(table) => table
+            .into_iter()
+            .map(|(number, name)| match name {
+                toml::Value::String(name) => Ok((number, name)),
+                _ => Err(D::Error::custom(format!(
+                    "give the name of {number} as text"
+                ))),
+            })
+            .collect::<Result<_, _>>()?,
+        toml::Value::String(text) => text
+            .split(',')
+            .filter(|pair| !pair.trim().is_empty())
+            .map(|pair| match pair.split_once('=') {
+                Some((number, name)) => Ok((number.to_owned(), name.to_owned())),
+                None => Err(D::Error::custom(format!(
+                    "{pair:?} is not like 1000=teacher"
+                ))),
+            })
+            .collect::<Result<_, _>>()?,
+        _ => return Err(D::Error::custom("give a table of marks and names")),
+    };
+    let named = |(number, name): (String, String)| {
+        let number: i64 = number
+            .trim()
+            .parse()
+            .map_err(|_| D::Error::custom(format!("{number:?} is not a mark")))?;
+        let mark = Mark::parse(number).map_err(D::Error::custom)?;
+        match name.trim() {
+            "" => Err(D::Error::custom(format!("the name of {mark} is empty"))),
+            name if name.chars().count() > LONGEST_NAME || name.contains(char::is_control) => {
+                Err(D::Error::custom(format!(
+                    "the name of {mark} is longer than {LONGEST_NAME} characters or has control \
+                     characters"
+                )))
+            }
+            name => Ok((mark, name.to_owned())),
+        }
+    };
+    pairs.into_iter().map(named).collect()
+}
+
+pub(super) fn show_mark_names<S: Serializer>(
+    names: &BTreeMap<Mark, String>,
+    s: S,
+) -> Result<S::Ok, S::Error> {
+    s.collect_str(&format_args!("({} set)", names.len()))
 }
 
 /// `None` for zero, which means off.

@@ -57,6 +57,20 @@ struct Open {
     /// The next probe goes out no sooner.
     until: Instant,
     probing: bool,
+    /// Probes that were refused.
+    refusals: u32,
+}
+
+/// What a try that a person asked for brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tried {
+    /// Calls were not paused.
+    NotPaused,
+    /// The call succeeded.
+    Resumed,
+    Refused(PauseState),
+    /// No member is due whose call could be tried, or the call takes long.
+    NothingTried(PauseState),
 }
 
 /// Why calls are paused, for people.
@@ -178,6 +192,32 @@ impl Breaker {
         self.state().open.as_ref().map(|open| open.shown.clone())
     }
 
+    /// Lets a probe go now, and waits for what it brings.
+    pub async fn try_now(&self, patience: Duration) -> Tried {
+        let Some(before) = self.state().try_now(Instant::now()) else {
+            return Tried::NotPaused;
+        };
+        self.shared.changed.notify_waiters();
+        let outcome = async {
+            loop {
+                let mut changed = std::pin::pin!(self.shared.changed.notified());
+                changed.as_mut().enable();
+                match &self.state().open {
+                    None => return Tried::Resumed,
+                    Some(open) if open.refusals != before => {
+                        return Tried::Refused(open.shown.clone());
+                    }
+                    Some(_) => {}
+                }
+                changed.await;
+            }
+        };
+        match tokio::time::timeout(patience, outcome).await {
+            Ok(tried) => tried,
+            Err(_) => self.paused().map_or(Tried::Resumed, Tried::NothingTried),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         let state = self.shared.state.lock();
         state.unwrap_or_else(PoisonError::into_inner)
@@ -213,6 +253,13 @@ impl State {
             Some(open) if open.probing => None,
             Some(open) => Some(open.until.saturating_duration_since(now)),
         }
+    }
+
+    /// Makes the next probe due; the number of probes refused so far, `None` if calls are not paused.
+    fn try_now(&mut self, now: Instant) -> Option<u32> {
+        let open = self.open.as_mut()?;
+        open.until = now;
+        Some(open.refusals)
     }
 
     /// A probe that says nothing about the fault is followed by another after the same time.
@@ -268,6 +315,7 @@ impl State {
                     delay: first,
                     until: now + first.max(least),
                     probing: false,
+                    refusals: 0,
                 });
             }
             Some(open) if open.probing || open.until <= now => {
@@ -275,6 +323,7 @@ impl State {
                     open.delay = (open.delay * 2).min(longest);
                 }
                 open.until = now + open.delay.max(least);
+                open.refusals += 1;
                 (open.shown.reason, open.shown.advice) = (reason, advice);
             }
             // The call was under way when the breaker opened, and says the same.

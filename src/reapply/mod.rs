@@ -15,7 +15,7 @@ mod round;
 mod settings;
 mod worker;
 
-pub use breaker::{Breaker, Pass, PauseState};
+pub use breaker::{Breaker, Pass, PauseState, Tried};
 pub use plan::{MemberPlan, plan};
 pub use restored::{Restoration, Restorations, Unseen};
 pub use settings::WorkerSettings;

@@ -32,16 +32,17 @@ pub struct RulesFor {
 /// Why a rule demands nothing for a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = NearMissReason)]
 pub enum Miss {
-    /// It names him, but is disabled.
+    /// Matches the member, but is disabled.
     Disabled,
-    /// It names him, but begins later.
+    /// Matches the member, but starts later.
     NotStarted,
-    /// It names him, but has ended.
+    /// Matches the member, but has ended.
     Ended,
-    /// It names his account outright, but another room.
+    /// Names the account, but another room.
     OtherRoom,
-    /// It names his room outright, but another account.
+    /// Names the room, but another account.
     OtherAccount,
 }
 

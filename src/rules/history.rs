@@ -38,7 +38,7 @@ pub struct HistoryEntry {
     pub actor: String,
     /// What was done.
     pub action: Action,
-    /// The rule before; null if it was made.
+    /// The rule before; null if it was created.
     #[schema(required = true)]
     pub before: Option<RuleView>,
     /// The rule after; null if it was deleted.
@@ -52,12 +52,13 @@ pub struct HistoryEntry {
 /// What was done to a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ChangeAction)]
 pub enum Action {
-    /// It was made.
+    /// It was created.
     Created,
-    /// It was changed.
+    /// It was updated.
     Updated,
-    /// It was removed.
+    /// It was deleted.
     Deleted,
 }
 

@@ -14,6 +14,7 @@ pub mod import;
 pub mod json;
 pub mod limits;
 mod list;
+mod many;
 mod matching;
 mod row;
 mod store;
@@ -21,7 +22,8 @@ mod table;
 mod turn;
 
 pub use history::{Action, HistoryEntry, HistoryRetention};
-pub use list::Filter;
+pub use list::{After, Filter, Order};
+pub use many::Deed;
 pub use matching::{Matched, matching_rules};
 pub use store::{Author, Precondition, Rules, WriteError, Written};
 pub(crate) use turn::PATIENCE;

@@ -11,7 +11,7 @@ use super::apply::{Applied, Change, apply};
 use super::history::{self, HistoryEntry};
 use super::json::InvalidField;
 use super::limits::Conflict;
-use super::list::{self, Filter};
+use super::list::{self, After, Filter, Order};
 use super::table;
 use super::turn::{PATIENCE, Turn, Turns};
 use crate::domain::{RequestId, Rule, RuleDraft, RuleId};
@@ -132,7 +132,30 @@ impl Rules {
         limit: u16,
     ) -> Result<Vec<Rule>, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
-        list::list(&mut transaction, filter, after, i64::from(limit)).await
+        let after = after.map(|id| After {
+            id: id.clone(),
+            updated_at: None,
+        });
+        let (order, limit) = (Order::Id, i64::from(limit));
+        list::list(&mut transaction, filter, order, after.as_ref(), limit).await
+    }
+
+    /// Rules that the filter lets through, behind `after`, and how many there are in all.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn page(
+        &self,
+        filter: &Filter,
+        order: Order,
+        after: Option<&After>,
+        limit: u16,
+    ) -> Result<(Vec<Rule>, i64), sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
+        let total = list::count(&mut transaction, filter).await?;
+        let limit = i64::from(limit);
+        let rules = list::list(&mut transaction, filter, order, after, limit).await?;
+        Ok((rules, total))
     }
 
     /// Changes of one rule, the first first, behind the entry `after`; also of a deleted one.

@@ -27,6 +27,7 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 
 #[cfg(feature = "local")]
 use crate::api::console::Stage;
+use crate::api::marks::MarkNames;
 use crate::api::status::figures::Figures;
 use crate::api::status::{Pulse, Readiness, Watched};
 use crate::api::{self, AdminState};
@@ -114,7 +115,9 @@ impl Service {
             pulse: Pulse::of(metrics.clone()),
             ..Watched::default()
         };
-        let state = state.watching(watched.clone());
+        let state = state
+            .watching(watched.clone())
+            .naming(MarkNames::new(settings.marks.names.clone()));
         let chat = ChatClient::new(endpoint(&settings.chat)?, budgets.clone())?;
         let chat = chat.measured_by(&metrics);
         let breaker = watched.worker_breaker;

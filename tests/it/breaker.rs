@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use stickymark::chat::ErrorCode;
 use stickymark::local::simulator::{Api, Effect, Fault};
-use stickymark::reapply::Breaker;
+use stickymark::reapply::{Breaker, Tried};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::scene::Scene;
@@ -108,4 +108,27 @@ async fn the_status_says_why_calls_are_paused_and_what_to_do() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_can_have_a_call_tried_after_a_repair() {
+    let scene = Scene::empty().await;
+    scene.rule("*", "*", &[1000]).await;
+    let unpaid = Fault::new(Effect::ErrorCode(60020));
+    let fault = scene.chat().inject(&unpaid).await.unwrap();
+    let breaker = breaker();
+    let long = Duration::from_secs(20);
+    assert_eq!(breaker.try_now(long).await, Tried::NotPaused);
+    let stop = CancellationToken::new();
+    let worker = tokio::spawn(scene.worker(&breaker).run(stop.clone()));
+    comes_to(&scene, "class-7", "teacher").await;
+    while breaker.paused().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(matches!(breaker.try_now(long).await, Tried::Refused(_)));
+    scene.chat().clear(fault).await.unwrap();
+    assert_eq!(breaker.try_now(long).await, Tried::Resumed);
+    scene.wait_for_marks("class-7", "teacher", &[1000]).await;
+    stop.cancel();
+    worker.await.unwrap();
 }

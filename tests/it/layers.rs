@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-const ROOMS: [&str; 19] = [
+const ROOMS: [&str; 20] = [
     "domain",
+    "messages",
     "clock",
     "version",
     "config",

@@ -221,7 +221,7 @@ async fn a_room_is_compared_when_somebody_asks_and_the_status_counts_it() {
     assert!(status["budgets"][0]["per_second"].as_f64().unwrap() > 1.0);
     assert_eq!(
         status["chat"],
-        json!({"paused": false, "reason": null, "advice": null, "since": null})
+        json!({"paused": false, "reason": null, "message": null, "advice": null, "since": null})
     );
     assert!(status["filter"].is_object());
     assert_eq!(status["queue"]["failed"], 0);
@@ -235,7 +235,8 @@ async fn the_status_answers_while_the_database_does_not() {
     let well = api.get("/v1/status").await.body;
     assert_eq!(
         well["failures"],
-        json!([{"reason": "Chat says no", "members": 1}])
+        json!([{"reason": "Chat says no", "members": 1, "message":
+                {"code": "other", "params": {}, "detail": "Chat says no"}}])
     );
     api.pool().close().await;
     let status = loop {
@@ -247,4 +248,53 @@ async fn the_status_answers_while_the_database_does_not() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
     assert_eq!(status["queue"], Value::Null);
+}
+
+#[tokio::test]
+async fn members_are_counted_by_state_and_their_failures_have_codes() {
+    let api = api().await;
+    member(&api, "a", "ann", "present", "").await;
+    member(&api, "a", "bob", "absent", "").await;
+    member(&api, "b", "ann", "present", "failed").await;
+    member(&api, "b", "cid", "unknown", "pending").await;
+    let counts =
+        async |query: &str| api.get(&format!("/v1/members?{query}")).await.body["counts"].clone();
+    assert_eq!(
+        counts("state=failed").await,
+        json!({"pending": 1, "applied": 1, "offline": 1, "failed": 1})
+    );
+    assert_eq!(
+        counts("group=a").await,
+        json!({"pending": 0, "applied": 1, "offline": 1, "failed": 0})
+    );
+    let text = "Chat refused the call with 10004 (a parameter is illegal): no";
+    sqlx::query("update members set last_error = $1 where failed_at is not null")
+        .bind(text)
+        .execute(api.pool())
+        .await
+        .unwrap();
+    let failed = api.get("/v1/members?state=failed").await;
+    let message = &failed.body["items"][0]["message"];
+    assert_eq!(
+        (&message["code"], &message["detail"]),
+        (&json!("chat-refused"), &json!(text))
+    );
+    assert_eq!(message["params"]["chat_code"], 10004);
+    let status = api.get("/v1/status").await;
+    assert_eq!(
+        status.body["failures"][0]["message"]["code"],
+        "chat-refused"
+    );
+}
+
+#[tokio::test]
+async fn a_try_is_not_needed_while_calls_are_not_paused() {
+    let api = api().await;
+    let tried = post(&api, "/v1/chat/probe", json!({})).await;
+    assert_eq!(
+        (tried.status, &tried.body["outcome"]),
+        (200, &json!("not-paused"))
+    );
+    let viewer = api.bare(Method::POST, "/v1/chat/probe").bearer_auth(VIEWER);
+    assert_eq!(send(viewer).await.status, 403);
 }

@@ -220,7 +220,7 @@ async fn a_merge_patch_is_checked_like_a_whole_rule() {
 }
 
 #[tokio::test]
-async fn filters_compare_exactly() {
+async fn filters_compare_exactly_find_beginnings_and_cover_rooms() {
     let api = api().await;
     for (id, group, account, marks, label) in [
         ("1", "class-7", "a", &[1000, 1001][..], "x"),
@@ -250,11 +250,243 @@ async fn filters_compare_exactly() {
         ("?mark=1002", &[]),
         ("?label=x&mark=1000", &["1"]),
         ("?enabled=false", &["4"]),
+        ("?q=class", &["1", "2", "3"]),
+        ("?q=class-*", &["1", "2", "3"]),
+        ("?q=a", &["1", "2", "4"]),
+        ("?q=y", &["3"]),
+        ("?q=4", &["4"]),
+        ("?q=%25", &[]),
+        ("?q=lass", &[]),
+        ("?matches_group=class-7", &["1", "2", "4"]),
+        ("?matches_group=class-*", &["2", "3", "4"]),
+        ("?matches_account=ab", &["2", "3"]),
+        ("?matches_account=a&matches_group=class-7", &["1", "2", "4"]),
+        (
+            "?matches_account=a&matches_group=class-7&mark=1001",
+            &["1", "2"],
+        ),
+        ("?matches_group=hall&q=4", &["4"]),
     ] {
+        let page = api.get(&format!("/v1/rules{query}")).await;
         assert_eq!(
-            api.get(&format!("/v1/rules{query}")).await.ids(),
-            ids,
+            (page.ids(), &page.body["total"]),
+            (ids.to_vec(), &json!(ids.len())),
             "{query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_latest_change_can_come_first_over_pages_with_a_total() {
+    let api = api().await;
+    for id in ["a", "b", "c", "d", "e"] {
+        api.post(named(id, "g", id, &[1000])).await;
+    }
+    api.patch("b", json!({"note": "later"})).await;
+    let (mut path, mut seen) = ("/v1/rules?sort=updated&limit=2".to_owned(), Vec::new());
+    loop {
+        let page = api.get(&path).await;
+        assert_eq!(page.body["total"], 5);
+        seen.extend(page.ids().into_iter().map(str::to_owned));
+        match page.body["next"].as_str() {
+            Some(next) => path = format!("/v1/rules?sort=updated&limit=2&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["b", "e", "d", "c", "a"]);
+    let first = api.get("/v1/rules?limit=2").await;
+    let next = first.body["next"].as_str().unwrap();
+    let other = api
+        .get(&format!("/v1/rules?sort=updated&after={next}"))
+        .await;
+    assert_eq!(other.problem(), "invalid-parameter");
+    assert_eq!(other.body["errors"][0]["code"], "invalid-cursor");
+}
+
+#[tokio::test]
+async fn many_rules_change_together_after_a_look_at_what_would_change() {
+    let api = api().await;
+    for id in ["a", "b", "c"] {
+        api.post(named(id, "g", id, &[1000])).await;
+    }
+    let change = async |query: &str, body: Value| {
+        send(
+            api.request(Method::PATCH, &format!("/v1/rules{query}"))
+                .json(&body),
+        )
+        .await
+    };
+    let off = json!({"ids": ["a", "b", "a"], "action": "disable"});
+    let shown = change("?dry_run=true", off.clone()).await;
+    assert_eq!((shown.status, &shown.body["updated"]), (200, &json!(2)));
+    assert_eq!(shown.body["changes"][0]["after"]["enabled"], false);
+    assert_eq!(api.get("/v1/rules?enabled=false").await.body["total"], 0);
+    assert_eq!(change("", off).await.body["updated"], 2);
+    assert_eq!(api.get("/v1/rules?enabled=false").await.ids(), ["a", "b"]);
+    assert_eq!(api.get("/v1/rules/a").await.body["version"], 2);
+
+    let unknown = change("", json!({"ids": ["a", "nope"], "action": "delete"})).await;
+    assert_eq!((unknown.status, unknown.pointers()), (422, vec!["/ids/1"]));
+    assert_eq!(
+        api.get("/v1/rules").await.body["total"],
+        3,
+        "all or nothing"
+    );
+    let gone = change("", json!({"ids": ["a", "b"], "action": "delete"})).await;
+    assert_eq!(gone.body["removed"], 2);
+    assert_eq!(api.get("/v1/rules").await.ids(), ["c"]);
+    let history = api.get("/v1/rules/a/history").await;
+    assert_eq!(history.body["items"][2]["action"], "deleted");
+
+    // Ten marks in a room; the eleventh rule was disabled.
+    for mark in 2000..2010 {
+        let mut rule = named(&format!("m{mark}"), "hall", "a", &[mark]);
+        rule["enabled"] = json!(mark != 2009);
+        api.post(rule).await;
+    }
+    let mut over = named("over", "hall", "b", &[3000]);
+    over["enabled"] = json!(false);
+    api.post(over).await;
+    let clash = change("", json!({"ids": ["m2009", "over"], "action": "enable"})).await;
+    assert_eq!(clash.problem(), "mark-limit-exceeded");
+    for (body, pointer) in [
+        (json!({"ids": [], "action": "enable"}), "/ids"),
+        (json!({"ids": ["a"], "action": "paint"}), "/action"),
+        (json!({"ids": ["a b"], "action": "enable"}), "/ids/0"),
+        (
+            json!({"ids": (0..1001).map(|n| n.to_string()).collect::<Vec<_>>(), "action": "enable"}),
+            "/ids",
+        ),
+    ] {
+        let refused = change("", body).await;
+        assert_eq!((refused.status, refused.pointers()), (422, vec![pointer]));
+    }
+}
+
+/// So that a client can say it in its own language.
+#[tokio::test]
+async fn every_error_has_a_code_and_its_values() {
+    let api = api().await;
+    api.put("r", rule("g", "a", &[1000])).await;
+    let invalid = api
+        .put(
+            "x",
+            json!({"group": "a*b", "account": "", "marks": [7, 1000, 1000], "colour": 1}),
+        )
+        .await;
+    assert_eq!(invalid.body["errors"][0]["code"], "unknown-field");
+    assert_eq!(invalid.body["errors"][0]["params"]["field"], "colour");
+    let invalid = api
+        .put(
+            "x",
+            json!({"group": "a*b", "account": "", "marks": [7, 1000, 1000],
+                   "starts_at": "soon", "label": "l".repeat(65), "note": "\u{7}"}),
+        )
+        .await;
+    let errors = invalid.body["errors"].as_array().unwrap();
+    let codes: Vec<&str> = errors
+        .iter()
+        .map(|one| one["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            "star-inside",
+            "empty-pattern",
+            "invalid-mark",
+            "duplicate-mark",
+            "invalid-time",
+            "text-too-long",
+            "control-character"
+        ]
+    );
+    assert_eq!(errors[2]["params"], json!({"given": 7}));
+    assert_eq!(errors[5]["params"], json!({"max": 64, "actual": 65}));
+    assert_eq!(
+        invalid.body["code"], "other",
+        "several errors in one sentence"
+    );
+
+    for (answer, code, params) in [
+        (
+            api.get("/v1/rules/nope").await,
+            "rule-not-found",
+            json!({"id": "nope"}),
+        ),
+        (
+            api.post(named("r", "g", "a", &[1000])).await,
+            "rule-exists",
+            json!({"id": "r"}),
+        ),
+        (api.get("/v1/nothing").await, "no-such-path", json!({})),
+        (
+            send(
+                api.request(Method::DELETE, "/v1/rules/r")
+                    .header("if-match", "\"7\""),
+            )
+            .await,
+            "version-conflict",
+            json!({"id": "r", "version": 1}),
+        ),
+        (
+            send(api.bare(Method::GET, "/v1/rules").bearer_auth("wrong")).await,
+            "unknown-token",
+            json!({}),
+        ),
+    ] {
+        answer.problem();
+        assert_eq!(
+            (&answer.body["code"], &answer.body["params"]),
+            (&json!(code), &params)
+        );
+    }
+    for (query, code) in [
+        ("limit=0", "invalid-limit"),
+        ("mark=7", "invalid-mark"),
+        ("mark=x", "not-a-number"),
+        ("enabled=perhaps", "not-a-boolean"),
+        ("sort=size", "unknown-variant"),
+        ("colour=red", "unknown-parameter"),
+        ("after=x", "invalid-cursor"),
+        ("matches_group=%C3%A9", "group-not-ascii"),
+        ("group=a*b", "star-inside"),
+    ] {
+        let answer = api.get(&format!("/v1/rules?{query}")).await;
+        assert_eq!(answer.body["errors"][0]["code"], code, "{query}");
+    }
+}
+
+/// Answers of several requests in a terminal stay apart.
+#[tokio::test]
+async fn every_body_ends_in_a_line_feed() {
+    let api = api().await;
+    api.put("r", rule("g", "a", &[1000])).await;
+    for path in [
+        "/v1/rules",
+        "/v1/rules/r",
+        "/v1/rules/export",
+        "/v1/rules/nope",
+        "/v1/rules/r/history",
+        "/v1/members",
+        "/v1/rooms",
+        "/v1/status",
+        "/v1/marks",
+        "/v1/explain?group=g&account=a",
+        "/openapi.json",
+        "/readyz",
+        "/metrics",
+    ] {
+        let text = api
+            .request(Method::GET, path)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        assert!(
+            text.ends_with('\n') && !text.ends_with("\n\n"),
+            "{path}: {text:?}"
         );
     }
 }

@@ -6,7 +6,6 @@
 mod summary;
 mod view;
 
-use axum::Json;
 use axum::extract::{FromRef, State};
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -14,7 +13,8 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::{CommonProblems, Problem, Query};
+use crate::api::marks::MarkNames;
+use crate::api::{CommonProblems, Json, Problem, Query};
 use crate::domain::{Account, GroupId};
 use crate::members::{MemberFilter, held_places, list_members};
 use crate::members::{RoomFilter, list_rooms};
@@ -27,12 +27,17 @@ use view::{Explanation, Facts};
 pub struct Explanations {
     pool: PgPool,
     breaker: Breaker,
+    names: MarkNames,
 }
 
 impl Explanations {
     /// `breaker` is that of the calls that set marks.
-    pub fn new(pool: PgPool, breaker: Breaker) -> Self {
-        Self { pool, breaker }
+    pub fn new(pool: PgPool, breaker: Breaker, names: MarkNames) -> Self {
+        Self {
+            pool,
+            breaker,
+            names,
+        }
     }
 
     async fn facts(&self, group: &GroupId, account: &Account) -> Result<Facts, sqlx::Error> {
@@ -52,6 +57,7 @@ impl Explanations {
             room: list_rooms(&self.pool, &room, "", 1).await?.pop(),
             held: held_places(&self.pool, group).await?,
             paused: self.breaker.paused(),
+            names: self.names.clone(),
         })
     }
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::view::Facts;
+use crate::api::marks::MarkNames;
 use crate::domain::MarkSet;
 use crate::members::{MemberRow, MemberState, Presence};
 use crate::rules::explain::Miss;
@@ -11,7 +12,7 @@ use crate::rules::explain::Miss;
 pub(super) fn summary(facts: &Facts) -> String {
     let desired = &facts.rules.desired;
     let demand = match (desired.is_empty(), facts.rules.near.first()) {
-        (false, _) => format!("Rules require {}.", listed(desired)),
+        (false, _) => format!("Rules require {}.", listed(desired, &facts.names)),
         (true, Some((_, Miss::Disabled | Miss::NotStarted | Miss::Ended))) => {
             "Rules match this member, but none is in effect now.".to_owned()
         }
@@ -26,14 +27,15 @@ pub(super) fn summary(facts: &Facts) -> String {
             "No event received for this member yet; marks will be set when they join.".to_owned()
         }
     };
-    let lost = facts.member.as_ref().and_then(lost);
+    let lost = facts.member.as_ref();
+    let lost = lost.and_then(|member| lost_marks(member, &facts.names));
     let sentences = [Some(demand), lost, Some(state)];
     let sentences: Vec<String> = sentences.into_iter().flatten().collect();
     sentences.join(" ").trim_end().to_owned()
 }
 
 /// What became of the marks that Chat confirmed last, if the member does not carry them any more.
-fn lost(member: &MemberRow) -> Option<String> {
+fn lost_marks(member: &MemberRow, names: &MarkNames) -> Option<String> {
     if member.confirmed_marks.is_empty() || !member.marks.is_empty() {
         return None;
     }
@@ -46,7 +48,7 @@ fn lost(member: &MemberRow) -> Option<String> {
         (None, Presence::Absent) => "Chat no longer finds the member in the room",
         (None, _) => "a comparison with Chat found that they were removed",
     };
-    let marks = listed(&member.confirmed_marks);
+    let marks = listed(&member.confirmed_marks, names);
     Some(format!("Chat confirmed {marks}; {what}."))
 }
 
@@ -81,7 +83,7 @@ fn of_member(member: &MemberRow, desired: &MarkSet, facts: &Facts) -> String {
             false => "In the room, and Chat confirmed all of them.".to_owned(),
         },
         (_, Presence::Present, _) => {
-            format!("In the room, with {}.", listed(&member.marks))
+            format!("In the room, with {}.", listed(&member.marks, &facts.names))
         }
         _ if desired.is_empty() => "Not in the room, as far as is known.".to_owned(),
         _ => "Not in the room, as far as is known; marks will be set when they join.".to_owned(),
@@ -100,9 +102,9 @@ pub(super) fn left_out(member: &MemberRow) -> Option<String> {
     ))
 }
 
-/// "marks 1000, 1001 and 1002".
-fn listed(marks: &MarkSet) -> String {
-    let marks: Vec<String> = marks.iter().map(ToString::to_string).collect();
+/// "marks 1000 (teacher), 1001 and 1002".
+fn listed(marks: &MarkSet, names: &MarkNames) -> String {
+    let marks: Vec<String> = marks.iter().map(|mark| names.shown(*mark)).collect();
     match marks.as_slice() {
         [] => "no mark".to_owned(),
         [one] => format!("mark {one}"),

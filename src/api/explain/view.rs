@@ -7,9 +7,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::summary::{left_out, summary};
+use crate::api::marks::{MarkNames, NamedMark};
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet};
 use crate::members::RoomRow;
 use crate::members::{MEMBERS_A_MARK, MemberRow};
+use crate::messages::Message;
 use crate::reapply::PauseState;
 use crate::rules::document::RuleView;
 use crate::rules::explain::{Miss, RulesFor};
@@ -21,6 +23,7 @@ pub(super) struct Facts {
     pub room: Option<RoomRow>,
     pub held: BTreeMap<Mark, usize>,
     pub paused: Option<PauseState>,
+    pub names: MarkNames,
 }
 
 /// Why a member has, or lacks, marks.
@@ -37,6 +40,8 @@ pub(super) struct Explanation {
     /// The marks that the member should carry now.
     #[schema(value_type = Vec<Mark>)]
     desired: Vec<u32>,
+    /// The names of the marks in this answer that have one.
+    mark_names: Vec<NamedMark>,
     /// Active rules that match the member, in the order of their ids, at most 20.
     matched: Vec<RuleView>,
     /// How many active rules match.
@@ -75,6 +80,9 @@ struct Pending {
     /// Why the last call failed or left the member out, or what the member waits for.
     #[schema(required = true)]
     last_error: Option<String>,
+    /// `paused`, or else `last_error`, as a code with parameters.
+    #[schema(required = true)]
+    message: Option<Message>,
     /// Why the replica that answers makes no calls; null: it does.
     #[schema(required = true)]
     paused: Option<String>,
@@ -118,6 +126,7 @@ impl Explanation {
         let summary = summary(&facts);
         let pending = pending(&facts);
         let room = ExplainedRoom::of(&facts);
+        let mark_names = facts.names.of(&facts.marks());
         let RulesFor {
             at,
             desired,
@@ -136,6 +145,7 @@ impl Explanation {
             at,
             summary,
             desired: numbers(&desired),
+            mark_names,
             matched: matched.0.iter().map(RuleView::from).collect(),
             matched_total: matched.1,
             near: near.collect(),
@@ -148,12 +158,29 @@ impl Explanation {
 
 fn pending(facts: &Facts) -> Option<Pending> {
     let member = facts.member.as_ref()?;
+    let last_error = member.last_error.clone().or_else(|| left_out(member));
+    let paused = facts.paused.as_ref().map(|paused| paused.reason.clone());
     Some(Pending {
         since: member.pending_since,
         next_attempt_at: member.due_at?,
-        last_error: member.last_error.clone().or_else(|| left_out(member)),
-        paused: facts.paused.as_ref().map(|paused| paused.reason.clone()),
+        message: paused.as_deref().or(last_error.as_deref()).map(Message::of),
+        last_error,
+        paused,
     })
+}
+
+impl Facts {
+    /// Every mark that the answer can name.
+    fn marks(&self) -> MarkSet {
+        let rules = &self.rules;
+        let near = rules.near.iter().map(|(rule, _)| rule);
+        let mut marks: MarkSet = near.flat_map(|rule| rule.draft.marks.iter()).collect();
+        marks.extend(rules.in_room.iter().chain(&rules.desired));
+        if let Some(member) = &self.member {
+            marks.extend(member.marks.iter().chain(&member.confirmed_marks));
+        }
+        marks
+    }
 }
 
 impl ExplainedRoom {

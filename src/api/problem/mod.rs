@@ -3,13 +3,16 @@
 
 mod kind;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::api::Json;
+use crate::messages::{Message, MessageCode, OTHER};
 use crate::rules::json::InvalidField;
 
 pub use self::kind::ProblemType;
@@ -31,6 +34,12 @@ pub struct ProblemDetails {
     pub status: u16,
     /// What happened here, and what would help.
     pub detail: String,
+    /// What `detail` says; `other` where it has no code, such as one that joins several errors.
+    #[schema(value_type = MessageCode)]
+    pub code: &'static str,
+    /// The values in `detail`.
+    #[schema(value_type = Object)]
+    pub params: BTreeMap<&'static str, Value>,
     /// What is wrong in the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -70,16 +79,47 @@ pub struct FieldError {
     pub parameter: Option<String>,
     /// What is wrong, and what would be right.
     pub detail: String,
+    /// What `detail` says.
+    #[schema(value_type = MessageCode)]
+    pub code: &'static str,
+    /// The values in `detail`.
+    #[schema(value_type = Object)]
+    pub params: BTreeMap<&'static str, Value>,
+}
+
+impl FieldError {
+    fn new(detail: String) -> Self {
+        let Message {
+            code,
+            params,
+            detail,
+        } = Message::of(detail);
+        Self {
+            line: None,
+            pointer: None,
+            parameter: None,
+            detail,
+            code,
+            params,
+        }
+    }
 }
 
 impl Problem {
     /// A problem of this kind.
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
+        let Message {
+            code,
+            params,
+            detail,
+        } = Message::of(detail);
         Self(Box::new(ProblemDetails {
             kind,
             title: kind.title(),
             status: kind.status().as_u16(),
-            detail: detail.into(),
+            detail,
+            code,
+            params,
             errors: Vec::new(),
             bad_lines: None,
             group: None,
@@ -105,10 +145,8 @@ impl Problem {
     /// Parameters that are wrong, each with what is wrong and what would be right.
     pub fn parameters(wrong: Vec<(String, String)>) -> Self {
         let errors = wrong.into_iter().map(|(parameter, detail)| FieldError {
-            line: None,
-            pointer: None,
             parameter: Some(parameter),
-            detail,
+            ..FieldError::new(detail)
         });
         Self::with_errors(ProblemType::InvalidParameter, errors.collect())
     }
@@ -124,10 +162,8 @@ impl Problem {
     /// Fields of the body that are wrong: RFC 6901 pointers, each with what is wrong.
     pub fn fields(wrong: impl IntoIterator<Item = InvalidField>) -> Self {
         let errors = wrong.into_iter().map(|field| FieldError {
-            line: None,
             pointer: Some(field.pointer),
-            parameter: None,
-            detail: field.detail,
+            ..FieldError::new(field.detail)
         });
         Self::with_errors(ProblemType::InvalidInput, errors.collect())
     }
@@ -137,8 +173,7 @@ impl Problem {
         let errors = wrong.into_iter().map(|(line, pointer, detail)| FieldError {
             line: Some(line),
             pointer: Some(pointer),
-            parameter: None,
-            detail,
+            ..FieldError::new(detail)
         });
         let errors: Vec<FieldError> = errors.collect();
         let named: HashSet<_> = errors.iter().map(|error| error.line).collect();
@@ -164,6 +199,7 @@ impl Problem {
             })
             .collect();
         let mut problem = Self::new(kind, places.join("; "));
+        (problem.0.code, problem.0.params) = (OTHER, BTreeMap::new());
         problem.0.errors = errors;
         problem
     }
@@ -217,7 +253,7 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let header = self.0.kind.header();
-        let mut response = (self.0.kind.status(), axum::Json(self.0)).into_response();
+        let mut response = (self.0.kind.status(), Json(*self.0)).into_response();
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
@@ -230,6 +266,8 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::{ChatError, ErrorCode, InvalidCall};
+    use crate::domain::{Account, GroupId, Mark, Pattern, RuleId};
 
     #[test]
     fn what_passes_by_itself_is_told_from_faults() {
@@ -241,5 +279,49 @@ mod tests {
             Problem::from(sqlx::Error::RowNotFound).details().status,
             500
         );
+    }
+
+    /// Fails when an error gets other words and the list keeps the old ones.
+    #[test]
+    fn every_error_of_chat_and_of_the_domain_has_a_code() {
+        let account = || Account::parse("a").unwrap();
+        let lost = || "reset".to_owned();
+        let chat = [
+            ChatError::Refused {
+                code: ErrorCode::new(10004),
+                info: String::new(),
+                request: None,
+            },
+            ChatError::HttpStatus(502),
+            ChatError::Timeout,
+            ChatError::Unreachable(lost()),
+            ChatError::Interrupted(lost()),
+            ChatError::BadAnswer("it is no JSON object"),
+            ChatError::NoSlot(lost()),
+            InvalidCall::NoMembers.into(),
+            InvalidCall::TooManyMembers(501).into(),
+            InvalidCall::MemberTwice(account()).into(),
+            InvalidCall::NoMarks(account()).into(),
+            InvalidCall::TooManyMarks(11).into(),
+            InvalidCall::NotJson(lost()).into(),
+        ];
+        let of_chat = chat.iter().map(ToString::to_string);
+        let group = |text: &str| Pattern::<GroupId>::parse(text).unwrap_err().to_string();
+        let of_account = |text: &str| Pattern::<Account>::parse(text).unwrap_err().to_string();
+        let of_the_domain = [
+            group(""),
+            group("a*b"),
+            group(&"g".repeat(49)),
+            group("\u{e9}"),
+            of_account(&"a".repeat(65)),
+            of_account("\n"),
+            GroupId::parse("").unwrap_err().to_string(),
+            Account::parse("").unwrap_err().to_string(),
+            RuleId::parse("").unwrap_err().to_string(),
+            Mark::parse(7).unwrap_err().to_string(),
+        ];
+        for text in of_chat.chain(of_the_domain) {
+            assert_ne!(Message::of(&*text).code, OTHER, "{text}");
+        }
     }
 }

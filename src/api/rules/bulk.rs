@@ -1,6 +1,5 @@
 //! Import and export of rules as NDJSON.
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -10,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::rules::extract::Label;
-use crate::api::{CommonProblems, Problem, ProblemDetails, ProblemType, Query};
+use crate::api::{CommonProblems, Json, Problem, ProblemDetails, ProblemType, Query};
 use crate::domain::RuleId;
+use crate::messages::Message;
 use crate::rules::document::RuleView;
 use crate::rules::import::{Brought, ImportError, ImportOptions, Imported, Lines, MAX_RULES, Mode};
 use crate::rules::{Action, Author, Filter, Rules};
@@ -64,18 +64,22 @@ enum ImportMode {
 pub(crate) struct ImportAnswer {
     /// True if nothing was changed.
     dry_run: bool,
-    /// Rules made.
+    /// Rules created.
     created: usize,
-    /// Rules changed.
+    /// Rules updated.
     updated: usize,
-    /// Rules that stand as they are in the body.
+    /// Rules that were already as in the body.
     unchanged: usize,
-    /// Rules removed.
+    /// Rules deleted.
     removed: usize,
     /// Of a dry run: why the import would be refused, though this is what it would do.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     refusal: Option<String>,
+    /// `refusal` as a code with parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    message: Option<Message>,
     /// Of a dry run: every change, removals first, then in the order of the ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -89,10 +93,10 @@ struct ImportChange {
     id: String,
     /// What becomes of it.
     action: Action,
-    /// The rule as it is; null if it is made.
+    /// The rule as it is; null if it is created.
     #[schema(required = true)]
     before: Option<RuleView>,
-    /// The rule as it shall be; null if it is removed.
+    /// The rule after the change; null if it is deleted.
     #[schema(required = true)]
     after: Option<RuleView>,
 }
@@ -101,8 +105,12 @@ struct ImportChange {
 /// rules.
 #[utoipa::path(
     post, path = "/rules/import", operation_id = "importRules", tag = "rules", params(ImportQuery),
-    request_body(content = String, content_type = "application/x-ndjson",
-                 description = "One rule a line, as RuleInput with an id. Empty lines are skipped."),
+    request_body(
+        content((Vec<u8> = "application/octet-stream"), (String = "application/x-ndjson", example =
+            json!("{\"id\":\"class-7-teacher\",\"group\":\"class-7\",\"account\":\"teacher10\",\"marks\":[1000]}\n"))),
+        description = "NDJSON: one rule a line, as RuleInput with an id. Empty lines are skipped. Generated clients \
+                       send it as octets; JSON libraries would wrap it.",
+    ),
     responses(
         (status = 200, description = "Imported, or what would be.", body = ImportAnswer),
         (status = 409, description = "`too-many-removals` or `mark-limit-exceeded`.", body = ProblemDetails,
@@ -126,14 +134,15 @@ pub(crate) async fn import(
     if !is_ndjson(request.headers()) {
         return Err(Problem::new(
             ProblemType::UnsupportedMediaType,
-            "send the rules uncompressed, one a line, with Content-Type: application/x-ndjson",
+            "send the rules uncompressed, one a line, with Content-Type: application/x-ndjson or \
+             application/octet-stream",
         ));
     }
     // One import at a time, so that their rules never fill the memory together.
     let _turn = rules.import_turn().await;
     let brought = read_body(request.into_body(), options.label.as_deref()).await?;
     let imported = rules.import(brought, &options, &author).await?;
-    Ok(Json(answer(imported, options.dry_run)))
+    Ok(Json(ImportAnswer::of(imported, options.dry_run)))
 }
 
 /// Export rules as NDJSON, in the order of their ids. Imported again it changes nothing.
@@ -141,14 +150,22 @@ pub(crate) async fn import(
     get, path = "/rules/export", operation_id = "exportRules", tag = "rules",
     params(ExportQuery),
     responses(
-        (status = 200, description = "One rule a line.", body = String, content_type = "application/x-ndjson"),
+        (status = 200, description = "NDJSON: one rule a line. With `Accept: text/plain` it is declared as \
+         text, for clients that take it for JSON otherwise.",
+         content((String = "text/plain"), (String = "application/x-ndjson"))),
         CommonProblems,
     )
 )]
 pub(crate) async fn export(
     State(rules): State<Rules>,
+    headers: HeaderMap,
     Query(query): Query<ExportQuery>,
 ) -> Result<Response, Problem> {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let as_text =
+        accept.is_some_and(|accept| accept.contains("text/plain") && !accept.contains("json"));
     let filter = Filter {
         label: query.label.map(|Label(label)| label),
         ..Filter::default()
@@ -167,7 +184,11 @@ pub(crate) async fn export(
     let body = Body::from_stream(body.inspect_err(|error| {
         tracing::warn!(?error, "an export is cut short");
     }));
-    Ok(([(header::CONTENT_TYPE, NDJSON)], body).into_response())
+    let declared = match as_text {
+        true => "text/plain; charset=utf-8",
+        false => NDJSON,
+    };
+    Ok(([(header::CONTENT_TYPE, declared)], body).into_response())
 }
 
 /// A piece of an export, and where the next one goes on.
@@ -238,32 +259,36 @@ async fn read_body(body: Body, label: Option<&str>) -> Result<Brought, Problem> 
     lines.finish().map_err(|bad| ImportError::Lines(bad).into())
 }
 
-fn answer(imported: Imported, dry_run: bool) -> ImportAnswer {
-    let count = |action: Action| {
-        let of = |(before, after): &&(Option<_>, Option<_>)| {
-            Action::of(before.is_some(), after.is_some()) == action
+impl ImportAnswer {
+    pub(super) fn of(imported: Imported, dry_run: bool) -> Self {
+        let count = |action: Action| {
+            let of = |(before, after): &&(Option<_>, Option<_>)| {
+                Action::of(before.is_some(), after.is_some()) == action
+            };
+            imported.changes.iter().filter(of).count()
         };
-        imported.changes.iter().filter(of).count()
-    };
-    ImportAnswer {
-        dry_run,
-        created: count(Action::Created),
-        updated: count(Action::Updated),
-        unchanged: imported.unchanged,
-        removed: count(Action::Deleted),
-        refusal: imported.refusal.map(|refusal| refusal.to_string()),
-        changes: dry_run.then(|| {
-            let changes = imported.changes.iter().map(|(before, after)| ImportChange {
-                id: before
-                    .as_ref()
-                    .or(after.as_ref())
-                    .map_or_else(String::new, |rule| rule.id.to_string()),
-                action: Action::of(before.is_some(), after.is_some()),
-                before: before.as_ref().map(RuleView::from),
-                after: after.as_ref().map(RuleView::from),
-            });
-            changes.collect()
-        }),
+        let refusal = imported.refusal.map(|refusal| refusal.to_string());
+        Self {
+            dry_run,
+            created: count(Action::Created),
+            updated: count(Action::Updated),
+            unchanged: imported.unchanged,
+            removed: count(Action::Deleted),
+            message: refusal.as_deref().map(Message::of),
+            refusal,
+            changes: dry_run.then(|| {
+                let changes = imported.changes.iter().map(|(before, after)| ImportChange {
+                    id: before
+                        .as_ref()
+                        .or(after.as_ref())
+                        .map_or_else(String::new, |rule| rule.id.to_string()),
+                    action: Action::of(before.is_some(), after.is_some()),
+                    before: before.as_ref().map(RuleView::from),
+                    after: after.as_ref().map(RuleView::from),
+                });
+                changes.collect()
+            }),
+        }
     }
 }
 
@@ -273,7 +298,13 @@ fn is_ndjson(headers: &HeaderMap) -> bool {
         || text(header::CONTENT_ENCODING).is_some_and(|one| one.eq_ignore_ascii_case("identity"));
     let declared = text(header::CONTENT_TYPE).unwrap_or_default();
     let essence = declared.split(';').next().unwrap_or_default().trim();
-    let known = [NDJSON, "application/ndjson", "application/jsonl"];
+    // Not text/plain, which a page of another origin may send without asking.
+    let known = [
+        NDJSON,
+        "application/octet-stream",
+        "application/ndjson",
+        "application/jsonl",
+    ];
     plain
         && known
             .iter()

@@ -114,3 +114,14 @@ impl<'de> Deserialize<'de> for Label {
         read_label(text).map(Self).map_err(D::Error::custom)
     }
 }
+
+/// The beginning of something: text that a pattern or an id can have.
+pub(crate) struct Beginning(pub String);
+
+impl<'de> Deserialize<'de> for Beginning {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read_label(String::deserialize(deserializer)?)
+            .map(Self)
+            .map_err(D::Error::custom)
+    }
+}

@@ -4,10 +4,10 @@ mod bulk;
 mod extract;
 mod problems;
 
-use axum::Json;
 use axum::extract::{FromRef, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -15,13 +15,18 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    BodyProblems, CommonProblems, JsonBody, Limit, Page, Problem, ProblemDetails, Query,
+    BodyProblems, CommonProblems, Json, JsonBody, Limit, Page, Problem, ProblemDetails, Query,
 };
 use crate::domain::{Account, GroupId, Mark, Pattern, Rule, RuleId};
 use crate::rules::document::{RuleInput, RulePatch, RuleView, patched};
-use crate::rules::{Author, Filter, HistoryEntry, Rules, WriteError};
+use crate::rules::{After, Author, Deed, Filter, HistoryEntry, Order, Rules, WriteError};
+use bulk::ImportAnswer;
 pub(crate) use bulk::MAX_IMPORT;
-use extract::{Conditions, Label, NamedRule, tag};
+use extract::{Beginning, Conditions, Label, NamedRule, tag};
+use problems::about;
+
+/// Most rules of one change.
+const MAX_CHANGED: usize = 1000;
 
 /// The routes below `/v1`.
 pub fn routes<S>() -> OpenApiRouter<S>
@@ -30,7 +35,7 @@ where
     Rules: FromRef<S>,
 {
     OpenApiRouter::new()
-        .routes(routes!(list, create))
+        .routes(routes!(list, create, change_many))
         .routes(routes!(get, put, patch, delete))
         .routes(routes!(history))
         .routes(routes!(bulk::import))
@@ -40,8 +45,9 @@ where
 /// A page of rules.
 #[derive(Debug, Serialize, ToSchema)]
 struct RulePage {
-    /// In the order of their ids.
     items: Vec<RuleView>,
+    /// Rules on all pages.
+    total: i64,
     /// `after` of the next page; null on the last one.
     #[schema(required = true)]
     next: Option<String>,
@@ -62,6 +68,15 @@ struct HistoryPage {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
+    /// The beginning of an id, a room, an account or a label.
+    #[param(value_type = Option<String>, min_length = 1, max_length = 64, example = "class-")]
+    q: Option<Beginning>,
+    /// Rules whose pattern of rooms covers this room.
+    #[param(value_type = Option<String>, pattern = "^[ -~]{1,48}$")]
+    matches_group: Option<GroupId>,
+    /// Rules whose pattern of accounts covers this account.
+    #[param(value_type = Option<String>, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
+    matches_account: Option<Account>,
     /// Rules with exactly this pattern of rooms, as written in the rule.
     #[param(value_type = Option<String>, pattern = r"^(?:[ -)+-~]|\\\*){0,48}\*?$")]
     group: Option<Pattern<GroupId>>,
@@ -78,12 +93,53 @@ struct ListQuery {
     label: Option<Label>,
     /// Enabled or disabled rules.
     enabled: Option<bool>,
+    /// The order: by id (if absent), or the latest change first.
+    #[param(inline)]
+    sort: Option<RuleOrder>,
     /// Most items of a page; 100 if absent.
     #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
     limit: Option<Limit>,
     /// The `next` cursor of the page before.
     #[param(pattern = "^[A-Za-z0-9_-]+$")]
     after: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum RuleOrder {
+    Id,
+    Updated,
+}
+
+/// What is done to several rules.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RuleChange {
+    /// The rules, 1 to 1000.
+    #[schema(
+        value_type = Vec<String>,
+        min_items = 1,
+        max_items = 1000,
+        example = json!(["class-7-teacher"])
+    )]
+    ids: Vec<RuleId>,
+    action: RuleAction,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum RuleAction {
+    Enable,
+    Disable,
+    Delete,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct ChangeQuery {
+    /// Do everything, answer the changes, and roll back.
+    dry_run: Option<bool>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -127,7 +183,7 @@ struct IfNoneMatch {
     if_none_match: Option<String>,
 }
 
-/// List rules, in the order of their ids.
+/// List rules.
 #[utoipa::path(
     get, path = "/rules", operation_id = "listRules", tag = "rules", params(ListQuery),
     responses((status = 200, description = "A page of rules.", body = RulePage), CommonProblems)
@@ -136,21 +192,86 @@ async fn list(
     State(rules): State<Rules>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<RulePage>, Problem> {
-    let read = |key: &str| RuleId::parse(key).ok();
-    let page = Page::new("rules", query.limit, query.after.as_deref(), read)?;
+    let (kind, order) = match query.sort {
+        None | Some(RuleOrder::Id) => ("rules", Order::Id),
+        Some(RuleOrder::Updated) => ("rules-updated", Order::Updated),
+    };
+    let page = Page::new(kind, query.limit, query.after.as_deref(), read_key)?;
     let filter = Filter {
+        q: query.q.map(|Beginning(q)| q),
+        matches_group: query.matches_group,
+        matches_account: query.matches_account,
         group: query.group,
         account: query.account,
         mark: query.mark,
         label: query.label.map(|Label(label)| label),
         enabled: query.enabled,
     };
-    let found = rules
-        .list(&filter, page.after.as_ref(), page.rows())
+    let (found, total) = rules
+        .page(&filter, order, page.after.as_ref(), page.rows())
         .await?;
-    let (found, next) = page.cut(found, |rule| rule.id.to_string());
+    let (found, next) = page.cut(found, |rule| write_key(rule, order));
     let items = found.iter().map(RuleView::from).collect();
-    Ok(Json(RulePage { items, next }))
+    Ok(Json(RulePage { items, total, next }))
+}
+
+/// The id, and with the other order the time of the last change before it.
+fn write_key(rule: &Rule, order: Order) -> String {
+    match order {
+        Order::Id => rule.id.to_string(),
+        Order::Updated => format!("{} {}", rule.updated_at.timestamp_micros(), rule.id),
+    }
+}
+
+fn read_key(key: &str) -> Option<After> {
+    let (updated_at, id) = match key.split_once(' ') {
+        Some((micros, id)) => (
+            Some(DateTime::<Utc>::from_timestamp_micros(
+                micros.parse().ok()?,
+            )?),
+            id,
+        ),
+        None => (None, key),
+    };
+    let id = RuleId::parse(id).ok()?;
+    Some(After { id, updated_at })
+}
+
+/// Enable, disable or delete several rules, all or none.
+#[utoipa::path(
+    patch, path = "/rules", operation_id = "changeRules", tag = "rules", params(ChangeQuery),
+    request_body = RuleChange,
+    responses(
+        (status = 200, description = "Done, or what would be.", body = ImportAnswer),
+        (status = 409, description = "`mark-limit-exceeded`.", body = ProblemDetails,
+         content_type = "application/problem+json"),
+        CommonProblems, BodyProblems,
+    )
+)]
+async fn change_many(
+    State(rules): State<Rules>,
+    author: Author,
+    Query(query): Query<ChangeQuery>,
+    JsonBody(change): JsonBody<RuleChange>,
+) -> Result<Json<ImportAnswer>, Problem> {
+    let RuleChange { mut ids, action } = change;
+    if ids.is_empty() {
+        return Err(Problem::field("/ids", "is required"));
+    }
+    if ids.len() > MAX_CHANGED {
+        let detail = format!("has at most {MAX_CHANGED} ids, this one has {}", ids.len());
+        return Err(Problem::field("/ids", detail));
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    let deed = match action {
+        RuleAction::Enable => Deed::Enable,
+        RuleAction::Disable => Deed::Disable,
+        RuleAction::Delete => Deed::Delete,
+    };
+    let dry_run = query.dry_run.unwrap_or(false);
+    let changed = rules.change_many(&ids, deed, dry_run, &author).await?;
+    Ok(Json(ImportAnswer::of(changed, dry_run)))
 }
 
 /// Create a rule. The id is the client's, or generated.
@@ -173,7 +294,8 @@ async fn create(
 ) -> Result<Response, Problem> {
     let (id, draft) = input.parse().map_err(WriteError::Invalid)?;
     let id = id.unwrap_or_else(RuleId::generate);
-    let rule = rules.create(&id, draft, &author).await?;
+    let created_rule = rules.create(&id, draft, &author).await;
+    let rule = created_rule.map_err(about(&id))?;
     Ok(created(&rule))
 }
 
@@ -195,7 +317,8 @@ async fn get(
     NamedRule(id): NamedRule,
     precondition: Conditions,
 ) -> Result<Response, Problem> {
-    let rule = rules.get(&id).await?.ok_or(WriteError::NotFound)?;
+    let rule = rules.get(&id).await?;
+    let rule = rule.ok_or_else(|| about(&id)(WriteError::NotFound))?;
     if precondition.is_known(rule.version) {
         return Ok((StatusCode::NOT_MODIFIED, etag(&rule)).into_response());
     }
@@ -228,7 +351,8 @@ async fn put(
     JsonBody(input): JsonBody<RuleInput>,
 ) -> Result<Response, Problem> {
     let draft = input.draft_named(&id).map_err(WriteError::Invalid)?;
-    let written = rules.put(&id, draft, &precondition, &author).await?;
+    let written = rules.put(&id, draft, &precondition, &author).await;
+    let written = written.map_err(about(&id))?;
     Ok(if written.created {
         created(&written.rule)
     } else {
@@ -261,7 +385,8 @@ async fn patch(
     JsonBody(body): JsonBody<Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let edit = |rule: &Rule| patched(rule, &body);
-    let rule = rules.patch(&id, edit, &precondition, &author).await?;
+    let rule = rules.patch(&id, edit, &precondition, &author).await;
+    let rule = rule.map_err(about(&id))?;
     Ok(found(&rule))
 }
 
@@ -284,7 +409,8 @@ async fn delete(
     NamedRule(id): NamedRule,
     precondition: Conditions,
 ) -> Result<StatusCode, Problem> {
-    rules.delete(&id, &precondition, &author).await?;
+    let deleted = rules.delete(&id, &precondition, &author).await;
+    deleted.map_err(about(&id))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -309,7 +435,7 @@ async fn history(
     let after = page.after.unwrap_or(0);
     let entries = rules.history(&id, after, page.rows()).await?;
     if entries.is_empty() && after == 0 {
-        return Err(WriteError::NotFound.into());
+        return Err(about(&id)(WriteError::NotFound));
     }
     let (items, next) = page.cut(entries, |entry| entry.sequence.to_string());
     Ok(Json(HistoryPage { items, next }))

@@ -10,7 +10,6 @@ mod readiness;
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -22,9 +21,10 @@ pub(crate) use pulse::BEAT;
 pub use pulse::{Point, Pulse};
 pub use readiness::{DatabaseState, Readiness, Ready};
 
-use crate::api::{CommonProblems, NoParameters, Problem, Query};
+use crate::api::{CommonProblems, Json, NoParameters, Problem, Query};
 use crate::chat::Budget;
 use crate::members::{FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth};
+use crate::messages::Message;
 use crate::metrics::Metrics;
 use crate::reapply::{Breaker, PauseState, Restorations};
 use crate::resync::{SweepTotals, TotalsSnapshot};
@@ -87,6 +87,7 @@ pub(crate) struct StatusSource {
 
 /// The state of the service.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ServiceStatus)]
 pub(crate) struct Status {
     /// Version and commit of the replica that answers.
     version: &'static str,
@@ -115,7 +116,7 @@ pub(crate) struct Status {
 
 /// The budget of one Chat API.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Budget)]
+#[schema(as = CallBudget)]
 struct BudgetView {
     /// The API, named as in its URL.
     api: &'static str,
@@ -127,13 +128,16 @@ struct BudgetView {
 
 /// Whether calls to Chat go out.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Chat)]
+#[schema(as = ChatStatus)]
 struct ChatView {
     /// True while only a person can help; one call is tried now and then.
     paused: bool,
     /// What Chat said last.
     #[schema(required = true)]
     reason: Option<String>,
+    /// `reason` as a code with parameters.
+    #[schema(required = true)]
+    message: Option<Message>,
     /// What to do about it.
     #[schema(required = true)]
     advice: Option<String>,
@@ -144,7 +148,7 @@ struct ChatView {
 
 /// The filter that spares the database callbacks about nobody's rule.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Filter)]
+#[schema(as = RuleFilterStatus)]
 struct FilterView {
     /// Pairs of patterns it holds.
     rules: usize,
@@ -173,6 +177,7 @@ impl From<Option<PauseState>> for ChatView {
         };
         Self {
             paused,
+            message: reason.as_deref().map(Message::of),
             reason,
             advice,
             since,

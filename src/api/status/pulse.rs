@@ -1,5 +1,5 @@
-//! A point a second of what this replica does, kept for two minutes, so that a page that is opened
-//! shows at once how it has been.
+//! A point a second of what this replica does, kept for two minutes, and one for each half minute of
+//! the last hour, so that a page that is opened shows at once how it has been.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +12,10 @@ use crate::metrics::{Metrics, Totals};
 
 /// How often a point is made.
 pub(crate) const BEAT: Duration = Duration::from_secs(1);
-/// Points that are kept.
+/// Points that are kept of either kind.
 const KEPT: usize = 120;
+/// Points of a second that make one of the other kind.
+const JOINED: usize = 30;
 
 /// The points of a replica; clones see the same.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +27,9 @@ pub struct Pulse {
 #[derive(Debug, Default)]
 struct Kept {
     points: VecDeque<Point>,
+    joined: VecDeque<Point>,
+    /// Points of a second since the last of `joined`.
+    since: usize,
     last: Option<(Instant, Totals)>,
 }
 
@@ -82,11 +87,19 @@ impl Pulse {
             p99_delay: delay.map(|(_, p99)| p99),
             waiting: now.waiting,
         };
-        if kept.points.len() == KEPT {
-            kept.points.pop_front();
-        }
-        kept.points.push_back(point);
+        keep(&mut kept.points, point);
         kept.last = Some((at, now));
+        kept.since += 1;
+        if kept.since == JOINED {
+            kept.since = 0;
+            let latest: Vec<Point> = kept.points.iter().rev().take(JOINED).copied().collect();
+            keep(&mut kept.joined, Point::join(&latest));
+        }
+    }
+
+    /// A point for each half minute, the oldest first.
+    pub fn half_minutes(&self) -> Vec<Point> {
+        self.kept().joined.iter().copied().collect()
     }
 
     /// All points, the oldest first.
@@ -101,6 +114,31 @@ impl Pulse {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn keep(points: &mut VecDeque<Point>, point: Point) {
+    if points.len() == KEPT {
+        points.pop_front();
+    }
+    points.push_back(point);
+}
+
+impl Point {
+    /// The mean of the rates, and the highest of the rest.
+    fn join(points: &[Self]) -> Self {
+        let count = points.len().max(1) as f64;
+        let mean = |value: fn(&Self) -> f64| points.iter().map(value).sum::<f64>() / count;
+        let highest =
+            |value: fn(&Self) -> Option<f64>| points.iter().filter_map(value).reduce(f64::max);
+        Self {
+            callbacks: mean(|point| point.callbacks),
+            calls: mean(|point| point.calls),
+            restored: mean(|point| point.restored),
+            median_delay: highest(|point| point.median_delay),
+            p99_delay: highest(|point| point.p99_delay),
+            waiting: points.iter().map(|point| point.waiting).max().unwrap_or(0),
+        }
     }
 }
 
@@ -127,5 +165,9 @@ mod tests {
             pulse.beat();
         }
         assert_eq!(pulse.points().len(), KEPT);
+        let long = pulse.half_minutes();
+        assert_eq!(long.len(), (KEPT + 3) / JOINED);
+        assert!(long[0].callbacks > 0.0 && long[0].median_delay == Some(0.2));
+        assert_eq!(long[1].callbacks, 0.0);
     }
 }

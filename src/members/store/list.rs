@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
+use super::rooms::MembersByState;
 #[allow(unused_imports, reason = "named in schemas only")]
 use crate::domain::Mark;
 use crate::domain::{Account, GroupId, MarkSet};
 use crate::members::{Presence, mark_set};
+use crate::messages::Message;
 
 /// The state of a member in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, Serialize, Deserialize, ToSchema)]
@@ -78,6 +80,9 @@ pub struct MemberRow {
     /// Why the last call failed, or what they wait for.
     #[schema(required = true)]
     pub last_error: Option<String>,
+    /// `last_error` as a code with parameters.
+    #[schema(required = true)]
+    pub message: Option<Message>,
     /// When they failed: no further try until the next event or a retry by a person.
     #[schema(required = true)]
     pub failed_at: Option<DateTime<Utc>>,
@@ -151,6 +156,7 @@ pub async fn list_members(
             due_at: row.due_at,
             omissions: row.omissions,
             attempts: row.attempts,
+            message: row.last_error.as_deref().map(Message::of),
             last_error: row.last_error,
             failed_at: row.failed_at,
         })
@@ -202,14 +208,15 @@ pub async fn queue_depth(pool: &PgPool) -> Result<QueueDepth, sqlx::Error> {
 pub struct FailureReason {
     /// The error of their last call.
     pub reason: String,
+    /// `reason` as a code with parameters.
+    pub message: Message,
     /// How many members.
     pub members: i64,
 }
 
 /// Why members failed, the most frequent reason first, at most ten reasons.
 pub async fn failure_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::Error> {
-    sqlx::query_as!(
-        FailureReason,
+    let rows = sqlx::query!(
         r#"
         select coalesce(last_error, '') as "reason!", count(*) as "members!"
         from members where failed_at is not null
@@ -217,5 +224,36 @@ pub async fn failure_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::
         "#
     )
     .fetch_all(pool)
+    .await?;
+    let reasons = rows.into_iter().map(|row| FailureReason {
+        message: Message::of(&*row.reason),
+        reason: row.reason,
+        members: row.members,
+    });
+    Ok(reasons.collect())
+}
+
+/// Counts the members of a room, of an account, or all, by state.
+pub async fn count_members(
+    pool: &PgPool,
+    group: Option<&GroupId>,
+    account: Option<&Account>,
+) -> Result<MembersByState, sqlx::Error> {
+    sqlx::query_as!(
+        MembersByState,
+        r#"
+        select count(*) filter (where failed_at is null and pending_since is not null) as "pending!",
+               count(*) filter (where failed_at is null and pending_since is null
+                                  and presence = 'present') as "applied!",
+               count(*) filter (where failed_at is null and pending_since is null
+                                  and presence <> 'present') as "offline!",
+               count(*) filter (where failed_at is not null) as "failed!"
+        from members
+        where ($1::text is null or group_id = $1) and ($2::text is null or account = $2)
+        "#,
+        group.map(GroupId::as_str),
+        account.map(Account::as_str),
+    )
+    .fetch_one(pool)
     .await
 }

@@ -7,10 +7,11 @@ use sqlx::types::Json;
 use utoipa::ToSchema;
 
 use crate::domain::GroupId;
+use crate::messages::Message;
 
 /// What one sweep found in a room; kept as `sweep_found` in its row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Drift)]
+#[schema(as = ComparisonFindings)]
 pub struct Found {
     /// Members in the room who lacked a mark that rules require.
     pub missing: u64,
@@ -61,7 +62,7 @@ pub enum RoomState {
 
 /// How a room was compared with Chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Sweep)]
+#[schema(as = RoomComparison)]
 pub struct RoomSweepState {
     /// The last complete sweep; null: none yet.
     #[schema(required = true)]
@@ -82,6 +83,9 @@ pub struct RoomSweepState {
     /// Why the last one failed.
     #[schema(required = true)]
     pub last_error: Option<String>,
+    /// `last_error` as a code with parameters.
+    #[schema(required = true)]
+    pub message: Option<Message>,
 }
 
 /// Members of a room by state.
@@ -176,6 +180,7 @@ pub async fn list_rooms(
                 requested_at: row.sweep_requested_at,
                 running: row.sweeping,
                 failures: row.sweep_failures,
+                message: row.sweep_error.as_deref().map(Message::of),
                 last_error: row.sweep_error,
             },
         })

@@ -25,9 +25,11 @@ const MAX_LABEL: usize = 64;
 /// Longest note, in characters.
 const MAX_NOTE: usize = 1000;
 
-/// A new rule, or the replacement of one. Only `group`, `account` and `marks` are required.
+/// A new rule, or the replacement of one. Only `group`, `account` and `marks` are required. `version`,
+/// `created_at` and `updated_at` are accepted and ignored, so that an answer can be sent back.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"group": "class-7", "account": "teacher10", "marks": [1000]}))]
 pub struct RuleInput {
     /// The id; generated if absent. In a PUT it must be that of the path.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$", example = "class-7-teacher")]
@@ -82,16 +84,13 @@ pub struct RuleInput {
         pattern = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$"
     )]
     pub note: Option<String>,
-    /// Ignored, so that an answer can be sent back unchanged.
-    #[schema(value_type = Option<Value>)]
+    #[schema(ignore)]
     #[serde(default, rename = "version")]
     _version: IgnoredAny,
-    /// Ignored.
-    #[schema(value_type = Option<Value>)]
+    #[schema(ignore)]
     #[serde(default, rename = "created_at")]
     _created_at: IgnoredAny,
-    /// Ignored.
-    #[schema(value_type = Option<Value>)]
+    #[schema(ignore)]
     #[serde(default, rename = "updated_at")]
     _updated_at: IgnoredAny,
 }
@@ -100,6 +99,7 @@ pub struct RuleInput {
 /// default.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"marks": [1000, 1002]}))]
 #[allow(
     dead_code,
     reason = "describes a merge patch, which is applied to JSON"
@@ -146,15 +146,6 @@ pub struct RulePatch {
         pattern = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$"
     )]
     note: Option<String>,
-    /// Ignored.
-    #[schema(value_type = Option<Value>)]
-    version: Option<Value>,
-    /// Ignored.
-    #[schema(value_type = Option<Value>)]
-    created_at: Option<Value>,
-    /// Ignored.
-    #[schema(value_type = Option<Value>)]
-    updated_at: Option<Value>,
 }
 
 /// A mark rule.
@@ -188,10 +179,13 @@ pub struct RuleView {
     /// Free text.
     pub note: String,
     /// Raised by each change, never used twice for one id; the ETag.
+    #[schema(read_only)]
     pub version: i64,
     #[serde(serialize_with = "time")]
+    #[schema(read_only)]
     pub created_at: DateTime<Utc>,
     #[serde(serialize_with = "time")]
+    #[schema(read_only)]
     pub updated_at: DateTime<Utc>,
 }
 

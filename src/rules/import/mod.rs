@@ -179,7 +179,7 @@ fn foreign(
     for (id, (line, _)) in brought {
         if let Some(rule) = standing.get(id).filter(|rule| rule.draft.label != label) {
             let detail = format!(
-                "the rule {id} stands under the label {:?}; choose another id, or import without label",
+                "rule {id} has the label {:?}; choose another id, or import without a label",
                 rule.draft.label
             );
             bad.add(*line, lines::one("/id", detail));
@@ -192,7 +192,7 @@ fn foreign(
 }
 
 impl Imported {
-    fn of(applied: Vec<Applied>, refusal: Option<Removals>) -> Self {
+    pub(super) fn of(applied: Vec<Applied>, refusal: Option<Removals>) -> Self {
         let all = applied.len();
         let changes: Vec<_> = applied
             .into_iter()

@@ -1,0 +1,96 @@
+//! Calls to Chat that are paused: one try now, after a repair.
+
+use std::time::Duration;
+
+use axum::extract::{FromRef, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::{CommonProblems, Json, Problem};
+use crate::members::WakeUp;
+use crate::messages::Message;
+use crate::reapply::{Breaker, PauseState, Tried};
+
+/// How long the answer waits for what the try brings.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// What can be tried: the calls that set marks, and those that compare rooms.
+#[derive(Debug, Clone)]
+pub struct Circuits {
+    pub marks: (Breaker, WakeUp),
+    pub comparisons: (Breaker, WakeUp),
+}
+
+/// The routes below `/v1`.
+pub fn routes<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Circuits: FromRef<S>,
+{
+    OpenApiRouter::new().routes(routes!(probe))
+}
+
+/// What a try brought.
+#[derive(Debug, Serialize, ToSchema)]
+struct ChatProbe {
+    outcome: ChatProbeOutcome,
+    /// Why calls are still paused.
+    #[schema(required = true)]
+    reason: Option<String>,
+    /// `reason` as a code with parameters.
+    #[schema(required = true)]
+    message: Option<Message>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum ChatProbeOutcome {
+    /// Calls of this replica were not paused.
+    NotPaused,
+    /// The call succeeded; calls go on.
+    Resumed,
+    /// Chat refused the call again.
+    StillPaused,
+    /// No call could be tried: no member of this replica's queue is due, or the call takes long.
+    NothingTried,
+}
+
+/// Try one call now while calls to Chat are paused. Each replica pauses its own calls.
+#[utoipa::path(
+    post, path = "/chat/probe", operation_id = "probeChat", tag = "status",
+    responses((status = 200, description = "What the try brought.", body = ChatProbe), CommonProblems)
+)]
+async fn probe(State(circuits): State<Circuits>) -> Result<Json<ChatProbe>, Problem> {
+    let (marks, comparisons) =
+        tokio::join!(try_now(&circuits.marks), try_now(&circuits.comparisons));
+    // The calls that set marks matter more.
+    let tried = match marks {
+        Tried::NotPaused => comparisons,
+        marks => marks,
+    };
+    Ok(Json(tried.into()))
+}
+
+async fn try_now((breaker, wake): &(Breaker, WakeUp)) -> Tried {
+    wake.now();
+    breaker.try_now(PATIENCE).await
+}
+
+impl From<Tried> for ChatProbe {
+    fn from(tried: Tried) -> Self {
+        let (outcome, pause) = match tried {
+            Tried::NotPaused => (ChatProbeOutcome::NotPaused, None),
+            Tried::Resumed => (ChatProbeOutcome::Resumed, None),
+            Tried::Refused(pause) => (ChatProbeOutcome::StillPaused, Some(pause)),
+            Tried::NothingTried(pause) => (ChatProbeOutcome::NothingTried, Some(pause)),
+        };
+        let reason = pause.map(|PauseState { reason, .. }| reason);
+        Self {
+            outcome,
+            message: reason.as_deref().map(Message::of),
+            reason,
+        }
+    }
+}

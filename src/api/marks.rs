@@ -1,0 +1,78 @@
+//! The names of marks, as the settings give them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{FromRef, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::{CommonProblems, Json, NoParameters, Problem, Query};
+use crate::domain::{Mark, MarkSet};
+
+/// `marks.names` of the settings. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct MarkNames(Arc<BTreeMap<Mark, String>>);
+
+impl MarkNames {
+    pub fn new(names: BTreeMap<Mark, String>) -> Self {
+        Self(Arc::new(names))
+    }
+
+    /// A mark for people: `1000 (teacher)`, or the number alone.
+    pub(crate) fn shown(&self, mark: Mark) -> String {
+        match self.0.get(&mark) {
+            Some(name) => format!("{mark} ({name})"),
+            None => mark.to_string(),
+        }
+    }
+
+    /// The names of those of the marks that have one.
+    pub(crate) fn of(&self, marks: &MarkSet) -> Vec<NamedMark> {
+        let named = marks.iter().filter_map(|mark| {
+            let name = self.0.get(mark)?.clone();
+            Some(NamedMark { mark: *mark, name })
+        });
+        named.collect()
+    }
+}
+
+/// The routes below `/v1`.
+pub fn routes<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    MarkNames: FromRef<S>,
+{
+    OpenApiRouter::new().routes(routes!(names))
+}
+
+/// The named marks.
+#[derive(Debug, Serialize, ToSchema)]
+struct MarkNameList {
+    /// Ascending.
+    items: Vec<NamedMark>,
+}
+
+/// A mark and its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = MarkName)]
+pub(crate) struct NamedMark {
+    mark: Mark,
+    #[schema(example = "teacher")]
+    name: String,
+}
+
+/// List the names of marks: `marks.names` of the settings.
+#[utoipa::path(
+    get, path = "/marks", operation_id = "listMarkNames", tag = "rules",
+    responses((status = 200, description = "The named marks.", body = MarkNameList), CommonProblems)
+)]
+async fn names(
+    State(names): State<MarkNames>,
+    _: Query<NoParameters>,
+) -> Result<Json<MarkNameList>, Problem> {
+    let items = names.of(&names.0.keys().copied().collect());
+    Ok(Json(MarkNameList { items }))
+}

@@ -1,0 +1,74 @@
+//! One change of many rules: all or nothing, with a dry run, like an import.
+
+use super::apply::{Change, apply};
+use super::import::Imported;
+use super::json::InvalidField;
+use super::store::{Author, Rules, WriteError};
+use super::table;
+use super::turn::PATIENCE;
+use crate::domain::{Rule, RuleDraft, RuleId};
+
+/// What is done to each of the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    Enable,
+    Disable,
+    Delete,
+}
+
+impl Rules {
+    /// Does the same to several rules.
+    ///
+    /// # Errors
+    /// [`WriteError`], [`WriteError::Invalid`] for each id that no rule has; nothing was written then.
+    pub async fn change_many(
+        &self,
+        ids: &[RuleId],
+        deed: Deed,
+        dry_run: bool,
+        author: &Author,
+    ) -> Result<Imported, WriteError> {
+        let mut turn = self.turn(PATIENCE).await?;
+        let mut rules = table::fetch_all(&mut *turn, &ids.iter().collect::<Vec<_>>()).await?;
+        let mut changes = Vec::with_capacity(ids.len());
+        let mut unknown = Vec::new();
+        for (at, id) in ids.iter().enumerate() {
+            match rules.remove(id) {
+                Some(rule) => changes.push(deed.on(rule)),
+                None => unknown.push(InvalidField {
+                    pointer: format!("/ids/{at}"),
+                    detail: format!("rule {id} not found"),
+                }),
+            }
+        }
+        if !unknown.is_empty() {
+            return Err(WriteError::Invalid(unknown));
+        }
+        let applied = apply(&mut turn, changes, author).await?;
+        if dry_run {
+            turn.rollback().await?;
+        } else {
+            turn.commit().await?;
+            self.wake().now();
+        }
+        Ok(Imported::of(applied, None))
+    }
+}
+
+impl Deed {
+    fn on(self, rule: Rule) -> Change {
+        let enabled = |enabled| RuleDraft {
+            enabled,
+            ..rule.draft.clone()
+        };
+        Change {
+            id: rule.id.clone(),
+            after: match self {
+                Self::Enable => Some(enabled(true)),
+                Self::Disable => Some(enabled(false)),
+                Self::Delete => None,
+            },
+            before: Some(rule),
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The command line. Exit status: 0 done, 2 bad usage or bad configuration, 1 any other failure;
-//! errors go to standard error and say what is wrong and how to mend it. `rules diff` says 1 for
-//! differences too, as diff does. Output that nobody reads any more ends a command with 0.
+//! errors go to standard error and say what is wrong and how to fix it. `rules diff` says 1 for
+//! differences too, as diff does, and so does a dry run that would be rejected. A closed pipe ends a
+//! command with 0.
 
 mod check;
 mod output;
@@ -46,21 +47,25 @@ enum Command {
     Simulate(simulator::Command),
     /// Apply pending database migrations and exit.
     Migrate(small::MigrateArguments),
-    /// Ask the service of this machine whether it lives, for images without a shell.
+    /// Check that the service on this machine is alive, for images without a shell.
     Healthcheck,
-    /// Say whether configuration, database, UserSig and Chat are as they must be.
+    /// Check configuration, database, UserSig and Chat, and say what to fix.
     Check(check::Arguments),
-    /// Import, export, list and change rules through the management API.
+    /// Import, export, list and change rules of a running service.
     #[command(subcommand)]
     Rules(remote::RulesCommand),
-    /// Say why a member has, or lacks, marks.
+    /// Explain why a member has, or lacks, marks.
     Explain(remote::ExplainArguments),
-    /// List members whom rules name.
+    /// List members that a rule matches, or retry failed ones.
     Members(remote::MembersArguments),
-    /// Show the state of a service that runs.
+    /// List rooms and their last comparison with Chat.
+    Rooms(remote::RoomsArguments),
+    /// Show the state of a running service.
     Status(remote::StatusArguments),
-    /// Have a room compared with Chat now.
+    /// Compare a room with Chat now.
     Resync(remote::ResyncArguments),
+    /// Show or change what a running service logs.
+    Log(remote::LogArguments),
     /// Print a UserSig for an account.
     UserSig(small::UserSigArguments),
     /// Print the OpenAPI document of the management API.
@@ -114,11 +119,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Migrate(arguments) => small::migrate(&settings(config)?, &arguments).await,
         Command::Healthcheck => small::healthcheck(&settings(config)?).await,
         Command::Check(arguments) => check::run(&settings(config)?, &arguments).await,
-        Command::Rules(command) => remote::rules(command).await,
+        Command::Rules(command) => remote::rules(command, || settings(config)).await,
         Command::Explain(arguments) => remote::explain(arguments).await,
         Command::Members(arguments) => remote::members(arguments).await,
+        Command::Rooms(arguments) => remote::rooms(arguments).await,
         Command::Status(arguments) => remote::status(arguments).await,
         Command::Resync(arguments) => remote::resync(arguments).await,
+        Command::Log(arguments) => remote::log(arguments).await,
         Command::UserSig(arguments) => small::user_sig(&settings(config)?, &arguments),
         Command::Openapi => small::openapi(),
         Command::Completions(arguments) => small::completions(&arguments, Arguments::command()),

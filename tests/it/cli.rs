@@ -4,7 +4,7 @@ use std::process::Output;
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use stickymark::local::simulator::{Options, Running, start};
+use stickymark::local::simulator::{Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, start};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -37,10 +37,13 @@ impl Desk {
         let orders = Orders {
             database: url.expose_secret().to_owned(),
             chat: chat.url(),
-            environment: vec![(
-                "STICKYMARK__ADMIN__TOKENS",
-                "eve:editor:editor-secret,vic:viewer:viewer-secret".to_owned(),
-            )],
+            environment: vec![
+                (
+                    "STICKYMARK__ADMIN__TOKENS",
+                    "eve:editor:editor-secret,vic:viewer:viewer-secret".to_owned(),
+                ),
+                ("STICKYMARK__MARKS__NAMES", "1009=guest".to_owned()),
+            ],
         };
         let service = Replica::start(&orders, files.path().join("serve.log")).await;
         Self {
@@ -140,7 +143,7 @@ async fn a_label_is_replaced_after_a_look_at_what_would_change() {
     assert_eq!(
         differs.out,
         "- school-019  class-5 pupil19 1001\n\
-         ~ school-000  marks 1000 -> 1009\n\
+         ~ school-000  marks 1000 -> 1009 (guest)\n\
          + school-020  class-6 pupil20 1002\n\
          created 1, updated 1, unchanged 18, removed 1\n\
          dry run: nothing was changed\n"
@@ -167,7 +170,7 @@ async fn a_label_is_replaced_after_a_look_at_what_would_change() {
         "{}",
         refused.err
     );
-    assert!(refused.err.contains("max_removals=17"), "{}", refused.err);
+    assert!(refused.err.contains("--max-removals 17"), "{}", refused.err);
     let allowed = [few.as_slice(), &["--max-removals", "17", "--json"]].concat();
     assert_eq!(desk.json(&allowed).await["removed"], 17);
 }
@@ -179,7 +182,7 @@ async fn one_rule_is_made_shown_guarded_and_removed() {
     desk.write("rule", &[rule(1000)]);
     assert_eq!(
         desk.done(&["rules", "put", "r", "rule"]).await,
-        "r made, version 1\n"
+        "created r (version 1)\n"
     );
     desk.write("rule", &[rule(1001)]);
     let changed = desk
@@ -196,7 +199,10 @@ async fn one_rule_is_made_shown_guarded_and_removed() {
     assert!(stale.err.contains("at version 2"), "{}", stale.err);
 
     let shown = desk.done(&["rules", "get", "r"]).await;
-    assert!(shown.contains("marks       1001\n"), "{shown}");
+    assert!(
+        shown.contains("marks       1001\n") && shown.contains(" s ago)\n"),
+        "{shown}"
+    );
     let listed = desk
         .done(&["rules", "list", "--mark", "1001", "--enabled", "true"])
         .await;
@@ -206,9 +212,10 @@ async fn one_rule_is_made_shown_guarded_and_removed() {
     );
     assert_eq!(listed.lines().count(), 2);
 
-    assert_eq!(desk.done(&["rules", "delete", "r"]).await, "r removed\n");
+    assert_eq!(desk.done(&["rules", "delete", "r"]).await, "deleted r\n");
     let gone = desk.run(&["rules", "get", "r"]).await;
     assert_eq!((gone.status, gone.out.as_str()), (1, ""));
+    assert_eq!(gone.err, "error: rule r not found\n");
     let history = desk.json(&["rules", "history", "r", "--json"]).await;
     let actions: Vec<_> = history
         .as_array()
@@ -255,16 +262,16 @@ async fn members_rooms_and_the_service_can_be_looked_at() {
 
     let why = desk.done(&["explain", "class-7", "ann"]).await;
     assert!(
-        why.contains("Rules in force that name him:\nID   GROUP"),
+        why.contains("Active rules that match:\nID   GROUP"),
         "{why}"
     );
-    assert!(why.contains("Rules that nearly do:"), "{why}");
+    assert!(why.contains("Near misses:"), "{why}");
     let why = desk.json(&["explain", "class-7", "ann", "--json"]).await;
     assert_eq!(why["desired"], json!([1000]));
     assert_eq!(why["near"][0]["reason"], "ended");
 
     let status = desk.done(&["status"]).await;
-    assert!(status.contains("database           ok"), "{status}");
+    assert!(status.contains("database             ok"), "{status}");
     assert_eq!(desk.json(&["status", "--json"]).await["draining"], false);
     assert_eq!(
         desk.json(&["resync", "class-7", "--json"]).await,
@@ -302,6 +309,7 @@ async fn mistakes_end_with_2_and_refusals_with_1_and_a_reason() {
     );
     let stranger = desk.run_as("guessed", &["status"]).await;
     assert_eq!(stranger.status, 1);
+    assert!(stranger.err.contains("invalid token"), "{}", stranger.err);
     assert!(!stranger.err.contains("guessed"), "{}", stranger.err);
 
     std::fs::write(desk.files.path().join("bad"), "{}\n{\"id\":7}\n").unwrap();
@@ -413,8 +421,175 @@ async fn completions_know_every_command() {
             .unwrap();
         let answer = Answer::from(output);
         assert_eq!((answer.status, answer.err.as_str()), (0, ""), "{shell}");
-        for word in ["serve", "explain", "resync", "max-removals"] {
+        for word in ["serve", "explain", "resync", "adopt", "max-removals"] {
             assert!(answer.out.contains(word), "{shell} does not know {word}");
         }
     }
+}
+
+#[tokio::test]
+async fn rules_are_written_with_options_and_found_by_what_they_cover() {
+    let desk = Desk::open().await;
+    let put = "rules put r --group class-* --account ann --mark 1009,1001 --until 2h -l school";
+    let put: Vec<&str> = put.split(' ').collect();
+    assert_eq!(desk.done(&put).await, "created r (version 1)\n");
+    desk.done(&[
+        "rules",
+        "put",
+        "s",
+        "--group",
+        "hall",
+        "--account",
+        "*",
+        "--mark",
+        "1000",
+    ])
+    .await;
+    let listed = desk
+        .done(&["rules", "list", "--matches-group", "class-7"])
+        .await;
+    assert!(listed.contains("1001, 1009 (guest)"), "{listed}");
+    assert!(
+        listed.contains("in 119 min") && listed.lines().count() == 2,
+        "{listed}"
+    );
+    let names = |arguments: &'static str| async {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        desk.done(&arguments).await
+    };
+    assert_eq!(names("rules list -o name").await, "r\ns\n");
+    assert_eq!(names("rules list scho -o name").await, "r\n");
+    assert_eq!(
+        names("rules list --matches-account eva -o name").await,
+        "s\n"
+    );
+    let lines = names("rules list -o ndjson").await;
+    assert_eq!(lines.lines().count(), 2);
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["id"], &first["label"]),
+        (&json!("r"), &json!("school"))
+    );
+
+    let shown = names("rules disable r s --dry-run").await;
+    assert!(shown.starts_with("~ r  enabled true -> false\n"), "{shown}");
+    assert!(shown.contains("dry run"), "{shown}");
+    assert_eq!(names("rules list --enabled true -o name").await, "r\ns\n");
+    names("rules disable r s").await;
+    assert_eq!(names("rules list --enabled false -o name").await, "r\ns\n");
+    names("rules enable s").await;
+    assert_eq!(names("rules list --enabled true -o name").await, "s\n");
+    let unknown = desk.run(&["rules", "enable", "s", "nope"]).await;
+    assert_eq!(unknown.status, 1);
+    assert!(
+        unknown.err.contains("rule nope not found"),
+        "{}",
+        unknown.err
+    );
+    let both = ["rules", "put", "r", "file", "--group", "g"];
+    assert_eq!(desk.run(&both).await.status, 2);
+}
+
+#[tokio::test]
+async fn rooms_retries_and_the_log_filter_have_commands() {
+    let desk = Desk::open().await;
+    let empty = desk.run(&["members", "--state", "failed"]).await;
+    assert_eq!(
+        (empty.status, &*empty.out, &*empty.err),
+        (0, "", "no members\n")
+    );
+    assert_eq!(desk.run(&["rooms"]).await.err, "no rooms\n");
+    assert_eq!(
+        desk.done(&["members", "retry"]).await,
+        "retrying 0 members\n"
+    );
+    assert_eq!(
+        desk.json(&["members", "retry", "--group", "g", "--json"])
+            .await,
+        json!({"retried": 0})
+    );
+    let asked = desk.done(&["resync", "hall"]).await;
+    assert!(asked.contains("stickymark rooms hall"), "{asked}");
+    let rooms = desk.done(&["rooms", "hall"]).await;
+    assert!(rooms.starts_with("GROUP  STATE"), "{rooms}");
+    assert_eq!(desk.done(&["rooms", "-o", "name"]).await, "hall\n");
+
+    assert_eq!(desk.done(&["log"]).await, "info\n");
+    assert_eq!(
+        desk.done(&["log", "info,stickymark=debug"]).await,
+        "info,stickymark=debug\n"
+    );
+    let wrong = desk.run(&["log", "stickymark=loud"]).await;
+    assert_eq!(wrong.status, 1);
+    assert!(wrong.err.contains("is no filter"), "{}", wrong.err);
+}
+
+#[tokio::test]
+async fn marks_that_an_app_uses_already_are_adopted_as_rules() {
+    let desk = Desk::open().await;
+    let chat = desk.chat.client().unwrap();
+    chat.join("class-7", &["ann", "bob", "cid"]).await.unwrap();
+    for (id, account, marks) in [
+        ("a", "ann", "1000,1001"),
+        ("b", "bob", "1001"),
+        ("c", "cid", "1005"),
+    ] {
+        let put = [
+            "rules",
+            "put",
+            id,
+            "--group",
+            "class-7",
+            "--account",
+            account,
+            "--mark",
+            marks,
+        ];
+        desk.done(&put).await;
+    }
+    until("all marks are set", async || {
+        let members = desk
+            .json(&["members", "--state", "applied", "--json"])
+            .await;
+        let set = |member: &Value| !member["marks"].as_array().unwrap().is_empty();
+        members
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|member| set(member))
+            .count()
+            == 3
+    })
+    .await;
+    let app = SAMPLE_SDK_APP_ID.to_string();
+    let adopt = async |room: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))
+            .args(["rules", "adopt", room, "--mark", "1000,1001"])
+            .env("STICKYMARK__CHAT__BASE_URL", desk.chat.url().as_str())
+            .env("STICKYMARK__CHAT__SDK_APP_ID", &app)
+            .env("STICKYMARK__CHAT__SECRET_KEY", SAMPLE_SECRET_KEY)
+            .output()
+            .await
+            .unwrap();
+        Answer::from(output)
+    };
+    let adopted = adopt("class-7").await;
+    assert_eq!(adopted.status, 0, "{}", adopted.err);
+    let rules = adopted
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let rules: Vec<Value> = rules.collect();
+    let rule = |account: &str, marks: &[u32]| {
+        json!({"id": format!("class-7-{account}"), "group": "class-7", "account": account,
+               "marks": marks, "label": "adopted"})
+    };
+    assert_eq!(rules, [rule("ann", &[1000, 1001]), rule("bob", &[1001])]);
+    std::fs::write(desk.files.path().join("adopted"), &adopted.out).unwrap();
+    let imported = desk.done(&["rules", "import", "adopted"]).await;
+    assert_eq!(imported, "created 2, updated 0, unchanged 0, removed 0\n");
+
+    let unknown = adopt("nowhere").await;
+    assert_eq!((unknown.status, &*unknown.out), (1, ""));
+    assert!(unknown.err.contains("10015"), "{}", unknown.err);
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::Value;
 
-use super::table;
+use super::table::{Style, plain};
 use crate::cli::output;
 
 /// Fields that a change can concern.
@@ -20,20 +20,23 @@ const FIELDS: [&str; 8] = [
 ];
 
 /// Prints the answer of an import: its changes, if it names them, then the counts.
-pub(super) fn print(answer: &Value) -> io::Result<()> {
+pub(super) fn print(answer: &Value, style: &Style) -> io::Result<()> {
     let colours = output::wants_colours();
     for change in answer["changes"].as_array().into_iter().flatten() {
-        let line = line(change);
+        let line = line(change, style);
         output::line(&if colours { painted(&line) } else { line })?;
     }
     let counts = ["created", "updated", "unchanged", "removed"];
-    let counts = counts.map(|name| format!("{name} {}", table::plain(&answer[name])));
+    let counts = counts.map(|name| format!("{name} {}", plain(&answer[name])));
     output::line(&counts.join(", "))?;
     if answer["dry_run"] == true {
         output::line("dry run: nothing was changed")?;
     }
     match answer["refusal"].as_str() {
-        Some(refusal) => output::line(&format!("it would be refused: {refusal}")),
+        Some(refusal) => {
+            let refusal = refusal.replace("max_removals=", "--max-removals ");
+            output::line(&format!("would be rejected: {refusal}"))
+        }
         None => Ok(()),
     }
 }
@@ -46,27 +49,30 @@ pub(super) fn are_any(answer: &Value) -> bool {
 }
 
 /// One change, such as `~ class-7  marks 1000 -> 1001`.
-fn line(change: &Value) -> String {
-    let id = table::plain(&change["id"]);
+fn line(change: &Value, style: &Style) -> String {
+    let id = plain(&change["id"]);
     let (before, after) = (&change["before"], &change["after"]);
     match (before.is_null(), after.is_null()) {
-        (true, _) => format!("+ {id}  {}", summary(after)),
-        (_, true) => format!("- {id}  {}", summary(before)),
-        _ => format!("~ {id}  {}", differences(before, after)),
+        (true, _) => format!("+ {id}  {}", summary(after, style)),
+        (_, true) => format!("- {id}  {}", summary(before, style)),
+        _ => format!("~ {id}  {}", differences(before, after, style)),
     }
 }
 
 /// A rule in short.
-pub(super) fn summary(rule: &Value) -> String {
-    let fields = ["group", "account", "marks"].map(|name| table::plain(&rule[name]));
+pub(super) fn summary(rule: &Value, style: &Style) -> String {
+    let fields = ["group", "account", "marks"].map(|name| style.cell(name, &rule[name]));
     fields.join(" ")
 }
 
 /// What differs between two states of a rule.
-pub(super) fn differences(before: &Value, after: &Value) -> String {
+pub(super) fn differences(before: &Value, after: &Value, style: &Style) -> String {
     let changed = FIELDS.iter().filter(|name| before[**name] != after[**name]);
     let changed = changed.map(|name| {
-        let (old, new) = (table::plain(&before[*name]), table::plain(&after[*name]));
+        let (old, new) = (
+            style.cell(name, &before[*name]),
+            style.cell(name, &after[*name]),
+        );
         format!("{name} {old} -> {new}")
     });
     changed.collect::<Vec<_>>().join("; ")
@@ -90,7 +96,10 @@ mod tests {
     fn a_change_is_one_line_that_says_what_changes() {
         let rule = |mark: u32| json!({"group": "g", "account": "a", "marks": [mark], "note": ""});
         let line = |before: Value, after: Value| {
-            super::line(&json!({"id": "r", "before": before, "after": after}))
+            super::line(
+                &json!({"id": "r", "before": before, "after": after}),
+                &Style::default(),
+            )
         };
         assert_eq!(line(Value::Null, rule(1000)), "+ r  g a 1000");
         assert_eq!(line(rule(1000), Value::Null), "- r  g a 1000");

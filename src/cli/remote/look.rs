@@ -1,149 +1,92 @@
-//! `stickymark explain`, `members`, `status`, `resync`.
+//! `stickymark explain`, `status`.
 
 use clap::Args;
-use reqwest::Method;
-use serde_json::Value;
 
-use super::{Remote, given, json, print_json, table};
+use super::names::Names;
+use super::table::{self, Style};
+use super::{Remote, Shape};
 use crate::cli::output;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExplainArguments {
     #[command(flatten)]
     remote: Remote,
+    #[command(flatten)]
+    shape: Shape,
     /// The room.
+    #[arg(value_name = "ROOM")]
     group: String,
     /// The member.
     account: String,
-    /// Print the whole answer as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct MembersArguments {
-    #[command(flatten)]
-    remote: Remote,
-    /// Only members of this room.
-    #[arg(long)]
-    group: Option<String>,
-    /// Only this account.
-    #[arg(long)]
-    account: Option<String>,
-    /// Only members in this state.
-    #[arg(long, value_parser = ["pending", "applied", "offline", "failed"])]
-    state: Option<String>,
-    /// Most members to list.
-    #[arg(long, default_value_t = 1000)]
-    most: usize,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct StatusArguments {
     #[command(flatten)]
     remote: Remote,
-    /// Print the whole answer as JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct ResyncArguments {
     #[command(flatten)]
-    remote: Remote,
-    /// The room to compare with Chat.
-    group: String,
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
+    shape: Shape,
 }
 
 /// Why a member has, or lacks, marks.
 pub(in crate::cli) async fn explain(arguments: ExplainArguments) -> anyhow::Result<()> {
     let query = [("group", arguments.group), ("account", arguments.account)];
-    let answer = arguments.remote.get(&["explain"], &query).await?;
-    if arguments.json {
-        return print_json(&answer);
+    let remote = arguments.remote;
+    let answer = remote.get(&["explain"], &query).await?;
+    if !arguments.shape.is_table() {
+        return arguments.shape.print_one(&answer, &["group", "account"]);
     }
     output::line(&format!("{}\n", table::plain(&answer["summary"])))?;
-    let shown = [
-        ("desired marks", &answer["desired"]),
-        ("marks", &answer["member"]["marks"]),
-        ("last confirmed", &answer["member"]["confirmed_marks"]),
-        ("confirmed at", &answer["member"]["confirmed_at"]),
-        ("presence", &answer["member"]["presence"]),
-        ("from the event", &answer["member"]["event"]),
-        ("heard at", &answer["member"]["heard_at"]),
-        ("last request", &answer["member"]["request_id"]),
-        ("pending since", &answer["pending"]["since"]),
-        ("next attempt", &answer["pending"]["next_attempt_at"]),
-        ("last error", &answer["member"]["last_error"]),
+    let style = Style::new(Names::of(&remote).await);
+    let (member, pending) = (&answer["member"], &answer["pending"]);
+    style.print_pairs(&[
+        ("required marks", &answer["desired"]),
+        ("marks", &member["marks"]),
+        ("last confirmed marks", &member["confirmed_marks"]),
+        ("confirmed", &member["confirmed_at"]),
+        ("presence", &member["presence"]),
+        ("last event", &member["event"]),
+        ("received", &member["heard_at"]),
+        ("last request", &member["request_id"]),
+        ("pending since", &pending["since"]),
+        ("next attempt", &pending["next_attempt_at"]),
+        ("last error", &member["last_error"]),
         ("room", &answer["room"]["state"]),
-    ];
-    table::print_pairs(&shown)?;
+    ])?;
     let matched = answer["matched"].as_array().cloned().unwrap_or_default();
     if !matched.is_empty() {
-        output::line("\nRules in force that name him:")?;
+        output::line("\nActive rules that match:")?;
         let fields = ["id", "group", "account", "marks", "ends_at", "label"];
-        table::print(&matched, &fields)?;
+        style.print(&matched, &fields, "")?;
     }
     let near = answer["near"].as_array().cloned().unwrap_or_default();
     if !near.is_empty() {
-        output::line("\nRules that nearly do:")?;
-        table::print(&near, &["rule.id", "rule.marks", "detail"])?;
+        output::line("\nNear misses:")?;
+        style.print(&near, &["rule.id", "rule.marks", "detail"], "")?;
     }
     Ok(())
-}
-
-/// The members that rules name.
-pub(in crate::cli) async fn members(arguments: MembersArguments) -> anyhow::Result<()> {
-    let query = [
-        given("group", arguments.group.as_ref()),
-        given("account", arguments.account.as_ref()),
-        given("state", arguments.state.as_ref()),
-    ];
-    let query: Vec<_> = query.into_iter().flatten().collect();
-    let members = arguments
-        .remote
-        .items(&["members"], &query, arguments.most)
-        .await?;
-    if arguments.json {
-        return print_json(&Value::Array(members));
-    }
-    let fields = [
-        "group",
-        "account",
-        "state",
-        "marks",
-        "confirmed_at",
-        "due_at",
-        "last_error",
-    ];
-    Ok(table::print(&members, &fields)?)
 }
 
 /// The state of the service.
 pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result<()> {
     let status = arguments.remote.get(&["status"], &[]).await?;
-    if arguments.json {
-        return print_json(&status);
+    if !arguments.shape.is_table() {
+        return arguments.shape.print_one(&status, &["version"]);
     }
     let (queue, chat) = (&status["queue"], &status["chat"]);
-    table::print_pairs(&[
+    let style = Style::new(Names::default());
+    style.print_pairs(&[
         ("version", &status["version"]),
         ("database", &status["database"]),
         ("members due", &queue["due"]),
         ("members due later", &queue["later"]),
-        ("oldest overdue, s", &queue["oldest_seconds"]),
-        ("members given up", &queue["failed"]),
+        ("oldest due, seconds", &queue["oldest_seconds"]),
+        ("failed members", &queue["failed"]),
         ("calls in flight", &queue["rooms_in_flight"]),
         ("calls paused", &chat["paused"]),
         ("paused since", &chat["since"]),
         ("reason", &chat["reason"]),
-        ("advice", &chat["advice"]),
+        ("how to fix it", &chat["advice"]),
         ("filter bypassed", &status["filter"]["bypassing"]),
     ])?;
     for (title, list, fields) in [
@@ -153,7 +96,7 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
             ["api", "per_second", "share"].as_slice(),
         ),
         (
-            "Why members were given up:",
+            "Why members failed:",
             "failures",
             ["members", "reason"].as_slice(),
         ),
@@ -161,23 +104,8 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
         let items = status[list].as_array().cloned().unwrap_or_default();
         if !items.is_empty() {
             output::line(&format!("\n{title}"))?;
-            table::print(&items, fields)?;
+            style.print(&items, fields, "")?;
         }
     }
     Ok(())
-}
-
-/// Has a room compared with Chat now.
-pub(in crate::cli) async fn resync(arguments: ResyncArguments) -> anyhow::Result<()> {
-    let request = arguments
-        .remote
-        .request(Method::POST, &["rooms", "resync"], &[])?;
-    let body = serde_json::json!({"group": arguments.group});
-    let answer = json(arguments.remote.send(request.json(&body)).await?).await?;
-    if arguments.json {
-        return print_json(&answer);
-    }
-    Ok(output::line(
-        "asked for; its entry in GET /v1/rooms shows what is found",
-    )?)
 }

@@ -1,8 +1,13 @@
-//! The commands that talk to a service that runs: its management API from the command line, made for
-//! people (tables, progress on a terminal) and for pipes (`--json`, NDJSON).
+//! The commands that talk to a running service: its management API from the command line, for people
+//! (tables, progress on a terminal) and for pipes (`--output`).
 
+mod adopt;
 mod changes;
+mod log;
 mod look;
+mod members;
+mod names;
+mod rooms;
 mod rules;
 mod table;
 mod transfer;
@@ -11,17 +16,19 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use reqwest::header::HeaderValue;
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
 use super::{Usage, output};
 
-pub(super) use look::{ExplainArguments, MembersArguments, ResyncArguments, StatusArguments};
-pub(super) use look::{explain, members, resync, status};
+pub(super) use log::{LogArguments, run as log};
+pub(super) use look::{ExplainArguments, StatusArguments, explain, status};
+pub(super) use members::{MembersArguments, run as members};
+pub(super) use rooms::{ResyncArguments, RoomsArguments, list as rooms, resync};
 pub(super) use rules::{RulesCommand, run as rules};
 
 /// Longest wait for a connection. Answers may take longer: an import is worked on for a while.
@@ -40,10 +47,77 @@ pub(super) struct Remote {
         default_value = "http://127.0.0.1:8081"
     )]
     url: Url,
-    /// The secret of an entry of admin.tokens. The environment is the safer place: other users of
-    /// this machine can read arguments.
-    #[arg(long, env = "STICKYMARK_TOKEN", hide_env_values = true, value_parser = secret)]
+    /// The secret of an entry of admin.tokens, better in STICKYMARK_TOKEN: other users of this machine
+    /// can read arguments.
+    #[arg(long, env = "STICKYMARK_TOKEN", hide_env = true, hide_env_values = true, value_parser = secret)]
     token: Option<SecretString>,
+}
+
+/// How a command prints what it was answered.
+#[derive(Debug, Args)]
+struct Shape {
+    /// The form of the output: a table for people, one JSON text, one JSON line for each item, or the
+    /// names alone.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// The same as --output json.
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+    Ndjson,
+    Name,
+}
+
+impl Shape {
+    fn is_table(&self) -> bool {
+        !self.json && self.output == Output::Table
+    }
+
+    /// Prints items in the other forms; `name` are the fields that name an item.
+    fn print_items(&self, items: &[Value], name: &[&str]) -> anyhow::Result<()> {
+        match self.output {
+            Output::Ndjson => {
+                for item in items {
+                    output::line(&item.to_string())?;
+                }
+            }
+            Output::Name => {
+                for item in items {
+                    let parts = name.iter().map(|field| table::plain(&item[*field]));
+                    output::line(&parts.collect::<Vec<_>>().join(" "))?;
+                }
+            }
+            Output::Table | Output::Json => print_json(&Value::from(items))?,
+        }
+        Ok(())
+    }
+
+    /// Prints one answer in the other forms.
+    fn print_one(&self, answer: &Value, name: &[&str]) -> anyhow::Result<()> {
+        match self.output {
+            Output::Table | Output::Json => print_json(answer),
+            _ => self.print_items(std::slice::from_ref(answer), name),
+        }
+    }
+}
+
+/// How many items a list has at most.
+#[derive(Debug, Args)]
+struct Most {
+    /// List so many at most.
+    #[arg(
+        long = "limit",
+        short = 'n',
+        alias = "most",
+        value_name = "NUMBER",
+        default_value_t = 1000
+    )]
+    most: usize,
 }
 
 fn secret(text: &str) -> Result<SecretString, Infallible> {
@@ -105,6 +179,12 @@ impl Remote {
             return Ok(response);
         }
         let status = response.status();
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(match self.token {
+                Some(_) => anyhow::anyhow!("invalid token: it is not in admin.tokens of {url}"),
+                None => anyhow::anyhow!("no token; set STICKYMARK_TOKEN or --token"),
+            });
+        }
         let text = response.text().await.unwrap_or_default();
         Err(anyhow::anyhow!(problem(&text).unwrap_or_else(|| {
             format!("{url} answered {status}; is this the admin listener?")
@@ -134,7 +214,7 @@ impl Remote {
                 }
                 next => {
                     if next.is_some() || items.len() > most {
-                        eprintln!("only the first {most}; --most lists more");
+                        eprintln!("only the first {most}; --limit lists more");
                     }
                     break;
                 }
@@ -162,7 +242,9 @@ async fn json(response: Response) -> anyhow::Result<Value> {
 fn problem(text: &str) -> Option<String> {
     let problem: Value = serde_json::from_str(text).ok()?;
     let detail = problem["detail"].as_str()?;
-    let mut lines = vec![format!("{}: {detail}", problem["title"].as_str()?)];
+    problem["title"].as_str()?;
+    // The API speaks of its parameter, a person here of the option.
+    let mut lines = vec![detail.replace("max_removals=", "--max-removals ")];
     let errors = problem["errors"]
         .as_array()
         .filter(|_| !problem["bad_lines"].is_null());
@@ -193,10 +275,7 @@ mod tests {
     fn a_problem_names_its_lines_and_other_text_is_none() {
         let text = r#"{"title":"Wrong","detail":"no","bad_lines":1,
                        "errors":[{"line":3,"pointer":"/id","detail":"must be given"}]}"#;
-        assert_eq!(
-            problem(text).unwrap(),
-            "Wrong: no\nline 3: /id must be given"
-        );
+        assert_eq!(problem(text).unwrap(), "no\nline 3: /id must be given");
         assert_eq!(problem("<html>"), None);
         assert_eq!(problem("{}"), None);
     }

@@ -3,13 +3,18 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use chrono::{SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use reqwest::{Method, RequestBuilder, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::adopt::{self, AdoptArguments};
+use super::names::Names;
+use super::table::{Style, plain};
 use super::transfer::{self, DiffArguments, ExportArguments, ImportArguments};
-use super::{Remote, changes, given, print_json, table};
-use crate::cli::output;
+use super::{Most, Remote, Shape, changes, given};
+use crate::cli::{Usage, output};
+use crate::config::{ConfigError, Settings};
 
 /// Columns of a table of rules.
 const COLUMNS: [&str; 8] = [
@@ -27,9 +32,9 @@ const COLUMNS: [&str; 8] = [
 pub(in crate::cli) enum RulesCommand {
     /// Import rules from NDJSON, one rule a line; all or nothing.
     Import(ImportArguments),
-    /// Say what an import would do, and do nothing. Exit status, as with diff: 0 nothing would
-    /// change, 1 something would. A failure is 1 too; then standard error says why, and nothing is
-    /// printed.
+    /// Show what an import would change.
+    ///
+    /// Exit status 0: nothing; 1: something, or an error, which standard error then names.
     Diff(DiffArguments),
     /// Write all rules, or those of a label, to standard output as NDJSON.
     Export(ExportArguments),
@@ -39,57 +44,70 @@ pub(in crate::cli) enum RulesCommand {
     Get(OneArguments),
     /// Show who changed a rule, when, and what; also of a deleted one.
     History(HistoryArguments),
-    /// Make or replace one rule, read as JSON from a file.
+    /// Create or replace one rule, from options or from a JSON file.
     Put(PutArguments),
-    /// Remove one rule.
+    /// Enable rules.
+    Enable(ManyArguments),
+    /// Disable rules.
+    Disable(ManyArguments),
+    /// Delete one rule.
     Delete(DeleteArguments),
+    /// Print the marks that members carry in Chat now as rules, for an app that already uses marks.
+    Adopt(AdoptArguments),
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListArguments {
     #[command(flatten)]
     remote: Remote,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    most: Most,
+    /// Only rules whose id, room, account or label begins so.
+    q: Option<String>,
+    /// Rules that cover this room.
+    #[arg(long, value_name = "ROOM")]
+    matches_group: Option<String>,
+    /// Rules that cover this account.
+    #[arg(long, value_name = "ACCOUNT")]
+    matches_account: Option<String>,
     /// Rules over exactly this pattern of rooms.
     #[arg(long)]
     group: Option<String>,
     /// Rules over exactly this pattern of accounts.
     #[arg(long)]
     account: Option<String>,
-    /// Rules that demand this mark.
+    /// Rules with this mark.
     #[arg(long)]
     mark: Option<String>,
     /// Rules of this label.
-    #[arg(long)]
+    #[arg(long, short)]
     label: Option<String>,
     /// Only enabled rules (true) or disabled ones (false).
     #[arg(long)]
     enabled: Option<bool>,
-    /// Most rules to list.
-    #[arg(long, default_value_t = 1000)]
-    most: usize,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    /// The order: by id, or the latest change first.
+    #[arg(long, value_parser = ["id", "updated"])]
+    sort: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct OneArguments {
     #[command(flatten)]
     remote: Remote,
+    #[command(flatten)]
+    shape: Shape,
     /// The rule.
     id: String,
-    /// Print the whole answer as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct HistoryArguments {
     #[command(flatten)]
     one: OneArguments,
-    /// Most changes to list.
-    #[arg(long, default_value_t = 1000)]
-    most: usize,
+    #[command(flatten)]
+    most: Most,
 }
 
 #[derive(Debug, Args)]
@@ -102,18 +120,58 @@ pub(in crate::cli) struct DeleteArguments {
 }
 
 #[derive(Debug, Args)]
+pub(in crate::cli) struct ManyArguments {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    shape: Shape,
+    /// The rules; all of them are changed, or none.
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
 pub(in crate::cli) struct PutArguments {
     #[command(flatten)]
     one: OneArguments,
     /// The file with the rule as JSON; - is standard input.
-    file: PathBuf,
+    #[arg(conflicts_with = "group", required_unless_present = "group")]
+    file: Option<PathBuf>,
     /// Only if the rule is at this version.
     #[arg(long, value_name = "VERSION")]
     if_version: Option<i64>,
+    /// The rooms: a room, a prefix followed by *, or *.
+    #[arg(long, requires = "account", requires = "mark")]
+    group: Option<String>,
+    /// The accounts, written like the rooms.
+    #[arg(long, requires = "group")]
+    account: Option<String>,
+    /// A mark; repeat it, or separate several with commas.
+    #[arg(long, requires = "group", value_delimiter = ',')]
+    mark: Vec<i64>,
+    /// When it starts: a time such as 2027-01-01T00:00:00Z, or in how long, such as 2h.
+    #[arg(long, requires = "group", value_name = "TIME")]
+    starts: Option<String>,
+    /// When it ends, written like the start.
+    #[arg(long, requires = "group", value_name = "TIME")]
+    until: Option<String>,
+    #[arg(long, short, requires = "group")]
+    label: Option<String>,
+    #[arg(long, requires = "group")]
+    note: Option<String>,
+    /// The rule is kept, but requires no marks.
+    #[arg(long, requires = "group")]
+    disabled: bool,
 }
 
-/// Runs one of them.
-pub(in crate::cli) async fn run(command: RulesCommand) -> anyhow::Result<()> {
+/// Runs one of them. Only `adopt` reads the settings of the service.
+pub(in crate::cli) async fn run(
+    command: RulesCommand,
+    settings: impl FnOnce() -> Result<Settings, ConfigError>,
+) -> anyhow::Result<()> {
     match command {
         RulesCommand::Import(arguments) => transfer::import(arguments).await,
         RulesCommand::Diff(arguments) => transfer::diff(arguments).await,
@@ -122,34 +180,46 @@ pub(in crate::cli) async fn run(command: RulesCommand) -> anyhow::Result<()> {
         RulesCommand::Get(arguments) => get(arguments).await,
         RulesCommand::History(arguments) => history(arguments).await,
         RulesCommand::Put(arguments) => put(arguments).await,
+        RulesCommand::Enable(arguments) => change("enable", arguments).await,
+        RulesCommand::Disable(arguments) => change("disable", arguments).await,
         RulesCommand::Delete(arguments) => delete(arguments).await,
+        RulesCommand::Adopt(arguments) => adopt::run(&settings()?, arguments).await,
     }
 }
 
 async fn list(arguments: ListArguments) -> anyhow::Result<()> {
     let enabled = arguments.enabled.map(|enabled| enabled.to_string());
     let query = [
+        given("q", arguments.q.as_ref()),
+        given("matches_group", arguments.matches_group.as_ref()),
+        given("matches_account", arguments.matches_account.as_ref()),
         given("group", arguments.group.as_ref()),
         given("account", arguments.account.as_ref()),
         given("mark", arguments.mark.as_ref()),
         given("label", arguments.label.as_ref()),
         given("enabled", enabled.as_ref()),
+        given("sort", arguments.sort.as_ref()),
     ];
     let query: Vec<_> = query.into_iter().flatten().collect();
-    let rules = arguments
-        .remote
-        .items(&["rules"], &query, arguments.most)
-        .await?;
-    if arguments.json {
-        return print_json(&Value::Array(rules));
+    let ListArguments {
+        remote,
+        shape,
+        most,
+        ..
+    } = arguments;
+    let rules = remote.items(&["rules"], &query, most.most).await?;
+    if !shape.is_table() {
+        return shape.print_items(&rules, &["id"]);
     }
-    Ok(table::print(&rules, &COLUMNS)?)
+    let style = Style::new(Names::of(&remote).await);
+    Ok(style.print(&rules, &COLUMNS, "no rules")?)
 }
 
 async fn get(arguments: OneArguments) -> anyhow::Result<()> {
-    let rule = arguments.remote.get(&["rules", &arguments.id], &[]).await?;
-    if arguments.json {
-        return print_json(&rule);
+    let OneArguments { remote, shape, id } = arguments;
+    let rule = remote.get(&["rules", &id], &[]).await?;
+    if !shape.is_table() {
+        return shape.print_one(&rule, &["id"]);
     }
     let more = ["note", "version", "created_at", "updated_at"];
     let fields: Vec<_> = COLUMNS
@@ -157,63 +227,120 @@ async fn get(arguments: OneArguments) -> anyhow::Result<()> {
         .chain(more)
         .map(|field| (field, &rule[field]))
         .collect();
-    Ok(table::print_pairs(&fields)?)
+    let style = Style::new(Names::of(&remote).await);
+    Ok(style.print_pairs(&fields)?)
 }
 
 async fn history(arguments: HistoryArguments) -> anyhow::Result<()> {
     let HistoryArguments { one, most } = arguments;
-    let path = ["rules", &one.id, "history"];
-    let mut entries = one.remote.items(&path, &[], most).await?;
-    if one.json {
-        return print_json(&Value::Array(entries));
+    let OneArguments { remote, shape, id } = one;
+    let path = ["rules", &id, "history"];
+    let mut entries = remote.items(&path, &[], most.most).await?;
+    if !shape.is_table() {
+        return shape.print_items(&entries, &["sequence"]);
     }
+    let style = Style::new(Names::of(&remote).await);
     for entry in &mut entries {
         let what = match (&entry["before"], &entry["after"]) {
-            (Value::Null, only) | (only, Value::Null) => changes::summary(only),
-            (before, after) => changes::differences(before, after),
+            (Value::Null, only) | (only, Value::Null) => changes::summary(only, &style),
+            (before, after) => changes::differences(before, after, &style),
         };
         entry["rule"] = what.into();
     }
     let columns = ["at", "actor", "action", "request_id", "rule"];
-    Ok(table::print(&entries, &columns)?)
+    Ok(style.print(&entries, &columns, "no changes")?)
 }
 
 async fn put(arguments: PutArguments) -> anyhow::Result<()> {
-    let PutArguments {
-        one,
-        file,
-        if_version,
-    } = arguments;
-    let mut text = String::new();
-    transfer::open(&file)?
-        .read_to_string(&mut text)
-        .with_context(|| format!("{} cannot be read", file.display()))?;
-    let request = one
-        .remote
-        .request(Method::PUT, &["rules", &one.id], &[])?
+    let text = match &arguments.file {
+        Some(file) => {
+            let mut text = String::new();
+            transfer::open(file)?
+                .read_to_string(&mut text)
+                .with_context(|| format!("{} cannot be read", file.display()))?;
+            text
+        }
+        None => rule(&arguments)?.to_string(),
+    };
+    let OneArguments { remote, shape, id } = arguments.one;
+    let request = remote
+        .request(Method::PUT, &["rules", &id], &[])?
         .header(header::CONTENT_TYPE, "application/json")
         .body(text);
-    let response = one.remote.send(only_at(request, if_version)).await?;
-    let made = response.status() == StatusCode::CREATED;
+    let response = remote.send(only_at(request, arguments.if_version)).await?;
+    let created = response.status() == StatusCode::CREATED;
     let rule = super::json(response).await?;
-    if one.json {
-        return print_json(&rule);
+    if !shape.is_table() {
+        return shape.print_one(&rule, &["id"]);
     }
-    let (id, version) = (table::plain(&rule["id"]), table::plain(&rule["version"]));
-    let done = if made { "made" } else { "stands" };
-    Ok(output::line(&format!("{id} {done}, version {version}"))?)
+    let (id, version) = (plain(&rule["id"]), plain(&rule["version"]));
+    let done = if created { "created" } else { "saved" };
+    Ok(output::line(&format!("{done} {id} (version {version})"))?)
+}
+
+/// The rule of the options.
+fn rule(arguments: &PutArguments) -> anyhow::Result<Value> {
+    let text = |value: &Option<String>| value.clone().map(Value::from);
+    let fields = [
+        ("group", text(&arguments.group)),
+        ("account", text(&arguments.account)),
+        ("marks", Some(json!(arguments.mark))),
+        ("enabled", Some(json!(!arguments.disabled))),
+        (
+            "starts_at",
+            arguments.starts.as_deref().map(time).transpose()?,
+        ),
+        ("ends_at", arguments.until.as_deref().map(time).transpose()?),
+        ("label", text(&arguments.label)),
+        ("note", text(&arguments.note)),
+    ];
+    let given = fields
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Ok(Value::Object(given.collect::<Map<_, _>>()))
+}
+
+/// A time as it is, or so long from now.
+fn time(text: &str) -> anyhow::Result<Value> {
+    let Ok(duration) = humantime::parse_duration(text) else {
+        return Ok(text.into());
+    };
+    let at = chrono::TimeDelta::from_std(duration)
+        .ok()
+        .and_then(|duration| Utc::now().checked_add_signed(duration))
+        .ok_or_else(|| Usage(format!("{text} is too far away")))?;
+    Ok(at.to_rfc3339_opts(SecondsFormat::Secs, true).into())
+}
+
+async fn change(action: &str, arguments: ManyArguments) -> anyhow::Result<()> {
+    let ManyArguments {
+        remote,
+        shape,
+        ids,
+        dry_run,
+    } = arguments;
+    let query = [("dry_run", dry_run.to_string())];
+    let request = remote.request(Method::PATCH, &["rules"], &query)?;
+    let request = request.json(&json!({"ids": ids, "action": action}));
+    let answer = super::json(remote.send(request).await?).await?;
+    match shape.is_table() {
+        true => Ok(changes::print(
+            &answer,
+            &Style::new(Names::of(&remote).await),
+        )?),
+        false => shape.print_one(&answer, &["updated"]),
+    }
 }
 
 async fn delete(arguments: DeleteArguments) -> anyhow::Result<()> {
     let DeleteArguments { one, if_version } = arguments;
-    let request = one
-        .remote
-        .request(Method::DELETE, &["rules", &one.id], &[])?;
-    one.remote.send(only_at(request, if_version)).await?;
-    if one.json {
-        return print_json(&json!({"id": one.id, "action": "deleted"}));
+    let OneArguments { remote, shape, id } = one;
+    let request = remote.request(Method::DELETE, &["rules", &id], &[])?;
+    remote.send(only_at(request, if_version)).await?;
+    match shape.is_table() {
+        true => Ok(output::line(&format!("deleted {id}"))?),
+        false => shape.print_one(&json!({"id": id, "action": "deleted"}), &["id"]),
     }
-    Ok(output::line(&format!("{} removed", one.id))?)
 }
 
 /// Guards a write against changes that its author has not seen.

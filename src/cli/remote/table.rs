@@ -2,49 +2,94 @@
 
 use std::io;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
+use super::names::Names;
 use crate::cli::output;
 
-/// Prints the fields of the items as columns. Text from outside is printed without its control
-/// characters, which could drive the terminal.
-pub(super) fn print(items: &[Value], fields: &[&str]) -> io::Result<()> {
-    output::text(&lines(items, fields))
+/// How the values of a table are written.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Style {
+    pub names: Names,
+    pub now: DateTime<Utc>,
 }
 
-/// Prints names and their values.
-pub(super) fn print_pairs(pairs: &[(&str, &Value)]) -> io::Result<()> {
-    let widest = pairs.iter().map(|(name, _)| name.chars().count()).max();
-    let widest = widest.unwrap_or(0);
-    let lines = pairs
-        .iter()
-        .map(|(name, value)| format!("{name:widest$}  {}\n", plain(value)));
-    output::text(&lines.collect::<String>())
-}
-
-fn lines(items: &[Value], fields: &[&str]) -> String {
-    let heads = fields.iter().map(|field| heading(field)).collect();
-    let cells = items
-        .iter()
-        .map(|item| fields.iter().map(|field| cell(item, field)).collect());
-    let rows: Vec<Vec<String>> = std::iter::once(heads).chain(cells).collect();
-    let width = |column: usize| {
-        let cells = rows
-            .iter()
-            .map(|row: &Vec<String>| row[column].chars().count());
-        cells.max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..fields.len()).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let padded = row.iter().zip(&widths);
-        let padded: Vec<String> = padded
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        text.push_str(padded.join("  ").trim_end());
-        text.push('\n');
+impl Style {
+    pub(super) fn new(names: Names) -> Self {
+        Self {
+            names,
+            now: Utc::now(),
+        }
     }
-    text
+
+    /// Prints the fields of the items as columns, or on standard error that there are none.
+    pub(super) fn print(&self, items: &[Value], fields: &[&str], none: &str) -> io::Result<()> {
+        if items.is_empty() {
+            eprintln!("{none}");
+            return Ok(());
+        }
+        output::text(&self.lines(items, fields))
+    }
+
+    /// Prints names and their values. Values that are absent are left out.
+    pub(super) fn print_pairs(&self, pairs: &[(&str, &Value)]) -> io::Result<()> {
+        let pairs: Vec<_> = pairs.iter().filter(|(_, value)| !value.is_null()).collect();
+        let widest = pairs.iter().map(|(name, _)| name.chars().count()).max();
+        let widest = widest.unwrap_or(0);
+        let lines = pairs.iter().map(|(name, value)| {
+            let value = match moment(value) {
+                Some(at) => {
+                    let exact = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+                    format!("{exact} ({})", ago(at, self.now))
+                }
+                None => self.cell(name, value),
+            };
+            format!("{name:widest$}  {value}\n")
+        });
+        output::text(&lines.collect::<String>())
+    }
+
+    fn lines(&self, items: &[Value], fields: &[&str]) -> String {
+        let heads = fields.iter().map(|field| heading(field)).collect();
+        let cells = items.iter().map(|item| {
+            let values = fields.iter().map(|field| (field, at(item, field)));
+            values
+                .map(|(field, value)| match moment(value) {
+                    Some(at) => ago(at, self.now),
+                    None => self.cell(field, value),
+                })
+                .collect()
+        });
+        let rows: Vec<Vec<String>> = std::iter::once(heads).chain(cells).collect();
+        let width = |column: usize| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..fields.len()).map(width).collect();
+        let mut text = String::new();
+        for row in &rows {
+            let padded = row.iter().zip(&widths);
+            let padded: Vec<String> = padded
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
+            text.push_str(padded.join("  ").trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    /// A value of a field. Text from outside loses its control characters, which could drive the
+    /// terminal.
+    pub(super) fn cell(&self, field: &str, value: &Value) -> String {
+        match value.as_array() {
+            Some(marks) if field.ends_with("marks") && !marks.is_empty() => {
+                let marks: Vec<String> = marks.iter().map(|mark| self.names.shown(mark)).collect();
+                marks.join(", ")
+            }
+            _ => plain(value),
+        }
+    }
 }
 
 /// The last part of a path like `sweep.at`.
@@ -52,9 +97,31 @@ fn heading(field: &str) -> String {
     field.replace(['.', '_'], " ").to_uppercase()
 }
 
-fn cell(item: &Value, field: &str) -> String {
-    let value = field.split('.').fold(item, |value, name| &value[name]);
-    plain(value)
+fn at<'a>(item: &'a Value, field: &str) -> &'a Value {
+    field.split('.').fold(item, |value, name| &value[name])
+}
+
+/// A time as the service writes it.
+fn moment(value: &Value) -> Option<DateTime<Utc>> {
+    let text = value
+        .as_str()
+        .filter(|text| text.ends_with('Z') && text.len() >= 20)?;
+    Some(DateTime::parse_from_rfc3339(text).ok()?.to_utc())
+}
+
+/// `3 min ago`, `in 2 h`.
+fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let seconds = (now - at).num_seconds();
+    let long = match seconds.unsigned_abs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    };
+    match seconds {
+        ..0 => format!("in {long}"),
+        _ => format!("{long} ago"),
+    }
 }
 
 /// A value in one line.
@@ -62,7 +129,8 @@ pub(super) fn plain(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(","),
+        Value::Array(values) if values.is_empty() => "-".to_owned(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
     let shown = |letter: char| {
@@ -78,6 +146,7 @@ pub(super) fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::TimeDelta;
     use serde_json::json;
 
     #[test]
@@ -87,11 +156,21 @@ mod tests {
             json!({"id": "a-long-one", "marks": [], "sweep": {"at": "now"}}),
         ];
         assert_eq!(
-            lines(&items, &["id", "marks", "sweep.at"]),
-            "ID          MARKS      SWEEP AT\n\
-             a           1000,1001  -\n\
-             a-long-one             now\n"
+            Style::default().lines(&items, &["id", "marks", "sweep.at"]),
+            "ID          MARKS       SWEEP AT\n\
+             a           1000, 1001  -\n\
+             a-long-one  -           now\n"
         );
+    }
+
+    #[test]
+    fn times_are_relative() {
+        let now = Utc::now();
+        let shown = |seconds| ago(now - TimeDelta::seconds(seconds), now);
+        assert_eq!(shown(3), "3 s ago");
+        assert_eq!(shown(-7300), "in 2 h");
+        assert_eq!(shown(400), "6 min ago");
+        assert_eq!(shown(200_000), "2 days ago");
     }
 
     #[test]

@@ -11,8 +11,10 @@ use reqwest::{Body, Method, header};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::{Remote, changes, given, json, print_json};
-use crate::cli::Different;
+use super::names::Names;
+use super::table::Style;
+use super::{Remote, Shape, changes, given, json};
+use crate::cli::{Different, Usage};
 
 /// Bytes read at a time.
 const PIECE: usize = 64 * 1024;
@@ -23,28 +25,27 @@ pub(in crate::cli) struct ImportArguments {
     remote: Remote,
     /// The file; - is standard input.
     file: PathBuf,
-    /// What becomes of rules that are not in the file.
+    /// What happens to rules that are not in the file.
     #[arg(long, value_enum, default_value_t = Mode::Merge)]
     mode: Mode,
-    /// Touch only rules of this label.
-    #[arg(long)]
+    /// Only rules of this label.
+    #[arg(long, short)]
     label: Option<String>,
     /// Show what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Most rules that a replace may remove; a fifth of them if not given.
+    /// How many rules a replace may delete; 20 % of them if not given.
     #[arg(long, value_name = "NUMBER")]
     max_removals: Option<u32>,
-    /// Print the service's answer as JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    shape: Shape,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Mode {
-    /// They stay.
+    /// They are kept.
     Merge,
-    /// They are removed.
+    /// They are deleted.
     Replace,
 }
 
@@ -67,11 +68,10 @@ pub(in crate::cli) struct DiffArguments {
     #[arg(long, value_enum, default_value_t = Mode::Merge)]
     mode: Mode,
     /// Compare only rules of this label.
-    #[arg(long)]
+    #[arg(long, short)]
     label: Option<String>,
-    /// Print the service's answer as JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    shape: Shape,
 }
 
 #[derive(Debug, Args)]
@@ -79,7 +79,7 @@ pub(in crate::cli) struct ExportArguments {
     #[command(flatten)]
     remote: Remote,
     /// Only rules of this label.
-    #[arg(long)]
+    #[arg(long, short)]
     label: Option<String>,
 }
 
@@ -93,10 +93,14 @@ pub(super) async fn import(arguments: ImportArguments) -> anyhow::Result<()> {
         given("max_removals", most.as_ref()),
     ];
     let answer = send(&arguments.remote, &arguments.file, query).await?;
-    if arguments.json {
-        return print_json(&answer);
+    match arguments.shape.is_table() {
+        true => changes::print(&answer, &Style::new(Names::of(&arguments.remote).await))?,
+        false => arguments.shape.print_one(&answer, &["created"])?,
     }
-    Ok(changes::print(&answer)?)
+    match answer["refusal"].is_null() {
+        true => Ok(()),
+        false => Err(Different.into()),
+    }
 }
 
 /// Says what an import would do.
@@ -108,10 +112,10 @@ pub(super) async fn diff(arguments: DiffArguments) -> anyhow::Result<()> {
         None,
     ];
     let answer = send(&arguments.remote, &arguments.file, query).await?;
-    if arguments.json {
-        print_json(&answer)?;
+    if !arguments.shape.is_table() {
+        arguments.shape.print_one(&answer, &["created"])?;
     } else if changes::are_any(&answer) {
-        changes::print(&answer)?;
+        changes::print(&answer, &Style::new(Names::of(&arguments.remote).await))?;
     }
     if changes::are_any(&answer) {
         return Err(Different.into());
@@ -154,6 +158,9 @@ pub(super) fn open(file: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
         return Ok(Box::new(io::stdin()));
     }
     let opened = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    if opened.metadata().is_ok_and(|file| file.is_dir()) {
+        return Err(Usage(format!("{} is a directory", file.display())).into());
+    }
     Ok(Box::new(opened))
 }
 
@@ -174,7 +181,11 @@ fn body(mut from: Box<dyn Read + Send>) -> Body {
                 lines += piece.iter().filter(|byte| **byte == b'\n').count();
             }
             if progress {
-                eprint!("\r{lines} lines sent{}", if last { "\n" } else { "" });
+                let end = match last {
+                    true => "; the service checks and saves them\n",
+                    false => "",
+                };
+                eprint!("\r{lines} lines sent{end}");
             }
             let ended = matches!(&read, Ok(piece) if piece.is_empty());
             if ended || sender.blocking_send(read).is_err() || last {

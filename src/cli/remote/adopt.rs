@@ -1,0 +1,122 @@
+//! `stickymark rules adopt`: the marks that members carry now as rules, for an app that already uses
+//! marks. It asks Chat itself, with the settings of the service.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::chat::{Budgets, ChatClient};
+use crate::cli::{Usage, output};
+use crate::config::Settings;
+use crate::domain::{Account, GroupId, Mark, RuleId};
+use crate::service;
+
+/// A tenth of what Chat allows: the app makes calls of its own.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Characters of a hash that keep shortened ids apart.
+const HASH: usize = 12;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct AdoptArguments {
+    /// The live rooms to read.
+    #[arg(required = true, value_name = "ROOM")]
+    rooms: Vec<String>,
+    /// A mark to look for; repeat it, or separate several with commas.
+    #[arg(long, required = true, value_delimiter = ',', value_name = "MARK")]
+    mark: Vec<i64>,
+    /// The label of the rules.
+    #[arg(long, default_value = "adopted")]
+    label: String,
+}
+
+/// Prints a rule for each member and the marks that they carry.
+pub(in crate::cli) async fn run(
+    settings: &Settings,
+    arguments: AdoptArguments,
+) -> anyhow::Result<()> {
+    let rooms = arguments.rooms.iter().map(|room| GroupId::parse(room));
+    let rooms: Vec<GroupId> = rooms
+        .collect::<Result<_, _>>()
+        .map_err(|error| Usage(error.to_string()))?;
+    let marks = arguments.mark.iter().map(|mark| Mark::parse(*mark));
+    let marks: Vec<Mark> = marks
+        .collect::<Result<_, _>>()
+        .map_err(|error| Usage(error.to_string()))?;
+    let chat = ChatClient::new(service::endpoint(&settings.chat)?, Budgets::none())?;
+    let mut pace = interval(PAUSE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for room in &rooms {
+        let mut carried = std::collections::BTreeMap::<Account, Vec<Mark>>::new();
+        for mark in &marks {
+            let mut timestamp = 0;
+            loop {
+                pace.tick().await;
+                let page = chat.get_members(room, timestamp, Some(*mark)).await?;
+                for member in page.members {
+                    let marks = carried.entry(member.account).or_default();
+                    if marks.last() != Some(mark) {
+                        marks.push(*mark);
+                    }
+                }
+                match page.next {
+                    Some(next) if next != timestamp => timestamp = next,
+                    _ => break,
+                }
+            }
+        }
+        eprintln!("{room}: {} members carry these marks", carried.len());
+        for (account, marks) in &carried {
+            let rule = json!({
+                "id": id(room, account).as_str(),
+                "group": literal(room.as_str()),
+                "account": literal(account.as_str()),
+                "marks": marks,
+                "label": arguments.label,
+            });
+            output::line(&rule.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// In a pattern a star means any text.
+fn literal(text: &str) -> String {
+    text.replace('*', "\\*")
+}
+
+/// The room and the account if an id can hold them, else what it can hold of them and a hash.
+fn id(room: &GroupId, account: &Account) -> RuleId {
+    let both = format!("{room}-{account}");
+    RuleId::parse(&both).unwrap_or_else(|_| {
+        let hash = hex::encode(Sha256::digest(format!("{room}\n{account}")));
+        let plain = |letter: &char| letter.is_ascii_alphanumeric() || "._-".contains(*letter);
+        let beginning: String = both.chars().filter(plain).take(50).collect();
+        let id = format!("{beginning}-{}", &hash[..HASH]);
+        RuleId::parse(&id).unwrap_or_else(|_| RuleId::generate())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_member_gets_an_id_of_their_own_and_always_the_same() {
+        let id = |room: &str, account: &str| {
+            id(
+                &GroupId::parse(room).unwrap(),
+                &Account::parse(account).unwrap(),
+            )
+            .to_string()
+        };
+        assert_eq!(id("class-7", "ann"), "class-7-ann");
+        let strange = id("@TGS#2ABC", "老师");
+        assert!(strange.starts_with("TGS2ABC-"), "{strange}");
+        assert_eq!(strange, id("@TGS#2ABC", "老师"));
+        assert_ne!(strange, id("@TGS#2ABC", "老"));
+        assert_ne!(id("g", &"a".repeat(63)), id("g", &"a".repeat(64)));
+    }
+}

@@ -35,20 +35,23 @@ const FILES: &[(&str, &[u8])] = files![
     "pages/rule.js",
     "pages/rules.js",
     "pages/sign-in.js",
+    "parts/changes.js",
+    "parts/chart.js",
     "parts/dialog.js",
     "parts/diff.js",
     "parts/draft.js",
     "parts/form.js",
     "parts/icon.js",
     "parts/list.js",
+    "parts/marks.js",
     "parts/notice.js",
-    "parts/spark.js",
+    "parts/say.js",
     "parts/states.js",
     "parts/story.js",
     "parts/table.js",
     "parts/write.js",
-    "words/advice.js",
     "words/en.js",
+    "words/service.js",
     "words/zh.js",
 ];
 
@@ -91,6 +94,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::chat::ErrorCode;
+    use crate::messages::{OTHER, codes, has_param};
 
     fn below(directory: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(directory).unwrap();
@@ -207,6 +212,64 @@ mod tests {
                     || templates.iter().any(|template| produces(template, key)),
                 "no script names {key}"
             );
+        }
+    }
+
+    /// What the service says has a Chinese text for each code, and each text a code.
+    #[test]
+    fn every_code_of_the_service_is_said_in_chinese() {
+        let service = text("words/service.js");
+        let said = |name: &str| -> BTreeSet<&str> {
+            let start = format!("export const {name} = {{");
+            let (_, rest) = service.split_once(&start).unwrap();
+            let (object, _) = rest.split_once("\n};").unwrap();
+            let keys = object.lines().filter_map(|line| {
+                let (key, _) = line.strip_prefix("  ")?.split_once(": ")?;
+                Some(key.trim_matches('\''))
+            });
+            keys.collect()
+        };
+        let codes: BTreeSet<&str> = codes().into_iter().filter(|code| *code != OTHER).collect();
+        assert_eq!(said("CODES"), codes);
+        let numbers = |codes: Vec<ErrorCode>| -> BTreeSet<String> {
+            codes.iter().map(ToString::to_string).collect()
+        };
+        let of = |name| {
+            said(name)
+                .into_iter()
+                .filter(|key| key.parse::<u32>().is_ok())
+        };
+        let known = ErrorCode::all().collect();
+        assert_eq!(
+            of("CHAT").map(str::to_owned).collect::<BTreeSet<_>>(),
+            numbers(known)
+        );
+        let advised = ErrorCode::all()
+            .filter(|code| code.advice().is_some())
+            .collect();
+        assert_eq!(
+            of("ADVICE").map(str::to_owned).collect::<BTreeSet<_>>(),
+            numbers(advised)
+        );
+    }
+
+    /// A parameter that a Chinese text names and the English one does not would stay a name in braces.
+    #[test]
+    fn chinese_texts_name_only_values_that_the_english_ones_have() {
+        for line in text("words/service.js").lines() {
+            let Some((code, words)) = line
+                .strip_prefix("  '")
+                .and_then(|rest| rest.split_once("': "))
+            else {
+                continue;
+            };
+            let used = words
+                .split('{')
+                .skip(1)
+                .filter_map(|rest| rest.split('}').next());
+            for name in used {
+                assert!(has_param(code, name), "{code} has no {name}");
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! What happens now, sent to the pages that watch: `GET /console/events`, server-sent events as in
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 //!
-//! First one event `past` with the points of the last two minutes, then once a second one event
+//! First one event `past` with the points of the last two minutes and those of the last hour, then once a second one event
 //! `now`: the status as `GET /v1/status` gives it, the latest point, and who was restored since. All
 //! pages share one look at the database, and that look is taken the more seldom the longer it
 //! takes. Nothing is kept for a page: one that reads too slowly misses what came in between. A stream
@@ -135,7 +135,13 @@ async fn events(
         let detail = format!("{SEATS} pages watch this replica already");
         Problem::new(ProblemType::TooManyRequests, detail)
     })?;
-    let past = event("past", &live.pulse.points());
+    let past = event(
+        "past",
+        &Past {
+            seconds: live.pulse.points(),
+            half_minutes: live.pulse.half_minutes(),
+        },
+    );
     let closing = source.closing().cancelled_owned();
     let news = stream::iter(past).chain(watch(Watcher::new(live, source, seat)));
     let news = news.take_until(closing).map(Ok::<_, Infallible>);
@@ -190,6 +196,13 @@ fn watch(watcher: Watcher) -> impl Stream<Item = Event> {
         };
         event("now", &now).map(|event| (event, watcher))
     })
+}
+
+/// How it has been; the oldest point first.
+#[derive(Serialize)]
+struct Past {
+    seconds: Vec<Point>,
+    half_minutes: Vec<Point>,
 }
 
 /// What one event tells.

@@ -4,12 +4,12 @@ use axum::extract::{FromRef, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Router};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::api::session::{self, is_own_page};
-use crate::api::{Caller, JsonBody, Problem, Tokens, foreign_page};
+use crate::api::{Caller, Json, JsonBody, Problem, Tokens, foreign_page};
 use crate::config::Role;
 use crate::version;
 

@@ -6,6 +6,8 @@ export const address = (page, query) => withQuery(`#/${page}`, query);
 export const rulePage = (id, page = 'edit') => address(`rules/${encodeURIComponent(id)}/${page}`);
 export const explainPage = ({ group, account }) => address('explain', { group, account });
 
-export function go(page, query) {
-  location.hash = address(page, query);
+// Goes to a page; `replace` leaves no step to go back to.
+export function go(page, query, { replace = false } = {}) {
+  if (replace) location.replace(address(page, query));
+  else location.hash = address(page, query);
 }

@@ -7,6 +7,7 @@ import { h, show } from './dom.js';
 import { choose, language, locale, t } from './i18n.js';
 import { forgetDrafts } from './parts/draft.js';
 import { icon } from './parts/icon.js';
+import { readNames } from './parts/marks.js';
 import { failure, hint, notices } from './parts/notice.js';
 import { explainPage } from './pages/explain.js';
 import { historyPage } from './pages/history.js';
@@ -30,6 +31,8 @@ const PAGES = [
   [/^\/rooms$/, roomsPage],
   [/^\/members$/, membersPage],
 ];
+// How often the frame looks whether something needs attention, in milliseconds.
+const LOOK = 10000;
 const TABS = ['overview', 'rules', 'import', 'explain', 'rooms', 'members'];
 
 const app = document.getElementById('app');
@@ -131,9 +134,23 @@ function decoded(text) {
 async function start({ expired } = {}) {
   document.documentElement.lang = locale();
   who = await get('/console/session').catch((error) => ({ signed_in: false, version: '', error }));
+  if (who.signed_in) await readNames();
   frame();
   render({ fresh: true, expired });
+  look();
 }
+
+// Marks the tab of the overview while calls are paused, members have failed or the database is away.
+async function look() {
+  if (!who?.signed_in || document.hidden) return;
+  const status = await get('/v1/status').catch(() => null);
+  const tab = app.querySelector('[data-tab=overview]');
+  if (!status || !tab) return;
+  const fault = status.chat.paused || status.chat_resync.paused || status.queue?.failed > 0 || status.database !== 'ok';
+  tab.querySelector('.fault')?.remove();
+  if (fault) tab.append(h('span', { class: 'fault' }, h('span', { class: 'sr' }, t('overview.fault'))));
+}
+setInterval(look, LOOK);
 
 onSignedOut(() => {
   if (who?.signed_in) start({ expired: true });

@@ -15,6 +15,9 @@ export function moment(text) {
   return new Intl.DateTimeFormat(locale(), sameDay ? { ...clock, second: '2-digit' } : { ...date, ...clock }).format(at);
 }
 
+// "14:03:07", on the axis of a chart.
+export const hours = (at) => new Intl.DateTimeFormat(locale(), { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' }).format(at);
+
 const exact = (text) => new Intl.DateTimeFormat(locale(), { dateStyle: 'medium', timeStyle: 'long' }).format(new Date(text));
 
 // The clock time of one of several events in order; local time with its zone on hover.

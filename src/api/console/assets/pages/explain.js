@@ -3,14 +3,15 @@
 import { go, rulePage } from '../address.js';
 import { get } from '../api.js';
 import { h, show } from '../dom.js';
-import { clock, serviceText, time } from '../format.js';
+import { clock, time } from '../format.js';
 import { t } from '../i18n.js';
 import { field, textInput } from '../parts/form.js';
 import { icon } from '../parts/icon.js';
 import { soonAgain } from '../parts/list.js';
 import { load } from '../parts/notice.js';
+import { say } from '../parts/say.js';
 import { chapters, verdict } from '../parts/story.js';
-import { marks } from '../parts/table.js';
+import { listed, marks } from '../parts/marks.js';
 import { viewerHint } from '../parts/write.js';
 import { retryButton } from './members.js';
 import { compareButton } from './rooms.js';
@@ -56,7 +57,7 @@ function story(facts, canWrite, again) {
       member?.request_id && h('p', { class: 'hint' }, t('explain.request'), ' ', h('code', {}, member.request_id)))),
     h('ol', { class: 'timeline' }, chapters(facts).map((one) => h('li', { class: one.tone },
       h('p', { class: 'event' }, clock(one.at), ' ', t(one.key, one.values)),
-      one.quote && h('blockquote', {}, serviceText(one.quote))))),
+      one.quote && h('blockquote', {}, say(one.quote))))),
     h('div', { class: 'actions' },
       member?.state === 'failed' && retryButton(facts, canWrite, again),
       compareButton(group, canWrite, again)),
@@ -77,8 +78,8 @@ function room(facts) {
   const says = [
     facts.state === 'unknown' && t('explain.room.unknown'),
     facts.last_event_at && h('span', {}, t('explain.room.event'), ' ', time(facts.last_event_at)),
-    facts.at_mark_limit && t('explain.room.limit', { marks: facts.marks.join(', ') }),
-    facts.full_marks.length > 0 && t('explain.room.full', { marks: facts.full_marks.join(', ') }),
+    facts.at_mark_limit && t('explain.room.limit', { marks: listed(facts.marks) }),
+    facts.full_marks.length > 0 && t('explain.room.full', { marks: listed(facts.full_marks) }),
   ].filter(Boolean);
   return says.length === 0 ? null : h('section', { class: 'card' }, h('h2', {}, t('explain.room')),
     h('ul', { class: 'plain-list' }, says.map((one) => h('li', {}, one))));

@@ -3,15 +3,15 @@
 
 import { importRules } from '../api.js';
 import { h, show } from '../dom.js';
-import { serviceText } from '../format.js';
 import { t } from '../i18n.js';
-import { action, diff } from '../parts/diff.js';
+import { changes, summary } from '../parts/changes.js';
 import { draft } from '../parts/draft.js';
 import { field, radios, textInput } from '../parts/form.js';
 import { failure, hint, load } from '../parts/notice.js';
+import { say } from '../parts/say.js';
 import { viewerHint, writeButton } from '../parts/write.js';
 
-// Changes and errors beyond these are counted, not shown.
+// Errors beyond these are counted, not shown.
 const SHOWN = 200;
 
 export function importPage({ canWrite }) {
@@ -67,23 +67,18 @@ function badLines(error) {
       h('h2', {}, t('import.bad', { n: error.problem.bad_lines })), h('p', {}, t('import.bad.text'))),
     h('ol', { class: 'lines' }, lines.slice(0, SHOWN).map((one) => h('li', {},
       h('strong', {}, t('import.line', { line: one.line })), ' ', one.pointer && h('code', {}, one.pointer), ' ',
-      serviceText(one.detail)))),
+      say(one)))),
     lines.length > SHOWN && h('p', { class: 'none' }, t('import.bad.more', { n: lines.length - SHOWN })),
   ];
 }
-
-const summary = ({ created, updated, removed, unchanged }) => t('import.summary', { created, updated, removed, unchanged });
 
 function preview(answer, canWrite, apply) {
   const total = answer.changes.length;
   return h('div', { class: 'card' },
     h('h2', {}, t('import.preview')),
     h('p', {}, summary(answer)),
-    answer.refusal && hint(h('span', {}, t('import.refusal'), ' ', serviceText(answer.refusal))),
+    answer.refusal && hint(h('span', {}, t('import.refusal'), ' ', say(answer.message))),
     total === 0 && h('p', { class: 'none' }, t('import.nothing')),
     total > 0 && !answer.refusal && h('div', { class: 'actions' }, writeButton(canWrite, t('import.apply', { n: total }), apply)),
-    h('ol', { class: 'timeline' }, answer.changes.slice(0, SHOWN).map((change) => h('li', {},
-      h('p', { class: 'event' }, action(change.action), ' ', h('strong', {}, change.id)),
-      diff(change.before, change.after)))),
-    total > SHOWN && h('p', { class: 'none' }, t('import.more', { n: total - SHOWN })));
+    changes(answer.changes));
 }

@@ -3,13 +3,15 @@
 import { address, explainPage } from '../address.js';
 import { get, write } from '../api.js';
 import { h } from '../dom.js';
-import { serviceText, time } from '../format.js';
+import { time } from '../format.js';
 import { t } from '../i18n.js';
 import { confirm } from '../parts/dialog.js';
-import { field, select, textInput } from '../parts/form.js';
-import { PAGE, listPage } from '../parts/list.js';
+import { field, textInput } from '../parts/form.js';
+import { PAGE, listPage, stateTabs } from '../parts/list.js';
 import { attempt } from '../parts/notice.js';
-import { badge, marks } from '../parts/table.js';
+import { marks } from '../parts/marks.js';
+import { say } from '../parts/say.js';
+import { badge } from '../parts/table.js';
 import { writeButton } from '../parts/write.js';
 
 const TONES = { failed: 'bad', pending: 'warn', applied: 'good', offline: 'rest' };
@@ -20,18 +22,20 @@ export function membersPage(context) {
   const { canWrite, signal } = context;
   return listPage('members', context, {
     fields: {
-      state: field(t('members.state'), select('state', [
-        ['', t('members.state.all')], ...Object.keys(TONES).map((one) => [one, t(`members.state.${one}`)])])),
       group: field(t('rule.field.group'), textInput('group')),
       account: field(t('rule.field.account'), textInput('account')),
     },
     find: (query) => find(query, signal),
+    tabs: ({ counts }, query) => stateTabs('members', query, [
+      ['', t('members.state.all'), Object.values(counts).reduce((sum, one) => sum + one, 0)],
+      ...Object.keys(TONES).map((one) => [one, t(`members.state.${one}`), counts[one], one === 'failed' ? 'bad' : '']),
+    ]),
     columns: (refresh) => [
       [t('rule.field.account'), (member) => h('a', { href: explainPage(member) }, member.account), 'name'],
       [t('rule.field.group'), (member) => h('code', {}, member.group)],
       [t('members.state'), (member) => badge(TONES[member.state], t(`members.state.${member.state}`))],
       [t('rule.field.marks'), (member) => marks(member.marks)],
-      [t('members.reason'), (member) => (member.last_error ? serviceText(member.last_error) : '–'), 'wide-cell'],
+      [t('members.reason'), (member) => say(member.message) ?? '–', 'wide-cell'],
       [t('members.since'), (member) => time(member.failed_at ?? member.pending_since ?? member.confirmed_at ?? member.heard_at)],
       [t('rules.actions'), (member) => actions(member, canWrite, refresh), 'row-actions'],
     ],

@@ -1,16 +1,19 @@
 // The overview: figures, health and the latest restored members, sent once a second by this replica.
 
 import { explainPage } from '../address.js';
-import { get } from '../api.js';
+import { get, write } from '../api.js';
 import { h, show } from '../dom.js';
-import { clock, moment, number, rate, span } from '../format.js';
+import { clock, hours, moment, number, rate, span } from '../format.js';
 import { t } from '../i18n.js';
-import { hint } from '../parts/notice.js';
-import { spark } from '../parts/spark.js';
+import { attempt, hint } from '../parts/notice.js';
+import { chart } from '../parts/chart.js';
 import { banner, states } from '../parts/states.js';
-import { marks } from '../parts/table.js';
+import { marks } from '../parts/marks.js';
+import { writeButton } from '../parts/write.js';
 
 const POINTS = 120;
+// Seconds of a point of each range, and how many events make a point of the long one.
+const RANGES = { short: 1, long: 30 };
 const SHOWN = 12;
 // A stream without an event for this long counts as lost.
 const SILENCE = 5000;
@@ -41,29 +44,44 @@ function calls(status) {
   return t(own.share < 1 ? 'overview.calls.slowed' : 'overview.calls.budget', values);
 }
 
-export function overviewPage({ signal }) {
+export function overviewPage({ signal, canWrite }) {
   const warning = h('div', {});
   const connection = h('div', { role: 'status' });
   const tiles = TILES.map(([name, ...rest]) => tile(name, ...rest));
   const parts = h('div', {});
   const list = h('ol', { class: 'latest' });
   const none = h('p', { class: 'none' }, t('overview.latest.none'));
+  let range = 'short';
+  const ranges = h('div', { class: 'ranges', role: 'group', 'aria-label': t('overview.range') }, Object.keys(RANGES).map((name) =>
+    h('button', { type: 'button', class: 'quiet small', 'aria-pressed': String(name === range), data: { range: name }, on: { click: () => turn(name) } }, t(`overview.range.${name}`))));
+  const turn = (name) => {
+    range = name;
+    for (const one of ranges.children) one.setAttribute('aria-pressed', String(one.dataset.range === name));
+    picture();
+  };
+  const picture = () => {
+    if (seen.status) for (const one of tiles) one.draw(seen.status, seen.short.at(-1), seen[range], RANGES[range]);
+  };
   const figures = h('div', {},
+    ranges,
     h('section', { class: 'tiles', 'aria-label': t('overview.pictures') }, tiles.map((one) => one.node)),
     h('div', { class: 'columns' },
       h('section', { class: 'card' }, h('h2', {}, t('overview.latest')), none, list),
       h('section', { class: 'card' }, h('h2', {}, t('overview.states')), parts)));
-  const seen = { points: [], banner: '', at: null };
+  const seen = { short: [], long: [], news: [], banner: '', at: null, status: null };
 
   const draw = ({ status, point, restored, skipped }) => {
     seen.at = new Date();
     const latest = { ...NOTHING, ...point, waiting: status.queue?.due ?? null };
-    seen.points = [...seen.points, latest].slice(-POINTS);
-    for (const one of tiles) one.draw(status, seen.points);
+    seen.status = status;
+    seen.short = [...seen.short, latest].slice(-POINTS);
+    seen.news.push(latest);
+    if (seen.news.length === RANGES.long) seen.long = [...seen.long, joined(seen.news.splice(0))].slice(-POINTS);
+    picture();
     show(parts, states(status));
     // An alert that is built again is read out again.
     const key = JSON.stringify([status.chat, status.chat_resync]);
-    if (key !== seen.banner) show(warning, banner(status));
+    if (key !== seen.banner) show(warning, banner(status, h('div', { class: 'actions' }, probeButton(canWrite))));
     seen.banner = key;
     show(connection, status.draining && hint(t('overview.draining')));
     figures.classList.remove('outdated');
@@ -73,8 +91,8 @@ export function overviewPage({ signal }) {
   };
   watch({
     signal,
-    past: (points) => {
-      seen.points = points;
+    past: ({ seconds, half_minutes: halves }) => {
+      [seen.short, seen.long, seen.news] = [seconds, halves, []];
     },
     now: draw,
     lost: () => {
@@ -92,20 +110,39 @@ function tile(name, value, words, below) {
   const label = t(`overview.${name}`);
   const figure = h('p', { class: 'figure' }, '–');
   const under = h('p', { class: 'under' });
-  const place = h('div', {}, spark([], label));
+  const place = h('div', {});
   return {
     node: h('figure', { class: 'tile', data: { testid: `overview-${name}` } }, h('figcaption', {}, label), figure, under, place),
-    draw(status, points) {
-      const values = points.map((point) => value(point) ?? null);
-      const now = values.at(-1);
+    draw(status, point, points, step) {
+      const values = points.map((one) => value(one) ?? null);
+      const now = value(point) ?? null;
       const top = Math.max(0, ...values.filter((one) => one !== null));
       figure.textContent = now === null ? '–' : words(now);
-      under.textContent = below(status, points.at(-1));
+      under.textContent = below(status, point);
+      // A chart that is looked at keeps still.
+      if (place.querySelector('.chart:hover')) return;
       const limit = name === 'calls' ? budget(status)?.per_second : undefined;
-      show(place, spark(values, t('overview.spark', { label, now: figure.textContent, top: words(top) }), limit));
+      show(place, chart({
+        values, length: POINTS, step, limit, words, clock: hours, label: t('overview.spark', { label, now: figure.textContent, top: words(top) }),
+      }));
     },
   };
 }
+
+// The mean of the rates, and the highest of the rest, as the service joins points.
+function joined(points) {
+  const known = (name) => points.map((point) => point[name]).filter((value) => value !== null && value !== undefined);
+  const mean = (name) => (known(name).length ? known(name).reduce((sum, value) => sum + value, 0) / known(name).length : null);
+  const highest = (name) => (known(name).length ? Math.max(...known(name)) : null);
+  return {
+    callbacks: mean('callbacks'), calls: mean('calls'), restored: mean('restored'),
+    median_delay: highest('median_delay'), p99_delay: highest('p99_delay'), waiting: highest('waiting'),
+  };
+}
+
+// After a repair one need not wait for the next try.
+const probeButton = (canWrite) => writeButton(canWrite, t('overview.probe'), () =>
+  attempt(() => write('POST', '/v1/chat/probe'), ({ outcome }) => t(`overview.probe.${outcome}`)));
 
 const restoration = (one) => h('li', {},
   clock(one.at),

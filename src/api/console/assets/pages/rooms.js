@@ -3,12 +3,13 @@
 import { address } from '../address.js';
 import { get, write } from '../api.js';
 import { h } from '../dom.js';
-import { serviceText, time } from '../format.js';
+import { time } from '../format.js';
 import { t } from '../i18n.js';
 import { field, select, textInput } from '../parts/form.js';
 import { icon } from '../parts/icon.js';
 import { PAGE, listPage } from '../parts/list.js';
 import { attempt } from '../parts/notice.js';
+import { say } from '../parts/say.js';
 import { DRIFT } from '../parts/states.js';
 import { badge } from '../parts/table.js';
 import { writeButton } from '../parts/write.js';
@@ -61,7 +62,7 @@ function compared({ sweep }) {
       ? found.map((name) => t(`drift.${name}`, { n: drift[name] })).join(' · ')
       : t('drift.nothing')),
     sweep.last_error && h('small', { class: 'wrong' }, icon('bad'), ' ',
-      t('rooms.sweep.failed', { n: sweep.failures }), ' ', serviceText(sweep.last_error)));
+      t('rooms.sweep.failed', { n: sweep.failures }), ' ', say(sweep.message)));
 }
 
 // A button that requests a comparison of the room.

@@ -3,13 +3,15 @@
 import { go, rulePage as ruleAddress } from '../address.js';
 import { ApiError, get, ifVersion, rulePath, write } from '../api.js';
 import { h, show } from '../dom.js';
-import { fromLocalInput, serviceText, time, toLocalInput } from '../format.js';
+import { fromLocalInput, time, toLocalInput } from '../format.js';
 import { t } from '../i18n.js';
+import { confirm } from '../parts/dialog.js';
 import { diff } from '../parts/diff.js';
 import { draft } from '../parts/draft.js';
 import { check, field, showErrors, textInput } from '../parts/form.js';
 import { failure, hint, load, notify } from '../parts/notice.js';
-import { marks } from '../parts/table.js';
+import { explained, isStrange, listed, marks } from '../parts/marks.js';
+import { say } from '../parts/say.js';
 import { viewerHint, writeButton } from '../parts/write.js';
 import { remove } from './rules.js';
 
@@ -35,7 +37,7 @@ function fieldsOf(rule, isNew) {
     ...(isNew && { id: field(t('rule.field.id'), textInput('id', rule.id), { hint: t('rule.hint.id'), wide: true }) }),
     group: field(t('rule.field.group'), textInput('group', rule.group, { required: true }), { hint: t('rule.hint.group') }),
     account: field(t('rule.field.account'), textInput('account', rule.account, { required: true }), { hint: t('rule.hint.account') }),
-    marks: field(t('rule.field.marks'), textInput('marks', rule.marks.join(', '), { required: true, inputmode: 'text' }), { hint: t('rule.hint.marks') }),
+    marks: marksField(rule),
     label: field(t('rule.field.label'), textInput('label', rule.label), { hint: t('rule.hint.label') }),
     starts_at: field(t('rule.field.starts_at'), textInput('starts_at', toLocalInput(rule.starts_at), local), { hint: t('rule.hint.starts') }),
     ends_at: field(t('rule.field.ends_at'), textInput('ends_at', toLocalInput(rule.ends_at), local), { hint: t('rule.hint.ends') }),
@@ -43,15 +45,35 @@ function fieldsOf(rule, isNew) {
   };
 }
 
-// The form as the API takes it. A time that was not changed keeps its fraction of a second. Marks that
-// are not numbers are sent unchanged, and the service says what is wrong with them.
+// The marks, and below them what the typed ones mean.
+function marksField(rule) {
+  const input = textInput('marks', rule.marks.join(', '), { required: true, inputmode: 'text' });
+  const meanings = h('span', {});
+  const explain = () => {
+    const typed = numbersOf(input.value).filter((one) => typeof one === 'number');
+    const own = typed.filter(explained).map((one) => `${one}: ${explained(one)}`);
+    const named = listed(typed);
+    show(meanings, own.map((one) => [h('br'), one]), /[^\d, ]/.test(named) && [h('br'), named]);
+  };
+  input.addEventListener('input', explain);
+  explain();
+  return field(t('rule.field.marks'), input, { hint: [t('rule.hint.marks'), meanings] });
+}
+
+// Marks that are not numbers are sent unchanged, and the service says what is wrong with them.
+const numbersOf = (text) => text.split(/[\s,，、;]+/).filter(Boolean).map((one) => (/^\d+$/.test(one) ? Number(one) : one));
+
+// The id of a rule for this room and account, if the form gives none.
+const proposed = (group, account) => `${group}-${account}`.replaceAll('*', '').replace(/[^A-Za-z0-9._-]+/g, '-').replace(/-{2,}/g, '-').replace(/^[-.]+|[-.]+$/g, '').slice(0, 64);
+
+// The form as the API takes it. A time that was not changed keeps its fraction of a second.
 function read(fields, enabled, rule) {
   const text = (name) => fields[name].input.value.trim();
   const moment = (name) => (text(name) === toLocalInput(rule[name]) ? rule[name] : fromLocalInput(text(name)));
-  const numbers = text('marks').split(/[\s,，、;]+/).filter(Boolean).map((one) => (/^\d+$/.test(one) ? Number(one) : one));
+  const id = fields.id && (text('id') || fields.id.input.placeholder);
   return {
-    ...(fields.id && text('id') && { id: text('id') }),
-    group: text('group'), account: text('account'), marks: numbers, enabled: enabled.input.checked,
+    ...(id && { id }),
+    group: text('group'), account: text('account'), marks: numbersOf(text('marks')), enabled: enabled.input.checked,
     starts_at: moment('starts_at'), ends_at: moment('ends_at'), label: text('label'), note: fields.note.input.value,
   };
 }
@@ -72,6 +94,8 @@ function editor(rule, canWrite) {
   const save = async () => {
     show(problem);
     const value = read(fields, enabled, opened);
+    const strange = value.marks.filter((one) => typeof one === 'number' && isStrange(one) && !rule.marks.includes(one));
+    if (strange.length && !(await confirm(t('rule.strange.title', { marks: strange.join(', '), n: strange.length }), [t('rule.strange.text')], t('rule.save'), { kind: '' }))) return;
     try {
       const saved = isNew
         ? await write('POST', '/v1/rules', value)
@@ -93,7 +117,7 @@ function editor(rule, canWrite) {
       };
       await load(problem, get(rulePath(rule.id)), (current) => stale(opened, current, value, agreed, discard));
     } else if (error.kind === 'rule-exists') {
-      fields.id.wrong(serviceText(error.problem.detail));
+      fields.id.wrong(say(error.problem));
       fields.id.input.focus();
     } else if (error.kind !== 'invalid-input' || others.length) {
       show(problem, failure(error), error.kind === 'mark-limit-exceeded' && clash(error.problem, value.id ?? rule.id));
@@ -109,6 +133,13 @@ function editor(rule, canWrite) {
       h('button', { type: 'button', class: 'quiet', on: { click: leave } }, t('rule.cancel')),
       !isNew && h('span', { class: 'push' }),
       !isNew && writeButton(canWrite, t('rule.delete'), () => remove(rule, leave), { kind: 'quiet harsh' })));
+  if (isNew) {
+    const propose = () => {
+      fields.id.input.placeholder = proposed(fields.group.input.value.trim(), fields.account.input.value.trim());
+    };
+    form.addEventListener('input', propose);
+    queueMicrotask(propose);
+  }
   const unsaved = draft(isNew ? 'new-rule' : `rule-${rule.id}`, form, rule);
   // Restored input belongs to the version it began with: later changes become a conflict.
   const opened = unsaved.base;

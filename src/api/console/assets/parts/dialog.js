@@ -10,7 +10,7 @@ export function confirm(title, text, yes, { kind = 'danger' } = {}) {
   return new Promise((resolve) => {
     const dialog = h('dialog', { 'aria-labelledby': titleId, 'aria-describedby': textId },
       h('h2', { id: titleId }, title),
-      h('div', { id: textId }, text.map((one) => h('p', {}, one))),
+      h('div', { id: textId }, text.map((one) => (one instanceof Node ? one : h('p', {}, one)))),
       h('div', { class: 'actions' },
         h('button', { type: 'button', class: 'quiet', autofocus: true, on: { click: () => dialog.close('no') } }, t('ask.no')),
         h('button', { type: 'button', class: kind, on: { click: () => dialog.close('yes') } }, yes)));

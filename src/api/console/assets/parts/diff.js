@@ -3,6 +3,7 @@
 import { h } from '../dom.js';
 import { t } from '../i18n.js';
 import { moment } from '../format.js';
+import { listed } from './marks.js';
 
 const FIELDS = ['group', 'account', 'marks', 'enabled', 'starts_at', 'ends_at', 'label', 'note'];
 
@@ -10,7 +11,7 @@ const same = (one, other) => JSON.stringify(one ?? null) === JSON.stringify(othe
 
 function words(name, value) {
   if (value === null || value === undefined || value === '') return t('diff.nothing');
-  if (name === 'marks') return value.join(', ');
+  if (name === 'marks') return listed(value);
   if (name === 'enabled') return t(value ? 'rule.enabled' : 'rule.disabled');
   if (name === 'starts_at' || name === 'ends_at') return moment(value);
   return String(value);

@@ -1,9 +1,9 @@
 // Forms: labelled fields, each with its hint and the errors that the service found in it.
 
 import { h, show, uniqueId } from '../dom.js';
-import { serviceText } from '../format.js';
 import { t } from '../i18n.js';
 import { go } from '../address.js';
+import { say } from './say.js';
 
 // A field around an input: { node, input, wrong(text) }. An error disappears when the input changes.
 export function field(label, input, { hint, wide } = {}) {
@@ -58,10 +58,10 @@ export function showErrors(problem, fields) {
   const others = [];
   for (const error of problem?.errors ?? []) {
     const name = error.pointer?.split('/')[1] ?? error.parameter;
-    if (fields[name]) (found[name] ??= []).push(error.detail);
+    if (fields[name]) (found[name] ??= []).push(error);
     else others.push(error);
   }
-  for (const [name, one] of Object.entries(fields)) one.wrong(found[name] && serviceText(found[name].join('; ')));
+  for (const [name, one] of Object.entries(fields)) one.wrong(found[name]?.flatMap((error, at) => [at > 0 && '; ', say(error)]));
   Object.keys(fields).find((name) => found[name] && (fields[name].input.focus(), true));
   return others;
 }

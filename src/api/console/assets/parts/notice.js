@@ -2,9 +2,10 @@
 
 import { ApiError } from '../api.js';
 import { h, show } from '../dom.js';
-import { sentence, serviceText } from '../format.js';
+import { sentence } from '../format.js';
 import { has, language, t } from '../i18n.js';
 import { icon } from './icon.js';
+import { say } from './say.js';
 
 const STAYS = 6000;
 let place = null;
@@ -23,14 +24,16 @@ export function notify(text, tone = 'good') {
   if (tone !== 'bad') setTimeout(() => note.remove(), STAYS);
 }
 
-// A failure in words. The service explains it in English; on a page in another language a general
-// sentence of the page comes first.
+// A failure in words. On a page in Chinese a general sentence comes first.
 function explained(error) {
   const detail = error.problem?.detail;
   if (detail && language() === 'en') return h('p', {}, sentence(detail));
   const title = t(has(`problem.${error.kind}`) ? `problem.${error.kind}` : 'problem.internal');
-  return [h('p', {}, title), detail && h('p', { class: 'detail' }, serviceText(detail))];
+  return [h('p', {}, title), detail && h('p', { class: 'detail' }, ...details(error.problem))];
 }
+
+// Each error of a problem, or the problem as a whole.
+const details = (problem) => (problem.errors ?? [problem]).flatMap((one, at) => [at > 0 && '；', say(one)]);
 
 export const failure = (error) =>
   h('div', { class: 'note bad', role: 'alert' }, icon('bad'), h('div', {}, explained(error)));
@@ -40,7 +43,8 @@ export const hint = (text, tone = 'warn') => h('div', { class: `note ${tone}` },
 // Makes a change and gives notice of its result. `known` are messages for kinds of failures.
 export async function attempt(change, done, known = {}) {
   try {
-    notify(done(await change()));
+    const text = done(await change());
+    if (text) notify(text);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     notify(known[error.kind] ?? explained(error), 'bad');

@@ -3,10 +3,10 @@
 
 import { address } from '../address.js';
 import { h } from '../dom.js';
-import { listed, moment, number, sentence, serviceText } from '../format.js';
-import { language, t } from '../i18n.js';
-import ADVICE from '../words/advice.js';
+import { listed, moment, number } from '../format.js';
+import { t } from '../i18n.js';
 import { icon } from './icon.js';
+import { advice, say } from './say.js';
 
 export const DRIFT = ['missing', 'surplus', 'unheard', 'vanished'];
 
@@ -47,20 +47,19 @@ function failed({ queue, failures }) {
   if (!queue) return state('rest', 'failed', t('overview.unknown'));
   if (queue.failed === 0) return state('good', 'failed', t('overview.failed.none'));
   return state('warn', 'failed', h('a', { href: address('members', { state: 'failed' }) }, t('overview.failed.some', { n: queue.failed })),
-    failures.slice(0, 2).map((one) => h('p', {}, serviceText(`${number(one.members)} × ${one.reason}`))));
+    failures.slice(0, 2).map((one) => h('p', {}, `${number(one.members)} × `, say(one.message))));
 }
 
-// The banner for a fault of configuration; null while there is none.
-export function banner(status) {
+// The banner for a fault of configuration, with the buttons `actions`; null while there is none.
+export function banner(status, actions) {
   const [title, pause] = status.chat.paused
     ? ['overview.banner.title', status.chat]
     : ['overview.banner.compare', status.chat_resync];
   if (!pause.paused) return null;
-  const code = /\b(\d{5})\b/.exec(pause.reason)?.[1];
-  const translated = language() === 'zh' && ADVICE[code];
   return h('div', { class: 'banner', role: 'alert' }, icon('bad'), h('div', {},
     h('h2', {}, t(title)),
-    h('p', {}, serviceText(sentence(pause.reason))),
-    (translated || pause.advice) && h('p', { class: 'advice' }, translated || serviceText(sentence(pause.advice))),
-    h('p', { class: 'hint' }, t('overview.banner.nothing.lost'))));
+    h('p', {}, say(pause.message)),
+    h('p', { class: 'advice' }, advice(pause.message, pause.advice)),
+    h('p', { class: 'hint' }, t('overview.banner.nothing.lost')),
+    actions));
 }

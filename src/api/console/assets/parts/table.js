@@ -2,7 +2,6 @@
 // when a table is not laid out as one.
 
 import { h } from '../dom.js';
-import { t } from '../i18n.js';
 import { icon } from './icon.js';
 
 // Columns: [label, cell(row), class?]; the first one names the row.
@@ -18,10 +17,6 @@ export function table(caption, columns, rows) {
     h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, head)),
     h('tbody', { role: 'rowgroup' }, body)));
 }
-
-export const marks = (numbers) => (numbers.length
-  ? h('span', { class: 'marks' }, numbers.map((one) => h('span', { class: 'mark' }, String(one))))
-  : h('span', { class: 'none' }, t('marks.none')));
 
 // A state as a sign and a word.
 export const badge = (tone, words) => h('span', { class: `badge ${tone}` }, icon(tone), words);

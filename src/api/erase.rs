@@ -1,11 +1,10 @@
 //! Erases what is stored about one account.
 
-use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::{BodyProblems, CommonProblems, JsonBody, Problem, Query};
+use crate::api::{BodyProblems, CommonProblems, Json, JsonBody, Problem, Query};
 use crate::domain::{Account, RequestId};
 use crate::rules::{Author, Rules};
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { mark, member } from "./stage.mjs";
-import { asConsole, goTo, onPage, openPage, settled, signIn } from "./support.mjs";
+import { accessible, asConsole, goTo, onPage, openPage, settled, signIn } from "./support.mjs";
 
 export function consoleTests(shared) {
   const inConsole = (token, what, options = {}) =>
@@ -168,8 +168,10 @@ export function consoleTests(shared) {
       assert.ok(all.length > 10 && all.includes("teacher-li"), all.join());
       // To fail takes a member of the demo half an hour, so the answer says it of the last one.
       const last = (await (await page.request.get(`${shared.demo.console}v1/members`)).json()).items.at(-1);
-      const items = [{ ...last, state: "failed", last_error: "Chat: 10004" }];
-      await page.route("**/v1/members?*state=failed*", (route) => route.fulfill({ json: { items, next: null } }));
+      const detail = "Chat refused the call with 10004 (a parameter is illegal or not supported for this type of group): no";
+      const message = { code: "chat-refused", params: { chat_code: 10004, meaning: "a parameter is illegal", info: "no" }, detail };
+      const items = [{ ...last, state: "failed", last_error: detail, message }];
+      await page.route("**/v1/members?*state=failed*", (route) => route.fulfill({ json: { items, counts: { pending: 0, applied: 12, offline: 3, failed: 1 }, next: null } }));
       await goTo(page, shared.demo.console, "/members?state=applied&group=math-7");
       assert.ok((await names()).includes("teacher-li"));
       await page.getByRole("button", { name: "Clear" }).click();
@@ -191,11 +193,170 @@ export function consoleTests(shared) {
       const lines = Array.from({ length: 60 }, (_, n) => JSON.stringify({ id: `many-${n}`, group: "nowhere", account: `a${n}`, marks: [1000], label: "many" }));
       await asConsole(page, "POST", "/v1/rules/import", lines.join("\n"));
       await goTo(page, shared.demo.console, "/rules?label=many");
+      await page.getByText("50 rules on this page, 60 in total").waitFor();
       await page.getByRole("link", { name: "Next page" }).click();
       await page.locator("section:focus").getByText("10 rules").waitFor();
       const top = await page.locator("caption").evaluate((caption) => caption.getBoundingClientRect().top);
       assert.ok(top >= 0 && top < 400, `${top}`);
+      await page.getByRole("link", { name: "Previous page" }).click();
+      await page.locator("section:focus").getByText("50 rules").waitFor();
       await asConsole(page, "POST", "/v1/rules/import?mode=replace&label=many&max_removals=60", "");
+    }));
+
+  test("finds rules as one types, by what they cover, and in the order of their changes", () =>
+    asEditor(async (page) => {
+      const names = () => page.locator("tbody th a").allTextContents();
+      await asConsole(page, "PUT", "/v1/rules/zz-last", { group: "gala-2", account: "vip-77", marks: [1000], label: "found" });
+      await goTo(page, shared.demo.console, "/rules");
+      await page.getByLabel("Search", { exact: true }).pressSequentially("vip-7");
+      await page.getByText("1 rule on this page, 1 in total").waitFor();
+      assert.deepEqual(await names(), ["zz-last"]);
+      assert.match(page.url(), /q=vip-7/);
+      await page.getByRole("button", { name: "Clear" }).click();
+      await page.getByRole("link", { name: "zz-last", exact: true }).waitFor();
+      await page.getByLabel("Covers room").fill("gala-2");
+      await page.getByLabel("Covers account").fill("vip-77");
+      await page.getByRole("button", { name: "Search", exact: true }).click();
+      await page.waitForURL(/matches_group=gala-2/);
+      await settled(page);
+      assert.ok((await names()).includes("zz-last"));
+      assert.ok(!(await names()).includes("gala-vips"), "a rule of another room");
+      await goTo(page, shared.demo.console, "/rules?sort=updated");
+      assert.equal((await names())[0], "zz-last");
+      await page.locator("tbody tr").first().getByText(/updated (now|.* ago)/).waitFor();
+      await asConsole(page, "DELETE", "/v1/rules/zz-last");
+    }));
+
+  test("changes several rules together, after a look at what would change", () =>
+    asEditor(async (page) => {
+      for (const id of ["many-a", "many-b"]) await asConsole(page, "PUT", `/v1/rules/${id}`, { group: "nowhere", account: id, marks: [1000], label: "pair" });
+      await goTo(page, shared.demo.console, "/rules?label=pair");
+      await page.getByLabel("Select many-a").check();
+      await page.getByText("1 rule selected").waitFor();
+      await page.getByLabel("Select all on this page").check();
+      await page.getByRole("button", { name: "Disable: 2 rules selected" }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByText("Disable 2 rules?").waitFor();
+      await dialog.getByText("0 created, 2 updated, 0 deleted").waitFor();
+      assert.equal(await dialog.locator("del").count(), 2);
+      await accessible(page, "the dialog of several rules");
+      await dialog.getByRole("button", { name: "Disable" }).click();
+      await page.locator("tbody tr").filter({ hasText: "disabled" }).nth(1).waitFor();
+      await page.getByLabel("Select all on this page").check();
+      await page.getByRole("button", { name: "Delete: 2 rules selected" }).click();
+      await dialog.getByRole("button", { name: "Delete" }).click();
+      await page.getByText("No rules match.").waitFor();
+    }));
+
+  test("counts members by state in tabs", () =>
+    asEditor(async (page) => {
+      await goTo(page, shared.demo.console, "/members");
+      const tabs = page.getByRole("navigation", { name: "State" });
+      const count = async (name) => Number((await tabs.getByRole("link", { name }).textContent()).replace(/\D/g, ""));
+      const all = await count("All");
+      assert.equal(all, await count("failed") + await count("pending") + await count("in sync") + await count("not in room"));
+      await tabs.getByRole("link", { name: "in sync" }).click();
+      await tabs.locator('[aria-current="true"]').getByText("in sync").waitFor();
+      assert.match(page.url(), /state=applied/);
+    }));
+
+  test("shows an hour on request, and the value under the pointer", () =>
+    asEditor(async (page) => {
+      await goTo(page, shared.demo.console, "/overview");
+      const tile = page.getByTestId("overview-queue");
+      await tile.locator(".line[d*=L]").waitFor({ state: "attached" });
+      const times = await tile.locator(".axis span").allTextContents();
+      assert.match(times.join(" "), /\d\d:\d\d:\d\d.*\d\d:\d\d:\d\d/);
+      const box = await tile.locator(".spark").boundingBox();
+      await page.mouse.move(box.x + box.width - 2, box.y + 10);
+      await tile.locator(".under-pointer").filter({ hasText: /\d\d:\d\d:\d\d · \d/ }).waitFor();
+      await page.mouse.move(0, 0);
+      await page.getByRole("button", { name: "1 hour" }).click();
+      const long = await tile.locator(".axis span").allTextContents();
+      assert.notEqual(long[0], times[0]);
+    }));
+
+  test("tries a call at once after a repair, and marks the tab on every page until then", () =>
+    asEditor(async (page, context) => {
+      const { page: stage } = await openPage(context, shared.origin);
+      await stage.goto(shared.demo.stage);
+      const trouble = async (name) => {
+        await stage.locator(`[data-trouble="${name}"]`).click();
+        await stage.locator(`[data-trouble="${name}"][aria-pressed="true"]`).waitFor();
+      };
+      await trouble("plan_ended");
+      const teacher = member(stage, "math-7", "teacher-li");
+      await teacher.getByRole("button", { name: "Drop teacher-li" }).click();
+      await teacher.getByRole("button", { name: "Come back teacher-li" }).click();
+      await goTo(page, shared.demo.console, "/overview");
+      const banner = page.getByRole("alert");
+      await banner.getByText("60020").waitFor();
+      await banner.getByRole("button", { name: "Try a call now" }).click();
+      await page.getByText("Chat rejected the call again.").waitFor();
+      await page.getByRole("button", { name: "中文" }).click();
+      await page.getByText("套餐已过期或未付费").waitFor();
+      await page.getByText("请续费或付清套餐费用").waitFor();
+      await page.getByRole("button", { name: "English" }).click();
+      await goTo(page, shared.demo.console, "/rules");
+      await page.locator("[data-tab=overview] .fault").waitFor();
+      await trouble("none");
+      await goTo(page, shared.demo.console, "/overview");
+      await banner.getByRole("button", { name: "Try a call now" }).click();
+      await page.getByText("The call succeeded. Calls continue.").waitFor();
+      await banner.waitFor({ state: "hidden" });
+      await mark(teacher, 1001, "set");
+    }, { expected: [] }));
+
+  test("says errors and reasons in Chinese", () =>
+    onPage(shared, { locale: "zh-CN", expected: ["422", "409"] }, async (page) => {
+      await signIn(page, shared.demo.console, shared.demo.token);
+      await goTo(page, shared.demo.console, "/rules/new");
+      await page.locator("[name=group]").fill("a*b");
+      await page.locator("[name=account]").fill("x".repeat(65));
+      await page.locator("[name=marks]").fill("7, 500");
+      await page.getByText("500: IM 在成员断线后仍视其为在线").waitFor();
+      await page.getByRole("button", { name: "保存" }).click();
+      await page.getByText("* 只能放在末尾").waitFor();
+      await page.getByText("账号最长 64 字节，当前 65 字节").waitFor();
+      await page.getByText("而不是 7").waitFor();
+      await page.locator("[name=group]").fill("nowhere");
+      await page.locator("[name=account]").fill("a");
+      await page.locator("[name=marks]").fill(Array.from({ length: 10 }, (_, n) => 5000 + n).join());
+      assert.equal(await page.locator("[name=id]").getAttribute("placeholder"), "nowhere-a");
+      await page.getByRole("button", { name: "保存" }).click();
+      await page.getByText("已创建 nowhere-a").waitFor();
+      await goTo(page, shared.demo.console, "/rules/new");
+      await page.locator("[name=group]").fill("nowhere");
+      await page.locator("[name=account]").fill("b");
+      await page.locator("[name=marks]").fill("5010");
+      await page.getByRole("button", { name: "保存" }).click();
+      await page.getByText("直播群 nowhere 将需要 11 种标记，上限为 10 种").waitFor();
+      await page.getByRole("button", { name: "取消" }).click();
+      await goTo(page, shared.demo.console, "/import");
+      await page.locator("textarea").fill('[{"id":"a"}]\n{"id":"b","group":"g","account":"a","marks":[7]}');
+      await page.getByRole("button", { name: "预览变更" }).click();
+      await page.getByText("应为一个 JSON 对象").waitFor();
+      assert.equal(await page.locator("main [lang=en]").count(), 0, "English in a Chinese page");
+      await asConsole(page, "DELETE", "/v1/rules/nowhere-a");
+    }));
+
+  test("shows names beside marks, and asks before it saves a mark without one", () =>
+    asEditor(async (page) => {
+      await page.route("**/v1/marks", (route) => route.fulfill({ json: { items: [{ mark: 1001, name: "teacher" }] } }));
+      await page.reload();
+      await goTo(page, shared.demo.console, "/members?account=teacher-li");
+      await page.locator(".mark").filter({ hasText: "1001teacher" }).first().waitFor();
+      await goTo(page, shared.demo.console, "/rules/new");
+      await page.getByLabel("Room", { exact: true }).fill("nowhere");
+      await page.getByLabel("Account", { exact: true }).fill("odd");
+      await page.getByLabel("Marks", { exact: true }).fill("1001, 1234");
+      await page.getByText("1001 teacher, 1234").waitFor();
+      await page.getByRole("button", { name: "Save" }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByText("Save mark 1234 without a name?").waitFor();
+      await dialog.getByRole("button", { name: "Save" }).click();
+      await page.getByText("Created nowhere-odd.").waitFor();
+      await asConsole(page, "DELETE", "/v1/rules/nowhere-odd");
     }));
 
   test("shows the answer to the latest search, also when an earlier answer comes later", () =>

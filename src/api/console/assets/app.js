@@ -155,6 +155,7 @@ setInterval(look, LOOK);
 onSignedOut(() => {
   if (who?.signed_in) start({ expired: true });
 });
-window.addEventListener('hashchange', () => render());
+// Before the frame is built there is nothing to show a page in; start() shows it then.
+window.addEventListener('hashchange', () => main && render());
 window.addEventListener('reload-page', () => render({ fresh: true }));
 start();

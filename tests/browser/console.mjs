@@ -30,6 +30,13 @@ export function consoleTests(shared) {
       await page.getByLabel("Token").waitFor();
     }));
 
+  test("the link that the demo prints signs in, and the token does not stay in the address", () =>
+    onPage(shared, {}, async (page) => {
+      await page.goto(`${shared.demo.console}#/rooms?token=${shared.demo.token}`);
+      await page.getByRole("heading", { name: "Rooms" }).waitFor();
+      assert.equal(new URL(page.url()).hash, "#/rooms");
+    }));
+
   test("a rule written here marks a member of the demo, and the mark returns after a drop", () =>
     asEditor(async (page, context) => {
       await goTo(page, shared.demo.console, "/rules/new");

@@ -56,9 +56,9 @@ export async function startDemo() {
 /** What the demo prints at the end of its show. */
 const PRINTED = {
   stage: /^ {2}stage {4}(http\S+)/,
-  console: /^ {2}console {2}(http\S+)/,
-  token: /^ {2}console .* sign in with (\w+)/,
-  viewer: /only look with (\w+)/,
+  console: /^ {2}console {2}(http\S+\/)#/,
+  token: /^ {2}console .*token=(\w+)/,
+  viewer: /the token is (\w+)/,
 };
 
 /** The browser of Debian, or the one that CHROMIUM names. */

@@ -12,7 +12,7 @@ pub(super) fn places(places: &Places) -> String {
     let taken = match taken.is_empty() {
         true => String::new(),
         false => format!(
-            "\n  (port {} taken by others, so any free one)",
+            "\n  (port {} is taken, so a free one is used)",
             taken.join(", ")
         ),
     };
@@ -22,7 +22,7 @@ pub(super) fn places(places: &Places) -> String {
          \x20 callbacks        http://{callback}/callback\n\
          \x20 management API   http://{admin}\n\
          \x20 stage            http://{admin}{stage}\n\
-         \x20 database         PostgreSQL in {database}{taken}",
+         \x20 database         PostgreSQL in {database}, removed at the end{taken}",
         chat = places.chat,
         callback = places.callback,
         admin = places.admin,
@@ -56,11 +56,10 @@ pub(super) fn lines(places: &Places) -> String {
     let viewer = places.viewer.expose_secret();
     let member = format!(r#"'{{"group":"{LESSON}","accounts":["teacher-li"]}}'"#);
     format!(
-        r#"It stays up until Ctrl-C. In a browser, move the members yourself and make Chat fail; and write rules:
+        r#"It runs until Ctrl-C. Open in a browser:
 
-  stage    http://{admin}{stage}
-  console  http://{admin}/    sign in with {token}
-                            or only look with {viewer}
+  stage    http://{admin}{stage}    move the members yourself and make Chat fail
+  console  http://{admin}/#/overview?token={token}    signs in; to look only, the token is {viewer}
 
 In another terminal, while this one goes on telling:
 
@@ -124,14 +123,14 @@ mod tests {
                 .find(|line| line.trim_start().starts_with(start));
             line.unwrap_or_default().to_owned()
         };
-        assert!(line("stage ").ends_with("http://127.0.0.1:3/stage"));
-        assert!(line("console ").contains("http://127.0.0.1:3/ "));
-        assert!(line("console ").ends_with("s3cret"));
+        assert!(line("stage ").contains("http://127.0.0.1:3/stage "));
+        assert!(line("console ").contains("http://127.0.0.1:3/#/overview?token=s3cret "));
+        assert!(line("console ").ends_with("peep"));
     }
 
     #[test]
     fn ports_that_others_have_are_told() {
-        assert!(places(&some(vec![8080])).contains("port 8080 taken"));
+        assert!(places(&some(vec![8080])).contains("port 8080 is taken"));
         assert!(!places(&some(vec![])).contains("taken"));
     }
 

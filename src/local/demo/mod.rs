@@ -30,9 +30,8 @@ use show::Show;
 use stage::Stage;
 use timeline::Timeline;
 
-/// Plain by default: what the hiccup makes the worker say, and where root's database went, are told
-/// by the show itself.
-const QUIET: &str = "warn,stickymark::reapply=error,stickymark::database=error";
+/// The show itself tells of the failing calls.
+const QUIET: &str = "warn,stickymark::reapply=error";
 const VERBOSE: &str = "info";
 
 /// Arguments of the demo.

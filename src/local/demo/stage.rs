@@ -1,10 +1,10 @@
 //! The stage: database, simulated Chat and service, all on this machine and on real sockets.
 //!
-//! Nothing of the user's own configuration is read, so that no real application and no rules of
-//! anybody can come into the show. Its database has a directory of its own and is emptied first.
+//! Nothing of the user's own configuration is read, so that no real application and no real rules
+//! take part. The database is removed at the end, even if the demo is killed.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,13 +16,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::operator::Operator;
 use super::page::Page;
 use crate::config::Settings;
-use crate::database::{Database, DatabaseError};
-use crate::local::postgres::LocalError;
+use crate::database::Database;
+use crate::local::postgres::LocalPostgres;
 use crate::local::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
 use crate::service::{PartEnded, Service, StartError};
-
-/// Where the show keeps its database; only what it did itself is in there.
-const DATABASE_PATH: &str = "./stickymark-data/demo";
 
 const CHAT_PORT: u16 = 9100;
 const CALLBACK_PORT: u16 = 8080;
@@ -32,6 +29,7 @@ const ADMIN_PORT: u16 = 8081;
 #[derive(Debug)]
 pub(super) struct Stage {
     database: Database,
+    postgres: LocalPostgres,
     running: Running,
     service: JoinHandle<Result<(), PartEnded>>,
     closing: DropGuard,
@@ -51,7 +49,6 @@ pub(super) struct Places {
     pub token: SecretString,
     /// Of one who may only look.
     pub viewer: SecretString,
-    /// Where the database lies; as root it may be elsewhere than [`DATABASE_PATH`].
     pub database: PathBuf,
     /// Ports that belong to others.
     pub taken: Vec<u16>,
@@ -64,15 +61,15 @@ impl Stage {
         let listener = listen(CHAT_PORT, &mut taken).await?;
         let running = simulator::start(simulator::Options::default(), listener)?;
         let (token, viewer, callback_token) = (secret(), secret(), secret());
-        let settings = settings(&running, [&token, &viewer], &callback_token)?;
+        let postgres = LocalPostgres::throw_away().await?;
+        let settings = settings(&running, &postgres, [&token, &viewer], &callback_token)?;
         let database = Database::connect(
             settings.database.server(),
-            &settings.database.path,
+            Path::new(""),
             settings.database.max_connections,
         )
-        .await;
-        let database = database.map_err(with_place)?;
-        empty(&database).await?;
+        .await?;
+        database.migrate().await?;
         let service = build(settings, &database, &mut taken).await?;
         let (callback, admin) = (service.callback_address(), service.admin_address());
         let closing = CancellationToken::new();
@@ -95,14 +92,12 @@ impl Stage {
             admin,
             token,
             viewer,
-            database: match database.local() {
-                Some(local) => local.path().to_owned(),
-                None => PathBuf::from(DATABASE_PATH),
-            },
+            database: postgres.path().to_owned(),
             taken,
         };
         Ok(Self {
             database,
+            postgres,
             running,
             service,
             closing: closing.drop_guard(),
@@ -120,34 +115,16 @@ impl Stage {
         self.page.close().await;
         let chat = self.running.stop().await;
         self.database.close().await?;
+        self.postgres.stop().await?;
         service.context("the service failed")??;
         chat.context("the simulated Chat ended badly")
     }
 }
 
-/// Says where the database would be, unless that is not the trouble.
-fn with_place(error: DatabaseError) -> anyhow::Error {
-    match error {
-        DatabaseError::Local(LocalError::NotInstalled { .. }) => error.into(),
-        _ => anyhow::Error::new(error).context(format!(
-            "the demo has its database in {DATABASE_PATH} of the working directory"
-        )),
-    }
-}
-
-/// Clears away what an earlier show left, whatever version of the program it was. The tables are
-/// not named here, so no check against the schema is possible or needed.
-async fn empty(database: &Database) -> anyhow::Result<()> {
-    sqlx::raw_sql("DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public")
-        .execute(database.pool())
-        .await
-        .context("what an earlier show left cannot be removed")?;
-    Ok(database.migrate().await?)
-}
-
 /// The compiled-in defaults and what the show needs.
 fn settings(
     chat: &Running,
+    postgres: &LocalPostgres,
     [token, viewer]: [&SecretString; 2],
     callback_token: &SecretString,
 ) -> anyhow::Result<Settings> {
@@ -170,7 +147,10 @@ fn settings(
             ),
             ("STICKYMARK__ADMIN__LISTEN", local(ADMIN_PORT)),
             ("STICKYMARK__ADMIN__TOKENS", tokens),
-            ("STICKYMARK__DATABASE__PATH", DATABASE_PATH.to_owned()),
+            (
+                "STICKYMARK__DATABASE__URL",
+                postgres.url().expose_secret().to_owned(),
+            ),
         ],
     )?)
 }

@@ -131,9 +131,18 @@ function decoded(text) {
   }
 }
 
+const session = () => get('/console/session').catch((error) => ({ signed_in: false, version: '', error }));
+
 async function start({ expired } = {}) {
   document.documentElement.lang = locale();
-  who = await get('/console/session').catch((error) => ({ signed_in: false, version: '', error }));
+  who = await session();
+  const { path, query: { token } } = place();
+  // The demo prints such an address. Elsewhere a link must not sign anyone in.
+  if (who.stage && token) {
+    history.replaceState(null, '', `#${path}`);
+    await write('POST', '/console/session', { token }).catch(() => {});
+    who = await session();
+  }
   if (who.signed_in) await readNames();
   frame();
   render({ fresh: true, expired });

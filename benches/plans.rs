@@ -1,5 +1,6 @@
 //! Whether every statement on members and rooms grows linearly with the room, whatever the statistics
-//! of PostgreSQL say: `cargo bench --bench plans -- [MEMBERS…]`, by default 1000, 10000 and 35000.
+//! of PostgreSQL say: `cargo bench --bench plans -- [STATISTICS…] [MEMBERS…]`, by default 1000, 10000 and
+//! 35000, and `None`, `FewSmallRooms`, `ManySmallRooms` and `Fresh`.
 //!
 //! One room lives through the whole service and a simulated Chat; PostgreSQL itself tells how long each
 //! statement took. The figures are those of the statements, so a debug build gives the same ones:
@@ -20,24 +21,30 @@ use std::collections::BTreeMap;
 use support::plans::{Execution, Executions, LargeRoom, Statistics};
 
 const SIZES: [usize; 3] = [1_000, 10_000, 35_000];
+const STATISTICS: [Statistics; 4] = [
+    Statistics::None,
+    Statistics::FewSmallRooms,
+    Statistics::ManySmallRooms,
+    Statistics::Fresh,
+];
 /// Letters of a statement that are shown.
 const SHOWN: usize = 110;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
-    let given = std::env::args().skip(1).filter(|word| word != "--bench");
-    let mut sizes: Vec<usize> = given.map(|word| word.parse().expect("members")).collect();
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let mut sizes: Vec<usize> = given.iter().filter_map(|word| word.parse().ok()).collect();
     if sizes.is_empty() {
         sizes.extend(SIZES);
     }
+    let named = |name: &str| given.iter().any(|word| word == name);
+    let all = !STATISTICS.iter().any(|s| named(&format!("{s:?}")));
     let executions = Executions::default();
     tracing::subscriber::set_global_default(executions.subscriber()).unwrap();
-    for statistics in [
-        Statistics::None,
-        Statistics::FewSmallRooms,
-        Statistics::ManySmallRooms,
-        Statistics::Fresh,
-    ] {
+    for statistics in STATISTICS {
+        if !all && !named(&format!("{statistics:?}")) {
+            continue;
+        }
         println!("\n# {statistics:?}: {sizes:?} members");
         let mut steps: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         let mut slowest: BTreeMap<String, Vec<f64>> = BTreeMap::new();

@@ -46,7 +46,7 @@ def put_right(case):
     # The file is of no label, and rules of another are not to be taken.
     if case.operation.path.endswith("/import"):
         case.query.pop("label", None)
-    # Nobody can guess a version.
+    # A version cannot be guessed.
     case.headers.pop("If-Match", None)
     case.headers.pop("If-None-Match", None)
     body = case.body

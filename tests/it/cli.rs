@@ -508,6 +508,14 @@ async fn rooms_retries_and_the_log_filter_have_commands() {
             .await,
         json!({"retried": 0})
     );
+    assert_eq!(
+        desk.done(&["members", "erase", "vip*", "--dry-run"]).await,
+        "would erase 0 rules, 0 member rows, 0 history entries\n"
+    );
+    assert_eq!(
+        desk.json(&["members", "erase", "vip*", "--json"]).await["dry_run"],
+        false
+    );
     let asked = desk.done(&["resync", "hall"]).await;
     assert!(asked.contains("stickymark rooms hall"), "{asked}");
     let rooms = desk.done(&["rooms", "hall"]).await;

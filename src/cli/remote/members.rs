@@ -1,4 +1,4 @@
-//! `stickymark members`, `stickymark members retry`.
+//! `stickymark members`, `stickymark members retry`, `stickymark members erase`.
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -32,6 +32,8 @@ pub(in crate::cli) struct MembersArguments {
 enum MembersCommand {
     /// Retry failed members now: those of a room, of an account, or all.
     Retry(RetryArguments),
+    /// Erase what is stored about an account: its rules, its rows, its name in the history of rules.
+    Erase(EraseArguments),
 }
 
 #[derive(Debug, Args)]
@@ -67,9 +69,23 @@ struct RetryArguments {
     account: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct EraseArguments {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    shape: Shape,
+    /// Exactly this account.
+    account: String,
+    /// Only say what would be erased.
+    #[arg(long)]
+    dry_run: bool,
+}
+
 pub(in crate::cli) async fn run(arguments: MembersArguments) -> anyhow::Result<()> {
     match arguments.command {
         Some(MembersCommand::Retry(arguments)) => retry(arguments).await,
+        Some(MembersCommand::Erase(arguments)) => erase(arguments).await,
         None => list(arguments.list).await,
     }
 }
@@ -110,5 +126,29 @@ async fn retry(arguments: RetryArguments) -> anyhow::Result<()> {
             plain(&answer["retried"])
         ))?),
         false => arguments.shape.print_one(&answer, &["retried"]),
+    }
+}
+
+async fn erase(arguments: EraseArguments) -> anyhow::Result<()> {
+    let query = [("dry_run", arguments.dry_run.to_string())];
+    let body = serde_json::json!({ "account": arguments.account });
+    let remote = arguments.remote;
+    let request = remote.request(Method::POST, &["erase"], &query)?;
+    let answer = json(remote.send(request.json(&body)).await?).await?;
+    match arguments.shape.is_table() {
+        true => Ok(output::line(&format!(
+            "{} {} rules, {} member rows, {} history entries",
+            if arguments.dry_run {
+                "would erase"
+            } else {
+                "erased"
+            },
+            plain(&answer["rules"]),
+            plain(&answer["members"]),
+            plain(&answer["history"]),
+        ))?),
+        false => arguments
+            .shape
+            .print_one(&answer, &["rules", "members", "history"]),
     }
 }

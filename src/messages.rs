@@ -64,7 +64,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("only-with-replace", "works only with mode=replace"),
     (
         "invalid-log-filter",
-        "is no filter: {reason}; write a level such as info, or target=level, separated by commas",
+        "is not a filter: {reason}; write a level such as info, or target=level, separated by commas",
     ),
     (
         "invalid-id",

@@ -529,7 +529,7 @@ async fn rooms_retries_and_the_log_filter_have_commands() {
     );
     let wrong = desk.run(&["log", "stickymark=loud"]).await;
     assert_eq!(wrong.status, 1);
-    assert!(wrong.err.contains("is no filter"), "{}", wrong.err);
+    assert!(wrong.err.contains("is not a filter"), "{}", wrong.err);
 }
 
 #[tokio::test]

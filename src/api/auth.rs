@@ -1,18 +1,16 @@
-//! Who calls, and what he may do.
+//! Who calls, and what the caller may do.
 //!
-//! A bearer token names the caller, or a session of the console that was begun with one; the role of
-//! the token decides by the method: a viewer reads, an editor writes. Only digests of the secrets are
-//! kept, and every one of them is compared, so that the time tells nothing. Without tokens, which is
-//! allowed on loopback alone, everybody is an editor called `anonymous`; then a web page open in a
-//! browser of this machine must be kept out, by the `Host` (DNS rebinding) and the `Origin` (requests
-//! of other sites) that browsers send.
+//! A bearer token names the caller, or a session of the console that began with one; the role of the
+//! token decides by the method: a viewer reads, an editor writes. Only digests of the secrets are kept,
+//! and every one of them is compared, so that the time says nothing. Without tokens, which is allowed
+//! on loopback alone, everyone on this machine is an editor called `anonymous`.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, Uri, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
@@ -20,15 +18,19 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use super::guesses::{Guesses, Source};
 use super::problem::{Problem, ProblemType};
-use super::session::{Guesses, Session, is_own_page};
+use super::{origin, session};
 use crate::config::{AdminToken, Role};
+use crate::metrics::{AdminRefusal, Metrics};
+use crate::telemetry::warn_seldom;
 
-/// The tokens that are known. Clones count wrong guesses together.
+/// The tokens of `admin.tokens`. Clones count wrong ones together.
 #[derive(Clone)]
 pub(crate) struct Tokens {
     known: Arc<[Known]>,
     guesses: Arc<Guesses>,
+    metrics: Metrics,
 }
 
 struct Known {
@@ -36,12 +38,11 @@ struct Known {
     caller: Caller,
 }
 
-/// Who calls. Stands in the extensions of every request below `/v1`, and of its answer.
+/// Who calls: an extension of every request below `/v1`, and of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The name of the token.
     pub name: Arc<str>,
-    /// What he may do.
     pub role: Role,
 }
 
@@ -57,10 +58,19 @@ impl Tokens {
         Self {
             known: known.collect(),
             guesses: Arc::default(),
+            metrics: Metrics::default(),
         }
     }
 
-    /// Whether anybody on this machine may do everything.
+    /// Refusals count there.
+    pub(crate) fn measured_by(self, metrics: &Metrics) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            ..self
+        }
+    }
+
+    /// Whether everyone on this machine may do everything.
     pub(crate) fn is_open(&self) -> bool {
         self.known.is_empty()
     }
@@ -75,77 +85,92 @@ impl Tokens {
         self.known.get(usize::try_from(found).ok()?)
     }
 
-    /// Begins a session of the console.
+    /// The token with this secret, unless too many wrong ones came from there of late.
+    fn given(&self, secret: &str, head: &Parts) -> Result<&Known, Problem> {
+        let source = Source::of(head);
+        let (refusal, problem) = match self
+            .guesses
+            .attempt(source, Instant::now(), || self.token(secret))
+        {
+            Some(Some(known)) => return Ok(known),
+            Some(None) => (
+                AdminRefusal::UnknownToken,
+                Problem::new(ProblemType::Unauthorized, "unknown token"),
+            ),
+            None => (
+                AdminRefusal::TooManyGuesses,
+                Problem::new(
+                    ProblemType::TooManyRequests,
+                    "too many unknown tokens came from your address; try again in some seconds",
+                ),
+            ),
+        };
+        self.metrics.admin_refused(refusal);
+        let Source { peer, client } = source;
+        warn_seldom!(%peer, %client, "refused an unknown token");
+        Err(problem)
+    }
+
+    /// Begins a session of the console; `secure`: its page came over TLS. Returns the header
+    /// `Set-Cookie` too.
     ///
     /// # Errors
     /// When the secret is not known, or too many were wrong of late.
-    pub(crate) fn sign_in(&self, secret: &str) -> Result<(Caller, Session), Problem> {
-        let known = self.guesses.attempt(Instant::now(), || self.token(secret));
-        let known = known.ok_or_else(|| {
-            let detail = "too many secrets were wrong; try again in some seconds";
-            Problem::new(ProblemType::TooManyRequests, detail)
-        })?;
-        let known = known.ok_or_else(unknown_token)?;
-        let session = Session::begin(&known.caller.name, &known.digest, Utc::now());
-        Ok((known.caller.clone(), session))
+    pub(crate) fn sign_in(
+        &self,
+        secret: &str,
+        secure: bool,
+        head: &Parts,
+    ) -> Result<(Caller, String), Problem> {
+        let Known { digest, caller } = self.given(secret, head)?;
+        let cookie = session::begin(&caller.name, digest, secure, Utc::now());
+        Ok((caller.clone(), cookie))
     }
 
     /// Whose session a request brings.
     fn in_session(&self, headers: &HeaderMap) -> Option<&Caller> {
         let now = Utc::now();
-        Session::of(headers).find_map(|session| {
-            let mut named = self.known.iter();
-            let known = named.find(|known| *known.caller.name == *session.name)?;
-            session.holds(&known.digest, now).then_some(&known.caller)
-        })
+        let mut known = self.known.iter();
+        let known =
+            known.find(|known| session::is_of(headers, &known.caller.name, &known.digest, now));
+        known.map(|known| &known.caller)
     }
 
     /// Who calls.
     ///
     /// # Errors
-    /// When that is not known, or a page of another origin calls in his name.
-    pub(crate) fn identify(
-        &self,
-        method: &Method,
-        headers: &HeaderMap,
-        uri: &Uri,
-    ) -> Result<Caller, Problem> {
+    /// When that is not known, or a page of another origin calls in the caller's name.
+    pub(crate) fn identify(&self, head: &Parts) -> Result<Caller, Problem> {
         if self.is_open() {
-            refuse_web_pages(headers, uri)?;
+            self.foreign(origin::this_machine_only(head))?;
             return Ok(Caller {
                 name: "anonymous".into(),
                 role: Role::Editor,
             });
         }
-        if let Some(secret) = bearer(headers) {
-            let known = self.token(secret).ok_or_else(unknown_token)?;
-            return Ok(known.caller.clone());
+        if let Some(secret) = bearer(&head.headers) {
+            return Ok(self.given(secret, head)?.caller.clone());
         }
-        match self.in_session(headers) {
-            Some(_) if is_write(method) && !is_own_page(headers) => Err(foreign_page()),
-            Some(caller) => Ok(caller.clone()),
-            None => Err(Problem::new(
+        let Some(caller) = self.in_session(&head.headers) else {
+            return Err(Problem::new(
                 ProblemType::Unauthorized,
-                "send the header Authorization: Bearer <secret of an entry of admin.tokens>",
-            )),
+                "no token; send the header Authorization: Bearer <secret of an entry of admin.tokens>",
+            ));
+        };
+        if is_write(&head.method) {
+            self.console_only(&head.headers)?;
         }
+        Ok(caller.clone())
     }
-}
 
-fn unknown_token() -> Problem {
-    Problem::new(
-        ProblemType::Unauthorized,
-        "this token is not in admin.tokens",
-    )
-}
+    /// Lets only the pages of the console itself pass.
+    pub(crate) fn console_only(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        self.foreign(origin::console_only(headers))
+    }
 
-/// What a write in a session must show.
-pub(crate) fn foreign_page() -> Problem {
-    Problem::new(
-        ProblemType::ForeignOrigin,
-        "a session of the console writes only from its own pages, with the header \
-         X-Stickymark-Console: 1; elsewhere send Authorization: Bearer",
-    )
+    fn foreign(&self, checked: Result<(), Problem>) -> Result<(), Problem> {
+        checked.inspect_err(|_| self.metrics.admin_refused(AdminRefusal::ForeignOrigin))
+    }
 }
 
 fn digest(secret: &str) -> [u8; 32] {
@@ -162,16 +187,18 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Lets a request pass whose caller is known and may do what it asks for.
 pub(crate) async fn authorize(
     State(tokens): State<Tokens>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
-    let caller = match tokens.identify(request.method(), request.headers(), request.uri()) {
+    let (head, body) = request.into_parts();
+    let caller = match tokens.identify(&head) {
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
+    let mut request = Request::from_parts(head, body);
     let mut response = if caller.role < Role::Editor && is_write(request.method()) {
         let name = &caller.name;
-        let detail = format!("{name} is a viewer; writing takes a token of the role editor");
+        let detail = format!("{name} is a viewer; writes require a token of the role editor");
         Problem::new(ProblemType::Forbidden, detail).into_response()
     } else {
         request.extensions_mut().insert(caller.clone());
@@ -186,48 +213,10 @@ pub(crate) fn is_write(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-fn refuse_web_pages(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
-    let host = match uri.authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok()),
-    };
-    let origin = headers.get(header::ORIGIN).map(|origin| {
-        let origin = origin.to_str().unwrap_or_default();
-        origin.split_once("://").map_or("", |(_, host)| host)
-    });
-    if host.is_some_and(is_loopback) && origin.is_none_or(is_loopback) {
-        Ok(())
-    } else {
-        Err(Problem::new(
-            ProblemType::ForeignOrigin,
-            "without admin.tokens only this machine may call, as localhost or 127.0.0.1; \
-             set admin.tokens to allow others",
-        ))
-    }
-}
-
-/// Whether `host` or `host:port` means this machine.
-pub(crate) fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or("", |(host, _)| host),
-        None => authority
-            .split_once(':')
-            .map_or(authority, |(host, _)| host),
-    };
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.to_canonical().is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
+    use axum::http::Request;
     use secrecy::SecretString;
 
     fn tokens() -> Tokens {
@@ -245,23 +234,21 @@ mod tests {
         ])
     }
 
-    fn identify(
-        tokens: &Tokens,
-        headers: &[(header::HeaderName, &'static str)],
-    ) -> Result<String, u16> {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
-            .collect();
-        tokens
-            .identify(&Method::GET, &headers, &Uri::from_static("/v1/rules"))
+    fn identify(tokens: &Tokens, authorization: Option<&str>) -> Result<String, u16> {
+        let mut request = Request::get("/v1/rules");
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let caller = tokens.identify(&head);
+        caller
             .map(|caller| caller.name.to_string())
             .map_err(|problem| problem.details().status)
     }
 
     #[test]
     fn a_secret_names_its_caller_and_nothing_else_does() {
-        let given = |value| identify(&tokens(), &[(header::AUTHORIZATION, value)]);
+        let given = |value| identify(&tokens(), Some(value));
         assert_eq!(given("Bearer editor-secret").as_deref(), Ok("eve"));
         assert_eq!(given("bearer viewer-secret").as_deref(), Ok("vic"));
         for wrong in [
@@ -273,45 +260,6 @@ mod tests {
         ] {
             assert_eq!(given(wrong), Err(401), "{wrong}");
         }
-        assert_eq!(identify(&tokens(), &[]), Err(401));
-    }
-
-    #[test]
-    fn without_tokens_only_this_machine_may_call_and_no_web_page() {
-        let open = Tokens::new(&[]);
-        for host in [
-            "localhost:8081",
-            "127.0.0.1",
-            "127.8.8.8:1",
-            "[::1]:8081",
-            "a.localhost",
-            "LOCALHOST.",
-        ] {
-            assert_eq!(
-                identify(&open, &[(header::HOST, host)]).as_deref(),
-                Ok("anonymous"),
-                "{host}"
-            );
-        }
-        for host in [
-            "evil.example",
-            "localhost.evil.example",
-            "10.0.0.1",
-            "[::2]",
-            "",
-            "[",
-        ] {
-            assert_eq!(identify(&open, &[(header::HOST, host)]), Err(403), "{host}");
-        }
-        assert_eq!(identify(&open, &[]), Err(403));
-        let from = |origin| {
-            identify(
-                &open,
-                &[(header::HOST, "localhost"), (header::ORIGIN, origin)],
-            )
-        };
-        assert!(from("http://localhost:8081").is_ok());
-        assert_eq!(from("https://evil.example"), Err(403));
-        assert_eq!(from("null"), Err(403));
+        assert_eq!(identify(&tokens(), None), Err(401));
     }
 }

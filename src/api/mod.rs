@@ -11,12 +11,14 @@ pub mod console;
 mod docs;
 mod erase;
 pub mod explain;
+mod guesses;
 mod json;
 mod log;
 pub mod marks;
 pub mod members;
 mod metrics;
 mod openapi;
+mod origin;
 mod probes;
 mod problem;
 mod query;
@@ -25,16 +27,16 @@ mod responses;
 pub mod rooms;
 mod router;
 pub mod rules;
-pub mod session;
+mod session;
 pub mod status;
 
 pub use auth::Caller;
-#[cfg(feature = "local")]
-pub(crate) use auth::is_loopback;
-pub(crate) use auth::{Tokens, authorize, foreign_page, is_write};
+pub(crate) use auth::{Tokens, authorize, is_write};
 pub use body::JsonBody;
 pub(crate) use body::MAX_BODY;
 pub use json::Json;
+#[cfg(feature = "local")]
+pub(crate) use origin::is_loopback;
 pub use problem::{FieldError, Problem, ProblemDetails, ProblemType};
 pub(crate) use query::MAX_LIMIT;
 pub use query::{Limit, NoParameters, Page, Query};

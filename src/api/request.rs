@@ -1,4 +1,4 @@
-//! What holds for every request: an id, a deadline, and one log line if it writes.
+//! Every request has an id and a deadline, and one log line if it writes.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,13 @@ use crate::domain::RequestId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Above the longest wait for a connection and for the turn to write, so that it ends only what
-/// hangs.
+/// Above the longest wait for a connection and for the turn to write, so that only what hangs ends.
 const DEADLINE: Duration = Duration::from_secs(25);
 
 /// An import brings up to 64 MiB over a line that may be slow, and writes as much.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(300);
 
-/// The client's own id, or one made here.
+/// The client's own id, or a new one.
 fn request_id(request: &Request) -> RequestId {
     let given = request.headers().get(REQUEST_ID);
     let given = given.and_then(|value| value.to_str().ok());

@@ -1,9 +1,8 @@
 //! The listener for operators: the management API below `/v1`, probes, the API's document, as JSON
 //! and as a page, and the console.
 //!
-//! Every answer that is no success is a [`Problem`]. What stands below `/v1` passes `auth` first,
-//! unknown paths too. Nothing from outside gets past here unread: bodies have a limit, requests a
-//! deadline, and a panic becomes a 500 that tells nothing.
+//! Every error is a [`Problem`]. Requests below `/v1` pass `auth` first, unknown paths too. Bodies
+//! have a limit, requests a deadline, and a panic becomes a 500 without details.
 
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::{HeaderValue, header};
@@ -43,8 +42,8 @@ pub struct AdminState {
 }
 
 impl AdminState {
-    /// `wake` is the alarm clock of this replica's worker. Without tokens everybody who reaches
-    /// the listener from this machine may do everything; the settings allow that on loopback alone.
+    /// `wake` wakes this replica's worker. Without tokens everyone who reaches the listener from this
+    /// machine may do everything; the settings allow that on loopback alone.
     pub fn new(pool: PgPool, wake: WakeUp, readiness: Readiness, tokens: &[AdminToken]) -> Self {
         let watched = Watched::default();
         Self {
@@ -64,6 +63,7 @@ impl AdminState {
     pub fn watching(self, watched: Watched) -> Self {
         Self {
             live: live(&watched),
+            tokens: self.tokens.measured_by(&watched.metrics),
             watched,
             ..self
         }
@@ -178,7 +178,7 @@ pub fn router(state: AdminState) -> Router {
     guarded(open).with_state(state)
 }
 
-/// What holds for every request, whatever it asks for. The last layer is the outermost.
+/// The layers of every request. The last one is the outermost.
 fn guarded(router: Router<AdminState>) -> Router<AdminState> {
     let no_cache = HeaderValue::from_static("private, no-cache");
     let no_sniff = HeaderValue::from_static("nosniff");
@@ -227,10 +227,10 @@ fn open() -> OpenApiRouter<AdminState> {
         .routes(routes!(metrics::metrics))
 }
 
-/// The document as an answer, made once.
+/// The document as an answer, written once.
 fn document_json() -> ([(header::HeaderName, &'static str); 1], axum::body::Bytes) {
     let json = openapi().to_json().unwrap_or_else(|error| {
-        tracing::error!(?error, "the OpenAPI document cannot be written");
+        tracing::error!(%error, "cannot write the OpenAPI document");
         "{}".to_owned()
     });
     (
@@ -274,7 +274,7 @@ mod tests {
     use tower::ServiceExt;
 
     #[tokio::test]
-    async fn a_panic_becomes_a_problem_that_tells_nothing_and_has_a_request_id() {
+    async fn a_panic_becomes_a_problem_without_details_and_has_a_request_id() {
         let pool = PgPoolOptions::new()
             .connect_lazy("postgres://nowhere/none")
             .unwrap();

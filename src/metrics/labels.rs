@@ -72,6 +72,12 @@ labels! {
         Loop = "loop",
         Overloaded = "overloaded",
     }
+    /// Why a request to the admin listener was refused.
+    AdminRefusal = "reason" {
+        UnknownToken = "unknown_token",
+        TooManyGuesses = "too_many_guesses",
+        ForeignOrigin = "foreign_origin",
+    }
     QueueState = "state" {
         Due = "due",
         Delayed = "delayed",

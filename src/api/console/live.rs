@@ -5,7 +5,7 @@
 //! `now`: the status as `GET /v1/status` gives it, the latest point, and who was restored since. All
 //! pages share one look at the database, and that look is taken the more seldom the longer it
 //! takes. Nothing is kept for a page: one that reads too slowly misses what came in between. A stream
-//! ends after an hour at most, so that whoever watches is asked again who he is.
+//! ends after an hour at most, so that the session of its page is checked again.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ use crate::reapply::{Restoration, Restorations, Unseen};
 
 /// Pages that may watch one replica at once.
 const SEATS: usize = 64;
-/// Restorations that one event tells of.
+/// Restorations in one event at most.
 const MOST_RESTORED: usize = 12;
 /// A look at the database may take this share of the time at most.
 const LOOKING_SHARE: u32 = 5;
@@ -65,7 +65,7 @@ impl Live {
         }
     }
 
-    /// The latest status. Whoever asks first after a second takes the look; others get the one before.
+    /// The latest status. The first page that asks after a second reads it; others get the one before.
     async fn status(&self, source: &StatusSource) -> Arc<Status> {
         let known = {
             let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +81,7 @@ impl Live {
         if let Some(status) = known {
             return status;
         }
-        // A stream that is dropped while it looks must not leave the others waiting for ever.
+        // A stream that is dropped while it reads must not leave the others waiting.
         let mut turn = Turn(Some(&self.look));
         let began = Instant::now();
         let status = Arc::new(source.read().await);
@@ -116,7 +116,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// The route, for whoever may read.
+/// The route, for all who may read.
 pub(super) fn routes<S>(tokens: &Tokens) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -143,9 +143,9 @@ async fn events(
         },
     );
     let closing = source.closing().cancelled_owned();
-    let news = stream::iter(past).chain(watch(Watcher::new(live, source, seat)));
-    let news = news.take_until(closing).map(Ok::<_, Infallible>);
-    let stream = Sse::new(news).keep_alive(KeepAlive::default());
+    let events = stream::iter(past).chain(watch(Watcher::new(live, source, seat)));
+    let events = events.take_until(closing).map(Ok::<_, Infallible>);
+    let stream = Sse::new(events).keep_alive(KeepAlive::default());
     // Proxies that gather answers would hold the events back.
     Ok(([("x-accel-buffering", "no")], stream).into_response())
 }
@@ -198,14 +198,14 @@ fn watch(watcher: Watcher) -> impl Stream<Item = Event> {
     })
 }
 
-/// How it has been; the oldest point first.
+/// The past; the oldest point first.
 #[derive(Serialize)]
 struct Past {
     seconds: Vec<Point>,
     half_minutes: Vec<Point>,
 }
 
-/// What one event tells.
+/// The data of one event.
 #[derive(Serialize)]
 struct Now<'a> {
     status: &'a Status,

@@ -3,10 +3,10 @@
 //! One HTML page, one style sheet and plain modules of script below `assets`, compiled in and served
 //! as they are; nothing is built and nothing comes from elsewhere, which the Content-Security-Policy
 //! makes the browser enforce. The script shows what `/v1` answers, and writes through it alone, with
-//! a session in place of the token (see [`crate::api::session`]).
+//! a session in place of the token (see `src/api/session.rs`).
 //!
-//! Its pages are told apart behind `#`: `#/now`, `#/rules`, `#/rules/new`, `#/rules/{id}/edit`,
-//! `#/rules/{id}/history`, `#/import`, `#/why`, `#/rooms`, `#/members`; filters follow as a query.
+//! The part of the address behind `#` names the page: `#/overview`, `#/rules`, `#/rules/new`, `#/rules/{id}/edit`,
+//! `#/rules/{id}/history`, `#/import`, `#/explain`, `#/rooms`, `#/members`; filters follow as a query.
 //! Besides the files there are `GET`, `POST` and `DELETE /console/session` and
 //! `GET /console/events`. They belong to the page and change with it, so they are no part of the
 //! OpenAPI document.
@@ -27,7 +27,7 @@ use crate::api::Tokens;
 use crate::api::status::StatusSource;
 pub use live::Live;
 
-/// Nothing but what this listener serves. Scripts and styles stand in files of their own.
+/// Only what this listener serves. Scripts and styles are files of their own.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; \
                       base-uri 'none'";

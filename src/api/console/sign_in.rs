@@ -1,15 +1,16 @@
 //! Signing in and out over HTTP.
 
 use axum::extract::{FromRef, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::api::session::{self, is_own_page};
-use crate::api::{Caller, Json, JsonBody, Problem, Tokens, foreign_page};
+use crate::api::session;
+use crate::api::{Caller, Json, JsonBody, Problem, Tokens};
 use crate::config::Role;
 use crate::version;
 
@@ -24,9 +25,8 @@ where
 /// Who looks at the console.
 #[derive(Serialize)]
 struct Who {
-    /// False: nobody is signed in.
     signed_in: bool,
-    /// False where no tokens are configured: everybody on this machine may do everything.
+    /// False where no tokens are configured: everyone on this machine may do everything.
     sign_in_needed: bool,
     name: Option<String>,
     /// `viewer` or `editor`.
@@ -57,15 +57,13 @@ impl Who {
     }
 }
 
-/// Not to be signed in is no error here: the page asks this first.
+/// To be signed out is no error here: the page asks this first.
 async fn read(
     State(tokens): State<Tokens>,
-    method: Method,
-    headers: HeaderMap,
-    uri: Uri,
+    head: Parts,
     stage: Option<Extension<Stage>>,
 ) -> Result<Json<Who>, Problem> {
-    let caller = tokens.identify(&method, &headers, &uri);
+    let caller = tokens.identify(&head);
     let who = match tokens.is_open() {
         true => Who::of(Some(&caller?), false),
         false => Who::of(caller.ok().as_ref(), true),
@@ -78,28 +76,28 @@ async fn read(
 #[serde(deny_unknown_fields)]
 struct SignIn {
     token: SecretString,
+    /// The page came over TLS.
+    #[serde(default)]
+    secure: bool,
 }
 
 async fn begin(
     State(tokens): State<Tokens>,
-    headers: HeaderMap,
+    head: Parts,
     JsonBody(input): JsonBody<SignIn>,
 ) -> Result<Response, Problem> {
-    // Else another site could sign somebody in as somebody else.
-    if !is_own_page(&headers) {
-        return Err(foreign_page());
-    }
-    let (caller, session) = tokens.sign_in(input.token.expose_secret().trim())?;
+    // Otherwise another site could sign a person in under another name.
+    tokens.console_only(&head.headers)?;
+    let secret = input.token.expose_secret().trim();
+    let (caller, cookie) = tokens.sign_in(secret, input.secure, &head)?;
     let who = Json(Who::of(Some(&caller), true));
-    let mut response = ([(header::SET_COOKIE, session.cookie(&headers))], who).into_response();
+    let mut response = ([(header::SET_COOKIE, cookie)], who).into_response();
     response.extensions_mut().insert(caller);
     Ok(response)
 }
 
-async fn end(headers: HeaderMap) -> Result<Response, Problem> {
-    if !is_own_page(&headers) {
-        return Err(foreign_page());
-    }
-    let gone = [(header::SET_COOKIE, session::forget(&headers))];
-    Ok((StatusCode::NO_CONTENT, gone).into_response())
+async fn end(State(tokens): State<Tokens>, headers: HeaderMap) -> Result<Response, Problem> {
+    tokens.console_only(&headers)?;
+    let ended = session::end().map(|cookie| (header::SET_COOKIE, cookie));
+    Ok((StatusCode::NO_CONTENT, AppendHeaders(ended)).into_response())
 }

@@ -71,7 +71,6 @@ async fn a_session_writes_only_from_the_pages_of_the_console() {
     let write = |from: RequestBuilder| from.header("cookie", &cookie).json(&body);
     let foreign = [
         write(api.bare(Method::POST, "/v1/rules")),
-        write(from_page(&api, Method::POST, "/v1/rules").header("origin", "https://evil.example")),
         write(from_page(&api, Method::POST, "/v1/rules").header("sec-fetch-site", "cross-site")),
         write(from_page(&api, Method::POST, "/v1/rules").header("sec-fetch-site", "same-site")),
     ];
@@ -79,8 +78,18 @@ async fn a_session_writes_only_from_the_pages_of_the_console() {
         let refused = send(request).await;
         assert_eq!((refused.status, refused.problem()), (403, "foreign-origin"));
     }
-    let own = write(from_page(&api, Method::POST, "/v1/rules").header("origin", &api.base));
-    assert_eq!(send(own).await.status, 201);
+    // A browser asks before a page of another origin sends the header of the console.
+    let preflight = api
+        .bare(Method::OPTIONS, "/v1/rules")
+        .header("origin", "https://evil.example")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "x-stickymark-console");
+    let preflight = send(preflight).await;
+    assert!(!(200..300).contains(&preflight.status));
+    assert_eq!(preflight.header("access-control-allow-origin"), "");
+    // A proxy that replaces Host does not hide the console from itself.
+    let own = from_page(&api, Method::POST, "/v1/rules").header("origin", "https://out.example");
+    assert_eq!(send(write(own)).await.status, 201);
     let elsewhere = api
         .bare(Method::POST, "/console/session")
         .json(&json!({"token": EDITOR}));
@@ -133,6 +142,7 @@ async fn a_session_is_valid_at_every_replica_and_ends_with_its_token() {
 #[tokio::test]
 async fn a_wrong_secret_does_not_sign_in_and_guessing_is_slow() {
     let api = api().await;
+    let cookie = cookie(&api, EDITOR).await;
     let mut answers = Vec::new();
     for _ in 0..12 {
         let wrong = sign_in(&api, "wrong").await;
@@ -150,11 +160,14 @@ async fn a_wrong_secret_does_not_sign_in_and_guessing_is_slow() {
         (429, "too-many-requests")
     );
     assert!(slowed.header("retry-after").parse::<u32>().is_ok());
-    assert_eq!(
-        api.get("/v1/rules").await.status,
-        200,
-        "tokens go on as ever"
-    );
+    let bearer = send(api.bare(Method::GET, "/v1/rules").bearer_auth("wrong")).await;
+    assert_eq!(bearer.problem(), "too-many-requests", "counted together");
+    // Another client behind the same proxy, and a session that exists.
+    let other = api.request(Method::GET, "/v1/rules");
+    let other = send(other.header("x-forwarded-for", "198.51.100.7")).await;
+    assert_eq!(other.status, 200);
+    let session = from_page(&api, Method::GET, "/v1/rules").header("cookie", cookie);
+    assert_eq!(send(session).await.status, 200);
 }
 
 #[tokio::test]
@@ -180,20 +193,24 @@ async fn the_page_reads_its_session_without_an_error_when_signed_out() {
 #[tokio::test]
 async fn signing_out_deletes_the_cookie() {
     let api = api().await;
-    let end = || from_page(&api, Method::DELETE, "/console/session");
-    let answer = send(end()).await;
+    let answer = send(from_page(&api, Method::DELETE, "/console/session")).await;
     assert_eq!(answer.status, 204);
-    assert!(
-        answer
-            .header("set-cookie")
-            .starts_with("stickymark=; Path=/; Max-Age=0;")
-    );
-    let secure = send(end().header("x-forwarded-proto", "https")).await;
-    assert!(
-        secure
-            .header("set-cookie")
-            .starts_with("__Host-stickymark=; ")
-    );
+    let cookies = answer.headers.get_all("set-cookie").iter();
+    let cookies: Vec<_> = cookies.map(|cookie| cookie.to_str().unwrap()).collect();
+    assert!(cookies[0].starts_with("stickymark=; Path=/; Max-Age=0;"));
+    assert!(cookies[1].starts_with("__Host-stickymark=; Path=/; Max-Age=0;"));
     let foreign = send(api.bare(Method::DELETE, "/console/session")).await;
     assert_eq!(foreign.problem(), "foreign-origin");
+}
+
+#[tokio::test]
+async fn the_page_says_whether_its_cookie_needs_tls() {
+    let api = api().await;
+    for (secure, begins) in [(true, "__Host-stickymark=eve:"), (false, "stickymark=eve:")] {
+        let body = json!({"token": EDITOR, "secure": secure});
+        let answer = send(from_page(&api, Method::POST, "/console/session").json(&body)).await;
+        let cookie = answer.header("set-cookie");
+        assert!(cookie.starts_with(begins), "{cookie}");
+        assert_eq!(cookie.ends_with("; Secure"), secure);
+    }
 }

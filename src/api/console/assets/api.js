@@ -1,4 +1,5 @@
-// Calls to the service this page came from. A failure is an ApiError that carries the problem
+// Calls to the service this page came from. Paths are relative to the page, because a proxy may add a
+// prefix to them. A failure is an ApiError that carries the problem
 // document of RFC 9457, or none if no answer came.
 
 export class ApiError extends Error {
@@ -20,10 +21,13 @@ export function onSignedOut(handler) {
   whenSignedOut = handler;
 }
 
+// A path of the service as the browser asks for it.
+export const here = (path) => `.${path}`;
+
 async function send(method, path, { body, headers, signal } = {}) {
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(here(path), {
       method,
       body,
       signal,

@@ -54,11 +54,11 @@ function frame() {
     h('header', { class: 'top' },
       h('a', { class: 'brand', href: '#/overview' }, icon('brand'), 'Stickymark'),
       who.signed_in && h('nav', { 'aria-label': t('nav.label') }, TABS.map(tab),
-        who.stage && h('a', { href: '/stage' }, icon('stage'), h('span', {}, t('nav.stage')))),
+        who.stage && h('a', { href: 'stage' }, icon('stage'), h('span', {}, t('nav.stage')))),
       h('div', { class: 'corner' }, languages(), who.sign_in_needed && who.signed_in && account())),
     main,
     notices(),
-    h('footer', {}, `Stickymark ${who.version}`, ' · ', h('a', { href: '/docs' }, t('nav.api'))),
+    h('footer', {}, `Stickymark ${who.version}`, ' · ', h('a', { href: 'docs/' }, t('nav.api'))),
   );
 }
 

@@ -1,7 +1,7 @@
 // The overview: figures, health and the latest restored members, sent once a second by this replica.
 
 import { explainPage } from '../address.js';
-import { get, write } from '../api.js';
+import { get, here, write } from '../api.js';
 import { h, show } from '../dom.js';
 import { clock, hours, moment, number, rate, span } from '../format.js';
 import { t } from '../i18n.js';
@@ -156,7 +156,7 @@ const more = (n) => h('li', { class: 'none' }, h('span', {}, t('overview.latest.
 // Receives events until the page is left.
 function watch(handlers) {
   const { signal, past, now, lost } = handlers;
-  const source = new EventSource('/console/events');
+  const source = new EventSource(here('/console/events'));
   let silence;
   const alive = () => {
     clearTimeout(silence);

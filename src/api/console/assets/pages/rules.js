@@ -1,7 +1,7 @@
 // The rules: search, sort, enable and disable, delete; one by one or several together.
 
 import { rulePage } from '../address.js';
-import { get, ifVersion, rulePath, withQuery, write } from '../api.js';
+import { get, here, ifVersion, rulePath, withQuery, write } from '../api.js';
 import { h, show } from '../dom.js';
 import { ago, moment, time } from '../format.js';
 import { t } from '../i18n.js';
@@ -32,7 +32,7 @@ export function rulesPage(context) {
   return listPage('rules', context, {
     fields,
     find: (query) => {
-      exported.href = withQuery('/v1/rules/export', { label: query.label });
+      exported.href = here(withQuery('/v1/rules/export', { label: query.label }));
       return get('/v1/rules', { ...query, limit: PAGE }, { signal });
     },
     columns: (refresh, { sort }) => [

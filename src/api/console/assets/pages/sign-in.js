@@ -1,10 +1,10 @@
 // Signing in: the token goes to the service once and comes back as a cookie that scripts cannot read.
 
-import { ApiError, write } from '../api.js';
+import { ApiError, get, write } from '../api.js';
 import { h, show } from '../dom.js';
 import { t } from '../i18n.js';
 import { field } from '../parts/form.js';
-import { failure } from '../parts/notice.js';
+import { failure, hint } from '../parts/notice.js';
 
 export function signInPage(done, reason) {
   const token = field(t('sign.token'),
@@ -15,9 +15,13 @@ export function signInPage(done, reason) {
     event.preventDefault();
     show(problem);
     try {
-      await write('POST', '/console/session', { token: token.input.value });
+      // Only the page knows whether TLS brought it here: proxies do not always say.
+      const secure = location.protocol === 'https:';
+      await write('POST', '/console/session', { token: token.input.value, secure });
       token.input.value = '';
-      await done();
+      const { signed_in: kept } = await get('/console/session');
+      if (kept) await done();
+      else show(problem, hint(t('sign.no.cookie')));
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       const wrong = error.kind === 'unauthorized';

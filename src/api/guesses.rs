@@ -1,0 +1,204 @@
+//! How many wrong tokens may be tried, in one replica.
+//!
+//! Wrong tokens are counted by where they come from, so that one guesser does not lock out others.
+//! Behind a proxy that is the address that the proxy appended to `X-Forwarded-For`. Where no proxy is,
+//! a client can write there what it likes, so all of one peer have a wider limit together.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use axum::extract::ConnectInfo;
+use axum::http::HeaderName;
+use axum::http::request::Parts;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// So many wrong tokens at once, then so many a second.
+#[derive(Clone, Copy)]
+struct Limit {
+    at_once: f64,
+    per_second: f64,
+}
+
+const OF_A_CLIENT: Limit = Limit {
+    at_once: 10.0,
+    per_second: 0.5,
+};
+const OF_A_PEER: Limit = Limit {
+    at_once: 100.0,
+    per_second: 5.0,
+};
+
+/// Sources that are kept. When there are more, those that may try freely again are forgotten, and in the
+/// end all of them.
+const SOURCES: usize = 10_000;
+
+/// Who tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Source {
+    pub peer: IpAddr,
+    pub client: IpAddr,
+}
+
+/// The wrong tokens of late.
+#[derive(Debug, Default)]
+pub(super) struct Guesses(Mutex<HashMap<(IpAddr, Option<IpAddr>), Tries>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Tries {
+    left: f64,
+    at: Instant,
+}
+
+impl Source {
+    pub fn of(head: &Parts) -> Self {
+        let peer = head.extensions.get::<ConnectInfo<SocketAddr>>();
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| {
+            peer.0.ip().to_canonical()
+        });
+        let hops = head.headers.get_all(FORWARDED_FOR).iter().next_back();
+        let hop = hops
+            .and_then(|hops| hops.to_str().ok())
+            .and_then(|hops| hops.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
+        Self {
+            peer: network(peer),
+            client: network(hop.unwrap_or(peer)),
+        }
+    }
+}
+
+/// An IPv6 client has a whole network of addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
+
+impl Guesses {
+    /// Tries; `None` if too many tries from there failed of late. Only failures count.
+    pub fn attempt<T>(
+        &self,
+        source: Source,
+        now: Instant,
+        attempt: impl FnOnce() -> Option<T>,
+    ) -> Option<Option<T>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sources = [
+            ((source.peer, Some(source.client)), OF_A_CLIENT),
+            ((source.peer, None), OF_A_PEER),
+        ];
+        let left = sources.map(|(key, limit)| {
+            let tries = all.get(&key);
+            tries.map_or(limit.at_once, |tries| tries.left_at(now, &limit))
+        });
+        if left.iter().any(|left| *left < 1.0) {
+            return None;
+        }
+        let found = attempt();
+        if found.is_none() {
+            if all.len() >= SOURCES {
+                all.retain(|_, tries| tries.left_at(now, &OF_A_CLIENT) < OF_A_CLIENT.at_once);
+            }
+            if all.len() >= SOURCES {
+                all.clear();
+            }
+            for ((key, _), left) in sources.into_iter().zip(left) {
+                let left = left - 1.0;
+                all.insert(key, Tries { left, at: now });
+            }
+        }
+        Some(found)
+    }
+}
+
+impl Tries {
+    fn left_at(&self, now: Instant, limit: &Limit) -> f64 {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.left + passed * limit.per_second).min(limit.at_once)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+    use std::time::Duration;
+
+    fn source(peer: &str, forwarded_for: &[&str]) -> Source {
+        let mut request = Request::get("/");
+        for hops in forwarded_for {
+            request = request.header(FORWARDED_FOR, *hops);
+        }
+        let (mut head, ()) = request.body(()).unwrap().into_parts();
+        let peer = SocketAddr::new(peer.parse().unwrap(), 1);
+        head.extensions.insert(ConnectInfo(peer));
+        Source::of(&head)
+    }
+
+    fn wrong(guesses: &Guesses, source: Source, now: Instant) -> bool {
+        guesses.attempt(source, now, || None::<u8>).is_some()
+    }
+
+    #[test]
+    fn the_nearest_proxy_says_who_the_client_is() {
+        let behind = |hops: &[&str]| source("10.0.0.1", hops).client.to_string();
+        assert_eq!(behind(&[]), "10.0.0.1");
+        assert_eq!(behind(&["203.0.113.9, 198.51.100.7"]), "198.51.100.7");
+        assert_eq!(behind(&["203.0.113.9", "198.51.100.7"]), "198.51.100.7");
+        assert_eq!(behind(&["unknown"]), "10.0.0.1");
+        assert_eq!(behind(&["2001:db8:1:2:3:4:5:6"]), "2001:db8:1:2::");
+        assert_eq!(source("::ffff:10.0.0.1", &[]).peer.to_string(), "10.0.0.1");
+    }
+
+    #[test]
+    fn wrong_tokens_are_slowed_down_and_right_ones_cost_nothing() {
+        let (guesses, start) = (Guesses::default(), Instant::now());
+        let one = source("198.51.100.7", &[]);
+        for _ in 0..100 {
+            assert_eq!(guesses.attempt(one, start, || Some(1)), Some(Some(1)));
+        }
+        assert!((0..10).all(|_| wrong(&guesses, one, start)));
+        assert_eq!(guesses.attempt(one, start, || Some(1)), None);
+        let later = start + Duration::from_secs(2);
+        assert!(wrong(&guesses, one, later));
+        assert!(!wrong(&guesses, one, later));
+    }
+
+    #[test]
+    fn one_guesser_locks_out_no_other_even_behind_the_same_proxy() {
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        let guesser = source("10.0.0.1", &["198.51.100.7"]);
+        while wrong(&guesses, guesser, now) {}
+        for other in [
+            source("10.0.0.1", &["203.0.113.9"]),
+            source("10.0.0.1", &[]),
+            source("10.0.0.2", &["198.51.100.7"]),
+        ] {
+            assert_eq!(guesses.attempt(other, now, || Some(1)), Some(Some(1)));
+        }
+    }
+
+    #[test]
+    fn a_client_that_forges_its_address_is_limited_by_its_own() {
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        let tries = (0..1000).filter(|n| {
+            let hop = format!("10.1.{}.{}", n / 256, n % 256);
+            wrong(&guesses, source("198.51.100.7", &[&hop]), now)
+        });
+        assert_eq!(tries.count(), 100);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        for n in 0..3 * SOURCES as u32 {
+            let peer = IpAddr::from(Ipv4Addr::from_bits(n));
+            let client = peer;
+            wrong(&guesses, Source { peer, client }, now);
+        }
+        assert!(guesses.0.lock().unwrap().len() <= SOURCES + 2);
+    }
+}

@@ -1,0 +1,190 @@
+//! Which requests come from a page of this service, and which from a page of another site.
+//!
+//! Browsers send `Host`, `Origin` and `Sec-Fetch-Site`, and pages cannot forge them. Proxies replace
+//! `Host`, so a session does not depend on it: its writes carry a header of the console. A page of
+//! another origin can send that only if a preflight allows it (<https://fetch.spec.whatwg.org/#cors-preflight-fetch>),
+//! and no path of this listener does.
+
+use std::net::IpAddr;
+
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, header};
+
+use super::{Problem, ProblemType};
+
+/// On every request of the console's pages.
+const PAGE_HEADER: HeaderName = HeaderName::from_static("x-stickymark-console");
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+fn refused(detail: String) -> Problem {
+    Problem::new(ProblemType::ForeignOrigin, detail)
+}
+
+/// Lets only the pages of the console itself pass.
+pub(super) fn console_only(headers: &HeaderMap) -> Result<(), Problem> {
+    if text(headers, &PAGE_HEADER) != Some("1") {
+        return Err(refused(
+            "a session of the console writes only from its own pages, with the header \
+             X-Stickymark-Console: 1; elsewhere send Authorization: Bearer"
+                .to_owned(),
+        ));
+    }
+    same_site(headers, &["same-origin"])
+}
+
+/// Lets only programs and pages of this machine pass, none of another origin: a name that a stranger
+/// owns may lead to a loopback address (DNS rebinding), and any page may send simple requests.
+pub(super) fn this_machine_only(head: &Parts) -> Result<(), Problem> {
+    let headers = &head.headers;
+    let host = match head.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => text(headers, &header::HOST).unwrap_or_default(),
+    };
+    if !is_loopback(host) {
+        return Err(refused(format!(
+            "the header Host: {host} does not name this machine; without admin.tokens, call as localhost \
+             or 127.0.0.1, or set admin.tokens to allow others"
+        )));
+    }
+    if headers.contains_key(&FETCH_SITE) {
+        // `none`: a person typed the address.
+        return same_site(headers, &["same-origin", "none"]);
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return Ok(());
+    };
+    let origin = String::from_utf8_lossy(origin.as_bytes());
+    match origin.split_once("://") {
+        Some((_, authority)) if authority.eq_ignore_ascii_case(host) => Ok(()),
+        _ => Err(refused(format!(
+            "the header Origin: {origin} is not of this service, which the request calls {host}"
+        ))),
+    }
+}
+
+fn same_site(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
+    let Some(site) = headers.get(&FETCH_SITE) else {
+        return Ok(());
+    };
+    let site = String::from_utf8_lossy(site.as_bytes());
+    if allowed.contains(&&*site) {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "the header Sec-Fetch-Site: {site} shows that a page of another origin sent this request"
+    )))
+}
+
+/// Whether `host` or `host:port` means this machine.
+pub(crate) fn is_loopback(authority: &str) -> bool {
+    let Ok(authority) = authority.parse::<Authority>() else {
+        return false;
+    };
+    let host = authority.host().trim_matches(['[', ']']);
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+
+    fn head(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::get(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn reason(refused: Result<(), Problem>) -> String {
+        refused.unwrap_err().details().detail.clone()
+    }
+
+    #[test]
+    fn without_tokens_only_loopback_names_are_answered() {
+        let at = |host| this_machine_only(&head("/v1/rules", &[("host", host)]));
+        for host in [
+            "localhost:8081",
+            "127.0.0.1",
+            "127.8.8.8:1",
+            "[::1]:8081",
+            "a.localhost",
+            "LOCALHOST.",
+        ] {
+            assert_eq!(at(host), Ok(()), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "localhost:1@evil.example",
+            "10.0.0.1",
+            "[::2]",
+            "",
+            "[",
+        ] {
+            assert!(reason(at(host)).starts_with(&format!("the header Host: {host} ")));
+        }
+        assert!(this_machine_only(&head("/v1/rules", &[])).is_err());
+        let absolute = head("http://evil.example/v1/rules", &[("host", "localhost")]);
+        assert!(this_machine_only(&absolute).is_err());
+    }
+
+    #[test]
+    fn without_tokens_no_page_of_another_origin_is_answered() {
+        let from = |name, value| {
+            let host = ("host", "localhost:8081");
+            this_machine_only(&head("/v1/rules", &[host, (name, value)]))
+        };
+        assert_eq!(from("origin", "http://LOCALHOST:8081"), Ok(()));
+        assert_eq!(from("sec-fetch-site", "same-origin"), Ok(()));
+        assert_eq!(from("sec-fetch-site", "none"), Ok(()));
+        for origin in [
+            "https://evil.example",
+            "http://localhost:3000",
+            "http://localhost",
+            "null",
+        ] {
+            let said = format!("the header Origin: {origin} ");
+            assert!(
+                reason(from("origin", origin)).starts_with(&said),
+                "{origin}"
+            );
+        }
+        for site in ["cross-site", "same-site", ""] {
+            let said = format!("the header Sec-Fetch-Site: {site} ");
+            assert!(
+                reason(from("sec-fetch-site", site)).starts_with(&said),
+                "{site}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_page_of_the_console_needs_no_header_of_a_proxy() {
+        let own = |more: &[(&str, &str)]| {
+            let mut all = vec![("x-stickymark-console", "1"), ("host", "10.0.0.1:8081")];
+            all.extend_from_slice(more);
+            console_only(&head("/v1/rules", &all).headers)
+        };
+        assert_eq!(own(&[]), Ok(()));
+        assert_eq!(own(&[("sec-fetch-site", "same-origin")]), Ok(()));
+        // Over plain HTTP browsers send no Sec-Fetch-Site, and the proxy has replaced Host.
+        assert_eq!(own(&[("origin", "http://marks.example")]), Ok(()));
+        for site in ["cross-site", "same-site", "none", ""] {
+            assert!(own(&[("sec-fetch-site", site)]).is_err(), "{site}");
+        }
+        let bare = console_only(&head("/v1/rules", &[("sec-fetch-site", "same-origin")]).headers);
+        assert!(reason(bare).contains("X-Stickymark-Console: 1"));
+    }
+}

@@ -1,9 +1,13 @@
 //! Hostile connections against a real replica: it closes them, and answers callbacks meanwhile.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use futures::future::join_all;
+use futures::{StreamExt, stream};
+use reqwest::{Client, StatusCode};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -12,11 +16,78 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::process::{Orders, PATIENCE, Replica};
-use crate::support::{database, insert_rule};
+use crate::support::process::{Orders, PATIENCE, Replica, pause};
+use crate::support::{TestDatabase, database, insert_rule};
 
-const OF_A_KIND: usize = 100;
+const TOKEN: &str = "token-of-this-test";
 const JOIN: &str = "Group.CallbackAfterNewMemberJoin";
+
+/// A replica under attack, with a rule for every member of class-7.
+struct Target {
+    replica: Replica,
+    database: TestDatabase,
+    client: Client,
+    _directory: tempfile::TempDir,
+}
+
+impl Target {
+    async fn open(files: Option<usize>) -> Self {
+        let database = database().await;
+        insert_rule(database.pool(), "class-7", "*", &[1000]).await;
+        let directory = tempfile::tempdir().unwrap();
+        let orders = Orders {
+            database: database.settings().url.unwrap().expose_secret().to_owned(),
+            chat: "http://127.0.0.1:9".to_owned(),
+            environment: vec![("STICKYMARK__CALLBACK__TOKENS", TOKEN.to_owned())],
+        };
+        let log = directory.path().join("log");
+        let replica = match files {
+            Some(files) => Replica::start_with_files(files, &orders, log).await,
+            None => Replica::start(&orders, log).await,
+        };
+        Self {
+            replica,
+            database,
+            // Each callback on a connection of its own, which must find a place.
+            client: Client::builder().pool_max_idle_per_host(0).build().unwrap(),
+            _directory: directory,
+        }
+    }
+
+    /// Opens so many connections, each of which sends this.
+    async fn attack(&self, count: usize, to: SocketAddr, sent: &str) -> Vec<TcpStream> {
+        let open = (0..count).map(async |_| {
+            let mut stream = TcpStream::connect(to).await.ok()?;
+            // The replica may have closed it already, in favour of another.
+            let _ = stream.write_all(sent.as_bytes()).await;
+            Some(stream)
+        });
+        let open: Vec<_> = stream::iter(open).buffered(256).collect().await;
+        open.into_iter().flatten().collect()
+    }
+
+    /// Posts signed callbacks, which must be answered 200, and returns the longest wait.
+    async fn callbacks(&self, count: usize) -> Duration {
+        let mut longest = Duration::ZERO;
+        for member in 0..count {
+            let url = format!("http://{}{}", self.replica.callbacks, path(TOKEN));
+            let body = json!({"CallbackCommand": JOIN, "GroupId": "class-7", "Type": "AVChatRoom",
+                "NewMemberList": [{"Member_Account": format!("pupil-{member}")}]});
+            let began = Instant::now();
+            let answer = self.client.post(url).json(&body).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+            longest = longest.max(began.elapsed());
+        }
+        for url in [
+            format!("http://{}/livez", self.replica.admin),
+            format!("http://{}/", self.replica.callbacks),
+        ] {
+            let answer = self.client.get(url).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+        }
+        longest
+    }
+}
 
 fn path(token: &str) -> String {
     let now = Utc::now().timestamp();
@@ -26,13 +97,13 @@ fn path(token: &str) -> String {
     )
 }
 
-async fn open(to: SocketAddr, sent: &str) -> Vec<TcpStream> {
-    let open = (0..OF_A_KIND).map(|_| async {
-        let mut stream = TcpStream::connect(to).await.unwrap();
-        stream.write_all(sent.as_bytes()).await.unwrap();
-        stream
-    });
-    join_all(open).await
+fn head(token: &str) -> String {
+    format!("POST {} HTTP/1.1\r\nHost: x\r\n", path(token))
+}
+
+/// A whole head, and the beginning of a long body.
+fn slow_body(token: &str) -> String {
+    head(token) + "Content-Length: 1000000\r\n\r\n{"
 }
 
 /// Waits until the replica has closed all of them; what each of them was answered begins so.
@@ -52,48 +123,97 @@ async fn assert_closed(streams: Vec<TcpStream>, answer: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_connections_are_closed_and_callbacks_are_answered_meanwhile() {
-    let database = database().await;
-    insert_rule(database.pool(), "class-7", "*", &[1000]).await;
-    let directory = tempfile::tempdir().unwrap();
-    let orders = Orders {
-        database: database.settings().url.unwrap().expose_secret().to_owned(),
-        chat: "http://127.0.0.1:9".to_owned(),
-        environment: vec![(
-            "STICKYMARK__CALLBACK__TOKENS",
-            "token-of-this-test".to_owned(),
-        )],
-    };
-    let replica = Replica::start(&orders, directory.path().join("log")).await;
-
-    let head = |token| format!("POST {} HTTP/1.1\r\nHost: x\r\n", path(token));
-    let of_length = |head: String| head + "Content-Length: 1000000\r\n\r\n{";
-    let silent = open(replica.callbacks, "").await;
-    let halves = open(replica.callbacks, &head("token-of-this-test")).await;
-    let halves_of_admin = open(replica.admin, "GET /livez HTTP/1.1\r\nHost: x\r\n").await;
-    let strangers = open(replica.callbacks, &of_length(head("guess"))).await;
-    let slow = open(replica.callbacks, &of_length(head("token-of-this-test"))).await;
-
-    let client = reqwest::Client::new();
-    for member in 0..50 {
-        let url = format!("http://{}{}", replica.callbacks, path("token-of-this-test"));
-        let body = json!({"CallbackCommand": JOIN, "GroupId": "class-7", "Type": "AVChatRoom",
-            "NewMemberList": [{"Member_Account": format!("pupil-{member}")}]});
-        let answer = client.post(url).json(&body).send().await.unwrap();
-        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
-    }
-    let live = client.get(format!("http://{}/livez", replica.admin));
-    assert_eq!(live.send().await.unwrap().status(), 200);
-    let health = client.get(format!("http://{}/", replica.callbacks));
-    assert_eq!(health.send().await.unwrap().status(), 200);
-
+    let target = Target::open(None).await;
+    let (callbacks, admin) = (target.replica.callbacks, target.replica.admin);
+    let attack = async |to, sent: String| target.attack(100, to, &sent).await;
+    let silent = attack(callbacks, String::new()).await;
+    let halves = attack(callbacks, head(TOKEN)).await;
+    let halves_of_admin = attack(admin, "GET /livez HTTP/1.1\r\nHost: x\r\n".to_owned()).await;
+    let strangers = attack(callbacks, slow_body("guess")).await;
+    let slow = attack(callbacks, slow_body(TOKEN)).await;
+    target.callbacks(50).await;
     assert_closed(strangers, "HTTP/1.1 403 Forbidden\r\n").await;
     assert_closed(slow, "HTTP/1.1 408 Request Timeout\r\n").await;
     assert_closed(halves, "").await;
     assert_closed(halves_of_admin, "").await;
     drop(silent);
     let members: i64 = sqlx::query_scalar("select count(*) from members")
-        .fetch_one(database.pool())
+        .fetch_one(target.database.pool())
         .await
         .unwrap();
     assert_eq!(members, 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_connections_than_open_files_keep_no_callback_out() {
+    let target = Target::open(Some(400)).await;
+    let log = target.replica.log();
+    assert!(log.contains("allows few connections"), "{log}");
+    let callbacks = target.replica.callbacks;
+    let silent = target.attack(300, callbacks, "").await;
+    let halves = target.attack(300, callbacks, &head("guess")).await;
+    let admin = target.attack(300, target.replica.admin, "").await;
+    target.callbacks(20).await;
+    drop((silent, halves, admin));
+}
+
+/// The sum of what a stranger may try at once, and its price. `cargo test --test it hostile --
+/// --ignored --nocapture` prints it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute and 6,000 open files"]
+async fn thousands_of_hostile_connections_of_each_kind_cost_a_bounded_sum() {
+    let files = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: files.maximum,
+        ..files
+    };
+    setrlimit(Resource::Nofile, all).unwrap();
+    let target = Target::open(Some(1024)).await;
+    let callbacks = target.replica.callbacks;
+    target.callbacks(100).await;
+    let before = target.replica.memory();
+    println!("| Kind | Longest wait of 100 signed callbacks | Peak memory |\n|---|---|---|");
+    let answered = || format!("{}Content-Length: 2\r\n\r\n{{}}", head("guess"));
+    let filled = |token| slow_body(token) + &" ".repeat(999_998);
+    let kinds: [(&str, &dyn Fn() -> String); 9] = [
+        ("silent", &String::new),
+        ("half a head", &|| head(TOKEN)),
+        ("half a head of 390 KB", &|| {
+            format!("{}X: {}", head(TOKEN), "x".repeat(390_000))
+        }),
+        ("answered once and kept", &answered),
+        ("100 requests, no answer read", &|| answered().repeat(100)),
+        ("an unsigned body that does not end", &|| slow_body("guess")),
+        ("a signed body that does not end", &|| slow_body(TOKEN)),
+        ("1 MB unsigned, one byte missing", &|| filled("guess")),
+        ("1 MB signed, one byte missing", &|| filled(TOKEN)),
+    ];
+    for (kind, sent) in kinds {
+        let sent = sent();
+        let (open, longest) = tokio::join!(target.attack(5000, callbacks, &sent), async {
+            let during = target.callbacks(50).await;
+            during.max(target.callbacks(50).await)
+        });
+        let after = target.callbacks(50).await;
+        let peak = target.replica.peak_memory() / 1024;
+        println!(
+            "| {} × {kind} | {:?} | {peak} MiB |",
+            open.len(),
+            longest.max(after)
+        );
+        assert!(peak < 512, "{kind}: {peak} MiB");
+        drop(open);
+    }
+    let began = Instant::now();
+    while target.replica.memory() > before + 64 * 1024 && began.elapsed() < PATIENCE {
+        pause().await;
+    }
+    let left = target.replica.memory() / 1024;
+    println!(
+        "before {} MiB, {:?} after the last {left} MiB",
+        before / 1024,
+        began.elapsed()
+    );
+    assert!(left < before / 1024 + 64);
+    target.replica.check_log();
 }

@@ -6,6 +6,7 @@
     reason = "a test that panics has failed"
 )]
 mod admin_api;
+mod arriving;
 mod breaker;
 mod budget;
 mod chaos;
@@ -32,6 +33,7 @@ mod members;
 mod members_api;
 mod metrics;
 mod plans;
+mod proxies;
 mod refusals;
 mod request_id;
 mod restore;

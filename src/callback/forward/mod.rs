@@ -46,9 +46,9 @@ const FORWARDS_AT_ONCE: usize = 1024;
 /// Longest answer. The largest that Chat uses replaces a message, which has at most 12 KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Shorter than the keep-alive of common backends (5 s and more), which would otherwise close a
-/// connection in the moment it is used again.
-const IDLE_CONNECTION: Duration = Duration::from_secs(4);
+/// Shorter than the keep-alive of common backends (gunicorn 2 s, Apache and Node.js 5 s), which could
+/// otherwise close a connection in the moment it is used again.
+const IDLE_CONNECTION: Duration = Duration::from_millis(1500);
 
 /// Within the time of one callback, so that an address that swallows packets counts as unreachable.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);

@@ -292,6 +292,8 @@ async fn an_answer_that_is_not_json_is_passed_on_and_counted_apart() {
         let backend = Backend::start(move || ready(answer)).await;
         assert_passed_on(backend.url(), StatusCode::OK, answer, "not_json").await;
     }
+    let old = raw_backend(b"HTTP/1.0 200 OK\r\n\r\nsuccess").await;
+    assert_passed_on(old, StatusCode::OK, "success", "not_json").await;
     let compressed = [(CONTENT_ENCODING, "gzip")];
     let backend = Backend::start(move || ready((compressed.clone(), "{}"))).await;
     let front = front(forwarding(backend.url())).await;

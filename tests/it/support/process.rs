@@ -12,6 +12,8 @@ use stickymark::local::simulator::{SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
 /// Generous: a test waits on conditions, and the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_stickymark");
+
 /// How a replica is started.
 #[derive(Debug, Clone)]
 pub struct Orders {
@@ -36,8 +38,19 @@ pub struct Replica {
 impl Replica {
     /// Starts one and waits until it listens. The system chooses the ports, so none is ever taken.
     pub async fn start(orders: &Orders, log: PathBuf) -> Self {
+        Self::start_as(Command::new(PROGRAM), orders, log).await
+    }
+
+    /// The same with so many open files at most.
+    pub async fn start_with_files(files: usize, orders: &Orders, log: PathBuf) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, PROGRAM]);
+        Self::start_as(command, orders, log).await
+    }
+
+    async fn start_as(mut command: Command, orders: &Orders, log: PathBuf) -> Self {
         let written = File::create(&log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stickymark"));
         command.arg("serve");
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("STICKYMARK") {
@@ -150,9 +163,18 @@ impl Replica {
 
     /// Its resident memory in KiB, where the system tells.
     pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it ever was.
+    pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
         line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
             .unwrap_or(0)
     }

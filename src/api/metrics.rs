@@ -1,4 +1,4 @@
-//! `/metrics`: what this replica counted, and what it reads anew for each scrape.
+//! `/metrics`: what this replica counted, and what it reads for each scrape.
 //!
 //! Only the probe's answer, which is kept for a second, may come from the database; the figures that
 //! all replicas share are read by a task of their own.
@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::Problem;
 use crate::api::status::StatusSource;
-use crate::metrics::{self, ConnectionState};
+use crate::metrics::{self, CallbackCommand, ConnectionState};
 use crate::telemetry::dropped_lines;
 
 /// All metrics of this replica, in Prometheus' text format; `deploy/metrics.md` explains them.
@@ -21,14 +21,14 @@ pub(super) async fn metrics(State(source): State<StatusSource>) -> Response {
     let ready = source.readiness.check().await.ready;
     let metrics = &source.watched.metrics;
     metrics.gauges().ready.set(f64::from(u8::from(ready)));
-    read_anew(&source);
+    read_gauges(&source);
     match metrics.text() {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => Problem::internal(&error).into_response(),
     }
 }
 
-fn read_anew(source: &StatusSource) {
+fn read_gauges(source: &StatusSource) {
     let watched = &source.watched;
     let gauges = watched.metrics.gauges();
     let paused = [&watched.worker_breaker, &watched.sweeper_breaker];
@@ -40,6 +40,10 @@ fn read_anew(source: &StatusSource) {
     if let Some(filter) = &watched.filter {
         gauges.filter_age.set(filter.age().as_secs_f64());
         gauges.filter_rules.set(filter.state().rules as f64);
+    }
+    for (command, at) in &watched.arrivals.report().latest {
+        let gauge = gauges.callback_last(CallbackCommand::named(command));
+        gauge.set(at.timestamp() as f64);
     }
     let (size, idle) = (source.pool.size(), source.pool.num_idle());
     let used = (size as usize).saturating_sub(idle);

@@ -90,6 +90,27 @@ impl Refusal {
         }
     }
 
+    /// The word for clients of the management API, which translate it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound | Self::OtherMethod => "not_found",
+            Self::OtherPath(_) => "other_path",
+            Self::TooLong => "too_long",
+            Self::TooSlow => "too_slow",
+            Self::BrokenOff => "broken_off",
+            Self::OtherApp => "other_app",
+            Self::NotSigned(NotSigned::Missing(_)) => "not_signed",
+            Self::NotSigned(NotSigned::WrongSign) => "wrong_sign",
+            Self::NotSigned(NotSigned::NoTime) => "no_time",
+            Self::NotSigned(NotSigned::Stale { .. }) => "stale",
+            Self::Unreadable(Unreadable::NotJson(_)) => "not_json",
+            Self::Unreadable(Unreadable::CommandsDiffer) => "commands_differ",
+            Self::Unreadable(Unreadable::Field(_)) => "wrong_field",
+            Self::NoRoom | Self::NotTaken(_) | Self::NotStoredYet => "not_stored",
+            Self::Loop => "loop",
+        }
+    }
+
     /// What is left of an unfinished body is in the way of the next request on its connection.
     pub fn answer(self, body_is_finished: bool) -> Response {
         let mut response = fail(self.status(), self.to_string());

@@ -1,8 +1,8 @@
-//! The way of one request: path, query, body, recording, answer.
+//! One request: path, query, body, recording, answer.
 //!
 //! The query proves the origin before the body is read, so a stranger's request costs a hash and no
-//! memory. Chat waits 2 s. What is not stored 1.8 s after the request came is answered with 503,
-//! while the inbox goes on storing it. This is the hot path: without forwarding nothing is spawned.
+//! memory. Chat waits 2 s. What is not stored 1.8 s after the request came is answered with 503, and
+//! stored later. This is the hot path: without forwarding nothing is spawned.
 //!
 //! With forwarding, the backend gets every callback that proved its origin and is JSON, while its
 //! events are stored. Chat is answered when both are done: with the backend's answer, except for a
@@ -28,6 +28,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::answer::{self, Refusal};
+use super::arrivals::Arrivals;
 use super::events::{Events, Recorded};
 use super::forward::{self, Forward};
 use super::signature::Signatures;
@@ -52,8 +53,8 @@ pub const BODY_BYTES_HELD: usize = 64 * MAX_BODY_BYTES;
 const DROPPED_OF_A_REFUSED_BODY: usize = 32 * 1024;
 const DROPPED_OF_A_LONG_BODY: usize = 8 * MAX_BODY_BYTES;
 
-/// Longest part of a path in a log line.
-const PATH_LOGGED: usize = 100;
+/// Longest part of another path that is logged and shown.
+const PATH_SHOWN: usize = 100;
 
 #[derive(Debug, Clone)]
 pub struct CallbackSettings {
@@ -72,8 +73,8 @@ pub struct CallbackSettings {
 /// A path that no request can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "callback.path must begin with / and hold only printable ASCII without spaces, ? and #, as it \
-     stands in the URL"
+    "callback.path must begin with / and contain only printable ASCII without spaces, ? and #, as in \
+     the URL"
 )]
 pub struct InvalidPath;
 
@@ -87,6 +88,7 @@ struct Listener {
     /// One permit a byte.
     room_for_bodies: Arc<Semaphore>,
     clock: Clock,
+    arrivals: Arrivals,
     metrics: Metrics,
 }
 
@@ -98,6 +100,7 @@ pub fn router(
     settings: CallbackSettings,
     events: Events,
     clock: Clock,
+    arrivals: Arrivals,
     metrics: Metrics,
 ) -> Result<Router, InvalidPath> {
     let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
@@ -113,6 +116,7 @@ pub fn router(
         events,
         room_for_bodies: Arc::new(Semaphore::new(settings.body_bytes_held)),
         clock,
+        arrivals,
         metrics,
     };
     // A fallback alone: the path is what the operator chose, not a pattern of the router's.
@@ -139,9 +143,19 @@ fn is_health_check(request: &Request) -> bool {
 }
 
 /// What is known of a request, also of one that is refused.
+#[derive(Default)]
 struct Known {
-    command: CallbackCommand,
+    /// Of a callback that proved its origin.
+    command: Option<CallbackCommand>,
     request: Option<RequestId>,
+}
+
+/// When a request came, by both clocks, and when it is answered at the latest.
+#[derive(Clone, Copy)]
+struct Times {
+    now: DateTime<Utc>,
+    arrived: Instant,
+    deadline: Instant,
 }
 
 /// A body, and its place among all that are held.
@@ -152,27 +166,30 @@ pub(super) struct Held {
 
 impl Listener {
     async fn answer(&self, request: Request) -> Response {
-        let arrived = Instant::now();
+        let (arrived, now) = (Instant::now(), (self.clock)());
         let deadline = arrived + self.answer_within;
         let (head, mut body) = request.into_parts();
         // Reading any of such a body invites the sender to send all of it.
         let waits_for_continue = head.headers.contains_key(EXPECT);
-        let mut known = Known {
-            command: CallbackCommand::Other,
-            request: None,
+        let mut known = Known::default();
+        let times = Times {
+            now,
+            arrived,
+            deadline,
         };
-        let taken = self
-            .take(head, &mut body, arrived, deadline, &mut known)
-            .await;
+        let taken = self.take(head, &mut body, times, &mut known).await;
         let outcome = match &taken {
             Ok((_, Recorded::Stored)) => CallbackOutcome::Stored,
             Ok((_, Recorded::NotNeeded)) => CallbackOutcome::Ignored,
             Err(refusal) => refusal.outcome(),
         };
         let took = (outcome != CallbackOutcome::NotFound).then(|| arrived.elapsed());
-        self.metrics.callback(known.command, outcome, took);
+        let command = known.command.unwrap_or(CallbackCommand::Other);
+        self.metrics.callback(command, outcome, took);
+        self.arrivals
+            .answered(now, known.command, taken.as_ref().err());
         let span = Span::current();
-        span.record("command", known.command.text());
+        span.record("command", command.text());
         span.record("outcome", outcome.text());
         tracing::debug!(seconds = arrived.elapsed().as_secs_f64(), "answered");
         match taken {
@@ -194,11 +211,14 @@ impl Listener {
         &self,
         head: Parts,
         body: &mut Body,
-        arrived: Instant,
-        deadline: Instant,
+        times: Times,
         known: &mut Known,
     ) -> Result<(Response, Recorded), Refusal> {
-        let now = (self.clock)();
+        let Times {
+            now,
+            arrived,
+            deadline,
+        } = times;
         let query = self.admit(&head, now, known)?;
         let body = timeout_at(deadline, self.read(body))
             .await
@@ -212,10 +232,10 @@ impl Listener {
         }
         let Some(forward) = &self.forward else {
             drop(body);
-            return Ok((answer::ok(), self.record(callback?, deadline).await?));
+            return Ok((answer::ok(), self.record(callback?, times).await?));
         };
         let before = forward::is_before(&query.command);
-        let recording = async { self.record(callback?, deadline).await };
+        let recording = async { self.record(callback?, times).await };
         let forwarding = forward.answer(head, body, before, arrived);
         let (recorded, answer) = tokio::join!(recording, forwarding);
         recorded.map(|recorded| (answer, recorded))
@@ -233,7 +253,7 @@ impl Listener {
         let path = head.uri.path();
         if !bool::from(path.as_bytes().ct_eq(self.path.as_bytes())) {
             return Err(match head.method == Method::POST && is_ours {
-                true => Refusal::OtherPath(path.replace(&self.path, "{callback.path}")),
+                true => Refusal::OtherPath(shown(path, &self.path)),
                 false => Refusal::NotFound,
             });
         }
@@ -255,7 +275,7 @@ impl Listener {
             self.metrics.forwarded(ForwardResult::Loop);
             return Err(Refusal::Loop);
         }
-        known.command = CallbackCommand::named(&query.command);
+        known.command = Some(CallbackCommand::named(&query.command));
         Ok(query)
     }
 
@@ -287,7 +307,12 @@ impl Listener {
         })
     }
 
-    async fn record(&self, callback: Callback, deadline: Instant) -> Result<Recorded, Refusal> {
+    async fn record(&self, callback: Callback, times: Times) -> Result<Recorded, Refusal> {
+        let Times { now, deadline, .. } = times;
+        if let Some(at) = callback.event_time() {
+            let lag = now.timestamp_millis() - at.millis();
+            self.metrics.event_lag(lag as f64 / 1000.0);
+        }
         let stored = match callback {
             Callback::Members(events) if !events.is_empty() => {
                 timeout_at(deadline, self.events.record(events)).await
@@ -324,6 +349,17 @@ async fn drop_rest(mut body: Body, most: usize) -> bool {
     true
 }
 
+/// Another path, for the log and for people: printable ASCII, cut, and without the right path, which
+/// may hold a secret.
+fn shown(path: &str, right: &str) -> String {
+    let path = path.replace(right, "{callback.path}");
+    let printable = path.chars().map(|letter| match letter {
+        ' '..='~' => letter,
+        _ => char::REPLACEMENT_CHARACTER,
+    });
+    printable.take(PATH_SHOWN).collect()
+}
+
 /// A wrong token loses every event in silence, so refusals are logged, though seldom: strangers can
 /// cause them too, and must not hide what else goes wrong.
 fn log_refusal(refusal: &Refusal, request: Option<&RequestId>) {
@@ -334,7 +370,6 @@ fn log_refusal(refusal: &Refusal, request: Option<&RequestId>) {
             tracing::debug!(status, reason, "refused a request that is not a callback");
         }
         Refusal::OtherPath(path) => {
-            let path: String = path.chars().take(PATH_LOGGED).collect();
             warn_seldom!(
                 path,
                 "refused a callback to another path; is the callback URL in the console right?"

@@ -1,21 +1,25 @@
 //! The callback listener: the only part that faces the internet.
 //!
-//! It proves that a request comes from Chat, reads what it says of members and rooms, hands that to
+//! It checks that a request comes from Chat, reads what it says of members and rooms, passes that to
 //! the inbox, and answers only when it is stored. With a [`Forward`] an existing backend receives
-//! the callback too, and gives the answer. Nothing sent from outside can panic it, make it hold more
-//! than a bounded sum of bodies, or enter a log unescaped.
+//! the callback too, and gives the answer. Nothing sent from outside can make it panic, exceed its
+//! memory for bodies, or enter a log unescaped.
 //! Source of the protocol: <https://www.tencentcloud.com/document/product/1047/34354>.
 
 mod answer;
+mod arrivals;
 mod events;
 mod forward;
 mod listener;
+pub(crate) mod reports;
 mod signature;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
+pub use arrivals::Arrivals;
+pub(crate) use arrivals::{MINUTES, Report};
 pub use events::{Events, Recorded};
 pub use forward::{Forward, ForwardSettings, InvalidForward};
 pub use listener::{ANSWER_WITHIN, BODY_BYTES_HELD, CallbackSettings, InvalidPath, router};

@@ -66,6 +66,16 @@ pub(super) enum Callback {
     Other,
 }
 
+impl Callback {
+    pub fn event_time(&self) -> Option<EventTime> {
+        match self {
+            Self::Members(events) => events.first()?.at,
+            Self::RoomDestroyed(end) => end.at,
+            Self::OverLimit(_) | Self::Other => None,
+        }
+    }
+}
+
 /// `Alert.RequestOverLimit`: more than four fifths of an API's calls per second are used.
 ///
 /// Source: <https://www.tencentcloud.com/document/product/1047/60256>.

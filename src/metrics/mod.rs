@@ -23,9 +23,9 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::version;
 pub use labels::{
-    Api, CallClass, CallOutcome, CallbackCommand, CallbackOutcome, ConnectionState, DatabasePart,
-    DriftKind, FilterDecision, ForwardResult, Label, MarkResult, QueueState, ResyncOutcome,
-    SlowdownReason, Table,
+    AdminRefusal, Api, CallClass, CallOutcome, CallbackCommand, CallbackOutcome, ConnectionState,
+    DatabasePart, DriftKind, FilterDecision, ForwardResult, Label, MarkResult, QueueState,
+    ResyncOutcome, SlowdownReason, Table,
 };
 
 /// The content type of [`Metrics::text`].
@@ -59,6 +59,9 @@ const STATEMENT: Buckets = Buckets(&[
 const MARK: Buckets = Buckets(&[
     0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0,
 ]);
+const LAG: Buckets = Buckets(&[
+    0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 3600.0,
+]);
 const CALL: Buckets = Buckets(&[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
 ]);
@@ -89,11 +92,13 @@ struct Families {
     registry: Registry,
     callbacks: Counters<2>,
     callback_duration: Histograms,
+    event_lag: Histogram,
     inbox_wait: Histogram,
     inbox_batch: Histogram,
     filter: Counters<1>,
     forward: Counters<1>,
     forward_duration: Histogram,
+    admin_refusals: Counters<1>,
     mark_delay: Histogram,
     recent_delays: Mutex<VecDeque<(Instant, f64)>>,
     marked: Counters<1>,
@@ -113,6 +118,7 @@ struct Families {
 #[derive(Debug)]
 pub struct GaugeSet {
     pub ready: Gauge,
+    callback_last: Gauges,
     pub inbox_members: Gauge,
     pub filter_age: Gauge,
     pub log_lines_dropped: Gauge,
@@ -168,6 +174,11 @@ impl Metrics {
         }
     }
 
+    /// A callback came so many seconds after its event. By two clocks, so it may be less than none.
+    pub fn event_lag(&self, seconds: f64) {
+        self.0.event_lag.observe(seconds.max(0.0));
+    }
+
     /// An event was committed this long after the inbox took it.
     pub fn inbox_waited(&self, waited: Duration) {
         self.0.inbox_wait.observe(waited.as_secs_f64());
@@ -190,6 +201,10 @@ impl Metrics {
 
     pub fn forward_took(&self, took: Duration) {
         self.0.forward_duration.observe(took.as_secs_f64());
+    }
+
+    pub fn admin_refused(&self, reason: AdminRefusal) {
+        self.0.admin_refusals.get_or_create(&[reason.pair()]).inc();
     }
 
     /// A member's marks were confirmed so many seconds after their callback.
@@ -313,6 +328,10 @@ impl Metrics {
 impl GaugeSet {
     pub fn queue_members(&self, state: QueueState) -> Gauge {
         self.queue_members.get_or_create_owned(&[state.pair()])
+    }
+
+    pub fn callback_last(&self, command: CallbackCommand) -> Gauge {
+        self.callback_last.get_or_create_owned(&[command.pair()])
     }
 
     pub fn budget(&self, api: Api) -> Gauge {
@@ -452,6 +471,11 @@ impl Families {
                 ANSWER,
                 CallbackCommand::ALL,
             ),
+            event_lag: make.histogram(
+                "callback_event_lag_seconds",
+                "from the EventTime of a callback to its arrival",
+                LAG,
+            ),
             inbox_wait: make.histogram(
                 "inbox_wait_seconds",
                 "from handing in an event to its commit",
@@ -476,6 +500,11 @@ impl Families {
                 "forward_duration_seconds",
                 "from sending to the backend's whole answer, or to the timeout",
                 ANSWER,
+            ),
+            admin_refusals: make.counters(
+                "admin_refusals",
+                "requests to the admin listener refused for their token or origin",
+                pairs(AdminRefusal::ALL),
             ),
             mark_delay: make.histogram(
                 "mark_delay_seconds",
@@ -542,6 +571,11 @@ impl GaugeSet {
     fn new(make: &mut Maker) -> Self {
         Self {
             ready: make.gauge("ready", "1 while /readyz would answer 200"),
+            callback_last: make.gauges(
+                "callback_last_timestamp_seconds",
+                "Unix time of the latest callback that proved its origin",
+                CallbackCommand::ALL,
+            ),
             inbox_members: make.gauge(
                 "inbox_members",
                 "members whose events wait for their commit",

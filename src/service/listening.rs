@@ -1,8 +1,8 @@
 //! The server of both listeners: how connections begin, what they may cost, and how they end.
 //!
-//! A client that sends nothing, sends half a head or takes no answer costs one of a bounded number of
+//! A client that sends nothing, sends half a head or reads no answer costs one of a bounded number of
 //! connections and a bounded buffer, for a limited time. When all connections are in use, a new one
-//! replaces the one that has been silent for longest, so hostile connections keep no other out.
+//! replaces the one that has been silent for longest, so hostile connections keep out no others.
 
 use std::collections::HashMap;
 use std::io;
@@ -196,7 +196,7 @@ async fn answer_all(
 ) {
     let answering = Arc::clone(&place);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        // Forwarded callbacks tell their backend whom they came from.
+        // Forwarded callbacks name the peer they came from.
         request.extensions_mut().insert(ConnectInfo(peer));
         let handling = Handling::begin(Arc::clone(&answering));
         let answer = router.clone().oneshot(request.map(Body::new));

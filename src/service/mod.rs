@@ -32,7 +32,7 @@ use crate::api::status::figures::Figures;
 use crate::api::status::{Pulse, Readiness, Watched};
 use crate::api::{self, AdminState};
 use crate::callback::{
-    self, ANSWER_WITHIN, BODY_BYTES_HELD, Events, Forward, ForwardSettings, Signatures,
+    self, ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, Events, Forward, ForwardSettings, Signatures,
 };
 use crate::chat::{Budgets, CallRate, ChatClient, ChatEndpoint};
 use crate::clock;
@@ -96,7 +96,8 @@ impl Service {
             metrics.clone(),
         );
         let events = Events::new(inbox.clone(), filter.clone(), budgets.all().to_vec());
-        let callbacks = callback_router(settings, events, &metrics)?;
+        let arrivals = Arrivals::since(chrono::Utc::now());
+        let callbacks = callback_router(settings, events, &arrivals, &metrics)?;
         let leaving = CancellationToken::new();
         let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
         let callbacks = callbacks.layer(last_answers);
@@ -112,6 +113,7 @@ impl Service {
             filter: Some(filter.clone()),
             inbox: Some(inbox),
             metrics: metrics.clone(),
+            arrivals: arrivals.clone(),
             pulse: Pulse::of(metrics.clone()),
             ..Watched::default()
         };
@@ -143,6 +145,7 @@ impl Service {
             keep: settings.retention.history,
             metrics: metrics.clone(),
         };
+        let (reported, reporting) = (metrics.clone(), pool.clone());
         let worker = Worker::new(WorkerSettings {
             pool,
             chat,
@@ -168,6 +171,9 @@ impl Service {
                 Part::new("figures", |stop| figures.run(stop)),
                 Part::new("pulse", |stop| pulse.run(stop)),
                 Part::new("retention", |stop| retention.run(stop)),
+                Part::new("reports", |stop| {
+                    callback::reports::share(reporting, arrivals, reported, stop)
+                }),
             ],
             follower: Part::new("rule filter", |stop| follower.run(stop)),
             writer: Part::new("inbox", |stop| writer.closed_by(stop).run()),
@@ -270,6 +276,7 @@ impl Service {
 fn callback_router(
     settings: &Settings,
     events: Events,
+    arrivals: &Arrivals,
     metrics: &Metrics,
 ) -> Result<axum::Router, StartError> {
     let CallbackSettings {
@@ -290,8 +297,9 @@ fn callback_router(
         body_bytes_held: BODY_BYTES_HELD,
         forward: forward.transpose()?,
     };
-    let (clock, metrics) = (clock::system(), metrics.clone());
-    Ok(callback::router(callback_settings, events, clock, metrics)?)
+    let (clock, arrivals, metrics) = (clock::system(), arrivals.clone(), metrics.clone());
+    let router = callback::router(callback_settings, events, clock, arrivals, metrics)?;
+    Ok(router)
 }
 
 fn sdk_app_id(chat: &ChatSettings) -> Result<u64, StartError> {

@@ -80,7 +80,7 @@ struct End(&'static str, UnboundedSender<&'static str>);
 
 impl Drop for End {
     fn drop(&mut self) {
-        // While the service stops, no one waits for it any more.
+        // While the service stops, nothing waits for it any more.
         let _ = self.1.send(self.0);
     }
 }

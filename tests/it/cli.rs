@@ -272,6 +272,11 @@ async fn members_rooms_and_the_service_can_be_looked_at() {
 
     let status = desk.done(&["status"]).await;
     assert!(status.contains("database             ok"), "{status}");
+    assert!(
+        status.contains("callbacks            no callback since 20"),
+        "{status}"
+    );
+    assert!(status.contains("Latest callbacks:\nCOMMAND"), "{status}");
     assert_eq!(desk.json(&["status", "--json"]).await["draining"], false);
     assert_eq!(
         desk.json(&["resync", "class-7", "--json"]).await,

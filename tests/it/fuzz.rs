@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use stickymark::api::status::Readiness;
 use stickymark::api::{self, AdminState};
 use stickymark::callback::{
-    ANSWER_WITHIN, BODY_BYTES_HELD, CallbackSettings, Events, Signatures, router,
+    ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, CallbackSettings, Events, Signatures, router,
 };
 use stickymark::clock;
 use stickymark::config::{AdminToken, Role};
@@ -49,7 +49,15 @@ fn callbacks(pool: &PgPool, tokens: &[&str]) -> Router {
     // Without its follower the filter lets everything pass.
     let (filter, _) = RuleFilter::new(pool, inbox.clone(), FilterSettings::default());
     let events = Events::new(inbox, filter, Vec::new());
-    router(settings, events, clock::system(), Metrics::default()).unwrap()
+    let arrivals = Arrivals::since(chrono::Utc::now());
+    router(
+        settings,
+        events,
+        clock::system(),
+        arrivals,
+        Metrics::default(),
+    )
+    .unwrap()
 }
 
 /// A value of any shape, not too deep.

@@ -1,9 +1,10 @@
 //! The state of the service at one look.
 //!
-//! It answers also while the database does not: that is when somebody looks. What could not be read
-//! is null then. Queue and budgets are shared by all replicas; breakers, filter and sweep totals are
+//! It answers also while the database does not, because people look then. What could not be read is
+//! null. Queue, budgets and callbacks are those of all replicas; breakers, filter and sweep totals are
 //! those of the replica that answers.
 
+mod callbacks;
 pub mod figures;
 mod pulse;
 mod readiness;
@@ -17,11 +18,13 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
+use callbacks::CallbacksView;
 pub(crate) use pulse::BEAT;
 pub use pulse::{Point, Pulse};
 pub use readiness::{DatabaseState, Readiness, Ready};
 
 use crate::api::{CommonProblems, Json, NoParameters, Problem, Query};
+use crate::callback::{Arrivals, Report, reports};
 use crate::chat::Budget;
 use crate::members::{FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth};
 use crate::messages::Message;
@@ -34,10 +37,10 @@ use crate::version;
 /// How long the database may take over what the status shows.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The parts of this replica that the management API shows or rings.
+/// The parts of this replica that the management API shows or wakes.
 #[derive(Debug, Clone)]
 pub struct Watched {
-    /// The sweeper's alarm clock.
+    /// Wakes the sweeper.
     pub sweeper_wake: WakeUp,
     pub worker_breaker: Breaker,
     pub sweeper_breaker: Breaker,
@@ -51,11 +54,13 @@ pub struct Watched {
     pub inbox: Option<Inbox>,
     /// What the replica counts.
     pub metrics: Metrics,
-    /// What it counted of late, for pictures.
+    /// What its callback listener received.
+    pub arrivals: Arrivals,
+    /// What it counted lately, for charts.
     pub pulse: Pulse,
-    /// The members whom it restored last.
+    /// The members that it restored last.
     pub restorations: Restorations,
-    /// Cancelled when the listener closes: ends answers that would go on for ever.
+    /// Cancelled when the listener closes: ends streams.
     pub closing: CancellationToken,
 }
 
@@ -70,6 +75,7 @@ impl Default for Watched {
             sweep_totals: SweepTotals::default(),
             inbox: None,
             metrics: Metrics::default(),
+            arrivals: Arrivals::since(Utc::now()),
             pulse: Pulse::default(),
             restorations: Restorations::default(),
             closing: CancellationToken::default(),
@@ -95,13 +101,16 @@ pub(crate) struct Status {
     draining: bool,
     /// The database.
     database: DatabaseState,
-    /// The queue of members; null if the database did not tell in time.
+    /// What arrived at the callback listeners of all replicas; of the one that answers if the
+    /// database does not respond in time.
+    callbacks: CallbacksView,
+    /// The queue of members; null if the database does not respond in time.
     #[schema(required = true)]
     queue: Option<QueueDepth>,
-    /// Why members were given up, the most frequent reason first, at most ten.
+    /// Why members failed, the most frequent reason first, at most ten.
     failures: Vec<FailureReason>,
-    /// The budget of calls of each Chat API, for all replicas together; empty if the database did
-    /// not tell in time.
+    /// The budget of calls of each Chat API, for all replicas together; empty if the database does
+    /// not respond in time.
     budgets: Vec<BudgetView>,
     /// Calls to Chat that set marks.
     chat: ChatView,
@@ -120,9 +129,9 @@ pub(crate) struct Status {
 struct BudgetView {
     /// The API, named as in its URL.
     api: &'static str,
-    /// Calls a second in force now.
+    /// Calls a second allowed now.
     per_second: f64,
-    /// Their share of the configured rate; below 1 after Chat said that calls come too fast.
+    /// Their share of the configured rate; below 1 after Chat reported too many calls.
     share: f64,
 }
 
@@ -130,9 +139,9 @@ struct BudgetView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ChatStatus)]
 struct ChatView {
-    /// True while only a person can help; one call is tried now and then.
+    /// True while only a person can help; one call a minute is tried.
     paused: bool,
-    /// What Chat said last.
+    /// The last answer of Chat.
     #[schema(required = true)]
     reason: Option<String>,
     /// `reason` as a code with parameters.
@@ -146,17 +155,17 @@ struct ChatView {
     since: Option<DateTime<Utc>>,
 }
 
-/// The filter that spares the database callbacks about nobody's rule.
+/// The filter that keeps callbacks about members without a rule from the database.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RuleFilterStatus)]
 struct FilterView {
-    /// Pairs of patterns it holds.
+    /// Pairs of patterns in it.
     rules: usize,
     /// Memory of these, in bytes.
     bytes: usize,
     /// The revision of the rules that it knows.
     revision: i64,
-    /// How many seconds ago the database last confirmed it; null: never yet.
+    /// How many seconds ago it last agreed with the database; null: not yet.
     #[schema(required = true)]
     confirmed_seconds_ago: Option<f64>,
     /// True while every event goes to the database.
@@ -219,14 +228,16 @@ impl StatusSource {
             DatabaseState::Unreachable => None,
             _ => stored(self).await,
         };
-        let (queue, failures, budgets) = stored.map_or_else(Default::default, |stored| {
-            (Some(stored.0), stored.1, stored.2)
-        });
         let watched = &self.watched;
+        let (queue, failures, budgets, arrived) = match stored {
+            Some((queue, failures, budgets, arrived)) => (Some(queue), failures, budgets, arrived),
+            None => (None, Vec::new(), Vec::new(), watched.arrivals.report()),
+        };
         Status {
             version: version::FULL,
             draining: self.readiness.is_draining(),
             database,
+            callbacks: CallbacksView::of(arrived, Utc::now()),
             queue,
             failures,
             budgets,
@@ -243,9 +254,9 @@ impl StatusSource {
     }
 }
 
-type Stored = (QueueDepth, Vec<FailureReason>, Vec<BudgetView>);
+type Stored = (QueueDepth, Vec<FailureReason>, Vec<BudgetView>, Report);
 
-/// What stands in the database; `None` if it does not tell in time.
+/// What the database says; `None` if it does not respond in time.
 async fn stored(source: &StatusSource) -> Option<Stored> {
     let read = async {
         let queue = queue_depth(&source.pool).await?;
@@ -259,16 +270,17 @@ async fn stored(source: &StatusSource) -> Option<Stored> {
                 share: state.share,
             });
         }
-        Ok::<Stored, sqlx::Error>((queue, failures, budgets))
+        let arrived = reports::all(&source.pool, &source.watched.arrivals).await?;
+        Ok::<Stored, sqlx::Error>((queue, failures, budgets, arrived))
     };
     match tokio::time::timeout(PATIENCE, read).await {
         Ok(Ok(stored)) => Some(stored),
         Ok(Err(error)) => {
-            tracing::warn!(?error, "the database does not tell the status");
+            tracing::warn!(%error, "cannot read the status from the database");
             None
         }
         Err(_) => {
-            tracing::warn!("the database does not tell the status in time");
+            tracing::warn!("the database does not respond in time; the status lacks its part");
             None
         }
     }

@@ -1,5 +1,5 @@
 //! A point a second of what this replica does, kept for two minutes, and one for each half minute of
-//! the last hour, so that a page that is opened shows at once how it has been.
+//! the last hour, so that a page shows the past as soon as it is opened.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Metrics, Totals};
 
-/// How often a point is made.
+/// How often a point is added.
 pub(crate) const BEAT: Duration = Duration::from_secs(1);
 /// Points that are kept of either kind.
 const KEPT: usize = 120;
@@ -51,7 +51,7 @@ pub struct Point {
 }
 
 impl Pulse {
-    /// The pulse of whoever counts here.
+    /// The pulse of what is counted there.
     pub fn of(metrics: Metrics) -> Self {
         Self {
             metrics,

@@ -71,7 +71,7 @@ impl Target {
         })
     }
 
-    /// The callback as the backend shall see it; `None` when both queries together are too long.
+    /// The callback for the backend; `None` when both queries together are too long.
     pub fn request(&self, mut head: Parts, body: Bytes) -> Option<Request<Body>> {
         let uri = self.uri(head.uri.query().unwrap_or_default())?;
         let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().copied();

@@ -14,7 +14,7 @@ use super::{
     settings, signed_query,
 };
 use crate::callback::listener::MAX_BODY_BYTES;
-use crate::callback::{InvalidPath, router};
+use crate::callback::{Arrivals, InvalidPath, router};
 use crate::domain::{EventTime, GroupId};
 use crate::metrics::Metrics;
 
@@ -458,12 +458,9 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
 async fn a_path_that_no_request_can_have_is_refused() {
     for path in ["", "callback", "/a b", "/a?b", "/a#b", "/ä"] {
         let clock = crate::clock::system();
-        let router = router(
-            settings(path, &["token"]),
-            events().0,
-            clock,
-            Metrics::default(),
-        );
+        let arrivals = Arrivals::since(clock());
+        let settings = settings(path, &["token"]);
+        let router = router(settings, events().0, clock, arrivals, Metrics::default());
         assert_eq!(router.err(), Some(InvalidPath), "{path}");
     }
 }

@@ -1,5 +1,6 @@
-//! The listener and forwarding over real HTTP, with a real inbox whose other end the test holds.
+//! The listener and forwarding over real HTTP, with a real inbox whose other end the test reads.
 
+mod arrivals;
 mod bodies;
 mod forward;
 mod listener;
@@ -20,8 +21,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::callback::{
-    ANSWER_WITHIN, BODY_BYTES_HELD, CallbackSettings, Events, Forward, ForwardSettings, Signatures,
-    router,
+    ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, CallbackSettings, Events, Forward, ForwardSettings,
+    Signatures, router,
 };
 use crate::domain::{MemberEvent, RoomEnd};
 use crate::members::{Inbox, InboxWriter, News, Settling, WakeUp};
@@ -51,6 +52,7 @@ struct Front {
     heard: watch::Sender<Heard>,
     /// Whether the inbox commits.
     gate: watch::Sender<bool>,
+    arrivals: Arrivals,
     metrics: Metrics,
     client: reqwest::Client,
 }
@@ -92,8 +94,10 @@ impl Setup {
             ..settings(PATH, &self.tokens)
         };
         let (events, writer) = events();
-        let clock = Arc::new(|| DateTime::from_timestamp(NOW, 0).unwrap());
-        let router = router(settings, events, clock, metrics.clone()).unwrap();
+        let now = DateTime::from_timestamp(NOW, 0).unwrap();
+        let arrivals = Arrivals::since(now);
+        let clock = Arc::new(move || now);
+        let router = router(settings, events, clock, arrivals.clone(), metrics.clone()).unwrap();
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
         let heard = watch::Sender::new(Heard::default());
@@ -105,6 +109,7 @@ impl Setup {
             address,
             heard,
             gate,
+            arrivals,
             metrics,
             client,
         }

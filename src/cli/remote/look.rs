@@ -73,11 +73,13 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
     if !arguments.shape.is_table() {
         return arguments.shape.print_one(&status, &["version"]);
     }
-    let (queue, chat) = (&status["queue"], &status["chat"]);
+    let (callbacks, queue, chat) = (&status["callbacks"], &status["queue"], &status["chat"]);
     let style = Style::new(Names::default());
     style.print_pairs(&[
         ("version", &status["version"]),
         ("database", &status["database"]),
+        ("callbacks", &callbacks["summary"]),
+        ("last callback", &callbacks["last_at"]),
         ("members due", &queue["due"]),
         ("members due later", &queue["later"]),
         ("oldest due, seconds", &queue["oldest_seconds"]),
@@ -91,17 +93,32 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
     ])?;
     for (title, list, fields) in [
         (
+            "Latest callbacks:",
+            &callbacks["kinds"],
+            ["command", "last_at"].as_slice(),
+        ),
+        (
+            "Refused callbacks of the last minutes:",
+            &callbacks["refusals"],
+            ["requests", "last_at", "reason"].as_slice(),
+        ),
+        (
+            "Callbacks to other paths:",
+            &callbacks["other_paths"],
+            ["requests", "last_at", "path"].as_slice(),
+        ),
+        (
             "Budgets:",
-            "budgets",
+            &status["budgets"],
             ["api", "per_second", "share"].as_slice(),
         ),
         (
             "Why members failed:",
-            "failures",
+            &status["failures"],
             ["members", "reason"].as_slice(),
         ),
     ] {
-        let items = status[list].as_array().cloned().unwrap_or_default();
+        let items = list.as_array().cloned().unwrap_or_default();
         if !items.is_empty() {
             output::line(&format!("\n{title}"))?;
             style.print(&items, fields, "")?;

@@ -3,8 +3,8 @@
 
 import { address } from '../address.js';
 import { h } from '../dom.js';
-import { listed, moment, number } from '../format.js';
-import { t } from '../i18n.js';
+import { listed, moment, number, serviceText, time } from '../format.js';
+import { has, t } from '../i18n.js';
 import { icon } from './icon.js';
 import { advice, say } from './say.js';
 
@@ -14,7 +14,19 @@ const state = (tone, name, ...words) => h('div', { class: tone }, icon(tone), h(
 
 // All states of a status as `GET /v1/status` gives it.
 export function states(status) {
-  return h('dl', { class: 'states' }, database(status), chat(status), compare(status), filter(status), failed(status));
+  return h('dl', { class: 'states' }, callbacks(status), database(status), chat(status), compare(status), filter(status), failed(status));
+}
+
+function callbacks({ callbacks }) {
+  const { state: is, accepted, refused, refusals, other_paths: others } = callbacks;
+  const tone = { ok: refused > 0 ? 'warn' : 'good', none: 'warn' }[is] ?? 'bad';
+  return state(tone, 'callbacks', callbacks.last_at
+    ? h('span', {}, t('overview.callbacks.last'), ' ', time(callbacks.last_at))
+    : t('overview.callbacks.none', { since: moment(callbacks.since) }),
+  refusals.slice(0, 2).map(({ requests, code, reason }) => h('p', {},
+    t('overview.callbacks.refused', { n: requests, all: accepted + refused, minutes: callbacks.minutes }),
+    has(`callback.${code}`) ? t(`callback.${code}`) : serviceText(reason))),
+  is === 'other_path' && h('p', {}, t('overview.callbacks.path', { path: others.at(-1).path })));
 }
 
 function database({ database }) {

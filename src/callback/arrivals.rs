@@ -1,0 +1,216 @@
+//! What arrived lately, for people: when the latest callback of each kind came, how many were refused
+//! and why, and which other paths callbacks of this application were posted to.
+//!
+//! Strangers can fill it, so all of it is bounded.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::answer::Refusal;
+use crate::metrics::{CallbackCommand, Label};
+
+/// Callbacks are counted for so many minutes, the current one included.
+pub(crate) const MINUTES: usize = 5;
+
+/// How many other paths are kept.
+const PATHS: usize = 5;
+
+/// What a replica received. Clones see the same.
+#[derive(Debug, Clone)]
+pub struct Arrivals {
+    replica: Uuid,
+    report: Arc<Mutex<Report>>,
+}
+
+/// What one replica received, or several together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// When the replica that has run longest began.
+    pub since: DateTime<Utc>,
+    /// The latest callback of each command that proved its origin, refused or not.
+    pub latest: BTreeMap<Word, DateTime<Utc>>,
+    minutes: VecDeque<Minute>,
+    /// The one with the latest request last.
+    pub other_paths: VecDeque<OtherPath>,
+}
+
+type Word = Cow<'static, str>;
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Minute {
+    /// Minutes since 1970.
+    minute: i64,
+    accepted: u64,
+    refused: BTreeMap<Word, Refused>,
+}
+
+/// Refusals of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    pub requests: u64,
+    /// The words of the latest.
+    pub reason: String,
+    pub last_at: DateTime<Utc>,
+}
+
+/// A path that is not `callback.path`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct OtherPath {
+    pub path: String,
+    pub requests: u64,
+    pub last_at: DateTime<Utc>,
+}
+
+/// The counts of the last minutes.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Recent {
+    pub accepted: u64,
+    /// By the code of the refusal.
+    pub refused: BTreeMap<Word, Refused>,
+}
+
+impl Arrivals {
+    /// Of a replica that starts at this time.
+    pub fn since(since: DateTime<Utc>) -> Self {
+        let report = Report {
+            since,
+            latest: BTreeMap::new(),
+            minutes: VecDeque::new(),
+            other_paths: VecDeque::new(),
+        };
+        Self {
+            replica: Uuid::new_v4(),
+            report: Arc::new(Mutex::new(report)),
+        }
+    }
+
+    /// A request was answered; `proved` is the command of a callback that proved its origin.
+    pub(super) fn answered(
+        &self,
+        at: DateTime<Utc>,
+        proved: Option<CallbackCommand>,
+        refusal: Option<&Refusal>,
+    ) {
+        let mut report = self.lock();
+        if let Some(command) = proved {
+            report.latest.insert(Cow::Borrowed(command.text()), at);
+        }
+        match refusal {
+            None => report.minute(at).accepted += 1,
+            Some(Refusal::NotFound | Refusal::OtherMethod) => {}
+            Some(Refusal::OtherPath(path)) => report.other_path(path, at),
+            Some(refusal) => {
+                let refused = Refused {
+                    requests: 1,
+                    reason: refusal.to_string(),
+                    last_at: at,
+                };
+                add(
+                    &mut report.minute(at).refused,
+                    refusal.code().into(),
+                    refused,
+                );
+            }
+        }
+    }
+
+    /// Names this replica among all.
+    pub(super) fn replica(&self) -> Uuid {
+        self.replica
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Report {
+    fn minute(&mut self, at: DateTime<Utc>) -> &mut Minute {
+        let minute = minute(at);
+        if self.minutes.back().is_none_or(|last| last.minute != minute) {
+            if self.minutes.len() == MINUTES {
+                self.minutes.pop_front();
+            }
+            self.minutes.push_back(Minute {
+                minute,
+                ..Minute::default()
+            });
+        }
+        let last = self.minutes.len() - 1;
+        &mut self.minutes[last]
+    }
+
+    fn other_path(&mut self, path: &str, at: DateTime<Utc>) {
+        let known = self.other_paths.iter().position(|known| known.path == path);
+        let known = known.and_then(|index| self.other_paths.remove(index));
+        if self.other_paths.len() == PATHS {
+            self.other_paths.pop_front();
+        }
+        self.other_paths.push_back(OtherPath {
+            path: path.to_owned(),
+            requests: known.map_or(0, |known| known.requests) + 1,
+            last_at: at,
+        });
+    }
+
+    /// Adds what another replica received.
+    pub fn merge(&mut self, other: Self) {
+        self.since = self.since.min(other.since);
+        for (command, at) in other.latest {
+            let latest = self.latest.entry(command).or_insert(at);
+            *latest = at.max(*latest);
+        }
+        self.minutes.extend(other.minutes);
+        for path in other.other_paths {
+            match self
+                .other_paths
+                .iter_mut()
+                .find(|known| known.path == path.path)
+            {
+                Some(known) => {
+                    known.requests += path.requests;
+                    known.last_at = known.last_at.max(path.last_at);
+                }
+                None => self.other_paths.push_back(path),
+            }
+        }
+    }
+
+    pub fn recent(&self, now: DateTime<Utc>) -> Recent {
+        let mut recent = Recent::default();
+        let oldest = minute(now) - MINUTES as i64;
+        for minute in self.minutes.iter().filter(|one| one.minute > oldest) {
+            recent.accepted += minute.accepted;
+            for (code, refused) in &minute.refused {
+                add(&mut recent.refused, code.clone(), refused.clone());
+            }
+        }
+        recent
+    }
+}
+
+fn minute(at: DateTime<Utc>) -> i64 {
+    at.timestamp().div_euclid(60)
+}
+
+fn add(all: &mut BTreeMap<Word, Refused>, code: Word, more: Refused) {
+    match all.get_mut(&code) {
+        Some(known) => {
+            let requests = known.requests + more.requests;
+            if more.last_at >= known.last_at {
+                *known = more;
+            }
+            known.requests = requests;
+        }
+        None => drop(all.insert(code, more)),
+    }
+}

@@ -58,56 +58,53 @@ pub(super) enum Refusal {
 
 impl Refusal {
     pub fn status(&self) -> StatusCode {
-        match self {
-            Self::NotFound | Self::OtherPath(_) => StatusCode::NOT_FOUND,
-            Self::OtherMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::OtherApp | Self::NotSigned(_) | Self::Unreadable(Unreadable::CommandsDiffer) => {
-                StatusCode::FORBIDDEN
-            }
-            Self::BrokenOff | Self::Unreadable(_) => StatusCode::BAD_REQUEST,
-            Self::NoRoom | Self::NotTaken(_) | Self::NotStoredYet => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Loop => StatusCode::LOOP_DETECTED,
-        }
+        self.kind().0
     }
 
     /// The word for the metrics.
     pub fn outcome(&self) -> CallbackOutcome {
-        match self {
-            Self::NotFound | Self::OtherMethod => CallbackOutcome::NotFound,
-            Self::OtherPath(_) => CallbackOutcome::OtherPath,
-            Self::TooLong => CallbackOutcome::TooLong,
-            Self::TooSlow => CallbackOutcome::TooSlow,
-            Self::OtherApp => CallbackOutcome::OtherApp,
-            Self::NotSigned(NotSigned::Stale { .. }) => CallbackOutcome::Stale,
-            Self::NotSigned(_) => CallbackOutcome::BadSignature,
-            Self::BrokenOff | Self::Unreadable(_) => CallbackOutcome::Unreadable,
-            Self::NoRoom | Self::NotTaken(_) | Self::NotStoredYet => CallbackOutcome::NotStored,
-            Self::Loop => CallbackOutcome::Loop,
-        }
+        self.kind().1
     }
 
     /// The word for clients of the management API, which translate it.
     pub fn code(&self) -> &'static str {
+        self.kind().2
+    }
+
+    fn kind(&self) -> (StatusCode, CallbackOutcome, &'static str) {
+        use CallbackOutcome as Outcome;
+        const NOT_STORED: (StatusCode, CallbackOutcome, &str) = (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Outcome::NotStored,
+            "not_stored",
+        );
+        let forbidden = |outcome, code| (StatusCode::FORBIDDEN, outcome, code);
+        let unreadable = |code| (StatusCode::BAD_REQUEST, Outcome::Unreadable, code);
         match self {
-            Self::NotFound | Self::OtherMethod => "not_found",
-            Self::OtherPath(_) => "other_path",
-            Self::TooLong => "too_long",
-            Self::TooSlow => "too_slow",
-            Self::BrokenOff => "broken_off",
-            Self::OtherApp => "other_app",
-            Self::NotSigned(NotSigned::Missing(_)) => "not_signed",
-            Self::NotSigned(NotSigned::WrongSign) => "wrong_sign",
-            Self::NotSigned(NotSigned::NoTime) => "no_time",
-            Self::NotSigned(NotSigned::Stale { .. }) => "stale",
-            Self::Unreadable(Unreadable::NotJson(_)) => "not_json",
-            Self::Unreadable(Unreadable::CommandsDiffer) => "commands_differ",
-            Self::Unreadable(Unreadable::Field(_)) => "wrong_field",
-            Self::NoRoom | Self::NotTaken(_) | Self::NotStoredYet => "not_stored",
-            Self::Loop => "loop",
+            Self::NotFound => (StatusCode::NOT_FOUND, Outcome::NotFound, "not_found"),
+            Self::OtherPath(_) => (StatusCode::NOT_FOUND, Outcome::OtherPath, "other_path"),
+            Self::OtherMethod => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                Outcome::NotFound,
+                "other_method",
+            ),
+            Self::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, Outcome::TooLong, "too_long"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, Outcome::TooSlow, "too_slow"),
+            Self::OtherApp => forbidden(Outcome::OtherApp, "other_app"),
+            Self::NotSigned(reason) => match reason {
+                NotSigned::Missing(_) => forbidden(Outcome::BadSignature, "not_signed"),
+                NotSigned::WrongSign => forbidden(Outcome::BadSignature, "wrong_sign"),
+                NotSigned::NoTime => forbidden(Outcome::BadSignature, "no_time"),
+                NotSigned::Stale { .. } => forbidden(Outcome::Stale, "stale"),
+            },
+            Self::Unreadable(reason) => match reason {
+                Unreadable::NotJson(_) => unreadable("not_json"),
+                Unreadable::Field(_) => unreadable("wrong_field"),
+                Unreadable::CommandsDiffer => forbidden(Outcome::Unreadable, "commands_differ"),
+            },
+            Self::BrokenOff => unreadable("broken_off"),
+            Self::NoRoom | Self::NotTaken(_) | Self::NotStoredYet => NOT_STORED,
+            Self::Loop => (StatusCode::LOOP_DETECTED, Outcome::Loop, "loop"),
         }
     }
 

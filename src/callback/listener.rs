@@ -56,7 +56,7 @@ const DROPPED_OF_A_LONG_BODY: usize = 8 * MAX_BODY_BYTES;
 /// Longest part of another path that is logged and shown.
 const PATH_SHOWN: usize = 100;
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CallbackSettings {
     /// Begins with a slash, may carry a secret.
     pub path: String,

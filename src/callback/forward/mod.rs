@@ -9,7 +9,6 @@
 
 mod request;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -275,22 +274,4 @@ fn client() -> std::io::Result<Client<HttpsConnector<HttpConnector>, Body>> {
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_CONNECTION)
         .build(tls))
-}
-
-impl fmt::Debug for Forward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Forward")
-            .field("to", &self.shared.target)
-            .field("on_failure", &self.shared.on_failure)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for ForwardSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForwardSettings")
-            .field("url", &self.url.origin().ascii_serialization())
-            .field("on_failure", &self.on_failure)
-            .finish_non_exhaustive()
-    }
 }

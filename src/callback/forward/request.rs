@@ -4,7 +4,6 @@
 //! before Chat's. Headers go on except those of one connection only. The proxy headers are
 //! continued, and a header of our own makes a callback that comes back recognisable.
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use axum::body::{Body, Bytes};
@@ -47,7 +46,7 @@ pub(in crate::callback) fn has_been_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED)
 }
 
-/// Where the backend is. Its path and query may hold a secret, hence the `Debug` without them.
+/// Where the backend is. Its path and query may contain a secret, hence no `Debug`.
 pub(super) struct Target {
     scheme: Scheme,
     authority: Authority,
@@ -137,10 +136,4 @@ fn with_peer(headers: &HeaderMap, peer: SocketAddr) -> Option<HeaderValue> {
     }
     way.extend_from_slice(peer.ip().to_canonical().to_string().as_bytes());
     HeaderValue::from_bytes(&way).ok()
-}
-
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}/…", self.scheme, self.authority)
-    }
 }

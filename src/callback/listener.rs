@@ -52,6 +52,8 @@ pub const BODY_BYTES_HELD: usize = 64 * MAX_BODY_BYTES;
 /// a stranger's costs at most 64 KiB of reading. The sender of one that is too long is no stranger.
 const DROPPED_OF_A_REFUSED_BODY: usize = 32 * 1024;
 const DROPPED_OF_A_LONG_BODY: usize = 8 * MAX_BODY_BYTES;
+/// How long the rest of a stranger's body is waited for.
+const DROPPED_WITHIN: Duration = Duration::from_millis(200);
 
 /// Longest part of another path that is logged and shown.
 const PATH_SHOWN: usize = 100;
@@ -196,12 +198,13 @@ impl Listener {
             Ok((answer, _)) => answer,
             Err(refusal) => {
                 log_refusal(&refusal, known.request.as_ref());
-                let most = match refusal {
-                    _ if waits_for_continue => 0,
-                    Refusal::TooLong => DROPPED_OF_A_LONG_BODY,
-                    _ => DROPPED_OF_A_REFUSED_BODY,
+                let soon = deadline.min(Instant::now() + DROPPED_WITHIN);
+                let (most, until) = match refusal {
+                    _ if waits_for_continue => (0, soon),
+                    Refusal::TooLong => (DROPPED_OF_A_LONG_BODY, deadline),
+                    _ => (DROPPED_OF_A_REFUSED_BODY, soon),
                 };
-                let dropped = timeout_at(deadline, drop_rest(body, most)).await;
+                let dropped = timeout_at(until, drop_rest(body, most)).await;
                 refusal.answer(dropped.unwrap_or(false))
             }
         }

@@ -2,13 +2,15 @@
 //!
 //! A client that sends nothing, sends half a head or reads no answer costs one of a bounded number of
 //! connections and a bounded buffer, for a limited time. When all connections are in use, a new one
-//! replaces the one that has been silent for longest, so hostile connections keep out no others.
+//! replaces the one that has been silent for longest, those of strangers first, so hostile connections keep
+//! out no others.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,8 +18,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -198,12 +200,16 @@ async fn answer_all(
     let service = service_fn(move |mut request: Request<Incoming>| {
         // Forwarded callbacks name the peer they came from.
         request.extensions_mut().insert(ConnectInfo(peer));
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let handling = Handling::begin(Arc::clone(&answering));
         let answer = router.clone().oneshot(request.map(Body::new));
         async move {
-            let answer = answer.await;
+            let Ok(answer) = answer.await;
+            if !reads && answer.status().is_success() {
+                handling.0.activity.trusted.store(true, Ordering::Relaxed);
+            }
             drop(handling);
-            answer
+            Ok::<_, Infallible>(answer)
         }
     });
     let protocols = protocols();
@@ -260,6 +266,9 @@ struct Open {
 struct Activity {
     begun: AtomicU32,
     ended: AtomicU32,
+    /// Whether a request that is not just a read succeeded: on the callback listener only a callback that
+    /// proved its origin does.
+    trusted: AtomicBool,
     /// The tick of the latest answer, else of the connection's begin.
     latest: AtomicU64,
     closing: Notify,
@@ -270,10 +279,11 @@ impl Activity {
         self.begun.load(Ordering::Acquire) != self.ended.load(Ordering::Acquire)
     }
 
-    /// Connections that never got an answer come first.
+    /// Connections that are not trusted come first. Among them an answer is no merit: a stranger gets one
+    /// at once, while a new connection of Chat may still have to send its request.
     fn silence(&self) -> (bool, u64) {
-        let answered = self.ended.load(Ordering::Relaxed) > 0;
-        (answered, self.latest.load(Ordering::Relaxed))
+        let trusted = self.trusted.load(Ordering::Relaxed);
+        (trusted, self.latest.load(Ordering::Relaxed))
     }
 }
 

@@ -176,24 +176,29 @@ async fn a_new_connection_replaces_the_one_that_is_silent_for_longest() {
         connections: 3,
         ..PATIENT
     };
-    let (address, _stop) = start(limits, hello()).await;
-    let mut used = connect(address).await;
-    send(&mut used, REQUEST).await;
-    is_answered(&mut used).await;
+    let hello = hello().route("/", post(async || "hello"));
+    let (address, _stop) = start(limits, hello).await;
+    let post = REQUEST.replace("GET", "POST");
+    let mut trusted = connect(address).await;
+    send(&mut trusted, &post).await;
+    is_answered(&mut trusted).await;
+    // An answer to a read, which any stranger gets, is no merit.
     let mut first = connect(address).await;
+    send(&mut first, REQUEST).await;
+    is_answered(&mut first).await;
     let mut second = connect(address).await;
-    send(&mut first, "GET").await;
+    send(&mut second, "GET").await;
     let mut third = connect(address).await;
     assert_eq!(rest(&mut first).await, "");
     let mut fourth = connect(address).await;
     assert_eq!(rest(&mut second).await, "");
-    for stream in [&mut used, &mut third, &mut fourth] {
-        send(stream, REQUEST).await;
+    for stream in [&mut trusted, &mut third, &mut fourth] {
+        send(stream, &post).await;
         is_answered(stream).await;
     }
-    // All of them have been answered by now.
+    // All of them are trusted by now.
     let _fifth = connect(address).await;
-    assert_eq!(rest(&mut used).await, "");
+    assert_eq!(rest(&mut trusted).await, "");
 }
 
 #[tokio::test]

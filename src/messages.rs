@@ -174,14 +174,14 @@ const TEMPLATES: &[(&str, &str)] = &[
         "no-token",
         "send the header Authorization: Bearer <secret of an entry of admin.tokens>",
     ),
-    ("unknown-token", "this token is not in admin.tokens"),
+    ("unknown-token", "unknown token"),
     (
         "too-many-wrong-tokens",
-        "too many secrets were wrong; try again in some seconds",
+        "too many unknown tokens came from your address; try again in some seconds",
     ),
     (
         "viewer",
-        "{name} is a viewer; writing takes a token of the role editor",
+        "{name} is a viewer; writes require a token of the role editor",
     ),
     (
         "not-from-the-console",
@@ -189,7 +189,15 @@ const TEMPLATES: &[(&str, &str)] = &[
     ),
     (
         "only-this-machine",
-        "without admin.tokens only this machine may call, as localhost or 127.0.0.1; set admin.tokens to allow others",
+        "the header Host: {host} does not name this machine; without admin.tokens, call as localhost or 127.0.0.1, or set admin.tokens to allow others",
+    ),
+    (
+        "other-origin",
+        "the header Origin: {origin} is not of this service, which the request calls {host}",
+    ),
+    (
+        "other-site",
+        "the header Sec-Fetch-Site: {site} shows that a page of another origin sent this request",
     ),
     ("too-many-pages", "{max} pages watch this replica already"),
     ("no-log", "this process writes no logs of its own"),

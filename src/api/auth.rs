@@ -154,7 +154,7 @@ impl Tokens {
         let Some(caller) = self.in_session(&head.headers) else {
             return Err(Problem::new(
                 ProblemType::Unauthorized,
-                "no token; send the header Authorization: Bearer <secret of an entry of admin.tokens>",
+                "send the header Authorization: Bearer <secret of an entry of admin.tokens>",
             ));
         };
         if is_write(&head.method) {

@@ -80,7 +80,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ),
     (
         "star-inside",
-        "a * may stand only at the end; write \\* for a literal star",
+        "a * is allowed only at the end; write \\* for a literal star",
     ),
     ("empty-group", "a group id must not be empty"),
     (

@@ -18,7 +18,7 @@ pub const MAX_MEMBERS_PER_CALL: usize = 500;
 pub enum Reach {
     /// Every call of the app.
     App,
-    /// The app, or only the room or a member of it: what another room gets tells.
+    /// The app, or only the room or a member of it: the answer for another room shows which.
     Unclear,
     /// This call, its room and its members.
     Call,

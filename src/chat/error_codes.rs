@@ -314,7 +314,7 @@ impl ErrorCode {
         matches!(self.0, 10004 | 10007 | 10019)
     }
 
-    /// Whether a code that asks for a person may concern only one room. 10007 also stands for a wrong
+    /// Whether a code that asks for a person may concern only one room. 10007 also means a wrong
     /// type of group and for callers that are not members, and the callback behind 10016 decides call
     /// by call.
     pub fn may_concern_one_room(self) -> bool {

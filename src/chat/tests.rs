@@ -21,7 +21,7 @@ use url::Url;
 use super::*;
 use crate::domain::{Account, GroupId, Mark};
 
-const SECRET_KEY: &str = "a-key-that-nobody-may-read";
+const SECRET_KEY: &str = "a-key-that-must-stay-secret";
 
 /// A call as it arrived.
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! Standard output. Whoever closes it early, like `head`, has what he wanted: that ends the program
+//! Standard output. A reader that closes it early, like `head`, has all it wants: that ends the program
 //! with success, where the macros of the standard library would panic.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -15,7 +15,7 @@ pub(super) fn line(line: &str) -> io::Result<()> {
     text(&format!("{line}\n"))
 }
 
-/// Whether a command ended because nobody reads what it writes.
+/// Whether a command ended because its output was closed.
 pub(super) fn is_closed(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<io::Error>();
     error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)

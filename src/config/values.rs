@@ -22,7 +22,7 @@ pub(super) const SET: &str = "(set)";
 /// Longest name of a mark, in characters.
 const LONGEST_NAME: usize = 32;
 
-/// A value that text stands for.
+/// A value that is written as text.
 pub(super) trait Parse: Sized {
     fn parse(text: &str) -> Result<Self, String>;
 }

@@ -49,7 +49,7 @@ const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(30);
 /// Closing waits so long for connections in use. One whose server is silent never comes back.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How the schema of a database stands to the migrations of this program.
+/// How the schema of a database compares with the migrations of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemaState {
     /// All of them were applied, and no others.
@@ -178,7 +178,7 @@ impl Database {
         }
     }
 
-    /// How the schema stands to the migrations of this program.
+    /// How the schema compares with the migrations of this program.
     ///
     /// # Errors
     /// When the database does not answer, or this role may not read the list of migrations.
@@ -217,7 +217,7 @@ fn not_migrated(reason: sqlx::Error) -> DatabaseError {
 }
 
 /// Asks the server what it is, and refuses one that cannot serve. On a connection of its own: the pool
-/// retries a refused connection until its time limit, and then does not tell why.
+/// retries a refused connection until its time limit, and then does not say why.
 async fn inspect(options: &PgConnectOptions, may_be_pooled: bool) -> Result<Server, DatabaseError> {
     let unreachable = |reason| DatabaseError::Unreachable {
         target: target(options),
@@ -227,7 +227,7 @@ async fn inspect(options: &PgConnectOptions, may_be_pooled: bool) -> Result<Serv
     let mut connection = in_time(CONNECT_LIMIT, connecting)
         .await
         .map_err(unreachable)?;
-    // 150014 is version 15.14. Poolers may hide it, then the migrations tell.
+    // 150014 is version 15.14. Poolers may hide it; then the migrations fail.
     let version = connection.server_version_num();
     if let Some(major) = version.map(|number| number / 10_000)
         && major < OLDEST_POSTGRES

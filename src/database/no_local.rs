@@ -1,5 +1,5 @@
-//! Stands in for the private PostgreSQL in a build without the feature `local`: there is none, and
-//! who asks for one is told to set `database.url`.
+//! Takes the place of the private PostgreSQL in a build without the feature `local`. Starting it fails
+//! and asks for `database.url`.
 
 use std::convert::Infallible;
 use std::path::Path;

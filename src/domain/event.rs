@@ -1,9 +1,9 @@
-//! What a callback says of a member, and which of two events about him counts.
+//! What a callback says of a member, and which of two events about the same member counts.
 //!
 //! Chat promises neither order nor single delivery, so events are ordered by their `EventTime`
 //! where both have one. Where that does not decide, the event that leads to setting marks wins:
-//! marking a member who is gone is harmless (Chat omits him from its answer), while a member
-//! wrongly believed gone would stand in the room without his marks.
+//! marking a member who is gone is harmless (Chat omits them from its answer), while a member
+//! wrongly believed gone would be in the room without marks.
 
 use super::{Account, GroupId, RequestId};
 
@@ -35,13 +35,13 @@ impl EventTime {
 /// Whether the member came or went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// He joined or came back online: his marks are wiped and must be set again.
+    /// The member joined or came back online: their marks are wiped and must be set again.
     Arrived,
-    /// He left or dropped: Chat has forgotten his marks.
+    /// The member left or dropped: Chat has deleted their marks.
     Left,
 }
 
-/// Which callback told of the change; shown to people who ask why.
+/// Which callback reported the change; shown to people who ask why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventSource {
     /// `Group.CallbackAfterNewMemberJoin`
@@ -81,7 +81,7 @@ pub struct MemberEvent {
     pub group: GroupId,
     /// The member.
     pub account: Account,
-    /// The callback that told of it, and with it the change.
+    /// The callback that reported it, and with it the change.
     pub source: EventSource,
     /// When, if Chat said so.
     pub at: Option<EventTime>,
@@ -96,7 +96,7 @@ pub struct RoomEnd {
     pub group: GroupId,
     /// When, if Chat said so.
     pub at: Option<EventTime>,
-    /// The callback that told of it.
+    /// The callback that reported it.
     pub request: RequestId,
 }
 

@@ -33,7 +33,7 @@ pub struct Marks(MarkSet);
 #[error("a mark is 500, 600, or from 1000 to 4294967295, not {0}")]
 pub struct InvalidMark(pub i64);
 
-/// Why some marks cannot stand in a rule.
+/// Why a rule cannot have these marks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMarks {
     /// A rule without marks would do nothing.
@@ -43,7 +43,7 @@ pub enum InvalidMarks {
     #[error("a rule has at most {MAX_MARKS_PER_ROOM} marks, this one has {0}")]
     TooMany(usize),
     /// The same mark twice.
-    #[error("the marks of a rule are distinct; {0} stands twice")]
+    #[error("duplicate mark {0}; the marks of a rule are distinct")]
     Twice(Mark),
 }
 
@@ -51,7 +51,7 @@ impl Mark {
     /// Keeps a member online for Chat through disconnections, for at most three days.
     pub const ALWAYS_ONLINE: Mark = Mark(500);
 
-    /// Parses a number as it stands in JSON or in the database.
+    /// Parses a number from JSON or from the database.
     pub fn parse(number: i64) -> Result<Self, InvalidMark> {
         match u32::try_from(number) {
             Ok(value @ (500 | 600 | 1000..)) => Ok(Self(value)),

@@ -1,7 +1,7 @@
 //! Patterns: how a rule names rooms and accounts.
 //!
 //! A pattern is a literal, a prefix that ends in `*`, or `*` alone (the empty prefix). A literal
-//! star is written `\*`; every other backslash stands for itself. Patterns of one kind are laminar:
+//! star is written `\*`; every other backslash is literal. Patterns of one kind are laminar:
 //! two of them are nested or have nothing in common, which the limit check and the match in the
 //! database both rest on.
 
@@ -12,7 +12,7 @@ use super::{Account, GroupId, InvalidAccount, InvalidGroupId};
 
 /// What a pattern can be over: group ids and accounts.
 pub trait PatternText: Sized {
-    /// Why a text cannot stand in such a pattern.
+    /// Why a text cannot be part of such a pattern.
     type Invalid: std::error::Error + Send + Sync + 'static;
     /// Checks a whole id or the beginning of one.
     fn check(text: &str) -> Result<(), Self::Invalid>;
@@ -54,7 +54,7 @@ pub enum InvalidPattern<E: std::error::Error + 'static> {
     #[error("a pattern must not be empty; write * for all")]
     Empty,
     /// A star that is not at the end.
-    #[error("a * may stand only at the end; write \\* for a literal star")]
+    #[error("a * is allowed only at the end; write \\* for a literal star")]
     StarInside,
     /// The text around the star breaks the limits of the id.
     #[error(transparent)]
@@ -62,7 +62,7 @@ pub enum InvalidPattern<E: std::error::Error + 'static> {
 }
 
 impl<T: PatternText> Pattern<T> {
-    /// Parses a pattern as it stands in a rule.
+    /// Parses a pattern as it is written in a rule.
     pub fn parse(written: &str) -> Result<Self, InvalidPattern<T::Invalid>> {
         let mut text = String::with_capacity(written.len());
         let mut open = false;
@@ -106,7 +106,7 @@ impl<T: PatternText> Pattern<T> {
         }
     }
 
-    /// The literal, or what stands before the star; without escapes.
+    /// The literal, or the text before the star; without escapes.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Ids of a round or a batch that are told; a storm has thousands.
-const MOST_TOLD: usize = 8;
+/// At most so many ids of a round or a batch are logged; a storm has thousands.
+const MOST_SHOWN: usize = 8;
 
-/// A request's id: 1 to 128 letters, digits and `. _ : / + = -`, so that it can stand in any log.
+/// A request's id: 1 to 128 letters, digits and `. _ : / + = -`, so that it is safe in any log.
 ///
 /// Chat gives callbacks a UUID as `RequestID`, which no page mentions; clients of the management API
 /// send `X-Request-Id`. Who sends none, or one that cannot be such an id, gets one made here. Cloning
@@ -46,18 +46,18 @@ impl RequestId {
 
     /// The first distinct ones of many, separated by commas.
     pub fn list<'a>(ids: impl IntoIterator<Item = &'a Self>) -> String {
-        let mut told: Vec<&str> = Vec::new();
+        let mut shown: Vec<&str> = Vec::new();
         for id in ids {
-            if told.contains(&id.as_str()) {
+            if shown.contains(&id.as_str()) {
                 continue;
             }
-            if told.len() == MOST_TOLD {
-                told.push("…");
+            if shown.len() == MOST_SHOWN {
+                shown.push("…");
                 break;
             }
-            told.push(id.as_str());
+            shown.push(id.as_str());
         }
-        told.join(",")
+        shown.join(",")
     }
 }
 

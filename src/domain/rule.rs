@@ -52,7 +52,7 @@ impl fmt::Display for RuleId {
 pub struct Window {
     /// First moment, or since ever.
     pub starts_at: Option<DateTime<Utc>>,
-    /// First moment after it, or for ever.
+    /// First moment after it; `None`: it never ends.
     pub ends_at: Option<DateTime<Utc>>,
 }
 

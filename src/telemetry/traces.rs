@@ -1,7 +1,7 @@
 //! Traces over OTLP (HTTP, protobuf), if an endpoint is configured.
 //!
 //! Spans of this program go out, no events: those are the log's, and may name members. What cannot
-//! be sent in time is dropped; a collector that is away harms nobody. The usual variables of
+//! be sent in time is dropped; a missing collector does no harm. The usual variables of
 //! OpenTelemetry hold for the rest, such as `OTEL_TRACES_SAMPLER` and `OTEL_RESOURCE_ATTRIBUTES`.
 //! Source: <https://opentelemetry.io/docs/specs/otlp/>.
 

@@ -1,4 +1,4 @@
-//! What the rules of the show demand, worked out here anew.
+//! What the rules of the show require, computed without the service.
 //!
 //! The verdict at the end must not rest on the service's own tables, nor on its way to read a rule,
 //! so this shares no code with it. Accounts and groups of the show hold no literal star.
@@ -38,7 +38,7 @@ struct Standing {
 pub(super) struct Faults {
     /// Demanded, and not there.
     pub missing: Vec<(Seat, Marks)>,
-    /// There, and demanded by nobody.
+    /// Present, and required by no rule.
     pub surplus: Vec<(Seat, Marks)>,
 }
 
@@ -174,7 +174,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_member_carries_the_marks_of_all_rules_that_name_him() {
+    fn a_member_carries_the_marks_of_all_rules_that_match() {
         let demands = |account| house().demands(&seat("gala", account));
         assert_eq!(demands("vip-1"), [2001, 2002].into());
         assert_eq!(demands("vip-10"), [2001].into());
@@ -223,7 +223,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_mark_that_nobody_demands_is_surplus() {
+    fn a_mark_that_no_rule_demands_is_surplus() {
         let mut house = house();
         house.edit("vips", &[2003]);
         house.delete("first");

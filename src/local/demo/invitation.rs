@@ -79,7 +79,7 @@ In another terminal, while this one goes on telling:
   curl -s http://{admin}/readyz
   curl -s http://{chat}/control/stats
 
-  # the next two calls fail; let somebody drop and come back then
+  # the next two calls fail; now let a member drop and come back
   curl http://{chat}/control/fault -d '{{"api":"modify_user_info","count":2,"effect":{{"error_code":60008}}}}'
 "#,
         stage = page::PATH,

@@ -1,4 +1,4 @@
-//! What was demanded, set, lost and taken away, told from looks at the simulated Chat.
+//! What was demanded, set, lost and taken away, by comparing looks at the simulated Chat.
 //!
 //! Fed with looks and with changes of rules in their order, it says what became different, since
 //! when it was due, and why. Invariant: between two calls, `open` holds exactly the marks that are
@@ -71,7 +71,7 @@ pub(super) struct Ledger {
     pub missed: Vec<(Seat, u32)>,
     /// Marks that were taken away.
     pub taken: usize,
-    /// Everybody who was seen.
+    /// All members that were seen.
     pub seen: BTreeSet<Seat>,
 }
 

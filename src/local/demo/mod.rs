@@ -30,7 +30,7 @@ use show::Show;
 use stage::Stage;
 use timeline::Timeline;
 
-/// The show itself tells of the failing calls.
+/// The show itself reports the failing calls.
 const QUIET: &str = "warn,stickymark::reapply=error";
 const VERBOSE: &str = "info";
 
@@ -99,7 +99,7 @@ async fn perform(stage: &Stage, timeline: &mut Timeline<Stdout>, once: bool) -> 
     show.go_on().await
 }
 
-/// Whether nobody reads what is told any more, as with `demo | head`: he has what he wanted.
+/// Whether the output was closed, as by `demo | head`.
 fn is_unread(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<io::Error>();
     error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -108,7 +108,7 @@ fn is_unread(error: &anyhow::Error) -> bool {
 /// Cancelled by the first signal; the second ends the process at once.
 fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let told = stop.clone();
+    let stopped = stop.clone();
     let cannot = "signals cannot be listened for";
     let mut interrupt = signal(SignalKind::interrupt()).context(cannot)?;
     let mut terminate = signal(SignalKind::terminate()).context(cannot)?;
@@ -119,7 +119,7 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
                 _ = terminate.recv() => {}
             }
             if first {
-                told.cancel();
+                stopped.cancel();
             } else {
                 process::exit(1);
             }

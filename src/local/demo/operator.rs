@@ -1,4 +1,4 @@
-//! The operator of the show: writes rules through the management API, as anybody would.
+//! The operator of the show: writes rules through the management API.
 
 use std::net::SocketAddr;
 

@@ -233,7 +233,7 @@ pub(super) struct Moment {
     pub act: Option<MomentAct>,
 }
 
-/// An act, for all or for one of those whom it names.
+/// An act, for all or for one of the members that it names.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MomentAct {
     pub act: Act,

@@ -73,9 +73,9 @@ impl Stage {
         let service = build(settings, &database, &mut taken).await?;
         let (callback, admin) = (service.callback_address(), service.admin_address());
         let closing = CancellationToken::new();
-        let told = closing.clone().cancelled_owned();
+        let closed = closing.clone().cancelled_owned();
         let stop = async move {
-            told.await;
+            closed.await;
             Duration::ZERO
         };
         let chat = running.client()?;

@@ -8,9 +8,9 @@ use super::ledger::{Ledger, Restored};
 use super::timeline::list;
 use crate::local::simulator::CallRecord;
 
-/// What the simulated Chat answers when nobody in a call is online: an exact rule is tried at once,
+/// What the simulated Chat answers when no member of a call is online: an exact rule is tried at once,
 /// also before its member joined.
-const NOBODY_ONLINE: i64 = 10004;
+const NOT_ONLINE: i64 = 10004;
 
 /// What the show came to.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Summary {
         }
     }
 
-    /// Whether every demanded mark was restored and none is left that nobody demands.
+    /// Whether every demanded mark was restored and no mark is left that no rule requires.
     pub(super) fn is_good(&self) -> bool {
         self.restored == self.demanded
             && self.demanded > 0
@@ -130,7 +130,7 @@ impl fmt::Display for Summary {
         }
         let spent = &self.spent;
         let errors = spent.errors.iter().map(|(code, count)| match *code {
-            NOBODY_ONLINE => format!(", {count} answered {code} (nobody online)"),
+            NOT_ONLINE => format!(", {count} answered {code} (no member online)"),
             _ => format!(", {count} answered {code}"),
         });
         let errors: String = errors.collect();

@@ -9,7 +9,7 @@ use super::ledger::{Change, What};
 pub(super) struct Timeline<W: Write> {
     out: W,
     colours: bool,
-    /// Whether the show goes on when nobody reads any more.
+    /// Whether the show goes on when the output is closed.
     unread: bool,
     /// Unix milliseconds at which the show began.
     zero: i64,
@@ -26,7 +26,7 @@ pub(super) enum Colour {
 
 impl Timeline<io::Stdout> {
     /// On standard output. Colours only on a terminal, and not where `NO_COLOR` is set. With
-    /// `unread` it falls silent when nobody reads any more, where it else fails.
+    /// `unread` it falls silent when the output is closed, instead of failing.
     pub(super) fn new(unread: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let out = io::stdout();
@@ -53,10 +53,10 @@ impl<W: Write> Timeline<W> {
 
     /// A line, or several.
     pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
-        let told = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
-        match told {
+        let written = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        match written {
             Err(error) if self.unread && error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            told => told,
+            written => written,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Watches the simulated Chat: a look whenever a call began or ended, when told to, and every
+//! Watches the simulated Chat: a look whenever a call began or ended, on request, and every
 //! fifth of a second, since members also move by other hands.
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ impl Watcher {
     /// The next look.
     pub(super) async fn next(&mut self) -> anyhow::Result<Look> {
         let look = self.looks.recv().await;
-        Ok(look.ok_or_else(|| anyhow::anyhow!("nobody watches the simulated Chat any more"))??)
+        Ok(look.ok_or_else(|| anyhow::anyhow!("the watch of the simulated Chat has ended"))??)
     }
 }
 

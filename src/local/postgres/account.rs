@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use super::LocalError;
 
-/// Whom root steps down to.
+/// The account that root switches to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Account {
     pub(super) uid: u32,
@@ -20,7 +20,7 @@ pub(super) struct Account {
 const OPEN_TO_ALL: &str = "/var/lib/stickymark";
 
 impl Account {
-    /// `None` for an ordinary user, who stays who he is. For root it is the owner of the data
+    /// `None` for an ordinary user, who keeps their account. For root it is the owner of the data
     /// directory if there is one already, else `postgres`, else `nobody`.
     pub(super) async fn to_step_down_to(data: &Path) -> Result<Option<Self>, LocalError> {
         if !is_root().await? {

@@ -3,7 +3,7 @@
 //! - `lock`: locked by the one process that works here; holds its id. The system lifts the lock
 //!   when the process dies, so nothing stale can stay behind.
 //! - `postgres.log`: what the server writes. It inherits the open file, which is locked too, so
-//!   the lock lasts exactly as long as any process of that server, whoever started it.
+//!   the lock lasts exactly as long as any process of that server, whichever process started it.
 //! - `password`: of the superuser `stickymark`, for us alone.
 //! - `data/`: PostgreSQL's own. It appears by a rename, so it is whole or absent.
 

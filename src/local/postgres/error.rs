@@ -16,7 +16,7 @@ pub enum LocalError {
          database.url to a running PostgreSQL"
     )]
     NotInstalled {
-        /// What was found instead, ready to stand in the sentence; may be empty.
+        /// What was found instead, ready for the sentence; may be empty.
         found: String,
     },
     /// The directory was made by a version that is not installed.
@@ -62,7 +62,7 @@ pub enum LocalError {
         /// The system's reason.
         reason: io::Error,
     },
-    /// PostgreSQL refuses root, and there is nobody else to run it.
+    /// PostgreSQL refuses root, and there is no other account to run it.
     #[error(
         "PostgreSQL does not run as root, and /etc/passwd has neither postgres nor nobody. Start \
          as an ordinary user, or set database.url"

@@ -43,7 +43,7 @@ pub struct LocalPostgres {
     supervisor: Child,
 }
 
-/// How dear the data is.
+/// Whether the data survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keep {
     /// Survives a power cut.

@@ -8,7 +8,7 @@ shift
 exec 3<&0 </dev/null
 "$@" 3<&- &
 server=$!
-# The outputs are let go: the log stays locked as long as anybody holds it.
+# The outputs are let go: the log stays locked as long as a process has it open.
 (
     exec >/dev/null 2>&1
     read -r _ <&3

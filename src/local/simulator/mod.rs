@@ -1,6 +1,6 @@
 //! A simulated Tencent Cloud Chat, for the demo and for tests.
 //!
-//! It stands in for Chat over real HTTP: it keeps rooms, members, presence and marks, answers the
+//! It takes Chat's place over real HTTP: it keeps rooms, members, presence and marks, answers the
 //! REST calls with Chat's limits, checks every UserSig, and sends signed callbacks. It shares no
 //! code with the service's own Chat client, so that one misreading cannot hide the other, and it
 //! is stricter than Chat where Chat's documents are silent. All state is in memory and bounded.

@@ -43,7 +43,7 @@ Control API: POST /control/COMMAND with JSON; a refused command answers {\"error
   moment    {after?, wait_ms?}: waits for the begin or end of a call
   stats";
 
-/// Runs only the simulated Chat: a stand-in for Tencent on this machine.
+/// Runs only the simulated Chat: in place of Tencent, on this machine.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = CONTROL_HELP)]
 pub struct Command {

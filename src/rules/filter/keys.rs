@@ -1,8 +1,8 @@
 //! The key of a rule in the filter: one 64-bit hash of both its patterns.
 //!
-//! A member is found as in the database: for each shape of rule in use, the beginnings of his room
-//! and his account of that length make the key of the one pair of patterns that could name him.
-//! SipHash with a random seed for each process: nobody outside can choose ids whose keys collide.
+//! A member is found as in the database: for each shape of rule in use, the beginnings of room and account
+//! of that length make the key of the one pair of patterns that could name him.
+//! SipHash with a random seed for each process: no outsider can choose ids whose keys collide.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -34,7 +34,7 @@ impl Hashing {
         hasher.finish()
     }
 
-    /// The key under which rules of this shape name the member; `None` if he is too short for them.
+    /// The key under which rules of this shape name the member; `None` if the ids are too short for them.
     pub fn of_member(&self, shape: Shape, group: &GroupId, account: &Account) -> Option<u64> {
         let group = beginning(group.as_str(), shape.group)?;
         let account = beginning(account.as_str(), shape.account)?;

@@ -132,7 +132,7 @@ impl RuleFilter {
         (Self { shared }, follower)
     }
 
-    /// The events that must go to the database: those about members whom a rule may match, or all of them
+    /// The events that must go to the database: those about members that a rule may match, or all of them
     /// if the filter cannot be trusted now. The others need not be stored.
     pub fn named(&self, events: Vec<MemberEvent>) -> (Vec<MemberEvent>, Named) {
         let shared = &*self.shared;

@@ -1,7 +1,7 @@
 //! The rules as of one revision, without their texts. Immutable; shared by all handlers.
 //!
 //! A large set read from the database once, and a small one of what came since. A rule that was
-//! deleted stays in until all is read anew: the answer "perhaps" may be wrong, "no" never is.
+//! deleted stays in until all rules are read again: the answer "perhaps" may be wrong, "no" never is.
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ impl RuleSet {
         self.added = KeySet::default();
     }
 
-    /// Whether so many rules have gone that all should be read anew.
+    /// Whether so many rules have gone that all should be read again.
     pub fn is_worn(&self, removed: i64) -> bool {
         let gone = usize::try_from(removed - self.removed).unwrap_or(0);
         gone > MOST_REMOVED.max(self.len() / 4)

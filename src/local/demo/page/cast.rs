@@ -1,8 +1,8 @@
-//! Everybody who was seen on the stage, also those who left, so that they can be called back.
+//! All members who were seen on the stage, also those who left, so that they can be called back.
 //!
 //! Fed with looks and with what the rules demand, it knows for each member how long Chat was
-//! without his marks after he last arrived. Bounded: rooms and members beyond are only counted, and
-//! whoever left makes place for whoever comes.
+//! without marks after the last arrival. Bounded: rooms and members beyond are only counted, and
+//! members who left make place for new ones.
 
 use std::collections::BTreeMap;
 
@@ -32,9 +32,9 @@ pub(super) struct Room {
 pub(super) struct Member {
     pub state: State,
     pub marks: Marks,
-    /// What the rules demand while he is online.
+    /// What the rules require while the member is online.
     pub wanted: Marks,
-    /// Milliseconds from his last arrival until he had all that the rules demanded.
+    /// Milliseconds from the last arrival until the member had all marks that the rules required.
     pub delay: Option<i64>,
     arrived_at: i64,
     awaits: Awaits,
@@ -58,8 +58,8 @@ enum Awaits {
     #[default]
     Unknown,
     Marks,
-    /// They came, or no rule named him when he arrived: what a later rule adds has nothing to do
-    /// with his arrival.
+    /// They came, or no rule matched at the arrival: what a later rule adds has nothing to do with the
+    /// arrival.
     Nothing,
 }
 

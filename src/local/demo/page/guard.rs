@@ -1,7 +1,7 @@
 //! What holds for every request to the stage, and the errors it is answered with.
 //!
 //! A web page of another site must neither order nor watch: names that lead here by DNS rebinding
-//! are told by `Host`, requests of other sites by `Origin` and `Sec-Fetch-Site`, which browsers
+//! are recognized by `Host`, requests of other sites by `Origin` and `Sec-Fetch-Site`, which browsers
 //! send and pages cannot forge. Programs send neither and pass.
 
 use axum::Router;

@@ -106,7 +106,7 @@ impl Painter {
         Ok(serde_json::to_string(&picture)?)
     }
 
-    /// What the service's rules demand of everybody in a room now.
+    /// What the service's rules require of all members of a room now.
     async fn demands(&self, group: &str, room: &Room) -> anyhow::Result<BTreeMap<String, Marks>> {
         let group = GroupId::parse(group)?;
         let names = room.members.keys();
@@ -135,11 +135,14 @@ impl Painter {
         match self.operator.pause().await {
             Ok(pause) => self.pause = pause,
             Err(_) if self.shared.closing.is_cancelled() => {}
-            Err(error) => tracing::warn!(?error, "the service does not tell its status"),
+            Err(error) => tracing::warn!(
+                ?error,
+                "cannot read the status of the service; trying again"
+            ),
         }
     }
 
-    /// Shows a picture, unless it is the one that everybody has.
+    /// Shows a picture, unless it is the one already shown.
     fn show(&self, picture: Arc<str>) {
         self.shared.pictures.send_if_modified(|shown| {
             let other = *shown != picture;

@@ -1,8 +1,8 @@
 //! The stage as a page of the demo's admin listener: `/stage` shows the rooms of the simulated Chat
-//! with everybody's marks, and lets a visitor move members and make Chat fail.
+//! with all members' marks, and lets a visitor move members and make Chat fail.
 //!
 //! What it shows comes from the looks that the demo takes anyway, and from the service's own rules;
-//! what it orders goes to the simulated Chat's control API, as from anybody. It takes no token: it
+//! what it orders goes to the simulated Chat's control API, like any other client's. It takes no token: it
 //! exists in the demo alone, whose listener is on loopback, and lets in only requests for this
 //! machine and none of other sites (see `guard`). All that it keeps or sends is bounded.
 
@@ -52,7 +52,7 @@ struct Shared {
     /// The latest picture as JSON; empty before the first.
     pictures: watch::Sender<Arc<str>>,
     seats: Arc<Semaphore>,
-    /// True while the screenplay moves the members and nobody else may.
+    /// True while only the script may move the members.
     playing: AtomicBool,
     moved: Notify,
     closing: CancellationToken,
@@ -114,7 +114,7 @@ impl Page {
         }
     }
 
-    /// Waits until somebody on the page did something.
+    /// Waits until a visitor did something.
     pub(super) async fn moved(&self) {
         self.shared.moved.notified().await;
     }

@@ -1,4 +1,4 @@
-//! What became different, told to the page: one line for all members of a room to whom the same
+//! What changed, for the page: one line for all members of a room to whom the same
 //! happened at once.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,7 +33,7 @@ pub(super) struct Line {
     marks: Marks,
     /// The first few.
     accounts: Vec<String>,
-    /// Of how many it tells.
+    /// Members that it is about.
     count: usize,
     /// Milliseconds that the slowest took, where that is known.
     delay: Option<i64>,

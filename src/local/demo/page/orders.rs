@@ -44,7 +44,7 @@ pub(super) struct Room {
     group: String,
 }
 
-/// How Chat shall be.
+/// What should be wrong with Chat.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
@@ -122,7 +122,7 @@ fn read<T: DeserializeOwned>(
 ) -> Result<T, Refused> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    // Demanded, since other types need no leave of ours to be sent from any site.
+    // Required, since browsers let pages of any site send other types.
     if kind.split(';').next().map(str::trim) != Some("application/json") {
         let detail = "send the order with Content-Type: application/json";
         return Err(Refused(
@@ -170,7 +170,7 @@ async fn room_for(shared: &Shared, group: &str, more: usize) -> Result<(), Refus
     Ok(())
 }
 
-/// Has the stage looked at anew, if the order was carried out.
+/// Makes the stage look again, if the order was carried out.
 fn done<T>(shared: &Shared, result: Result<T, ControlError>) -> Result<T, Refused> {
     shared.moved.notify_one();
     result.map_err(refused)

@@ -46,9 +46,9 @@ pub(super) struct MemberView<'a> {
     account: &'a str,
     state: State,
     marks: &'a Marks,
-    /// What the rules demand while he is online.
+    /// What the rules require while the member is online.
     wanted: &'a Marks,
-    /// Milliseconds from his arrival until he had all of it.
+    /// Milliseconds from the arrival until the member had all of it.
     delay: Option<i64>,
 }
 

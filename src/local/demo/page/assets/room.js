@@ -5,7 +5,7 @@ import { attribute, list, say } from "./dom.js";
 import { address } from "./frame.js";
 import { words } from "./words.js";
 
-/** What the first button of a member does, by his state. */
+/** What the first button of a member does, by the member's state. */
 const FIRST = { here: "drop", away: "back", gone: "join" };
 
 /** Makes the element of a room. */
@@ -86,7 +86,7 @@ function createMember({ account }, { orders, group }) {
     h("span", { class: "does" }, parts.first, parts.leave));
   parts.first.addEventListener("click", () => orders.move(FIRST[element.dataset.state], group, [account]));
   parts.leave.addEventListener("click", () => {
-    // The button is about to go; whoever uses the keyboard stays with the member.
+    // The button is about to go; the keyboard focus stays with the member.
     parts.first.focus();
     orders.move("leave", group, [account]);
   });

@@ -21,7 +21,7 @@ const clock = new Intl.DateTimeFormat(locale(), { timeStyle: "medium" });
 let lastLine = null;
 let spokenAt = 0;
 
-/** Sends an order; what is wrong with it is told at the top. */
+/** Sends an order; an error is shown at the top. */
 async function order(method, path, body) {
   let problem = null;
   try {
@@ -109,7 +109,7 @@ at("troubles").append(
 );
 notice(words.connecting);
 watch();
-// A page that nobody sees gives its seat to others.
+// A hidden page gives its seat to others.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) source.close();
   else watch();

@@ -32,12 +32,8 @@ create table members (
     unserved_since  timestamptz,
     -- Every change of fact raises it; a result applies only to the generation it was decided for.
     generation      bigint not null default 0,
-    -- Tries in a row in which Chat's answer left the member out.
-    omissions       integer not null default 0,
-    attempts        integer not null default 0,
-    -- Tries in a row in which Chat refused this member and served others, with a code that may only
-    -- mean that Chat does not see the member yet. After some of them the member has failed.
-    refusals        integer not null default 0,
+    -- Tries in a row that did not succeed, and why the last one did not. An event starts again.
+    tries           integer not null default 0,
     last_error      text,
     failed_at       timestamptz,
     constraint members_pkey primary key (group_id, account),

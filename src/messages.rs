@@ -284,12 +284,8 @@ const TEMPLATES: &[(&str, &str)] = &[
         "Chat leaves the member out although they are in the room; perhaps 1000 members carry the mark already",
     ),
     (
-        "left-out-once",
-        "Chat left the member out of its answer once, as it does for members who are not online",
-    ),
-    (
         "left-out",
-        "Chat left the member out of its answer {times} times in a row, as it does for members who are not online",
+        "Chat left the member out of its answer, as it does for members who are not online",
     ),
     ("sweep-database", "the database failed: {reason}"),
     ("sweep-lease-lost", "the lease was lost to another replica"),

@@ -13,7 +13,7 @@ use anyhow::Context;
 use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MemberEvent, RequestId};
-use stickymark::members::{self, Batch, Named, Outcome, Settlement, Settling};
+use stickymark::members::{self, Batch, Named, Outcome, Settling};
 use stickymark::rules::matching_rules;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
@@ -115,20 +115,17 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
     for claim in &claims {
         let marks = [Mark::parse(1000)?].into_iter().collect();
         let outcome = Outcome::Confirmed { marks };
-        let settlements: Vec<Settlement> = claim
-            .members
-            .iter()
-            .map(|member| Settlement {
-                account: member.account.clone(),
-                generation: member.generation,
-                held: member.marks.clone(),
-                next: None,
-                outcome: outcome.clone(),
-            })
+        let members = claim.members.iter().cloned();
+        let rows: Vec<_> = members
+            .filter_map(|member| member.after(outcome.clone(), None, claim.at))
             .collect();
-        members::settle(&pool, &claim.group, claim.lease, &settlements).await?;
+        members::write_back(&pool, &claim.group, claim.lease, &rows, &[], true).await?;
     }
-    show(&mut page, "settle: 500 confirmed members of a room", &plans)?;
+    show(
+        &mut page,
+        "write back: 500 confirmed members of a room",
+        &plans,
+    )?;
     members::until_next_due(&pool).await?;
     show(
         &mut page,

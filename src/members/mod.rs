@@ -3,20 +3,22 @@
 //! A row says whether a member is present, which marks Chat confirmed, and when the member is due
 //! (`due_at`; null: never). It has no marks to send: those are planned from the rules at the moment of the
 //! call. Only members that a rule matches get a row. All times are those of Postgres, so replicas need no
-//! common clock. The life of a row is described in [`store`].
+//! common clock. [`store`] says who writes which column, and [`Member::after`] what a round makes of a row.
 
 mod batch;
 mod gathered;
 mod inbox;
+mod life;
 pub mod store;
 mod wake;
 
 pub use batch::{Batch, Named};
 pub use gathered::News;
 pub use inbox::{Inbox, InboxWriter, NotTaken};
+pub use life::{Member, Outcome};
 pub use store::claim::{
-    Claim, ClaimedMember, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, claim_except, held_places,
-    retry_failed, until_next_due,
+    Claim, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, claim_except, held_places, retry_failed,
+    until_next_due,
 };
 pub(crate) use store::erase::{count_rows_of, delete_rows_of};
 pub use store::list::{
@@ -27,7 +29,7 @@ pub use store::record::{Settling, record};
 pub use store::room_end::{Ended, room_gone};
 pub use store::rooms::{Found, MembersByState, RoomFilter, RoomRow, list_rooms};
 pub use store::rule_changes::{RuleChange, rules_changed};
-pub use store::settle::{Outcome, Settlement, Waited, settle};
+pub use store::write_back::write_back;
 pub use wake::WakeUp;
 
 use serde::Serialize;
@@ -46,6 +48,16 @@ pub enum Presence {
     Absent,
     /// A rule matches the member, but no event was recorded.
     Unknown,
+}
+
+impl Presence {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Present => "present",
+            Self::Absent => "absent",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// Marks read back from the database; they were checked on their way in.

@@ -27,16 +27,13 @@ pub(super) enum Verdict {
     /// The answer names the member, but without these marks.
     Partly(MarkSet),
     /// The answer leaves the member out.
-    Omitted {
+    LeftOut {
         /// Whether the member is in the room, if Chat was asked: by `check_members`, which lags by up
         /// to 40 s.
         in_room: Option<bool>,
     },
     /// Chat refuses this member alone, while others were served.
     Rejected(Arc<ChatError>),
-    /// Chat refuses this member alone as if no member were online, though it says that the member is
-    /// in the room; there was no other member to compare with.
-    Unseen(Arc<ChatError>),
     Failed {
         error: Arc<ChatError>,
         /// Whether it counts towards giving up; false if it says nothing about the member.
@@ -101,16 +98,16 @@ impl<'a> Caller<'a> {
     }
 
     /// Asks whether those members are in the room that were left out once more after all their tries.
-    pub(super) async fn look_for(&mut self, omitted: &[Account], verdicts: &mut Verdicts) {
-        if omitted.is_empty() {
+    pub(super) async fn look_for(&mut self, left_out: &[Account], verdicts: &mut Verdicts) {
+        if left_out.is_empty() {
             return;
         }
-        let Ok(here) = self.who_is_here(omitted).await else {
+        let Ok(here) = self.who_is_here(left_out).await else {
             return;
         };
-        for account in omitted {
+        for account in left_out {
             let in_room = Some(here.contains(account));
-            verdicts.insert(account.clone(), Verdict::Omitted { in_room });
+            verdicts.insert(account.clone(), Verdict::LeftOut { in_room });
         }
     }
 
@@ -153,7 +150,7 @@ impl<'a> Caller<'a> {
             .partition(|member| here.contains(&member.account));
         for member in &away {
             let in_room = Some(false);
-            verdicts.insert(member.account.clone(), Verdict::Omitted { in_room });
+            verdicts.insert(member.account.clone(), Verdict::LeftOut { in_room });
         }
         if here.is_empty() {
             return;
@@ -162,11 +159,7 @@ impl<'a> Caller<'a> {
             return note_failure(verdicts, &here, error, false);
         }
         match here.as_slice() {
-            // Chat's view of who is in the room lags, so this member may have left.
-            [only] if may_mean_all_offline(&error) => {
-                verdicts.insert(only.account.clone(), Verdict::Unseen(Arc::new(error)));
-            }
-            [only] if error.reach() == Reach::Call && !undocumented => {
+            [only] if is_certain(&error) => {
                 verdicts.insert(only.account.clone(), Verdict::Rejected(Arc::new(error)));
             }
             [_] => note_failure(verdicts, &here, error, true),
@@ -353,7 +346,7 @@ fn split_by_marks(members: Vec<MemberMarks>) -> Vec<Vec<MemberMarks>> {
 fn note_answer(verdicts: &mut Verdicts, members: &[MemberMarks], answer: &ModifyAnswer) {
     for MemberMarks { account, marks } in members {
         let verdict = match answer.confirmed.get(account) {
-            None => Verdict::Omitted { in_room: None },
+            None => Verdict::LeftOut { in_room: None },
             Some(confirmed) if marks.is_subset(confirmed) => Verdict::Confirmed,
             Some(confirmed) => Verdict::Partly(marks - confirmed),
         };
@@ -374,6 +367,14 @@ fn note_failure(verdicts: &mut Verdicts, members: &[MemberMarks], error: ChatErr
 pub(super) fn may_mean_all_offline(error: &ChatError) -> bool {
     let code = error.code();
     code.is_some_and(|code| code.may_mean_all_offline())
+}
+
+/// Whether a member that is refused alone, with no other to compare with, is at fault.
+fn is_certain(error: &ChatError) -> bool {
+    let code = error.code();
+    error.reach() == Reach::Call
+        && !may_mean_all_offline(error)
+        && code.is_none_or(|code| code.is_documented())
 }
 
 /// Whether Chat may serve others without some of the members.

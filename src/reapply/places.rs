@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::plan::MemberPlan;
 use crate::domain::{Mark, MarkSet};
-use crate::members::{ClaimedMember, MEMBERS_A_MARK};
+use crate::members::{MEMBERS_A_MARK, Member};
 
 /// Takes marks out of a plan for which the room has no place left, and returns them. `held` counts
 /// the holders of each mark and grows by the places given out.
 pub(super) fn take_places(
-    member: &ClaimedMember,
+    member: &Member,
     plan: &mut MemberPlan,
     held: &mut BTreeMap<Mark, usize>,
 ) -> MarkSet {
@@ -49,8 +49,6 @@ pub(super) fn no_place(waits_for: &MarkSet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Account;
-    use crate::members::Presence;
 
     fn marks<const N: usize>(numbers: [i64; N]) -> MarkSet {
         numbers
@@ -59,19 +57,10 @@ mod tests {
             .collect()
     }
 
-    fn member<const N: usize>(held: [i64; N]) -> ClaimedMember {
-        ClaimedMember {
-            account: Account::parse("alice").unwrap(),
-            presence: Presence::Present,
+    fn member<const N: usize>(held: [i64; N]) -> Member {
+        Member {
             marks: marks(held),
-            confirmed_at: None,
-            revoked: MarkSet::new(),
-            in_doubt: false,
-            generation: 1,
-            omissions: 0,
-            attempts: 0,
-            refusals: 0,
-            request: None,
+            ..Member::example()
         }
     }
 

@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::{Mark, MarkSet};
-use crate::members::ClaimedMember;
+use crate::members::Member;
 use crate::rules::Matched;
 
 /// Mark 500 ends after three days; it is set again well before. Chat's last confirmation is also the
@@ -40,7 +40,7 @@ impl MemberPlan {
 
 /// Plans for one member at the moment `now` (the clock of Postgres), from all rules whose patterns
 /// match, whether or not they are active now.
-pub fn plan(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> MemberPlan {
+pub fn plan(member: &Member, rules: &[Matched], now: DateTime<Utc>) -> MemberPlan {
     let active = rules
         .iter()
         .filter(|rule| rule.enabled && rule.window.contains(now));
@@ -77,7 +77,7 @@ pub fn plan(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> Me
 /// The marks of ours that Chat may hold for the member: the confirmed ones, and in doubt also those of
 /// rules that have ended and those that a rule change took away (`revoked`). Never a mark that no rule
 /// demanded; a rule that was never enabled or has not begun demands nothing.
-fn possibly_held(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) -> MarkSet {
+fn possibly_held(member: &Member, rules: &[Matched], now: DateTime<Utc>) -> MarkSet {
     let mut held = &member.marks | &member.revoked;
     if member.in_doubt {
         let begun = rules
@@ -88,7 +88,7 @@ fn possibly_held(member: &ClaimedMember, rules: &[Matched], now: DateTime<Utc>) 
     held
 }
 
-fn renewal(member: &ClaimedMember, desired: &MarkSet, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn renewal(member: &Member, desired: &MarkSet, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     desired.contains(&Mark::ALWAYS_ONLINE).then(|| {
         member
             .confirmed_at
@@ -99,8 +99,7 @@ fn renewal(member: &ClaimedMember, desired: &MarkSet, now: DateTime<Utc>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Account, Marks, RuleId, Window};
-    use crate::members::Presence;
+    use crate::domain::{Marks, RuleId, Window};
 
     fn marks<const N: usize>(numbers: [i64; N]) -> MarkSet {
         numbers
@@ -123,24 +122,12 @@ mod tests {
         }
     }
 
-    fn arrived() -> ClaimedMember {
-        ClaimedMember {
-            account: Account::parse("alice").unwrap(),
-            presence: Presence::Present,
-            marks: MarkSet::new(),
-            confirmed_at: None,
-            revoked: MarkSet::new(),
-            in_doubt: false,
-            generation: 1,
-            omissions: 0,
-            attempts: 0,
-            refusals: 0,
-            request: None,
-        }
+    fn arrived() -> Member {
+        Member::example()
     }
 
-    fn marked<const N: usize>(numbers: [i64; N]) -> ClaimedMember {
-        ClaimedMember {
+    fn marked<const N: usize>(numbers: [i64; N]) -> Member {
+        Member {
             marks: marks(numbers),
             confirmed_at: Some(now()),
             ..arrived()
@@ -210,7 +197,7 @@ mod tests {
             },
             ..rule([1005])
         };
-        let member = ClaimedMember {
+        let member = Member {
             in_doubt: true,
             revoked: marks([1003]),
             ..marked([1000])

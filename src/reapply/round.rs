@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::Instrument;
 
 use super::call::{Caller, Verdict, Verdicts};
@@ -14,9 +15,7 @@ use super::settings::WorkerSettings;
 use crate::chat::{CommandType, MemberMarks};
 use crate::clock;
 use crate::domain::{Account, GroupId, MarkSet, RequestId};
-use crate::members::{
-    Claim, ClaimedMember, Ended, Outcome, Settlement, Waited, held_places, room_gone, settle,
-};
+use crate::members::{Claim, Ended, Member, Outcome, held_places, room_gone, write_back};
 use crate::rules::{Matched, matching_rules};
 use crate::telemetry::warn_seldom;
 
@@ -31,13 +30,22 @@ pub(super) struct Round {
     claim: Claim,
     /// Before the claim was asked for: the lease ends no earlier than counted from here.
     claimed: Instant,
+    /// After the answer: the moment of the claim, `Claim::at`, is earlier.
+    read: Instant,
 }
 
 struct Planned {
-    member: ClaimedMember,
+    member: Member,
     plan: MemberPlan,
     /// Marks for which the room has no place.
     waits_for: MarkSet,
+}
+
+/// What became of a member, with the marks that a confirmed delete left them.
+struct Decided {
+    member: Member,
+    outcome: Outcome,
+    next: Option<DateTime<Utc>>,
 }
 
 impl Round {
@@ -46,6 +54,7 @@ impl Round {
             shared,
             claim,
             claimed,
+            read: Instant::now(),
         }
     }
 
@@ -58,8 +67,7 @@ impl Round {
             Ok(rules) => self.plan(members, rules),
             Err(error) => {
                 warn_seldom!(%error, group, "cannot read the rules; the members are retried");
-                self.settle(&unplanned(members)).await;
-                return;
+                return self.write_back(Self::unplanned(members)).await;
             }
         };
         let mut caller = Caller::new(&self.shared, &self.claim.group);
@@ -83,14 +91,14 @@ impl Round {
             spread: Spread::new(rand::random()),
             chat_works: caller.chat_works(),
         };
-        let settlements = self.decide(planned, &deleted, &set, circumstances);
-        let span = tracing::debug_span!("settle", members = settlements.len());
-        self.settle(&settlements).instrument(span).await;
+        let decided = self.decide(planned, &deleted, &set, circumstances);
+        let span = tracing::debug_span!("write_back", members = decided.len());
+        self.write_back(decided).instrument(span).await;
         self.shared.wake.now();
     }
 
     /// The rules of each member.
-    async fn rules(&self, members: &[ClaimedMember]) -> Result<Vec<Vec<Matched>>, sqlx::Error> {
+    async fn rules(&self, members: &[Member]) -> Result<Vec<Vec<Matched>>, sqlx::Error> {
         let accounts: Vec<Account> = members
             .iter()
             .map(|member| member.account.clone())
@@ -104,7 +112,7 @@ impl Round {
         Ok(rules)
     }
 
-    fn plan(&self, members: Vec<ClaimedMember>, rules: Vec<Vec<Matched>>) -> Vec<Planned> {
+    fn plan(&self, members: Vec<Member>, rules: Vec<Vec<Matched>>) -> Vec<Planned> {
         members
             .into_iter()
             .zip(rules)
@@ -153,46 +161,78 @@ impl Round {
         deleted: &Verdicts,
         set: &Verdicts,
         circumstances: Circumstances,
-    ) -> Vec<Settlement> {
-        let settle = |one: Planned| {
-            let member = one.member;
+    ) -> Vec<Decided> {
+        let decide = |one: Planned| {
+            let mut member = one.member;
             let verdicts = [deleted.get(&member.account), set.get(&member.account)];
             let verdicts: Vec<&Verdict> = verdicts.into_iter().flatten().collect();
-            let next = one.plan.next;
-            let held = match deleted.get(&member.account) {
-                Some(Verdict::Confirmed) => &member.marks - &one.plan.delete,
-                _ => member.marks.clone(),
-            };
+            let (next, deletes) = (one.plan.next, one.plan.delete.clone());
             let outcome = outcome(&member, one.plan, one.waits_for, &verdicts, circumstances);
             log_decision(&self.claim.group, &member, &outcome);
-            Settlement {
-                generation: member.generation,
-                account: member.account,
-                held,
-                next,
+            if let Some(Verdict::Confirmed) = deleted.get(&member.account) {
+                member.marks = &member.marks - &deletes;
+            }
+            Decided {
+                member,
                 outcome,
+                next,
             }
         };
-        planned.into_iter().map(settle).collect()
+        planned.into_iter().map(decide).collect()
     }
 
-    async fn settle(&self, settlements: &[Settlement]) {
+    /// Without the rules there is nothing to send: the room is released, and its members become due again
+    /// soon.
+    fn unplanned(members: Vec<Member>) -> Vec<Decided> {
+        let unplanned = |member: Member| Decided {
+            outcome: Outcome::Failed {
+                error: "the rules could not be read".to_owned(),
+                retry: Some(UNREADABLE_RETRY),
+                counts: false,
+                in_doubt: member.in_doubt,
+            },
+            member,
+            next: None,
+        };
+        members.into_iter().map(unplanned).collect()
+    }
+
+    async fn write_back(&self, decided: Vec<Decided>) {
+        let now = self.now();
+        let (mut rows, mut forgotten, mut restored) = (Vec::new(), Vec::new(), Vec::new());
+        let mut room_lives = false;
+        for Decided {
+            member,
+            outcome,
+            next,
+        } in decided
+        {
+            let key = (member.account.clone(), member.generation);
+            let waited = member.unserved_since.map(|since| now - since);
+            let confirmed = matches!(outcome, Outcome::Confirmed { .. });
+            match member.after(outcome, next, now) {
+                None => forgotten.push(key),
+                Some(row) => {
+                    let marked = row.confirmed_at == Some(now) && !row.marks.is_empty();
+                    room_lives |= marked;
+                    if let Some(waited) = waited
+                        && confirmed
+                        && marked
+                    {
+                        restored.push(self.restoration(&row, waited));
+                    }
+                    rows.push(row);
+                }
+            }
+        }
         let Claim { group, lease, .. } = &self.claim;
         loop {
-            let settled = settle(&self.shared.pool, group, *lease, settlements).await;
-            match self.shared.counted(settled) {
-                Ok(waited) => {
-                    let metrics = &self.shared.metrics;
-                    waited
-                        .iter()
-                        .for_each(|one| metrics.mark_delay(one.seconds));
-                    let restored = waited.iter();
-                    let restored = restored.filter_map(|one| restoration(group, one, settlements));
-                    self.shared.restorations.add(waited.len(), restored);
-                    let longest = waited.iter().map(|one| one.seconds).fold(0.0, f64::max);
-                    let (group, marked) = (group.as_str(), waited.len());
-                    tracing::debug!(group, marked, longest, "settled");
-                    return;
+            let pool = &self.shared.pool;
+            let written = write_back(pool, group, *lease, &rows, &forgotten, room_lives).await;
+            match self.shared.counted(written) {
+                Ok(changed) => {
+                    restored.retain(|one| !changed.contains(one.account.as_str()));
+                    return self.note_restored(restored);
                 }
                 Err(error) if self.claimed.elapsed() < self.shared.lease => {
                     warn_seldom!(%error, "cannot write results yet; trying again");
@@ -205,44 +245,34 @@ impl Round {
             }
         }
     }
-}
 
-/// Without the rules there is nothing to send: the room is released, and its members become due again
-/// soon.
-fn unplanned(members: Vec<ClaimedMember>) -> Vec<Settlement> {
-    let settlement = |member: ClaimedMember| Settlement {
-        account: member.account,
-        generation: member.generation,
-        held: member.marks,
-        next: None,
-        outcome: Outcome::Failed {
-            error: "the rules could not be read".to_owned(),
-            retry: Some(UNREADABLE_RETRY),
-            counts: false,
-            in_doubt: member.in_doubt,
-        },
-    };
-    members.into_iter().map(settlement).collect()
-}
+    /// By the clock of Postgres, or a little earlier.
+    fn now(&self) -> DateTime<Utc> {
+        let elapsed = TimeDelta::from_std(self.read.elapsed()).unwrap_or_default();
+        self.claim.at + elapsed
+    }
 
-/// A restored member as the console shows it.
-fn restoration(
-    group: &GroupId,
-    waited: &Waited,
-    settlements: &[Settlement],
-) -> Option<Restoration> {
-    let mut settled = settlements.iter();
-    let settled = settled.find(|one| one.account.as_str() == waited.account)?;
-    let Outcome::Confirmed { marks } = &settled.outcome else {
-        return None;
-    };
-    Some(Restoration {
-        at: clock::system()(),
-        group: group.clone(),
-        account: settled.account.clone(),
-        marks: marks.clone(),
-        delay: waited.seconds,
-    })
+    /// A restored member as the console shows it.
+    fn restoration(&self, row: &Member, waited: TimeDelta) -> Restoration {
+        Restoration {
+            at: clock::system()(),
+            group: self.claim.group.clone(),
+            account: row.account.clone(),
+            marks: row.marks.clone(),
+            delay: waited.as_seconds_f64(),
+        }
+    }
+
+    fn note_restored(&self, restored: Vec<Restoration>) {
+        let (group, marked) = (self.claim.group.as_str(), restored.len());
+        let mut longest = 0.0_f64;
+        for one in &restored {
+            self.shared.metrics.mark_delay(one.delay);
+            longest = longest.max(one.delay);
+        }
+        tracing::debug!(group, marked, longest, "written back");
+        self.shared.restorations.add(marked, restored.into_iter());
+    }
 }
 
 /// The members of a call. Those whose call before failed, or who are known to be away, would fare the
@@ -258,7 +288,7 @@ fn call_members(
             before.get(account),
             Some(
                 Verdict::Failed { .. }
-                    | Verdict::Omitted {
+                    | Verdict::LeftOut {
                         in_room: Some(false)
                     }
             )
@@ -278,7 +308,7 @@ fn call_members(
 fn left_out(planned: &[Planned], deleted: &Verdicts, set: &Verdicts) -> Vec<Account> {
     let unasked = |account| {
         let last = set.get(account).or_else(|| deleted.get(account));
-        matches!(last, Some(Verdict::Omitted { in_room: None }))
+        matches!(last, Some(Verdict::LeftOut { in_room: None }))
     };
     let members = planned.iter().map(|planned| &planned.member);
     members
@@ -289,7 +319,7 @@ fn left_out(planned: &[Planned], deleted: &Verdicts, set: &Verdicts) -> Vec<Acco
 
 /// A line for each member at `debug`, by which one callback can be followed to its end, and a warning
 /// for what a person should look at: in a long outage once a minute, with the number of those left out.
-fn log_decision(group: &GroupId, member: &ClaimedMember, outcome: &Outcome) {
+fn log_decision(group: &GroupId, member: &Member, outcome: &Outcome) {
     let (group, account) = (group.as_str(), member.account.as_str());
     let request_id = member.request.as_ref().map(RequestId::as_str);
     let (error, retry) = match outcome {
@@ -317,11 +347,10 @@ fn log_decision(group: &GroupId, member: &ClaimedMember, outcome: &Outcome) {
             return;
         }
         Outcome::Failed { error, retry, .. } => (Some(error), *retry),
-        Outcome::Refused { error, retry, .. } => (Some(error), Some(*retry)),
-        Outcome::Omitted { retry } => (None, *retry),
+        Outcome::LeftOut { retry } => (None, *retry),
         Outcome::Confirmed { .. } | Outcome::Idle | Outcome::Forgotten => (None, None),
     };
     let retry = retry.map(tracing::field::debug);
-    let outcome = outcome.kind();
+    let outcome = outcome.name();
     tracing::debug!(group, account, request_id, outcome, error, retry, "decided");
 }

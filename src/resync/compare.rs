@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use crate::domain::{Account, MarkSet};
-use crate::members::store::sweep::{Correction, Known};
-use crate::members::{ClaimedMember, Presence};
+use crate::members::store::sweep::Known;
+use crate::members::{Member, Presence};
 use crate::metrics::DriftKind;
 use crate::reapply::plan;
 use crate::rules::Matched;
@@ -12,7 +12,12 @@ use crate::rules::Matched;
 /// What must be written for a member, and what that means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Difference {
-    pub correction: Correction,
+    /// The row as it should be.
+    pub row: Member,
+    /// The member has no row yet.
+    pub new: bool,
+    /// Marks must be set or deleted now.
+    pub due: bool,
     /// The member lacks a mark that rules demand.
     pub missing: bool,
     /// The member carries a mark of ours that no rule demands for them.
@@ -49,51 +54,40 @@ pub(super) fn compare(
     if account.is_anonymous() || known.is_some_and(|known| !known.quiet) {
         return None;
     }
-    let plan = plan(&as_chat_sees(account, held, known), rules, now);
+    let row = known.map(|known| &known.row);
+    let seen = Member {
+        marks: held.clone(),
+        confirmed_at: row.and_then(|row| row.confirmed_at),
+        ..Member::without_row(account.clone())
+    };
+    let plan = plan(&seen, rules, now);
     let missing = !plan.desired.is_subset(held);
     let surplus = !plan.delete.is_empty();
-    let stays_failed = missing && known.is_some_and(|known| known.failed);
+    let failed = row.is_some_and(|row| row.failed_at.is_some());
+    let stays_failed = missing && failed;
     let due = surplus || !stays_failed && !plan.is_idle();
-    let believed = known.is_some_and(|known| {
-        known.presence == Presence::Present
-            && known.marks == *held
-            && known.failed == stays_failed
-            && !known.in_doubt
+    let believed = row.is_some_and(|row| {
+        row.presence == Presence::Present
+            && row.marks == *held
+            && failed == stays_failed
+            && !row.in_doubt
     });
     // A member who will never need a mark needs no row.
-    let of_interest = known.is_some() || !held.is_empty() || plan.next.is_some();
+    let of_interest = row.is_some() || !held.is_empty() || plan.next.is_some();
     if !due && (believed || !plan.named || !of_interest) {
         return None;
     }
     Some(Difference {
-        correction: Correction {
-            account: account.clone(),
-            held: held.clone(),
-            generation: known.map(|known| known.generation),
-            due,
-            stays_failed,
-            next: plan.next,
-        },
         missing: missing && !stays_failed,
         surplus,
-        unheard: plan.named && known.is_none_or(|known| known.presence != Presence::Present),
+        unheard: plan.named && row.is_none_or(|row| row.presence != Presence::Present),
+        new: row.is_none(),
+        due,
+        row: row
+            .cloned()
+            .unwrap_or_else(|| Member::without_row(account.clone()))
+            .seen(held.clone(), due, stays_failed, plan.next, now),
     })
-}
-
-fn as_chat_sees(account: &Account, held: &MarkSet, known: Option<&Known>) -> ClaimedMember {
-    ClaimedMember {
-        account: account.clone(),
-        presence: Presence::Present,
-        marks: held.clone(),
-        confirmed_at: known.and_then(|known| known.confirmed_at),
-        revoked: MarkSet::new(),
-        in_doubt: false,
-        generation: 0,
-        omissions: 0,
-        attempts: 0,
-        refusals: 0,
-        request: None,
-    }
 }
 
 #[cfg(test)]
@@ -124,14 +118,20 @@ mod tests {
 
     fn known<const N: usize>(presence: Presence, numbers: [i64; N]) -> Known {
         Known {
-            presence,
-            marks: marks(numbers),
-            confirmed_at: None,
-            generation: 7,
-            in_doubt: false,
-            failed: false,
+            row: Member {
+                presence,
+                marks: marks(numbers),
+                generation: 7,
+                ..Member::example()
+            },
             quiet: true,
         }
+    }
+
+    fn failed<const N: usize>(numbers: [i64; N]) -> Known {
+        let mut known = known(Presence::Present, numbers);
+        known.row.failed_at = Some(now());
+        known
     }
 
     fn difference<const N: usize>(
@@ -146,25 +146,24 @@ mod tests {
     #[test]
     fn a_member_of_whom_nothing_was_heard_comes_due() {
         let found = difference([], None, &[rule([1000])]).unwrap();
-        assert!(found.missing && found.unheard && !found.surplus && found.correction.due);
-        assert_eq!(found.correction.generation, None);
+        assert!(found.missing && found.unheard && !found.surplus && found.due && found.new);
     }
 
     #[test]
     fn a_mark_taken_behind_our_back_comes_due() {
         let row = known(Presence::Present, [1000]);
         let found = difference([], Some(&row), &[rule([1000])]).unwrap();
-        assert!(found.missing && !found.unheard && found.correction.due);
-        assert_eq!(found.correction.generation, Some(7));
+        assert!(found.missing && !found.unheard && found.due && !found.new);
+        assert_eq!(found.row.generation, 7);
     }
 
     #[test]
     fn a_mark_of_ours_that_no_rule_demands_is_taken_away() {
         let found = difference([1000, 1001], None, &[rule([1000])]).unwrap();
         assert!(found.surplus && !found.missing);
-        assert_eq!(found.correction.held, marks([1000, 1001]));
+        assert_eq!(found.row.marks, marks([1000, 1001]));
         let unnamed = difference([1000], None, &[]).unwrap();
-        assert!(unnamed.surplus && unnamed.correction.due);
+        assert!(unnamed.surplus && unnamed.due);
     }
 
     #[test]
@@ -178,35 +177,26 @@ mod tests {
     fn a_lost_return_with_all_marks_only_corrects_the_row() {
         let row = known(Presence::Absent, []);
         let found = difference([1000], Some(&row), &[rule([1000])]).unwrap();
-        assert!(found.unheard && !found.missing && !found.correction.due);
+        assert!(found.unheard && !found.missing && !found.due);
     }
 
     #[test]
     fn a_failed_member_loses_marks_but_is_not_tried_again_for_those_that_are_missing() {
-        let row = Known {
-            failed: true,
-            ..known(Presence::Present, [1001])
-        };
+        let (row, lost) = (failed([1001]), failed([]));
         let rules = [rule([1000])];
         let found = difference([1001], Some(&row), &rules).unwrap();
-        assert!(found.surplus && found.correction.due && found.correction.stays_failed);
-        let lost = Known {
-            marks: MarkSet::new(),
-            ..row.clone()
-        };
+        assert!(found.surplus && found.due && found.row.failed_at.is_some());
         assert_eq!(difference([], Some(&lost), &rules), None);
         let healed = difference([1000], Some(&row), &rules).unwrap();
-        assert!(!healed.correction.due && !healed.correction.stays_failed);
+        assert!(!healed.due && healed.row.failed_at.is_none());
     }
 
     #[test]
     fn chats_lists_end_doubt() {
-        let row = Known {
-            in_doubt: true,
-            ..known(Presence::Present, [1000])
-        };
+        let mut row = known(Presence::Present, [1000]);
+        row.row.in_doubt = true;
         let found = difference([1000], Some(&row), &[rule([1000])]).unwrap();
-        assert!(!found.missing && !found.surplus && !found.correction.due);
+        assert!(!found.missing && !found.surplus && !found.due);
     }
 
     #[test]

@@ -17,8 +17,9 @@ use crate::chat::{ChatClient, ChatError, MAX_MEMBERS_PER_CALL, MembersPage};
 use crate::database::in_time;
 use crate::domain::{Account, MarkSet};
 use crate::members::Found;
-use crate::members::store::sweep::{self, Correction, Known};
-use crate::members::{MEMBERS_A_CALL, Presence, WakeUp};
+use crate::members::store::sweep::{self, Known};
+use crate::members::store::write_back;
+use crate::members::{MEMBERS_A_CALL, Member, Presence, WakeUp};
 use crate::metrics::{DriftKind, Metrics};
 use crate::rules::{Matched, matching_rules};
 
@@ -224,7 +225,7 @@ impl<'a> RoomSweep<'a> {
             .filter(|(account, rules)| {
                 let known = batch.known.get(account);
                 // A failed member who is no longer in the room has not failed any more.
-                known.is_some_and(|known| known.failed && known.quiet)
+                known.is_some_and(|known| known.row.failed_at.is_some() && known.quiet)
                     || compare(account, &none, known, rules, self.claim.at).is_some()
             })
             .map(|(account, _)| account)
@@ -242,19 +243,19 @@ impl<'a> RoomSweep<'a> {
         let (here, away): (Vec<_>, Vec<_>) = worth_asking
             .into_iter()
             .partition(|account| here.contains(account));
-        let believed = |account: Account| {
-            let known = batch.known.get(&account)?;
-            (known.presence == Presence::Present).then_some((account, known.generation))
-        };
-        let away: Vec<(Account, i64)> = away.into_iter().filter_map(believed).collect();
-        if !away.is_empty() {
-            let gone = in_time(LONGEST_STATEMENT, sweep::vanished(self.pool, group, &away)).await?;
-            for account in &gone {
-                self.found.vanished += 1;
-                let account = Account::parse(account).ok();
-                let known = account.and_then(|account| batch.known.get(&account));
-                self.drifted(known, &[DriftKind::Gone]);
-            }
+        let believed = away.iter().filter_map(|account| batch.known.get(account));
+        let believed = believed.filter(|known| known.row.presence == Presence::Present);
+        let rows: Vec<Member> = believed
+            .map(|known| known.row.clone().not_found())
+            .collect();
+        let changed = write_back::update(self.pool, group, rows.iter());
+        let changed = in_time(LONGEST_STATEMENT, changed).await?;
+        for row in rows
+            .iter()
+            .filter(|row| !changed.contains(row.account.as_str()))
+        {
+            self.found.vanished += 1;
+            self.drifted(batch.known.get(&row.account), &[DriftKind::Gone]);
         }
         let here: Vec<(Account, MarkSet)> = here
             .into_iter()
@@ -286,24 +287,23 @@ impl<'a> RoomSweep<'a> {
         if differences.is_empty() {
             return Ok(());
         }
-        let corrections: Vec<&Correction> = differences.iter().map(|d| &d.correction).collect();
         let group = &self.claim.group;
-        let taken = in_time(
-            LONGEST_STATEMENT,
-            sweep::correct(self.pool, group, &corrections),
-        )
-        .await?;
-        let taken: HashSet<&str> = taken.iter().map(String::as_str).collect();
+        let (new, old): (Vec<&Difference>, Vec<&Difference>) =
+            differences.iter().partition(|difference| difference.new);
+        let new = write_back::insert(self.pool, group, new.into_iter().map(|d| &d.row));
+        let old = write_back::update(self.pool, group, old.into_iter().map(|d| &d.row));
+        let mut changed = in_time(LONGEST_STATEMENT, new).await?;
+        changed.extend(in_time(LONGEST_STATEMENT, old).await?);
         let counted = differences
             .iter()
-            .filter(|difference| taken.contains(difference.correction.account.as_str()));
+            .filter(|difference| !changed.contains(difference.row.account.as_str()));
         let mut due = false;
         for difference in counted {
             self.found.missing += u64::from(difference.missing);
             self.found.surplus += u64::from(difference.surplus);
             self.found.unheard += u64::from(difference.unheard);
-            due |= difference.correction.due;
-            let known = batch.known.get(&difference.correction.account);
+            due |= difference.due;
+            let known = batch.known.get(&difference.row.account);
             self.drifted(known, &difference.kinds());
         }
         if due {
@@ -314,7 +314,7 @@ impl<'a> RoomSweep<'a> {
 
     /// A member may have been wrong since Chat or a sweep last confirmed them.
     fn drifted(&self, known: Option<&Known>, kinds: &[DriftKind]) {
-        let confirmed = known.and_then(|known| known.confirmed_at);
+        let confirmed = known.and_then(|known| known.row.confirmed_at);
         let right = confirmed.max(Some(self.claim.compared_at));
         let wrong_for = self.claim.at - right.unwrap_or(self.claim.at);
         if let Some(metrics) = self.metrics {

@@ -40,7 +40,7 @@ async fn one_room_that_is_refused_again_and_again_stops_no_other() {
         let worker = tokio::spawn(scene.worker(&breaker).run(stop.clone()));
         comes_to(&scene, "refused", "guest").await;
         scene
-            .wait_for_row("select attempts + omissions >= 2 from members where account = 'guest'")
+            .wait_for_row("select tries >= 2 from members where account = 'guest'")
             .await;
         assert_eq!(breaker.paused(), None, "{effect:?}");
         comes_to(&scene, "class-7", "teacher").await;

@@ -80,11 +80,11 @@ async fn each_fault_of_the_app_pauses_all_calls_but_one_probe_and_ends_by_itself
         for pair in probes[rooms.len()..].windows(2) {
             assert!(!pair[0].overlaps(&pair[1]), "{code}: two probes at once");
         }
-        let attempts: i64 = sqlx::query_scalar("select sum(attempts) from members")
+        let tries: i64 = sqlx::query_scalar("select sum(tries) from members")
             .fetch_one(scene.pool())
             .await
             .unwrap();
-        assert_eq!(attempts, 0, "{code}: no attempts are used up");
+        assert_eq!(tries, 0, "{code}: no tries are used up");
         scene.chat().clear_all().await.unwrap();
         for room in &rooms {
             scene.wait_for_marks(room, "teacher", &[1000]).await;
@@ -188,7 +188,7 @@ async fn chat_asking_for_fewer_calls_gets_fewer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_last_try_a_member_is_failed_until_an_event_or_a_person_revives_him() {
     let scene = room_of(&users(1)).await;
-    sqlx::query("update members set attempts = 11")
+    sqlx::query("update members set tries = 11")
         .execute(scene.pool())
         .await
         .unwrap();
@@ -214,7 +214,7 @@ async fn after_the_last_try_a_member_is_failed_until_an_event_or_a_person_revive
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_no_call_succeeds_nobody_is_given_up() {
     let scene = room_of(&users(3)).await;
-    let worn = "update members set attempts = 11, due_at = now()";
+    let worn = "update members set tries = 11, due_at = now()";
     let fault = Fault::new(Effect::ErrorCode(10002)).times(3);
     scene.chat().inject(&fault).await.unwrap();
     for _ in 0..3 {
@@ -372,7 +372,7 @@ async fn a_room_whose_rules_cannot_be_read_is_released_at_once() {
         }
     }
     let soon = "select bool_and(due_at < now() + interval '2 s' and not m.in_doubt
-                    and attempts = 0 and leased_until is null)
+                    and tries = 0 and leased_until is null)
                 from members m join rooms using (group_id)";
     let soon: bool = sqlx::query_scalar(soon)
         .fetch_one(scene.pool())
@@ -388,7 +388,7 @@ async fn who_is_left_out_again_and_again_though_in_the_room_is_shown_as_waiting(
         .account("user1")
         .api(Api::ModifyUserInfo);
     let fault = scene.chat().inject(&fault).await.unwrap();
-    sqlx::query("update members set omissions = 3")
+    sqlx::query("update members set tries = 3")
         .execute(scene.pool())
         .await
         .unwrap();
@@ -492,7 +492,7 @@ async fn a_delete_of_more_marks_than_a_room_can_hold_goes_out_in_several_calls()
         .await
         .unwrap();
     work(&scene).await;
-    let confirmed = "select marks = '{1000}' and not in_doubt and attempts = 0 from members";
+    let confirmed = "select marks = '{1000}' and not in_doubt and tries = 0 from members";
     scene.wait_for_row(confirmed).await;
     let calls = modify_calls(&scene).await;
     let sizes: Vec<usize> = calls
@@ -536,7 +536,7 @@ async fn an_undocumented_code_is_no_fault_of_a_member_who_left() {
         sqlx::query(later).execute(scene.pool()).await.unwrap();
         work(&scene).await;
         scene
-            .wait_for_row("select attempts = 0 and not in_doubt and failed_at is null from members")
+            .wait_for_row("select failed_at is null and not in_doubt from members")
             .await;
     }
     scene

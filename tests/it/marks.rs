@@ -108,7 +108,7 @@ async fn after_a_partial_success_only_those_left_out_are_tried_again() {
     };
     assert_eq!((of("early"), of("late")), (1, 2));
     assert_eq!(
-        column::<i32>(&stage, "attempts", "late").await,
+        column::<i32>(&stage, "tries", "late").await,
         0,
         "it was no failure"
     );
@@ -122,7 +122,7 @@ async fn a_call_in_which_nobody_is_online_leads_to_later_tries_and_no_failure() 
     stage
         .put_rule("absent", "class-7", "teacher", &[1000])
         .await;
-    let fails = "select count(*) from members where omissions = 1 and due_at > now()";
+    let fails = "select count(*) from members where tries = 1 and due_at > now()";
     while sqlx::query_scalar::<_, i64>(fails)
         .fetch_one(stage.pool())
         .await
@@ -132,7 +132,7 @@ async fn a_call_in_which_nobody_is_online_leads_to_later_tries_and_no_failure() 
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(stage.mark_calls().await[0].error_code, 10004);
-    assert_eq!(column::<i32>(&stage, "attempts", "teacher").await, 0);
+    assert_eq!(column::<i32>(&stage, "tries", "teacher").await, 1);
     stage.chat.join("class-7", &["teacher"]).await.unwrap();
     stage.sees("class-7", "teacher", &[1000]).await;
     stage.close().await;

@@ -1,15 +1,15 @@
-//! The members table: what events leave in it, who may claim whom, what a settlement writes.
+//! The members table: what events leave in it, who may claim whom, what a round writes back.
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use sqlx::PgPool;
 use stickymark::domain::{
     Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId, RoomEnd,
 };
 use stickymark::members::{
-    Batch, Claim, Ended, Named, Outcome, Presence, Settlement, Settling, claim, record, room_gone,
-    settle, until_next_due,
+    Batch, Claim, Ended, Named, Outcome, Presence, Settling, claim, record, room_gone,
+    until_next_due, write_back,
 };
 
 use crate::support::{TestDatabase, database, insert_rule};
@@ -79,29 +79,16 @@ fn marks(numbers: &[i64]) -> MarkSet {
         .collect()
 }
 
-async fn settle_all(pool: &PgPool, claim: &Claim, outcome: &Outcome) {
-    settle_until(pool, claim, outcome, None).await;
-}
-
-/// `next`: when a rule starts or ends for the members.
-async fn settle_until(
-    pool: &PgPool,
-    claim: &Claim,
-    outcome: &Outcome,
-    next: Option<DateTime<Utc>>,
-) {
-    let settlements: Vec<Settlement> = claim
-        .members
-        .iter()
-        .map(|member| Settlement {
-            account: member.account.clone(),
-            generation: member.generation,
-            held: member.marks.clone(),
-            next,
-            outcome: outcome.clone(),
-        })
-        .collect();
-    settle(pool, &claim.group, claim.lease, &settlements)
+async fn write_all(pool: &PgPool, claim: &Claim, outcome: &Outcome) {
+    let (mut rows, mut forgotten) = (Vec::new(), Vec::new());
+    for member in claim.members.iter().cloned() {
+        let key = (member.account.clone(), member.generation);
+        match member.after(outcome.clone(), None, claim.at) {
+            Some(row) => rows.push(row),
+            None => forgotten.push(key),
+        }
+    }
+    write_back(pool, &claim.group, claim.lease, &rows, &forgotten, false)
         .await
         .unwrap();
 }
@@ -116,7 +103,7 @@ fn confirmed(numbers: &[i64]) -> Outcome {
 async fn marked(pool: &PgPool) {
     hear(pool, AT_ONCE, EventSource::Join, Some(100)).await;
     let claim = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
-    settle_all(pool, &claim, &confirmed(&[1000])).await;
+    write_all(pool, &claim, &confirmed(&[1000])).await;
 }
 
 #[tokio::test]
@@ -305,7 +292,7 @@ async fn two_workers_never_hold_members_of_one_room_at_once() {
     assert_eq!(claims.len(), 1, "one call per room at a time");
     let first = claims.remove(0);
     assert_eq!(first.members.len(), 500, "a call takes 500");
-    settle_all(pool, &first, &confirmed(&[1000])).await;
+    write_all(pool, &first, &confirmed(&[1000])).await;
     let second = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
     assert_eq!(second.members.len(), 200);
     let named: std::collections::HashSet<_> = first
@@ -368,12 +355,9 @@ async fn a_claim_whose_worker_died_comes_due_again_in_doubt() {
         again.members[0].in_doubt,
         "Chat may have carried out the dead worker's call"
     );
-    settle_all(pool, &dead, &Outcome::Forgotten).await;
-    assert!(
-        alice(pool).await.is_some(),
-        "a late settlement changes nothing"
-    );
-    settle_all(pool, &again, &confirmed(&[1000])).await;
+    write_all(pool, &dead, &Outcome::Forgotten).await;
+    assert!(alice(pool).await.is_some(), "a late result changes nothing");
+    write_all(pool, &again, &confirmed(&[1000])).await;
     let row = alice(pool).await.unwrap();
     assert_eq!(
         (row.marks, row.in_doubt, row.due_in_ms),
@@ -382,7 +366,7 @@ async fn a_claim_whose_worker_died_comes_due_again_in_doubt() {
 }
 
 #[tokio::test]
-async fn an_event_during_the_call_wins_over_its_settlement() {
+async fn an_event_during_the_call_wins_over_its_result() {
     for (events, in_doubt) in [
         (&[EventSource::Online][..], true),
         // Chat forgot all marks with the leave.
@@ -399,7 +383,7 @@ async fn an_event_during_the_call_wins_over_its_settlement() {
             claim(pool, LEASE, AT_ONCE).await.unwrap().is_none(),
             "the room is still claimed"
         );
-        settle_all(pool, &claimed, &confirmed(&[1000])).await;
+        write_all(pool, &claimed, &confirmed(&[1000])).await;
         let row = alice(pool).await.unwrap();
         assert_eq!((row.marks, row.due, row.in_doubt), (vec![], true, in_doubt));
         assert!(row.generation > claimed.members[0].generation);
@@ -427,12 +411,12 @@ async fn a_leave_during_a_call_or_a_backoff_ends_doubt() {
         hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
         let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
         if in_backoff {
-            settle_all(pool, &claimed, &failed(Some(Duration::from_secs(300)))).await;
+            write_all(pool, &claimed, &failed(Some(Duration::from_secs(300)))).await;
         }
         let revoked = "update members set revoked = '{1001}'";
         sqlx::query(revoked).execute(pool).await.unwrap();
         hear(pool, AT_ONCE, EventSource::Exit, Some(2)).await;
-        settle_all(pool, &claimed, &confirmed(&[1000])).await;
+        write_all(pool, &claimed, &confirmed(&[1000])).await;
         let row = alice(pool).await.unwrap();
         assert_eq!((row.in_doubt, row.due_in_ms), (false, None));
         let revoked: Vec<i64> = sqlx::query_scalar("select revoked from members")
@@ -449,7 +433,7 @@ async fn a_leave_that_may_be_old_ends_no_doubt() {
     let pool = database.pool();
     hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
     let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
-    settle_all(pool, &claimed, &failed(None)).await;
+    write_all(pool, &claimed, &failed(None)).await;
     hear(pool, AT_ONCE, EventSource::Exit, None).await;
     let row = alice(pool).await.unwrap();
     assert_eq!((row.in_doubt, row.due), (true, true));
@@ -503,49 +487,20 @@ async fn a_stale_arrival_does_not_reopen_a_room_that_is_gone() {
 }
 
 #[tokio::test]
-async fn whatever_became_of_a_member_the_next_start_or_end_of_a_rule_is_not_missed() {
-    let database = room_with_rule().await;
-    let pool = database.pool();
-    hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
-    let hour = Duration::from_secs(3600);
-    let waiting = Outcome::Waiting {
-        marks: None,
-        waits_for: marks(&[1000]),
-        reason: "no place".to_owned(),
-        retry: hour,
-    };
-    for outcome in [
-        failed(None),
-        failed(Some(hour)),
-        waiting,
-        confirmed(&[1000]),
-        Outcome::Idle,
-    ] {
-        let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
-        let ends = Utc::now() + chrono::TimeDelta::minutes(1);
-        settle_until(pool, &claimed, &outcome, Some(ends)).await;
-        let due_in = alice(pool).await.unwrap().due_in_ms.unwrap();
-        assert!((1.0..=60_000.0).contains(&due_in), "{outcome:?}: {due_in}");
-        let minute = "update members set due_at = now()";
-        sqlx::query(minute).execute(pool).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn an_omitted_member_waits_and_is_then_parked() {
+async fn a_member_left_out_waits_and_then_counts_as_absent() {
     let database = room_with_rule().await;
     let pool = database.pool();
     hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
     let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
     let retry = Some(Duration::from_millis(1));
-    settle_all(pool, &claimed, &Outcome::Omitted { retry }).await;
+    write_all(pool, &claimed, &Outcome::LeftOut { retry }).await;
     let again = loop {
         if let Some(claim) = claim(pool, LEASE, AT_ONCE).await.unwrap() {
             break claim;
         }
     };
-    assert_eq!(again.members[0].omissions, 1);
-    settle_all(pool, &again, &Outcome::Omitted { retry: None }).await;
+    assert_eq!(again.members[0].tries, 1);
+    write_all(pool, &again, &Outcome::LeftOut { retry: None }).await;
     let row = alice(pool).await.unwrap();
     assert_eq!((row.presence.as_str(), row.due_in_ms), ("absent", None));
 }
@@ -572,7 +527,7 @@ async fn writers_of_the_same_members_in_any_order_do_not_block_each_other() {
                 .await
                 .expect("no deadlock");
             if let Some(claimed) = claim(pool, LEASE, AT_ONCE).await.expect("no deadlock") {
-                settle_all(pool, &claimed, &confirmed(&[1000])).await;
+                write_all(pool, &claimed, &confirmed(&[1000])).await;
             }
         }
     });
@@ -600,15 +555,15 @@ async fn a_busy_room_gathers_its_members_for_the_next_call_and_a_quiet_one_does_
 
     arrive(&["alice"]).await;
     let alone = claim(pool, LEASE, gather).await.unwrap().unwrap();
-    settle_all(pool, &alone, &idle).await;
+    write_all(pool, &alone, &idle).await;
     arrive(&["bob"]).await;
     let alone = claim(pool, LEASE, gather).await.unwrap().unwrap();
-    settle_all(pool, &alone, &idle).await;
+    write_all(pool, &alone, &idle).await;
 
     arrive(&["a", "b", "c", "d", "e", "f", "g", "h"]).await;
     let crowd = claim(pool, LEASE, gather).await.unwrap().unwrap();
     assert_eq!(crowd.members.len(), 8);
-    settle_all(pool, &crowd, &idle).await;
+    write_all(pool, &crowd, &idle).await;
     arrive(&["i"]).await;
     arrive(&["j"]).await;
     assert!(claim(pool, LEASE, gather).await.unwrap().is_none());
@@ -689,7 +644,7 @@ async fn a_member_waits_since_his_first_callback_was_handed_in() {
     assert!(waited().await >= 5.0);
     // A call failed, and another callback came: he has waited all the while.
     let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
-    settle_all(pool, &claimed, &failed(Some(Duration::ZERO))).await;
+    write_all(pool, &claimed, &failed(Some(Duration::ZERO))).await;
     let settling = Settling {
         settle: Duration::from_secs(60),
         max_wait: Duration::from_secs(120),

@@ -611,7 +611,7 @@ async fn no_row_is_left_out_by_both_queue_and_sweep() {
     {
         sqlx::query(
             "insert into members (group_id, account, presence, in_doubt, pending_since, due_at,
-                 heard_at, confirmed_at, failed_at, waits_for, revoked, attempts, event_at)
+                 heard_at, confirmed_at, failed_at, waits_for, revoked, tries, event_at)
              select 'class-7', $1, $2, $3, now() + $4 * second, now() + $5 * second,
                  now() + $6 * second, now() + $6 * second, case when $7 then now() end,
                  case when $8 then array[1000] else '{}' end,

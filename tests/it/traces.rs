@@ -151,7 +151,7 @@ async fn gets_spans_with_their_relations(endpoint: String, collector: Collector)
         .post(format!("http://{}/callback?{query}", replica.callbacks))
         .json(&callback);
     assert_eq!(post.send().await.unwrap().status(), 200);
-    let names = ["callback", "record", "round", "call", "settle"];
+    let names = ["callback", "record", "round", "call", "write_back"];
     until("all spans", || async {
         let received = collector.lock().await;
         let mut spans = received.spans.iter();
@@ -186,7 +186,7 @@ async fn gets_spans_with_their_relations(endpoint: String, collector: Collector)
         span.name == "record" && span.links.iter().any(|link| link.span_id == stored.span_id)
     });
     assert!(linked, "the statement knows its callbacks");
-    for name in ["call", "settle"] {
+    for name in ["call", "write_back"] {
         let span = received.spans.iter().find(|span| span.name == name);
         let parent = by_id.get(&span.unwrap().parent_span_id[..]);
         assert_eq!(parent.map(|parent| parent.name.as_str()), Some("round"));

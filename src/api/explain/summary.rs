@@ -72,10 +72,7 @@ fn of_member(member: &MemberRow, desired: &MarkSet, facts: &Facts) -> String {
                     time(due)
                 )
             }
-            (Some(due), None) => match left_out(member) {
-                Some(why) => format!("{why}. Next attempt at {}.", time(due)),
-                None => format!("Next update is due at {}.", time(due)),
-            },
+            (Some(due), None) => format!("Next update is due at {}.", time(due)),
             (None, _) => "An update is pending.".to_owned(),
         },
         (_, Presence::Present, _) if member.marks == *desired => match desired.is_empty() {
@@ -88,18 +85,6 @@ fn of_member(member: &MemberRow, desired: &MarkSet, facts: &Facts) -> String {
         _ if desired.is_empty() => "Not in the room, as far as is known.".to_owned(),
         _ => "Not in the room, as far as is known; marks will be set when they join.".to_owned(),
     }
-}
-
-/// That Chat left the member out of its last answers, if it did.
-pub(super) fn left_out(member: &MemberRow) -> Option<String> {
-    let times = match member.omissions {
-        ..=0 => return None,
-        1 => "once".to_owned(),
-        times => format!("{times} times in a row"),
-    };
-    Some(format!(
-        "Chat left the member out of its answer {times}, as it does for members who are not online"
-    ))
 }
 
 /// "marks 1000 (teacher), 1001 and 1002".

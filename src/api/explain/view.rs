@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::summary::{left_out, summary};
+use super::summary::summary;
 use crate::api::marks::{MarkNames, NamedMark};
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet};
 use crate::members::RoomRow;
@@ -158,7 +158,7 @@ impl Explanation {
 
 fn pending(facts: &Facts) -> Option<Pending> {
     let member = facts.member.as_ref()?;
-    let last_error = member.last_error.clone().or_else(|| left_out(member));
+    let last_error = member.last_error.clone();
     let paused = facts.paused.as_ref().map(|paused| paused.reason.clone());
     Some(Pending {
         since: member.pending_since,

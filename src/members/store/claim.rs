@@ -13,9 +13,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::database::interval;
-use crate::domain::{Account, GroupId, Mark, MarkSet, RequestId};
+use crate::domain::{Account, GroupId, Mark, RequestId};
 use crate::members::store::record::Settling;
-use crate::members::{Presence, mark_set};
+use crate::members::{Member, Presence, mark_set};
 
 /// Accounts that Chat takes in one `modify_user_info`.
 /// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
@@ -30,33 +30,7 @@ pub struct Claim {
     /// The moment of the claim by the clock of Postgres.
     pub at: DateTime<Utc>,
     /// Oldest due first.
-    pub members: Vec<ClaimedMember>,
-}
-
-/// What is known about a claimed member.
-#[derive(Debug, Clone)]
-pub struct ClaimedMember {
-    pub account: Account,
-    pub presence: Presence,
-    /// The marks that Chat confirmed since the member arrived.
-    pub marks: MarkSet,
-    /// When it last did.
-    pub confirmed_at: Option<DateTime<Utc>>,
-    /// Marks that rule changes took away while the member was in doubt.
-    pub revoked: MarkSet,
-    /// Chat may hold marks that are not in `marks`.
-    pub in_doubt: bool,
-    /// To write back with.
-    pub generation: i64,
-    /// Answers in a row that left the member out.
-    pub omissions: i32,
-    /// Failed calls in a row.
-    pub attempts: i32,
-    /// Tries in a row at which Chat refused the member and accepted others, perhaps because it does not
-    /// see the member yet.
-    pub refusals: i32,
-    /// The request that last concerned the member, if one is known.
-    pub request: Option<RequestId>,
+    pub members: Vec<Member>,
 }
 
 /// Due and settling members that make a room busy.
@@ -111,7 +85,7 @@ pub async fn claim_except(
             where m.group_id = (select group_id from room) and m.due_at <= now() + $5
               and (m.due_at <= now()
                    or (select busy from crowd) and m.pending_since <= now() - $7::interval
-                      and m.omissions = 0 and m.attempts = 0 and m.waits_for = '{}')
+                      and m.tries = 0 and m.waits_for = '{}')
             order by m.due_at
             limit $3
             for update of m skip locked
@@ -134,8 +108,9 @@ pub async fn claim_except(
         from due d
         where m.group_id = d.group_id and m.account = d.account
         returning m.group_id, m.account, m.presence as "presence: Presence", m.marks,
-                  m.confirmed_at, m.revoked, d.in_doubt as was_in_doubt, m.generation,
-                  m.omissions, m.attempts, m.refusals, m.request_id, now() as "at!"
+                  m.confirmed_marks, m.confirmed_at, d.in_doubt as was_in_doubt, m.revoked, m.waits_for,
+                  d.due_at, m.pending_since, m.unserved_since, m.generation, m.tries, m.last_error,
+                  m.failed_at, m.request_id, now() as "at!"
         "#,
         interval(lease),
         token,
@@ -163,17 +138,22 @@ pub async fn claim_except(
             at: row.at,
             members: Vec::with_capacity(16),
         });
-        claim.members.push(ClaimedMember {
+        claim.members.push(Member {
             account,
             presence: row.presence,
             marks: mark_set(&row.marks),
+            confirmed_marks: mark_set(&row.confirmed_marks),
             confirmed_at: row.confirmed_at,
-            revoked: mark_set(&row.revoked),
             in_doubt: row.was_in_doubt,
+            revoked: mark_set(&row.revoked),
+            waits_for: mark_set(&row.waits_for),
+            due_at: row.due_at,
+            pending_since: row.pending_since,
+            unserved_since: row.unserved_since,
             generation: row.generation,
-            omissions: row.omissions,
-            attempts: row.attempts,
-            refusals: row.refusals,
+            tries: row.tries,
+            last_error: row.last_error,
+            failed_at: row.failed_at,
             request: row.request_id.as_deref().and_then(RequestId::parse),
         });
     }
@@ -253,7 +233,7 @@ pub async fn retry_failed(
         )
         update members m set
             due_at = now(), pending_since = now(), generation = m.generation + 1, request_id = $3,
-            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
+            tries = 0, last_error = null, failed_at = null
         from failed f where m.group_id = f.group_id and m.account = f.account
         "#,
         group.map(GroupId::as_str),

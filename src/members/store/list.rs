@@ -73,11 +73,9 @@ pub struct MemberRow {
     /// Next attempt; null: on the next event.
     #[schema(required = true)]
     pub due_at: Option<DateTime<Utc>>,
-    /// Answers in a row that left them out.
-    pub omissions: i32,
-    /// Failed calls in a row.
-    pub attempts: i32,
-    /// Why the last call failed, or what they wait for.
+    /// Tries in a row that did not succeed.
+    pub tries: i32,
+    /// Why the last one did not, or what they wait for.
     #[schema(required = true)]
     pub last_error: Option<String>,
     /// `last_error` as a code with parameters.
@@ -111,7 +109,7 @@ pub async fn list_members(
         r#"
         select m.group_id, m.account, m.presence as "presence: Presence", m.event, m.event_at,
                m.heard_at, m.request_id, m.marks, m.confirmed_at, m.confirmed_marks, m.in_doubt, m.waits_for,
-               m.pending_since, m.due_at, m.omissions, m.attempts, m.last_error, m.failed_at,
+               m.pending_since, m.due_at, m.tries, m.last_error, m.failed_at,
                s.state as "state!: MemberState"
         from members m
         cross join lateral (
@@ -154,8 +152,7 @@ pub async fn list_members(
             waits_for: mark_set(&row.waits_for),
             pending_since: row.pending_since,
             due_at: row.due_at,
-            omissions: row.omissions,
-            attempts: row.attempts,
+            tries: row.tries,
             message: row.last_error.as_deref().map(Message::of),
             last_error: row.last_error,
             failed_at: row.failed_at,

@@ -14,6 +14,7 @@
 //! | `in_doubt` | claims; write-backs after a call whose result is unknown | other write-backs, leaves that are not doubtful, room ends, corrections | the plan sends everything and removes what may be left; rule changes reach absent members too |
 //! | `revoked` | rule changes, of members in doubt | as `in_doubt` | the next plan removes these marks |
 //! | `failed_at` | write-backs after the last try | events, rule changes, retries, room ends, write-backs that succeed, corrections that find nothing missing | the sweep does not make the member due for a missing mark |
+//! | `tries`, `last_error` | write-backs | events, rule changes, retries, room ends, write-backs that succeed | a busy room does not take the member along before their time |
 //! | `waits_for` | write-backs, when a mark has no place | events, room ends, the next write-back, corrections | a busy room does not take the member along before their time |
 //! | `rooms.gone_at` | destroyed events, Chat's answer that the room does not exist | arrivals, confirmed marks, a sweep of which Chat knows the room | no sweep after the one that checks it; deleted after an hour |
 //!
@@ -34,5 +35,5 @@ pub(crate) mod record;
 pub(crate) mod room_end;
 pub(crate) mod rooms;
 pub(crate) mod rule_changes;
-pub(crate) mod settle;
 pub(crate) mod sweep;
+pub(crate) mod write_back;

@@ -109,14 +109,14 @@ async fn record_arrivals(
                 presence = 'present', event = excluded.event, event_at = excluded.event_at,
                 heard_at = excluded.heard_at, request_id = excluded.request_id,
                 marks = '{}', waits_for = '{}', generation = m.generation + 1,
-                omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
+                tries = 0, last_error = null, failed_at = null,
                 unserved_since = case when m.pending_since is null then excluded.unserved_since
                     else coalesce(m.unserved_since, excluded.unserved_since) end,
                 pending_since = case
-                    when not m.in_doubt and m.omissions = 0 and m.attempts = 0
+                    when not m.in_doubt and m.tries = 0
                     then coalesce(m.pending_since, now()) else now() end,
                 due_at = case
-                    when not m.in_doubt and m.omissions = 0 and m.attempts = 0
+                    when not m.in_doubt and m.tries = 0
                     then least(excluded.due_at, coalesce(m.pending_since, now()) + $6)
                     else excluded.due_at end
             where m.event_at is null or excluded.event_at is null
@@ -181,7 +181,7 @@ async fn record_leaves(
             marks = '{}', waits_for = '{}', generation = m.generation + 1,
             in_doubt = m.in_doubt and l.doubtful,
             revoked = case when l.doubtful then m.revoked else '{}' end,
-            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
+            tries = 0, last_error = null, failed_at = null,
             due_at = case when l.doubtful then now() + $5 end,
             pending_since = case when l.doubtful then now() end, unserved_since = null
         from locked l where m.group_id = l.group_id and m.account = l.account

@@ -46,7 +46,7 @@ pub async fn room_gone(
                 event = 'destroyed', event_at = coalesce($2, m.event_at), heard_at = now(),
                 request_id = $3,
                 generation = m.generation + 1, due_at = null, pending_since = null, unserved_since = null,
-                omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
+                tries = 0, last_error = null, failed_at = null
             from locked l where m.group_id = l.group_id and m.account = l.account
             returning 1
         )

@@ -137,7 +137,7 @@ async fn make_due(
             due_at = now(),
             pending_since = coalesce(m.pending_since, now()),
             generation = m.generation + 1, request_id = $6,
-            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null,
+            tries = 0, last_error = null, failed_at = null,
             revoked = case when m.in_doubt
                 then array(select distinct unnest(m.revoked || l.marks)) else m.revoked end
         from locked l where m.group_id = l.group_id and m.account = l.account
@@ -254,7 +254,7 @@ async fn probe_absent(
         )
         update members m set
             due_at = p.at, pending_since = p.at, generation = m.generation + 1, request_id = $5,
-            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
+            tries = 0, last_error = null, failed_at = null
         from paced p where m.group_id = p.group_id and m.account = p.account
         "#,
         &rules.group_texts,

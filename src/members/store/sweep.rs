@@ -1,7 +1,4 @@
-//! What the sweep reads about a room and its members, and how it corrects what the table says.
-//!
-//! A correction counts only if the row's generation is still the one that was read. If it has changed, an
-//! event, a claim or a rule change knows more than Chat's lists.
+//! What the sweep reads about a room and its members.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,8 +7,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use crate::database::interval;
-use crate::domain::{Account, GroupId, MarkSet};
-use crate::members::{MEMBERS_A_CALL, Presence, array_text, mark_set};
+use crate::domain::{Account, GroupId, MarkSet, RequestId};
+use crate::members::{MEMBERS_A_CALL, Member, Presence, mark_set};
 
 /// A sweep that begins so long after a rule stopped demanding a mark is the last one to look for it.
 const RETIRED: Duration = Duration::from_secs(10 * 60);
@@ -21,31 +18,10 @@ const LONGEST_WORK: Duration = Duration::from_secs(10 * 60);
 /// What the table says about a member.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    pub presence: Presence,
-    pub marks: MarkSet,
-    pub confirmed_at: Option<DateTime<Utc>>,
-    pub generation: i64,
-    pub in_doubt: bool,
-    pub failed: bool,
+    pub row: Member,
     /// The queue does not work on the member, and nothing was recorded or confirmed since the given
     /// moment.
     pub quiet: bool,
-}
-
-/// A correction for a member who is in the room.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Correction {
-    pub account: Account,
-    /// The marks of ours that the member carries according to Chat.
-    pub held: MarkSet,
-    /// The generation that was read; `None` for a member without a row.
-    pub generation: Option<i64>,
-    /// Whether marks must be set or deleted now.
-    pub due: bool,
-    /// Whether the member has failed and still lacks a mark.
-    pub stays_failed: bool,
-    /// When the plan must be looked at again.
-    pub next: Option<DateTime<Utc>>,
 }
 
 /// The marks of ours in a room, and whether rules match accounts there by prefix.
@@ -168,8 +144,9 @@ pub(crate) async fn known(
     let accounts: Vec<&str> = accounts.iter().map(Account::as_str).collect();
     let rows = sqlx::query!(
         r#"
-        select account, presence as "presence: Presence", marks, confirmed_at, generation, in_doubt,
-            failed_at is not null as "failed!",
+        select account, presence as "presence: Presence", marks, confirmed_marks, confirmed_at, in_doubt,
+            revoked, waits_for, due_at, pending_since, unserved_since, generation, tries, last_error,
+            failed_at, request_id,
             (pending_since <= now() and due_at < now() + $4::interval) is not true
                 and (heard_at between $3 and now()) is not true
                 and (confirmed_at between $3 and now()) is not true as "quiet!"
@@ -183,110 +160,29 @@ pub(crate) async fn known(
     .fetch_all(pool)
     .await?;
     let known = rows.into_iter().filter_map(|row| {
+        let account = Account::parse(&row.account).ok()?;
         let known = Known {
-            presence: row.presence,
-            marks: mark_set(&row.marks),
-            confirmed_at: row.confirmed_at,
-            generation: row.generation,
-            in_doubt: row.in_doubt,
-            failed: row.failed,
+            row: Member {
+                account: account.clone(),
+                presence: row.presence,
+                marks: mark_set(&row.marks),
+                confirmed_marks: mark_set(&row.confirmed_marks),
+                confirmed_at: row.confirmed_at,
+                in_doubt: row.in_doubt,
+                revoked: mark_set(&row.revoked),
+                waits_for: mark_set(&row.waits_for),
+                due_at: row.due_at,
+                pending_since: row.pending_since,
+                unserved_since: row.unserved_since,
+                generation: row.generation,
+                tries: row.tries,
+                last_error: row.last_error,
+                failed_at: row.failed_at,
+                request: row.request_id.as_deref().and_then(RequestId::parse),
+            },
             quiet: row.quiet,
         };
-        Some((Account::parse(&row.account).ok()?, known))
+        Some((account, known))
     });
     Ok(known.collect())
-}
-
-/// Writes corrections of distinct members; returns the accounts whose rows took them. Chat's lists showed
-/// which marks the members carry, so a correction ends all doubt.
-pub(crate) async fn correct(
-    pool: &PgPool,
-    group: &GroupId,
-    corrections: &[&Correction],
-) -> Result<Vec<String>, sqlx::Error> {
-    let accounts: Vec<&str> = corrections.iter().map(|c| c.account.as_str()).collect();
-    let held = corrections.iter().map(|c| c.held.iter().copied());
-    let held: Vec<String> = held.map(array_text).collect();
-    // A new row begins at 0, so a row that was inserted meanwhile is never overwritten.
-    let next_generation = |c: &&Correction| c.generation.map_or(0, |read| read + 1);
-    let generations: Vec<i64> = corrections.iter().map(next_generation).collect();
-    let due: Vec<bool> = corrections.iter().map(|c| c.due).collect();
-    let stay_failed: Vec<bool> = corrections.iter().map(|c| c.stays_failed).collect();
-    let next: Vec<Option<DateTime<Utc>>> = corrections.iter().map(|c| c.next).collect();
-    sqlx::query_scalar!(
-        r#"
-        insert into members as m
-            (group_id, account, presence, marks, generation, due_at, pending_since, failed_at)
-        select room.group_id, c.account, 'present', c.held::bigint[], c.generation,
-               case when c.due then now() else c.next end, case when c.due then now() end,
-               case when c.stays_failed then now() end
-        from unnest($2::text[], $3::text[], $4::bigint[], $5::bool[], $6::bool[], $7::timestamptz[])
-            as c (account, held, generation, due, stays_failed, next)
-        -- So that the room is not deleted meanwhile.
-        cross join (select group_id from rooms where group_id = $1 for key share) room
-        -- Locked in the order that every writer of members keeps.
-        order by c.account
-        on conflict on constraint members_pkey do update set
-            presence = 'present', marks = excluded.marks, waits_for = '{}',
-            in_doubt = false, revoked = '{}',
-            generation = excluded.generation, request_id = null,
-            due_at = excluded.due_at, pending_since = excluded.pending_since, omissions = 0,
-            attempts = case when excluded.failed_at is null then 0 else m.attempts end,
-            refusals = case when excluded.failed_at is null then 0 else m.refusals end,
-            last_error = case when excluded.failed_at is not null then m.last_error end,
-            failed_at = case when excluded.failed_at is not null then m.failed_at end
-        where m.generation = excluded.generation - 1
-        returning m.account
-        "#,
-        group.as_str(),
-        &accounts as &[&str],
-        &held,
-        &generations,
-        &due,
-        &stay_failed,
-        &next as &[Option<DateTime<Utc>>],
-    )
-    .fetch_all(pool)
-    .await
-}
-
-/// Records that Chat does not find members, given with the generation that was read, in the room. Returns
-/// the accounts whose rows took it.
-pub(crate) async fn vanished(
-    pool: &PgPool,
-    group: &GroupId,
-    members: &[(Account, i64)],
-) -> Result<Vec<String>, sqlx::Error> {
-    let accounts: Vec<&str> = members
-        .iter()
-        .map(|(account, _)| account.as_str())
-        .collect();
-    let generations: Vec<i64> = members.iter().map(|(_, generation)| *generation).collect();
-    sqlx::query_scalar!(
-        r#"
-        with missed as materialized (
-            select $1::text as group_id, account, generation
-            from unnest($2::text[], $3::bigint[]) as v (account, generation)
-        ),
-        -- Locked in the order that every writer of members keeps.
-        locked as (
-            select m.group_id, m.account
-            from members m join missed v using (group_id, account)
-            where m.generation = v.generation
-            order by m.account
-            for update of m
-        )
-        update members m set
-            presence = 'absent', marks = '{}', waits_for = '{}', in_doubt = false, revoked = '{}',
-            generation = m.generation + 1, request_id = null, due_at = null, pending_since = null,
-            omissions = 0, attempts = 0, refusals = 0, last_error = null, failed_at = null
-        from locked l where m.group_id = l.group_id and m.account = l.account
-        returning m.account
-        "#,
-        group.as_str(),
-        &accounts as &[&str],
-        &generations,
-    )
-    .fetch_all(pool)
-    .await
 }

@@ -10,23 +10,20 @@ use super::places::no_place;
 use super::plan::MemberPlan;
 use crate::chat::{ChatError, ErrorClass, Reach};
 use crate::domain::MarkSet;
-use crate::members::{ClaimedMember, Outcome, Presence};
+use crate::members::{Member, Outcome, Presence};
 
 /// Delays after which a member that Chat left out is tried again. Chat's own view lags behind an
 /// arrival; its lists by up to 40 s. Source: <https://cloud.tencent.com/document/product/269/77266>.
-const OMITTED_RETRIES: [Duration; 3] = [
+const LEFT_OUT_RETRIES: [Duration; 3] = [
     Duration::from_secs(2),
     Duration::from_secs(10),
     Duration::from_secs(30),
 ];
-/// The same for a member that Chat rejected while it served others, with a code by which it may only
-/// mean that it does not see the member yet. Fewer than above: its lists, which lag most, show them.
-const REFUSED_RETRIES: &[Duration] = OMITTED_RETRIES.split_at(2).0;
-/// Failed calls after which a member has failed until an event or a person asks: about 20 minutes.
-const MOST_ATTEMPTS: i32 = 12;
+/// Tries after which a member has failed until an event or a person asks: about 20 minutes.
+const MOST_TRIES: i32 = 12;
 /// So many count while no call at all succeeds. That is a fault of Chat or of the way there, and no
 /// member fails because of it, however long it takes; they are tried about once a minute.
-const ATTEMPTS_WITHOUT_CHAT: i32 = 6;
+const TRIES_WITHOUT_CHAT: i32 = 6;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// A member that waits for a place is tried again after this.
@@ -59,7 +56,7 @@ pub(super) struct Circumstances {
 /// What is written back for a member with these verdicts (first of the delete, then of the set; a
 /// command without the member is missing) and without a place for some marks.
 pub(super) fn outcome(
-    member: &ClaimedMember,
+    member: &Member,
     plan: MemberPlan,
     mut waits_for: MarkSet,
     verdicts: &[&Verdict],
@@ -80,25 +77,23 @@ pub(super) fn outcome(
                     false => marks - &member.marks,
                 };
             }
-            Verdict::Omitted { in_room: seen } => {
+            Verdict::LeftOut { in_room: seen } => {
                 (omitted, in_room) = (true, in_room || *seen == Some(true));
             }
-            // Rejected before while others were served, and refused again; else they may be one member
-            // too many for a mark.
-            Verdict::Unseen(error)
-            | Verdict::Failed {
-                error,
-                counts: true,
-            } if member.refusals > 0 && may_mean_all_offline(error) => {
-                return refused(member, error, circumstances);
-            }
-            Verdict::Unseen(_) => (omitted, in_room) = (true, true),
+            // Perhaps Chat does not see the member yet.
             Verdict::Rejected(error) if may_mean_all_offline(error) => {
-                return refused(member, error, circumstances);
+                return failed(member, error, refusal(error), true, circumstances);
             }
-            Verdict::Rejected(error) => return given_up(member, error),
+            Verdict::Rejected(error) => {
+                return Outcome::Failed {
+                    error: refusal(error),
+                    retry: None,
+                    counts: true,
+                    in_doubt: member.in_doubt,
+                };
+            }
             Verdict::Failed { error, counts } => {
-                return failed(member, error, *counts, circumstances);
+                return failed(member, error, error.to_string(), *counts, circumstances);
             }
         }
     }
@@ -127,24 +122,24 @@ pub(super) fn outcome(
 }
 
 /// True for a member who was tried as often as one who is not found is tried.
-pub(super) fn is_last_try(member: &ClaimedMember) -> bool {
+pub(super) fn is_last_try(member: &Member) -> bool {
     member.presence != Presence::Absent
-        && usize::try_from(member.omissions).is_ok_and(|tries| tries >= OMITTED_RETRIES.len())
+        && usize::try_from(member.tries).is_ok_and(|tries| tries >= LEFT_OUT_RETRIES.len())
 }
 
 /// Tried again a few times. After that the member counts as absent, unless Chat says that they are in
 /// the room. Then they do not carry what was to be deleted; or something keeps the marks from them, most
 /// likely members that we do not know.
 fn left_out(
-    member: &ClaimedMember,
+    member: &Member,
     plan: MemberPlan,
     waits_for: MarkSet,
     in_room: bool,
     spread: Spread,
 ) -> Outcome {
     if !(in_room && is_last_try(member)) {
-        return Outcome::Omitted {
-            retry: omitted_retry(member, spread),
+        return Outcome::LeftOut {
+            retry: left_out_retry(member, spread),
         };
     }
     if plan.set.is_empty() && waits_for.is_empty() {
@@ -171,64 +166,41 @@ fn waiting(
     }
 }
 
-/// Tried again a few times, since a moment later Chat may see the member, and then failed.
-fn refused(member: &ClaimedMember, error: &ChatError, circumstances: Circumstances) -> Outcome {
-    let tries = usize::try_from(member.refusals).unwrap_or(usize::MAX);
-    match REFUSED_RETRIES.get(tries) {
-        Some(delay) => Outcome::Refused {
-            error: refusal(error),
-            retry: delay.mul_f64(circumstances.spread.between(0.95, 1.05)),
-            in_doubt: member.in_doubt,
-        },
-        None if circumstances.chat_works => given_up(member, error),
-        None => failed(member, error, true, circumstances),
-    }
-}
-
-fn given_up(member: &ClaimedMember, error: &ChatError) -> Outcome {
-    Outcome::Failed {
-        error: refusal(error),
-        retry: None,
-        counts: true,
-        in_doubt: member.in_doubt,
-    }
-}
-
 fn refusal(error: &ChatError) -> String {
     format!("Chat accepts the other members of a call, but not this one: {error}")
 }
 
 /// A member of whom only a doubtful leave is known is not tried again; all others are, since Chat may
 /// not know yet that they came.
-fn omitted_retry(member: &ClaimedMember, spread: Spread) -> Option<Duration> {
+fn left_out_retry(member: &Member, spread: Spread) -> Option<Duration> {
     if member.presence == Presence::Absent {
         return None;
     }
-    let tries = usize::try_from(member.omissions).unwrap_or(usize::MAX);
-    OMITTED_RETRIES
-        .get(tries)
-        .map(|delay| delay.mul_f64(spread.between(0.95, 1.05)))
+    let tries = usize::try_from(member.tries).unwrap_or(usize::MAX);
+    let delay = LEFT_OUT_RETRIES.get(tries)?;
+    Some(delay.mul_f64(spread.between(0.95, 1.05)))
 }
 
 fn failed(
-    member: &ClaimedMember,
+    member: &Member,
     error: &ChatError,
+    reason: String,
     counts: bool,
     Circumstances { spread, chat_works }: Circumstances,
 ) -> Outcome {
     // Not about the member: the worker itself slows down or pauses.
     let counts = counts && error.reach() != Reach::App && error.class() != ErrorClass::SlowDown;
-    let (retry, counts) = match member.attempts {
+    let (retry, counts) = match member.tries {
         _ if !counts => (Some(soon(spread)), false),
-        attempts if !chat_works => (
-            Some(backoff(attempts.min(ATTEMPTS_WITHOUT_CHAT), spread)),
-            attempts < ATTEMPTS_WITHOUT_CHAT,
+        tries if !chat_works => (
+            Some(backoff(tries.min(TRIES_WITHOUT_CHAT), spread)),
+            tries < TRIES_WITHOUT_CHAT,
         ),
-        attempts if attempts >= MOST_ATTEMPTS - 1 => (None, true),
-        attempts => (Some(backoff(attempts, spread)), true),
+        tries if tries >= MOST_TRIES - 1 => (None, true),
+        tries => (Some(backoff(tries, spread)), true),
     };
     Outcome::Failed {
-        error: error.to_string(),
+        error: reason,
         retry,
         counts,
         in_doubt: error.in_doubt() || member.in_doubt,
@@ -239,9 +211,9 @@ fn soon(spread: Spread) -> Duration {
     FIRST_BACKOFF.mul_f64(spread.between(0.5, 1.5))
 }
 
-/// Doubling with each attempt, capped, and spread over the upper half.
-fn backoff(attempts: i32, spread: Spread) -> Duration {
-    let doublings = attempts.clamp(0, 16).unsigned_abs();
+/// Doubling with each try, capped, and spread over the upper half.
+fn backoff(tries: i32, spread: Spread) -> Duration {
+    let doublings = tries.clamp(0, 16).unsigned_abs();
     let full = (FIRST_BACKOFF * 2u32.pow(doublings)).min(LONGEST_BACKOFF);
     full.mul_f64(spread.between(0.5, 1.0))
 }

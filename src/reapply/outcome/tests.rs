@@ -4,22 +4,10 @@ use super::*;
 use std::sync::Arc;
 
 use crate::chat::ErrorCode;
-use crate::domain::{Account, Mark, MarkSet};
+use crate::domain::{Mark, MarkSet};
 
-fn alice() -> ClaimedMember {
-    ClaimedMember {
-        account: Account::parse("alice").unwrap(),
-        presence: Presence::Present,
-        marks: MarkSet::new(),
-        confirmed_at: None,
-        revoked: MarkSet::new(),
-        in_doubt: false,
-        generation: 1,
-        omissions: 0,
-        attempts: 0,
-        refusals: 0,
-        request: None,
-    }
+fn alice() -> Member {
+    Member::example()
 }
 
 fn named() -> MemberPlan {
@@ -32,7 +20,7 @@ fn named() -> MemberPlan {
     }
 }
 
-fn outcome_of(member: &ClaimedMember, verdict: &Verdict) -> Outcome {
+fn outcome_of(member: &Member, verdict: &Verdict) -> Outcome {
     outcome(member, named(), MarkSet::new(), &[verdict], WORKING)
 }
 
@@ -47,7 +35,7 @@ const WORKING: Circumstances = Circumstances {
     spread: Spread(0.3),
     chat_works: true,
 };
-const LEFT_OUT: Verdict = Verdict::Omitted { in_room: None };
+const LEFT_OUT: Verdict = Verdict::LeftOut { in_room: None };
 
 #[test]
 fn only_a_member_that_the_answer_names_is_confirmed() {
@@ -57,39 +45,36 @@ fn only_a_member_that_the_answer_names_is_confirmed() {
     ));
     assert!(matches!(
         outcome_of(&alice(), &LEFT_OUT),
-        Outcome::Omitted { retry: Some(_) }
+        Outcome::LeftOut { retry: Some(_) }
     ));
 }
 
 #[test]
 fn an_omitted_member_is_tried_after_2_10_and_30_seconds_and_then_parked() {
-    for (omissions, seconds) in [(0, 2.0), (1, 10.0), (2, 30.0)] {
-        let member = ClaimedMember {
-            omissions,
-            ..alice()
-        };
-        let Outcome::Omitted { retry: Some(delay) } = outcome_of(&member, &LEFT_OUT) else {
-            panic!("no retry after {omissions} omissions");
+    for (tries, seconds) in [(0, 2.0), (1, 10.0), (2, 30.0)] {
+        let member = Member { tries, ..alice() };
+        let Outcome::LeftOut { retry: Some(delay) } = outcome_of(&member, &LEFT_OUT) else {
+            panic!("no retry after {tries} tries");
         };
         assert!((delay.as_secs_f64() / seconds - 1.0).abs() <= 0.05);
     }
-    let tried = ClaimedMember {
-        omissions: 3,
+    let tried = Member {
+        tries: 3,
         ..alice()
     };
     assert_eq!(
         outcome_of(&tried, &LEFT_OUT),
-        Outcome::Omitted { retry: None }
+        Outcome::LeftOut { retry: None }
     );
 }
 
 #[test]
 fn a_member_in_the_room_who_is_left_out_again_and_again_waits() {
-    let tried = ClaimedMember {
-        omissions: 3,
+    let tried = Member {
+        tries: 3,
         ..alice()
     };
-    let in_room = Verdict::Omitted {
+    let in_room = Verdict::LeftOut {
         in_room: Some(true),
     };
     assert!(matches!(
@@ -120,73 +105,24 @@ fn a_member_that_chat_refuses_alone_fails_at_once() {
 
 /// A member who came a moment ago: Chat lists them, but does not mark them yet.
 #[test]
-fn a_member_that_chat_may_not_see_yet_is_tried_after_2_and_10_seconds_and_then_fails() {
-    let tried = |tries| ClaimedMember {
-        refusals: tries,
+fn a_member_that_chat_may_not_see_yet_is_tried_again_like_any_other() {
+    let rejected = Verdict::Rejected(error(10004));
+    let Outcome::Failed {
+        error,
+        retry: Some(retry),
+        ..
+    } = outcome_of(&alice(), &rejected)
+    else {
+        panic!("not tried again");
+    };
+    assert!(error.contains("10004"), "{error}");
+    assert!(retry <= FIRST_BACKOFF);
+    let worn = Member {
+        tries: MOST_TRIES - 1,
         ..alice()
     };
-    for (tries, seconds) in [(0, 2.0), (1, 10.0)] {
-        for verdict in [
-            Verdict::Rejected(error(10004)),
-            Verdict::Unseen(error(10004)),
-        ] {
-            let outcome = outcome_of(&tried(tries), &verdict);
-            let (Outcome::Refused { retry, .. } | Outcome::Omitted { retry: Some(retry) }) =
-                outcome
-            else {
-                panic!("{outcome:?}");
-            };
-            assert!((retry.as_secs_f64() / seconds - 1.0).abs() <= 0.05);
-        }
-    }
-    for verdict in [
-        Verdict::Rejected(error(10004)),
-        Verdict::Unseen(error(10004)),
-    ] {
-        let Outcome::Failed {
-            error, retry: None, ..
-        } = outcome_of(&tried(2), &verdict)
-        else {
-            panic!("not failed after {verdict:?}");
-        };
-        assert!(error.contains("10004"), "{error}");
-        let circumstances = Circumstances {
-            chat_works: false,
-            ..WORKING
-        };
-        let outcome = outcome(
-            &tried(2),
-            named(),
-            MarkSet::new(),
-            &[&verdict],
-            circumstances,
-        );
-        assert!(matches!(outcome, Outcome::Failed { retry: Some(_), .. }));
-    }
-}
-
-#[test]
-fn a_member_never_rejected_while_others_were_served_may_be_one_too_many_and_waits() {
-    for attempts in [0, 1] {
-        let tried = ClaimedMember {
-            omissions: 3,
-            attempts,
-            ..alice()
-        };
-        let outcome = outcome_of(&tried, &Verdict::Unseen(error(10004)));
-        assert!(matches!(outcome, Outcome::Waiting { .. }));
-    }
-}
-
-#[test]
-fn a_call_that_served_no_member_rejects_none() {
-    let tried = ClaimedMember {
-        omissions: 2,
-        attempts: 1,
-        ..alice()
-    };
-    let outcome = outcome_of(&tried, &refused(10004, true));
-    assert!(matches!(outcome, Outcome::Failed { retry: Some(_), .. }));
+    let last = outcome_of(&worn, &rejected);
+    assert!(matches!(last, Outcome::Failed { retry: None, .. }));
 }
 
 #[test]
@@ -223,8 +159,8 @@ fn failures_back_off_and_end() {
             ..
         }
     ));
-    let worn = ClaimedMember {
-        attempts: MOST_ATTEMPTS - 1,
+    let worn = Member {
+        tries: MOST_TRIES - 1,
         ..alice()
     };
     assert!(matches!(
@@ -243,11 +179,8 @@ fn no_member_fails_while_no_call_succeeds() {
         chat_works: false,
         ..WORKING
     };
-    for attempts in [0, ATTEMPTS_WITHOUT_CHAT, MOST_ATTEMPTS, i32::MAX] {
-        let worn = ClaimedMember {
-            attempts,
-            ..alice()
-        };
+    for tries in [0, TRIES_WITHOUT_CHAT, MOST_TRIES, i32::MAX] {
+        let worn = Member { tries, ..alice() };
         let outcome = outcome(&worn, named(), MarkSet::new(), &[&timeout], away);
         let Outcome::Failed {
             retry: Some(delay),
@@ -255,17 +188,17 @@ fn no_member_fails_while_no_call_succeeds() {
             ..
         } = outcome
         else {
-            panic!("failed after {attempts} attempts");
+            panic!("failed after {tries} tries");
         };
         assert!(delay <= Duration::from_secs(64), "{delay:?}");
-        assert_eq!(counts, attempts < ATTEMPTS_WITHOUT_CHAT);
+        assert_eq!(counts, tries < TRIES_WITHOUT_CHAT);
     }
 }
 
 #[test]
-fn a_fault_of_the_app_never_uses_up_a_members_attempts() {
-    let worn = ClaimedMember {
-        attempts: MOST_ATTEMPTS,
+fn a_fault_of_the_app_never_uses_up_a_members_tries() {
+    let worn = Member {
+        tries: MOST_TRIES,
         ..alice()
     };
     let outcome = outcome_of(&worn, &refused(60020, true));
@@ -281,7 +214,7 @@ fn a_fault_of_the_app_never_uses_up_a_members_attempts() {
 
 /// As when a proxy on the way refuses one call.
 #[test]
-fn what_may_concern_one_call_only_uses_up_attempts_and_ends() {
+fn what_may_concern_one_call_only_uses_up_tries_and_ends() {
     let proxy = Verdict::Failed {
         error: Arc::new(ChatError::HttpStatus(403)),
         counts: true,
@@ -296,8 +229,8 @@ fn what_may_concern_one_call_only_uses_up_attempts_and_ends() {
                 ..
             }
         ));
-        let worn = ClaimedMember {
-            attempts: MOST_ATTEMPTS - 1,
+        let worn = Member {
+            tries: MOST_TRIES - 1,
             ..alice()
         };
         let last = outcome_of(&worn, &verdict);
@@ -318,8 +251,7 @@ fn a_member_is_confirmed_only_for_the_marks_that_the_answer_names() {
         ..MemberPlan::default()
     };
     let partly = Verdict::Partly(marks([1001]));
-    let outcome_of =
-        |member: &ClaimedMember| outcome(member, plan(), MarkSet::new(), &[&partly], WORKING);
+    let outcome_of = |member: &Member| outcome(member, plan(), MarkSet::new(), &[&partly], WORKING);
     let Outcome::Waiting {
         marks: Some(confirmed),
         waits_for,
@@ -330,12 +262,12 @@ fn a_member_is_confirmed_only_for_the_marks_that_the_answer_names() {
     };
     assert_eq!((confirmed, waits_for), (marks([1000]), marks([1001])));
     // Chat named it before, and names perhaps only what a call changed.
-    let marked = ClaimedMember {
+    let marked = Member {
         marks: marks([1001]),
         ..alice()
     };
     assert!(matches!(outcome_of(&marked), Outcome::Confirmed { .. }));
-    let in_doubt = ClaimedMember {
+    let in_doubt = Member {
         in_doubt: true,
         ..marked
     };
@@ -344,11 +276,9 @@ fn a_member_is_confirmed_only_for_the_marks_that_the_answer_names() {
 
 #[test]
 fn a_delete_that_leaves_a_member_out_does_not_keep_the_set_from_them() {
-    for left_out in [LEFT_OUT, Verdict::Unseen(error(10004))] {
-        let verdicts = [&left_out, &Verdict::Confirmed];
-        let outcome = outcome(&alice(), named(), MarkSet::new(), &verdicts, WORKING);
-        assert!(matches!(outcome, Outcome::Confirmed { .. }), "{outcome:?}");
-    }
+    let verdicts = [&LEFT_OUT, &Verdict::Confirmed];
+    let outcome = outcome(&alice(), named(), MarkSet::new(), &verdicts, WORKING);
+    assert!(matches!(outcome, Outcome::Confirmed { .. }), "{outcome:?}");
 }
 
 #[test]
@@ -359,19 +289,16 @@ fn a_delete_that_leaves_out_a_member_in_the_room_ends_with_the_last_try() {
         named: true,
         ..MemberPlan::default()
     };
-    let in_room = Verdict::Omitted {
+    let in_room = Verdict::LeftOut {
         in_room: Some(true),
     };
-    let outcome_after = |omissions| {
-        let member = ClaimedMember {
-            omissions,
-            ..alice()
-        };
+    let outcome_after = |tries| {
+        let member = Member { tries, ..alice() };
         outcome(&member, plan(), MarkSet::new(), &[&in_room], WORKING)
     };
     assert!(matches!(
         outcome_after(0),
-        Outcome::Omitted { retry: Some(_) }
+        Outcome::LeftOut { retry: Some(_) }
     ));
     let marks = marks([1000]);
     assert_eq!(outcome_after(3), Outcome::Confirmed { marks });
@@ -379,8 +306,8 @@ fn a_delete_that_leaves_out_a_member_in_the_room_ends_with_the_last_try() {
 
 #[test]
 fn backoff_grows_to_its_cap() {
-    for (attempts, drawn) in (0..40).flat_map(|n| [(n, 0.0), (n, 1.0)]) {
-        let delay = backoff(attempts, Spread::new(drawn));
+    for (tries, drawn) in (0..40).flat_map(|n| [(n, 0.0), (n, 1.0)]) {
+        let delay = backoff(tries, Spread::new(drawn));
         assert!(delay >= FIRST_BACKOFF / 2 && delay <= LONGEST_BACKOFF);
     }
     assert!(backoff(0, Spread::new(1.0)) <= FIRST_BACKOFF);

@@ -45,14 +45,14 @@ export function chapters({ member, pending, room, at }) {
     if (!(pending && new Date(pending.next_attempt_at) > new Date(at) && !pending.since)) {
       add(member.pending_since, 'story.due', account);
     }
-    add(member.failed_at, 'story.stopped', { n: member.attempts }, { tone: 'bad', quote: member.message });
+    add(member.failed_at, 'story.stopped', { n: member.tries }, { tone: 'bad', quote: member.message });
   }
   if (wasThere(room)) add(room.gone_at, 'story.destroyed', {}, { tone: 'rest' });
   events.sort((one, other) => new Date(one.at) - new Date(other.at));
   if (pending) {
-    const failing = pending.since && pending.last_error && member.attempts > 0;
+    const failing = pending.since && pending.last_error && member.tries > 0;
     const key = pending.paused ? 'story.next.paused' : pending.since ? 'story.next' : 'story.next.later';
-    add(pending.next_attempt_at, failing ? 'story.next.failed' : key, { n: member.attempts },
+    add(pending.next_attempt_at, failing ? 'story.next.failed' : key, { n: member.tries },
       { tone: 'warn', quote: pending.message });
   }
   return events;

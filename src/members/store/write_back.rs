@@ -1,0 +1,255 @@
+//! Stores rows that were decided in Rust: what became of a claim, and what a sweep found.
+//!
+//! A row is written only if its generation is unchanged since it was read. If an event or a rule
+//! change came in between, that change wins, and the row keeps its doubt: the next plan must assume that
+//! Chat may hold marks that no answer confirmed.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::super::array_text;
+use crate::domain::{Account, GroupId, RequestId};
+use crate::members::Member;
+
+/// Rows as columns for `UNNEST`. Arrays are text, since Postgres would flatten an array of arrays.
+#[derive(Default)]
+struct Columns<'a> {
+    accounts: Vec<&'a str>,
+    generations: Vec<i64>,
+    presences: Vec<&'static str>,
+    marks: Vec<String>,
+    confirmed_marks: Vec<String>,
+    confirmed_at: Vec<Option<DateTime<Utc>>>,
+    in_doubt: Vec<bool>,
+    revoked: Vec<String>,
+    waits_for: Vec<String>,
+    due_at: Vec<Option<DateTime<Utc>>>,
+    pending_since: Vec<Option<DateTime<Utc>>>,
+    unserved_since: Vec<Option<DateTime<Utc>>>,
+    requests: Vec<Option<&'a str>>,
+    tries: Vec<i32>,
+    last_errors: Vec<Option<&'a str>>,
+    failed_at: Vec<Option<DateTime<Utc>>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(rows: impl Iterator<Item = &'a Member>) -> Self {
+        let mut columns = Self::default();
+        for row in rows {
+            columns.accounts.push(row.account.as_str());
+            columns.generations.push(row.generation);
+            columns.presences.push(row.presence.as_str());
+            columns.marks.push(array_text(row.marks.iter().copied()));
+            let confirmed = row.confirmed_marks.iter().copied();
+            columns.confirmed_marks.push(array_text(confirmed));
+            columns.confirmed_at.push(row.confirmed_at);
+            columns.in_doubt.push(row.in_doubt);
+            columns
+                .revoked
+                .push(array_text(row.revoked.iter().copied()));
+            columns
+                .waits_for
+                .push(array_text(row.waits_for.iter().copied()));
+            columns.due_at.push(row.due_at);
+            columns.pending_since.push(row.pending_since);
+            columns.unserved_since.push(row.unserved_since);
+            columns
+                .requests
+                .push(row.request.as_ref().map(RequestId::as_str));
+            columns.tries.push(row.tries);
+            columns.last_errors.push(row.last_error.as_deref());
+            columns.failed_at.push(row.failed_at);
+        }
+        columns
+    }
+}
+
+/// Writes back the members of one claim, of which `forgotten` lose their rows, and releases the room.
+/// Returns the accounts whose rows had changed meanwhile. `room_lives`: Chat confirmed marks there, so the
+/// room exists.
+pub async fn write_back(
+    pool: &PgPool,
+    group: &GroupId,
+    lease: Uuid,
+    rows: &[Member],
+    forgotten: &[(Account, i64)],
+    room_lives: bool,
+) -> Result<HashSet<String>, sqlx::Error> {
+    if !forgotten.is_empty() {
+        delete(pool, group, forgotten).await?;
+    }
+    let changed = update(pool, group, rows.iter()).await?;
+    release(pool, group, lease, room_lives).await?;
+    Ok(changed)
+}
+
+/// Writes rows of distinct members of a room that have the generation given in them. Returns the accounts
+/// of those that have another one.
+pub(crate) async fn update(
+    pool: &PgPool,
+    group: &GroupId,
+    rows: impl Iterator<Item = &Member>,
+) -> Result<HashSet<String>, sqlx::Error> {
+    let rows = Columns::of(rows);
+    if rows.accounts.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let changed = sqlx::query_scalar!(
+        r#"
+        -- The room comes from a row that the planner cannot look into, here and below: each member is
+        -- one probe of the primary key, whatever the planner believes about the size of the room.
+        with result as materialized (
+            select $1::text as group_id, r.*
+            from unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+                        $8::bool[], $9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[],
+                        $13::timestamptz[], $14::text[], $15::integer[], $16::text[],
+                        $17::timestamptz[])
+                as r (account, generation, presence, marks, confirmed_marks, confirmed_at, in_doubt,
+                      revoked, waits_for, due_at, pending_since, unserved_since, request_id, tries,
+                      last_error, failed_at)
+        ),
+        -- Locked in the order that every writer of members keeps.
+        locked as materialized (
+            select r.*
+            from members m join result r on m.group_id = r.group_id and m.account = r.account
+            where m.generation = r.generation
+            order by m.account
+            for update of m
+        ),
+        updated as (
+            update members m set
+                presence = l.presence, marks = l.marks::bigint[],
+                confirmed_marks = l.confirmed_marks::bigint[], confirmed_at = l.confirmed_at,
+                in_doubt = l.in_doubt, revoked = l.revoked::bigint[], waits_for = l.waits_for::bigint[],
+                due_at = l.due_at, pending_since = l.pending_since, unserved_since = l.unserved_since,
+                generation = m.generation + 1, request_id = l.request_id,
+                tries = l.tries, last_error = l.last_error, failed_at = l.failed_at
+            from locked l where m.group_id = l.group_id and m.account = l.account
+        ),
+        -- If a crash of the database loses this, the room is left to its lease or its next sweep: no
+        -- need to wait for a flush.
+        unflushed as materialized (select set_config('synchronous_commit', 'off', true))
+        select r.account as "account!" from result r cross join unflushed
+        where not exists (select from locked l where l.account = r.account)
+        "#,
+        group.as_str(),
+        &rows.accounts as &[&str],
+        &rows.generations,
+        &rows.presences as &[&str],
+        &rows.marks,
+        &rows.confirmed_marks,
+        &rows.confirmed_at as &[Option<DateTime<Utc>>],
+        &rows.in_doubt,
+        &rows.revoked,
+        &rows.waits_for,
+        &rows.due_at as &[Option<DateTime<Utc>>],
+        &rows.pending_since as &[Option<DateTime<Utc>>],
+        &rows.unserved_since as &[Option<DateTime<Utc>>],
+        &rows.requests as &[Option<&str>],
+        &rows.tries,
+        &rows.last_errors as &[Option<&str>],
+        &rows.failed_at as &[Option<DateTime<Utc>>],
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(changed.into_iter().collect())
+}
+
+/// Adds rows of distinct members of a room. Returns the accounts that have a row already, or all if the
+/// room has none.
+pub(crate) async fn insert(
+    pool: &PgPool,
+    group: &GroupId,
+    rows: impl Iterator<Item = &Member>,
+) -> Result<HashSet<String>, sqlx::Error> {
+    let rows = Columns::of(rows);
+    if rows.accounts.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let added = sqlx::query_scalar!(
+        r#"
+        insert into members (group_id, account, presence, marks, due_at, pending_since)
+        select room.group_id, r.account, r.presence, r.marks::bigint[], r.due_at, r.pending_since
+        from unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])
+            as r (account, presence, marks, due_at, pending_since)
+        -- So that the room is not deleted meanwhile.
+        cross join (select group_id from rooms where group_id = $1 for key share) room
+        order by r.account
+        on conflict on constraint members_pkey do nothing
+        returning account
+        "#,
+        group.as_str(),
+        &rows.accounts as &[&str],
+        &rows.presences as &[&str],
+        &rows.marks,
+        &rows.due_at as &[Option<DateTime<Utc>>],
+        &rows.pending_since as &[Option<DateTime<Utc>>],
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut refused: HashSet<String> = rows.accounts.iter().map(|&a| a.to_owned()).collect();
+    added.iter().for_each(|account| {
+        refused.remove(account);
+    });
+    Ok(refused)
+}
+
+async fn delete(
+    pool: &PgPool,
+    group: &GroupId,
+    members: &[(Account, i64)],
+) -> Result<(), sqlx::Error> {
+    let members = members.iter();
+    let (accounts, generations): (Vec<&str>, Vec<i64>) = members
+        .map(|(account, generation)| (account.as_str(), *generation))
+        .unzip();
+    sqlx::query!(
+        r#"
+        with gone as materialized (
+            select $1::text as group_id, g.*
+            from unnest($2::text[], $3::bigint[]) as g (account, generation)
+        ),
+        -- Locked in the order that every writer of members keeps.
+        locked as materialized (
+            select m.group_id, m.account
+            from members m join gone g on m.group_id = g.group_id and m.account = g.account
+            where m.generation = g.generation
+            order by m.account
+            for update of m
+        )
+        delete from members m using locked l
+        where m.group_id = l.group_id and m.account = l.account
+        "#,
+        group.as_str(),
+        &accounts as &[&str],
+        &generations,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+async fn release(
+    pool: &PgPool,
+    group: &GroupId,
+    lease: Uuid,
+    room_lives: bool,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        update rooms set leased_until = null, lease = null,
+            gone_at = case when $3 then null else gone_at end
+        from (select set_config('synchronous_commit', 'off', true)) unflushed
+        where group_id = $1 and lease = $2
+        "#,
+        group.as_str(),
+        lease,
+        room_lives,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}

@@ -1,4 +1,4 @@
--- Members and rooms: state and queue in one table. Only members that some rule matches have a row.
+-- Rooms are the queue, members its content. Only members that some rule matches have a row.
 -- src/members/store/mod.rs says who sets and clears each column.
 
 create table members (
@@ -17,13 +17,13 @@ create table members (
     marks           bigint[] not null default '{}',
     confirmed_at    timestamptz,
     confirmed_marks bigint[] not null default '{}',
-    -- True from the claim to the write-back: Chat may hold marks that no answer confirmed.
+    -- Chat may hold marks that no answer confirmed.
     in_doubt        boolean not null default false,
     -- Marks that a rule change removed while the member was in doubt.
     revoked         bigint[] not null default '{}',
     -- Marks that the member should have and for which the room has no place yet.
     waits_for       bigint[] not null default '{}',
-    -- The queue. Null: nothing to do.
+    -- When the member must be looked at. Null: nothing to do.
     due_at          timestamptz,
     -- Since when the present work waits.
     pending_since   timestamptz,
@@ -40,17 +40,15 @@ create table members (
     constraint members_presence_is_known check (presence in ('present', 'absent', 'unknown'))
 ) with (
     -- Every arrival rewrites the row a few times. Free space on the page and an eager vacuum keep
-    -- the table and the index of the queue short.
+    -- the table and its indexes short.
     fillfactor = 60,
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_cost_delay = 0
 );
 
--- The queue, oldest first. With the room in the index, a claim picks a room without reading the table.
-create index members_due on members (due_at, group_id) where due_at is not null;
--- The due members of one room, however many wait in others.
-create index members_due_in_room on members (group_id, due_at) where due_at is not null;
+-- The due members of a room, oldest first.
+create index members_due on members (group_id, due_at) where due_at is not null;
 create index members_marked on members (group_id) where marks <> '{}';
 create index members_failed on members (group_id, account) where failed_at is not null;
 
@@ -60,12 +58,13 @@ create table rooms (
     -- Callbacks renew it at most once a minute, so that they do not all update the row of a busy room.
     last_event_at      timestamptz,
     gone_at            timestamptz,
-    -- The lease of the round: one round per room at a time.
+    -- The queue: the next claim. Never later than the first due member of the room, except by the
+    -- moment that a busy room gathers members. See src/members/store/claim.rs.
+    due_at             timestamptz,
+    -- The lease of the round: one round per room at a time. It is the claim of all due members. An
+    -- expired lease that was not released means that what became of a call is unknown.
     leased_until       timestamptz,
     lease              uuid,
-    -- Under load, the members of a room wait for one common call. The room is not claimed before this
-    -- time, and members who arrive are due at it.
-    paced_until        timestamptz,
     -- The next sweep. Null: not scheduled yet, or the room is gone and was checked.
     sweep_due_at       timestamptz,
     -- A request for a sweep out of turn.
@@ -82,8 +81,7 @@ create table rooms (
     constraint rooms_pkey primary key (group_id)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 
--- The worker asks for the earliest.
-create index rooms_paced on rooms (paced_until) where paced_until is not null;
+create index rooms_due on rooms (due_at) where due_at is not null;
 -- A gone room is swept once more, because the event may be forged or wrong.
 create index rooms_sweep_due on rooms (sweep_due_at) where sweep_due_at is not null;
 create index rooms_without_sweep on rooms (group_id) where gone_at is null and sweep_due_at is null;

@@ -92,19 +92,21 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
     show(&mut page, "record: 500 arrivals of one statement", &plans)?;
     let mut claims = Vec::new();
     for _ in 0..RUNS {
-        claims.push(
-            members::claim(&pool, LEASE, SETTLING)
-                .await?
-                .context("nobody is due")?,
-        );
+        let claim = members::claim(&pool, LEASE, &[]).await?;
+        claims.push(claim.context("no room is due")?);
     }
     show(
         &mut page,
-        "claim: the oldest room with 500 due members",
+        "claim: the room that has been due longest",
         &plans,
     )?;
+    let mut due = Vec::new();
     for claim in &claims {
-        let accounts: Vec<Account> = claim.members.iter().map(|m| m.account.clone()).collect();
+        due.push(members::due_members(&pool, claim, SETTLING).await?);
+    }
+    show(&mut page, "the 500 due members of a claimed room", &plans)?;
+    for (claim, due) in claims.iter().zip(&due) {
+        let accounts: Vec<Account> = due.members.iter().map(|m| m.account.clone()).collect();
         matching_rules(&pool, &claim.group, &accounts).await?;
     }
     show(
@@ -112,14 +114,18 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
         "match: the rules for 500 members of a room",
         &plans,
     )?;
-    for claim in &claims {
+    for (claim, due) in claims.iter().zip(due) {
         let marks = [Mark::parse(1000)?].into_iter().collect();
         let outcome = Outcome::Confirmed { marks };
-        let members = claim.members.iter().cloned();
-        let rows: Vec<_> = members
-            .filter_map(|member| member.after(outcome.clone(), None, claim.at))
-            .collect();
-        members::write_back(&pool, &claim.group, claim.lease, &rows, &[], true).await?;
+        let members = due.members.into_iter();
+        let results = members::Results {
+            rows: members
+                .filter_map(|member| member.after(outcome.clone(), None, claim.at))
+                .collect(),
+            at: claim.at,
+            ..members::Results::default()
+        };
+        members::write_back(&pool, claim, &results).await?;
     }
     show(
         &mut page,
@@ -141,7 +147,7 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
 async fn fill(database: &Database) -> anyhow::Result<()> {
     let pool = &database.pool;
     sqlx::query(
-        "insert into rooms (group_id) select 'room-' || i from generate_series(0, $1 - 1) i",
+        "insert into rooms (group_id, due_at) select 'room-' || i, now() from generate_series(0, $1 - 1) i",
     )
     .bind(i32::try_from(ROOMS)?)
     .execute(pool)

@@ -80,8 +80,9 @@ pub async fn throughput(
 async fn make_all_due(live: &Live, rooms: usize) -> anyhow::Result<()> {
     let mut transaction = live.database.pool.begin().await?;
     sqlx::query(
-        "insert into rooms (group_id) select 'room-' || i from generate_series(0, $1 - 1) i
-         on conflict do nothing",
+        "insert into rooms (group_id, due_at)
+         select 'room-' || i, now() - random() * interval '1 second' from generate_series(0, $1 - 1) i
+         on conflict (group_id) do update set due_at = excluded.due_at",
     )
     .bind(i32::try_from(rooms)?)
     .execute(&mut *transaction)

@@ -264,7 +264,7 @@ impl InboxWriter {
     }
 
     /// Writes a part of what is being written in all, and gathers meanwhile.
-    async fn write_part(&mut self, part: &mut Batch, writing: usize) -> Result<u64, sqlx::Error> {
+    async fn write_part(&mut self, part: &mut Batch, writing: usize) -> Result<usize, sqlx::Error> {
         let statement = record(&self.pool, part, self.settling);
         let mut statement = std::pin::pin!(in_time(LONGEST_STATEMENT, statement));
         loop {

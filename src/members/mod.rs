@@ -1,6 +1,6 @@
-//! Members of live rooms: one table is both their state and the queue.
+//! Members of live rooms, and the queue of rooms in which some member is due.
 //!
-//! A row says whether a member is present, which marks Chat confirmed, and when the member is due
+//! A row of a member says whether they are present, which marks Chat confirmed, and when the member is due
 //! (`due_at`; null: never). It has no marks to send: those are planned from the rules at the moment of the
 //! call. Only members that a rule matches get a row. All times are those of Postgres, so replicas need no
 //! common clock. [`store`] says who writes which column, and [`Member::after`] what a round makes of a row.
@@ -16,8 +16,9 @@ pub use batch::{Batch, Named};
 pub use gathered::News;
 pub use inbox::{Inbox, InboxWriter, NotTaken};
 pub use life::{Member, Outcome};
+pub(crate) use store::claim::wake_rooms;
 pub use store::claim::{
-    Claim, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, claim_except, held_places, retry_failed,
+    Claim, Due, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, due_members, held_places, retry_failed,
     until_next_due,
 };
 pub(crate) use store::erase::{count_rows_of, delete_rows_of};
@@ -29,7 +30,7 @@ pub use store::record::{Settling, record};
 pub use store::room_end::{Ended, room_gone};
 pub use store::rooms::{Found, MembersByState, RoomFilter, RoomRow, list_rooms};
 pub use store::rule_changes::{RuleChange, rules_changed};
-pub use store::write_back::write_back;
+pub use store::write_back::{Results, write_back};
 pub use wake::WakeUp;
 
 use serde::Serialize;

@@ -34,6 +34,9 @@ pub(super) enum Verdict {
     },
     /// Chat refuses this member alone, while others were served.
     Rejected(Arc<ChatError>),
+    /// Chat refuses this member alone as if no member were online, though it says that the member is
+    /// in the room; there was no other member to compare with.
+    Unseen(Arc<ChatError>),
     Failed {
         error: Arc<ChatError>,
         /// Whether it counts towards giving up; false if it says nothing about the member.
@@ -159,7 +162,11 @@ impl<'a> Caller<'a> {
             return note_failure(verdicts, &here, error, false);
         }
         match here.as_slice() {
-            [only] if is_certain(&error) => {
+            // Chat's view of who is in the room lags, so this member may have left.
+            [only] if may_mean_all_offline(&error) => {
+                verdicts.insert(only.account.clone(), Verdict::Unseen(Arc::new(error)));
+            }
+            [only] if error.reach() == Reach::Call && !undocumented => {
                 verdicts.insert(only.account.clone(), Verdict::Rejected(Arc::new(error)));
             }
             [_] => note_failure(verdicts, &here, error, true),
@@ -367,14 +374,6 @@ fn note_failure(verdicts: &mut Verdicts, members: &[MemberMarks], error: ChatErr
 pub(super) fn may_mean_all_offline(error: &ChatError) -> bool {
     let code = error.code();
     code.is_some_and(|code| code.may_mean_all_offline())
-}
-
-/// Whether a member that is refused alone, with no other to compare with, is at fault.
-fn is_certain(error: &ChatError) -> bool {
-    let code = error.code();
-    error.reach() == Reach::Call
-        && !may_mean_all_offline(error)
-        && code.is_none_or(|code| code.is_documented())
 }
 
 /// Whether Chat may serve others without some of the members.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::call::{Caller, Verdict, Verdicts};
 use super::outcome::{Circumstances, Spread, is_last_try, outcome};
@@ -15,7 +15,9 @@ use super::settings::WorkerSettings;
 use crate::chat::{CommandType, MemberMarks};
 use crate::clock;
 use crate::domain::{Account, GroupId, MarkSet, RequestId};
-use crate::members::{Claim, Ended, Member, Outcome, held_places, room_gone, write_back};
+use crate::members::{
+    Claim, Ended, Member, Outcome, Results, due_members, held_places, room_gone, write_back,
+};
 use crate::rules::{Matched, matching_rules};
 use crate::telemetry::warn_seldom;
 
@@ -32,6 +34,7 @@ pub(super) struct Round {
     claimed: Instant,
     /// After the answer: the moment of the claim, `Claim::at`, is earlier.
     read: Instant,
+    gathers_until: Option<DateTime<Utc>>,
 }
 
 struct Planned {
@@ -55,19 +58,32 @@ impl Round {
             claim,
             claimed,
             read: Instant::now(),
+            gathers_until: None,
         }
     }
 
-    /// Runs to the end. If the database is away for longer than the lease, the claim comes due again
-    /// by itself.
-    pub(super) async fn run(mut self) {
-        let group = self.claim.group.as_str();
-        let members = std::mem::take(&mut self.claim.members);
+    /// Runs to the end; false if no member was due. If the database is away for longer than the lease,
+    /// the room comes due again by itself.
+    pub(super) async fn run(mut self) -> bool {
+        let group = self.claim.group.clone();
+        let group = group.as_str();
+        let members = match self.members().await {
+            Ok(members) => members,
+            Err(error) => {
+                warn_seldom!(%error, group, "cannot read the due members; they are retried when the lease expires");
+                return true;
+            }
+        };
+        if members.is_empty() {
+            self.write_back(Vec::new()).await;
+            return false;
+        }
         let mut planned = match self.rules(&members).await {
             Ok(rules) => self.plan(members, rules),
             Err(error) => {
                 warn_seldom!(%error, group, "cannot read the rules; the members are retried");
-                return self.write_back(Self::unplanned(members)).await;
+                self.write_back(Self::unplanned(members)).await;
+                return true;
             }
         };
         let mut caller = Caller::new(&self.shared, &self.claim.group);
@@ -95,6 +111,19 @@ impl Round {
         let span = tracing::debug_span!("write_back", members = decided.len());
         self.write_back(decided).instrument(span).await;
         self.shared.wake.now();
+        true
+    }
+
+    /// The due members.
+    async fn members(&mut self) -> Result<Vec<Member>, sqlx::Error> {
+        let due = due_members(&self.shared.pool, &self.claim, self.shared.settling).await;
+        let due = self.shared.counted(due)?;
+        self.gathers_until = due.gathers_until;
+        let requests = due.members.iter().filter_map(|m| m.request.as_ref());
+        let span = Span::current();
+        span.record("members", due.members.len());
+        span.record("request_ids", RequestId::list(requests));
+        Ok(due.members)
     }
 
     /// The rules of each member.
@@ -200,7 +229,6 @@ impl Round {
     async fn write_back(&self, decided: Vec<Decided>) {
         let now = self.now();
         let (mut rows, mut forgotten, mut restored) = (Vec::new(), Vec::new(), Vec::new());
-        let mut room_lives = false;
         for Decided {
             member,
             outcome,
@@ -213,11 +241,9 @@ impl Round {
             match member.after(outcome, next, now) {
                 None => forgotten.push(key),
                 Some(row) => {
-                    let marked = row.confirmed_at == Some(now) && !row.marks.is_empty();
-                    room_lives |= marked;
                     if let Some(waited) = waited
                         && confirmed
-                        && marked
+                        && !row.marks.is_empty()
                     {
                         restored.push(self.restoration(&row, waited));
                     }
@@ -225,10 +251,14 @@ impl Round {
                 }
             }
         }
-        let Claim { group, lease, .. } = &self.claim;
+        let results = Results {
+            rows,
+            forgotten,
+            at: now,
+            gathers_until: self.gathers_until,
+        };
         loop {
-            let pool = &self.shared.pool;
-            let written = write_back(pool, group, *lease, &rows, &forgotten, room_lives).await;
+            let written = write_back(&self.shared.pool, &self.claim, &results).await;
             match self.shared.counted(written) {
                 Ok(changed) => {
                     restored.retain(|one| !changed.contains(one.account.as_str()));

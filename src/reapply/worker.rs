@@ -1,4 +1,4 @@
-//! The loop that finds work: waits until a member is due and a call may go out, claims a room.
+//! The loop that finds work: waits until a room is due and a call may go out, and claims it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use tracing::{Instrument, Span};
 use super::round::Round;
 use super::settings::WorkerSettings;
 use crate::database::in_time;
-use crate::domain::{GroupId, RequestId};
-use crate::members::{Claim, claim_except, until_next_due};
+use crate::domain::GroupId;
+use crate::members::{Claim, claim, until_next_due};
 use crate::metrics::Api;
 use crate::telemetry::warn_seldom;
 
@@ -89,12 +89,15 @@ impl Worker {
 
     /// Does one round if a member is due now, and waits for its end. For tests.
     pub async fn step(&self) -> Result<bool, sqlx::Error> {
-        let began = Instant::now();
-        let Some(claim) = self.claim().await? else {
-            return Ok(false);
-        };
-        Round::new(self.shared.clone(), claim, began).run().await;
-        Ok(true)
+        loop {
+            let began = Instant::now();
+            let Some(claim) = self.claim().await? else {
+                return Ok(false);
+            };
+            if Round::new(self.shared.clone(), claim, began).run().await {
+                return Ok(true);
+            }
+        }
     }
 
     /// Waits until a member is due, or `perhaps` is, and a call may go out soon. A wake-up that comes
@@ -133,21 +136,17 @@ impl Worker {
 
     async fn claim_one(&self, avoided: &[GroupId]) -> Result<Option<Claim>, sqlx::Error> {
         let shared = &self.shared;
-        let claim = claim_except(&shared.pool, shared.lease, shared.settling, avoided);
+        let claim = claim(&shared.pool, shared.lease, avoided);
         shared.counted(in_time(LONGEST_STATEMENT, claim).await)
     }
 }
 
-/// The context of every line of a round: its room, and the requests that led to it. At this level the
-/// span is part of warnings whatever the filter.
+/// The context of every line of a round: its room, and the requests that led to it, once they are known.
+/// At this level the span is part of warnings whatever the filter.
 fn round_span(claim: &Claim) -> Span {
-    let requests = claim.members.iter().filter_map(|m| m.request.as_ref());
-    tracing::warn_span!(
-        "round",
-        group = claim.group.as_str(),
-        members = claim.members.len(),
-        request_ids = RequestId::list(requests),
-    )
+    use tracing::field::Empty;
+    let group = claim.group.as_str();
+    tracing::warn_span!("round", group, members = Empty, request_ids = Empty)
 }
 
 /// A round that outlives its lease is abandoned, whatever it waits for: from then on another replica
@@ -159,6 +158,6 @@ async fn within_lease(round: Round, lease_ends: Instant) {
         () = tokio::time::sleep_until(lease_ends.into()) => {
             tracing::warn!("round exceeded its lease; abandoned, another worker will retry");
         }
-        () = round.run() => {}
+        _ = round.run() => {}
     }
 }

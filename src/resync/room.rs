@@ -19,7 +19,7 @@ use crate::domain::{Account, MarkSet};
 use crate::members::Found;
 use crate::members::store::sweep::{self, Known};
 use crate::members::store::write_back;
-use crate::members::{MEMBERS_A_CALL, Member, Presence, WakeUp};
+use crate::members::{MEMBERS_A_CALL, Member, Presence, WakeUp, wake_rooms};
 use crate::metrics::{DriftKind, Metrics};
 use crate::rules::{Matched, matching_rules};
 
@@ -306,6 +306,9 @@ impl<'a> RoomSweep<'a> {
             let known = batch.known.get(&difference.row.account);
             self.drifted(known, &difference.kinds());
         }
+        let rooms = [group.as_str().to_owned()];
+        let woken = wake_rooms(self.pool, &rooms, Duration::ZERO, Duration::ZERO);
+        in_time(LONGEST_STATEMENT, woken).await?;
         if due {
             self.wake.now();
         }

@@ -14,6 +14,7 @@ use super::heartbeat;
 use super::schedule::{LONGEST_STATEMENT, claim, schedule_new};
 use super::sweep::{RoomSweeper, SweeperSettings};
 use crate::database::in_time;
+use crate::members::store::claim::{FORGOTTEN_INTERVAL, wake_forgotten_rooms};
 use crate::members::store::cleanup::{
     CLEANUP_INTERVAL, delete_rooms, delete_unmatched_somewhere, forget_retired_marks,
 };
@@ -65,7 +66,15 @@ impl Sweeper {
     async fn housekeeping(&self) -> Infallible {
         let SweeperSettings { pool, interval, .. } = &self.rooms.settings;
         let mut cleaned: Option<Instant> = None;
+        let mut searched = Instant::now();
         loop {
+            if searched.elapsed() >= FORGOTTEN_INTERVAL {
+                searched = Instant::now();
+                let woken = in_time(LONGEST_STATEMENT, wake_forgotten_rooms(pool)).await;
+                if let Some(rooms @ 1..) = self.note(woken, "complete the queue") {
+                    tracing::warn!(rooms, "rooms with due members were not in the queue; added");
+                }
+            }
             if let Some(every) = *interval {
                 let scheduled = in_time(LONGEST_STATEMENT, schedule_new(pool, every)).await;
                 self.note(scheduled, "schedule new rooms");

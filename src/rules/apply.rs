@@ -38,12 +38,12 @@ pub(super) struct Applied {
 /// Applies changes of distinct rules in the transaction of a turn. Answers in their order.
 ///
 /// A change that changes nothing leaves the version and the history as they are. The caller
-/// commits, then wakes the worker.
+/// commits, then wakes the rooms that this returns, and the worker.
 pub(super) async fn apply(
     transaction: &mut PgConnection,
     changes: Vec<Change>,
     author: &Author,
-) -> Result<Vec<Applied>, WriteError> {
+) -> Result<(Vec<Applied>, Vec<String>), WriteError> {
     let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#)
         .fetch_one(&mut *transaction)
         .await?;
@@ -65,8 +65,8 @@ pub(super) async fn apply(
     }
     history::record(transaction, &changed, author, now).await?;
     let concerning: Vec<RuleChange<'_>> = changed.iter().map(|one| one.for_members()).collect();
-    rules_changed(transaction, &concerning, author.request_id.as_ref()).await?;
-    Ok(applied)
+    let rooms = rules_changed(transaction, &concerning, author.request_id.as_ref()).await?;
+    Ok((applied, rooms))
 }
 
 /// The last versions of deleted rules that come back. Versions go on where they ended, so that an

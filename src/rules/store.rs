@@ -15,7 +15,7 @@ use super::list::{self, After, Filter, Order};
 use super::table;
 use super::turn::{PATIENCE, Turn, Turns};
 use crate::domain::{RequestId, Rule, RuleDraft, RuleId};
-use crate::members::WakeUp;
+use crate::members::{WakeUp, wake_rooms};
 
 /// The rules. Clones share the pool.
 #[derive(Debug, Clone)]
@@ -109,8 +109,10 @@ impl Rules {
         &self.pool
     }
 
-    pub(super) fn wake(&self) -> &WakeUp {
-        &self.wake
+    pub(super) async fn wake_rooms(&self, rooms: &[String]) -> Result<(), sqlx::Error> {
+        wake_rooms(&self.pool, rooms, Duration::ZERO, Duration::ZERO).await?;
+        self.wake.now();
+        Ok(())
     }
 
     /// One rule.
@@ -266,9 +268,9 @@ impl Rules {
                 after,
             })
             .collect();
-        let applied = apply(&mut turn, changes, author).await?;
+        let (applied, rooms) = apply(&mut turn, changes, author).await?;
         turn.commit().await?;
-        self.wake.now();
+        self.wake_rooms(&rooms).await?;
         Ok(applied.iter().filter(|one| one.before != one.after).count())
     }
 
@@ -284,10 +286,10 @@ impl Rules {
         let after = decide(before.as_ref())?;
         let id = id.clone();
         let changes = vec![Change { id, before, after }];
-        let applied = apply(&mut turn, changes, author).await?.pop();
+        let (mut applied, rooms) = apply(&mut turn, changes, author).await?;
         turn.commit().await?;
-        self.wake.now();
-        applied.ok_or(WriteError::NotFound)
+        self.wake_rooms(&rooms).await?;
+        applied.pop().ok_or(WriteError::NotFound)
     }
 }
 

@@ -214,7 +214,7 @@ async fn after_the_last_try_a_member_is_failed_until_an_event_or_a_person_revive
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_no_call_succeeds_nobody_is_given_up() {
     let scene = room_of(&users(3)).await;
-    let worn = "update members set tries = 11, due_at = now()";
+    let worn = "with changed as (update members set tries = 11, due_at = now()) update rooms set due_at = now()";
     let fault = Fault::new(Effect::ErrorCode(10002)).times(3);
     scene.chat().inject(&fault).await.unwrap();
     for _ in 0..3 {
@@ -273,7 +273,7 @@ async fn the_1001st_member_of_a_mark_waits_and_is_served_within_a_minute_of_a_pl
     let within_a_minute = "select due_at < now() + interval '70 s' from members
                            where waits_for = '{1000}'";
     scene.wait_for_row(within_a_minute).await;
-    sqlx::query("update members set due_at = now() where waits_for <> '{}'")
+    sqlx::query("with changed as (update members set due_at = now() where waits_for <> '{}') update rooms set due_at = now()")
         .execute(scene.pool())
         .await
         .unwrap();
@@ -304,10 +304,12 @@ async fn a_failed_member_loses_a_mark_whose_rule_has_ended_by_the_clock_and_by_t
         let refused = refused.api(Api::ModifyUserInfo);
         let refused = scene.chat().inject(&refused).await.unwrap();
         scene.rule(ROOM, "q", &[1001]).await;
-        sqlx::query("update members set due_at = now()")
-            .execute(scene.pool())
-            .await
-            .unwrap();
+        sqlx::query(
+            "with changed as (update members set due_at = now()) update rooms set due_at = now()",
+        )
+        .execute(scene.pool())
+        .await
+        .unwrap();
         let failed =
             "select failed_at is not null and due_at > now() + interval '50 min' from members";
         scene.wait_for_row(failed).await;
@@ -317,7 +319,9 @@ async fn a_failed_member_loses_a_mark_whose_rule_has_ended_by_the_clock_and_by_t
         for passes in [
             "update rules set ends_at = now() where ends_at is not null",
             match sweeping {
-                false => "update members set due_at = now()",
+                false => {
+                    "with changed as (update members set due_at = now()) update rooms set due_at = now()"
+                }
                 true => "update members set due_at = null",
             },
         ] {
@@ -371,7 +375,7 @@ async fn a_room_whose_rules_cannot_be_read_is_released_at_once() {
             work(&scene).await;
         }
     }
-    let soon = "select bool_and(due_at < now() + interval '2 s' and not m.in_doubt
+    let soon = "select bool_and(m.due_at < now() + interval '2 s' and not m.in_doubt
                     and tries = 0 and leased_until is null)
                 from members m join rooms using (group_id)";
     let soon: bool = sqlx::query_scalar(soon)
@@ -401,7 +405,7 @@ async fn who_is_left_out_again_and_again_though_in_the_room_is_shown_as_waiting(
     assert_eq!(presence, "present");
     assert!(reason.contains("although they are in the room"), "{reason}");
     scene.chat().clear(fault).await.unwrap();
-    sqlx::query("update members set due_at = now() where account = 'user1'")
+    sqlx::query("with changed as (update members set due_at = now() where account = 'user1') update rooms set due_at = now()")
         .execute(scene.pool())
         .await
         .unwrap();
@@ -443,8 +447,9 @@ async fn set_window(scene: &Scene, starts_at: &str, ends_at: &str) {
 async fn pass_an_hour(scene: &Scene) {
     sqlx::query(
         "with rule as (update rules set starts_at = starts_at - interval '1 h',
-                                        ends_at = ends_at - interval '1 h')
-         update members set due_at = due_at - interval '1 h'",
+                                        ends_at = ends_at - interval '1 h'),
+         member as (update members set due_at = due_at - interval '1 h')
+         update rooms set due_at = due_at - interval '1 h'",
     )
     .execute(scene.pool())
     .await
@@ -459,7 +464,7 @@ async fn mark_500_is_renewed_in_time_although_another_mark_was_deleted_shortly_b
     scene.chat().join(ROOM, &["teacher"]).await.unwrap();
     scene.arrive(ROOM, &["teacher".to_owned()]).await;
     work(&scene).await;
-    sqlx::query("update members set confirmed_at = confirmed_at - interval '59 h', due_at = now()")
+    sqlx::query("with changed as (update members set confirmed_at = confirmed_at - interval '59 h', due_at = now()) update rooms set due_at = now()")
         .execute(scene.pool())
         .await
         .unwrap();
@@ -532,7 +537,7 @@ async fn an_undocumented_code_is_no_fault_of_a_member_who_left() {
     scene.chat().join(ROOM, &["somebody-else"]).await.unwrap();
     scene.arrive(ROOM, &["teacher".to_owned()]).await;
     for _ in 0..4 {
-        let later = "update members set due_at = now() where due_at is not null";
+        let later = "with changed as (update members set due_at = now() where due_at is not null) update rooms set due_at = now()";
         sqlx::query(later).execute(scene.pool()).await.unwrap();
         work(&scene).await;
         scene
@@ -555,7 +560,7 @@ async fn mark_500_is_renewed_before_its_three_days_are_over() {
         "select due_at between now() + interval '59 h' and now() + interval '60 h' from members";
     scene.wait_for_row(in_60_hours).await;
     sqlx::query(
-        "update members set confirmed_at = confirmed_at - interval '60 h', due_at = due_at - interval '60 h'",
+        "with changed as (update members set confirmed_at = confirmed_at - interval '60 h', due_at = due_at - interval '60 h') update rooms set due_at = now()",
     )
     .execute(scene.pool())
     .await

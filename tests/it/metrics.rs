@@ -244,8 +244,7 @@ async fn every_member_with_something_to_do_is_in_one_state_of_the_queue() {
          ('live', 'later', 'present', '{1000}', now() + interval '1 hour', null, false),
          ('live', 'idle', 'present', '{}', null, null, false),
          ('live', 'failed', 'present', '{}', now() + interval '1 hour', now(), false),
-         ('held', 'claimed', 'present', '{1000}',
-          (select leased_until from rooms where group_id = 'held'), null, true),
+         ('held', 'claimed', 'present', '{1000}', now() - interval '1 s', null, true),
          ('held', 'since', 'present', '{}', now() + interval '10 s', null, true),
          ('gone', 'away', 'present', '{1000}', null, null, false)",
     ] {

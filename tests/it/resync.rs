@@ -651,7 +651,7 @@ async fn no_row_is_left_out_by_both_queue_and_sweep() {
         assert_eq!(set.unwrap().confirmed.len(), some.len());
     }
     scene.add_replica().await;
-    sqlx::query("insert into rooms (group_id) values ('class-7')")
+    sqlx::query("insert into rooms (group_id, due_at) values ('class-7', now())")
         .execute(scene.pool())
         .await
         .unwrap();

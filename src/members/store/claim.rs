@@ -1,14 +1,20 @@
-//! The queue: claims the room that has waited longest, with up to one call's worth of its due members.
+//! The queue: rooms wait in it, and their due members are what a round works on.
 //!
-//! A claim takes the room's lease, so that there is one call per room at a time over all replicas. It
-//! moves its members' `due_at` to the end of the lease: if the worker dies, they become due again. No lock
-//! outlives the statement. A busy room is paced: it collects members for a while, so that a storm costs
-//! few, full calls.
+//! `rooms.due_at` is never later than the first due member of the room, except by the moment that a busy
+//! room gathers members, so that a storm costs few, full calls. A claim takes the room's lease, and with
+//! it all its due members: one round and one call per room at a time over all replicas. It reads members
+//! and writes none of them. If the worker dies, the lease expires, and the next claim takes all due
+//! members of the room as in doubt, since Chat may hold marks that no answer confirmed.
+//!
+//! Whoever makes members due calls [`wake_rooms`] after the commit. A room that is due anyway is left
+//! alone, so its row is written at most once between two claims. The claim or the write-back that follows
+//! sees the members. While the room is leased, the first one moves `due_at` away from the end of the
+//! lease, and the write-back keeps that time: it may not have seen the members.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -21,162 +27,270 @@ use crate::members::{Member, Presence, mark_set};
 /// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
 pub const MEMBERS_A_CALL: i64 = 500;
 
-/// One room's due members, for the worker that has the lease.
-#[derive(Debug)]
+/// Due and debounced members that make a room busy.
+const BUSY: usize = 8;
+
+/// A room, for the worker that has the lease.
+#[derive(Debug, Clone)]
 pub struct Claim {
     pub group: GroupId,
     /// Proof of the lease.
     pub lease: Uuid,
     /// The moment of the claim by the clock of Postgres.
     pub at: DateTime<Utc>,
-    /// Oldest due first.
-    pub members: Vec<Member>,
+    /// A worker with the lease fell silent: what became of its call is unknown.
+    pub interrupted: bool,
 }
 
-/// Due and settling members that make a room busy.
-const BUSY: i64 = 8;
+/// The members of a claim.
+#[derive(Debug)]
+pub struct Due {
+    /// Oldest due first, at most one call's worth.
+    pub members: Vec<Member>,
+    /// A busy room gathers members until then.
+    pub gathers_until: Option<DateTime<Utc>>,
+}
 
-/// Claims the room with the oldest due member that is not leased; `None` if there is none.
-///
-/// In a busy room, arrivals that have waited for `settle` (at most half of `max_wait`) are taken along
-/// although their events are still debounced. The next ones are collected for what that leaves of
-/// `max_wait`, so that no member waits longer, unless the next call is full in any case.
+/// Claims the room that has been due longest, but none of those avoided; `None` if there is none.
 pub async fn claim(
     pool: &PgPool,
     lease: Duration,
-    settling: Settling,
-) -> Result<Option<Claim>, sqlx::Error> {
-    claim_except(pool, lease, settling, &[]).await
-}
-
-/// The same, but none of these rooms.
-pub async fn claim_except(
-    pool: &PgPool,
-    lease: Duration,
-    settling: Settling,
     avoided: &[GroupId],
 ) -> Result<Option<Claim>, sqlx::Error> {
     let token = Uuid::new_v4();
     let avoided: Vec<&str> = avoided.iter().map(GroupId::as_str).collect();
-    let patience = settling.settle.min(settling.max_wait / 2);
-    let rows = sqlx::query!(
+    let row = sqlx::query!(
         r#"
         with room as materialized (
-            select r.group_id
-            from members m join rooms r on r.group_id = m.group_id
-            where m.due_at <= now() and (r.leased_until is null or r.leased_until <= now())
-              and (r.paced_until is null or r.paced_until <= now())
-              and m.group_id <> all($8)
-            order by m.due_at
+            select group_id, leased_until from rooms
+            where due_at <= now() and (leased_until is null or leased_until <= now())
+              and group_id <> all($3)
+            order by due_at
             limit 1
-            for no key update of r skip locked
-        ),
-        crowd as materialized (
-            select count(*) >= $4 as busy from (
-                select from members m
-                where m.group_id = (select group_id from room)
-                  and m.due_at <= now() + $5
-                limit $4
-            ) someone
-        ),
-        due as materialized (
-            select m.group_id, m.account, m.in_doubt, m.due_at
-            from members m
-            where m.group_id = (select group_id from room) and m.due_at <= now() + $5
-              and (m.due_at <= now()
-                   or (select busy from crowd) and m.pending_since <= now() - $7::interval
-                      and m.tries = 0 and m.waits_for = '{}')
-            order by m.due_at
-            limit $3
-            for update of m skip locked
+            for no key update skip locked
         ),
         -- A claim that a crash of the database loses is made again: no need to wait for a flush.
-        taken as (
-            select count(*) as members, set_config('synchronous_commit', 'off', true) from due
-        ),
-        -- Rows that a callback has locked are skipped; with none left there is no lease.
-        leased as (
-            update rooms r set leased_until = now() + $1, lease = $2,
-                paced_until = case when (select busy from crowd) and taken.members < $3
-                              then now() + $6 end
-            from room, taken
-            where r.group_id = room.group_id and taken.members > 0
-        )
-        update members m set
-            due_at = now() + $1, generation = m.generation + 1, in_doubt = true,
-            pending_since = coalesce(m.pending_since, now())
-        from due d
-        where m.group_id = d.group_id and m.account = d.account
-        returning m.group_id, m.account, m.presence as "presence: Presence", m.marks,
-                  m.confirmed_marks, m.confirmed_at, d.in_doubt as was_in_doubt, m.revoked, m.waits_for,
-                  d.due_at, m.pending_since, m.unserved_since, m.generation, m.tries, m.last_error,
-                  m.failed_at, m.request_id, now() as "at!"
+        unflushed as materialized (select set_config('synchronous_commit', 'off', true))
+        update rooms r set leased_until = now() + $1, lease = $2, due_at = now() + $1
+        from room, unflushed where r.group_id = room.group_id
+        returning r.group_id, room.leased_until is not null as "interrupted!", now() as "at!"
         "#,
         interval(lease),
         token,
-        MEMBERS_A_CALL,
-        BUSY,
-        interval(settling.settle),
-        interval(settling.max_wait.saturating_sub(patience)),
-        interval(patience),
         &avoided as &[&str],
+    )
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let group =
+        GroupId::parse(&row.group_id).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(Some(Claim {
+        group,
+        lease: token,
+        at: row.at,
+        interrupted: row.interrupted,
+    }))
+}
+
+/// The members that are due in a claimed room.
+///
+/// In a busy room, arrivals that have waited for `settle` (at most half of `max_wait`) are taken along
+/// although their events are still debounced. The next ones gather for what that leaves of `max_wait`, so
+/// that no member waits longer, unless the next call is full in any case.
+pub async fn due_members(
+    pool: &PgPool,
+    claim: &Claim,
+    settling: Settling,
+) -> Result<Due, sqlx::Error> {
+    if claim.interrupted {
+        doubt_due(pool, &claim.group).await?;
+    }
+    let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+    let rows = sqlx::query_as!(
+        MemberColumns,
+        r#"
+        select account, presence as "presence: Presence", marks, confirmed_marks, confirmed_at, in_doubt,
+               revoked, waits_for, due_at, pending_since, unserved_since, generation, tries, last_error,
+               failed_at, request_id
+        from members where group_id = $1 and due_at <= $2
+        order by due_at
+        limit $3
+        "#,
+        claim.group.as_str(),
+        claim.at + delta(settling.settle),
+        MEMBERS_A_CALL,
     )
     .fetch_all(pool)
     .await?;
-    let mut claimed: Option<Claim> = None;
-    for row in rows {
-        // What does not parse was not written by this program.
-        let (Ok(group), Ok(account)) =
-            (GroupId::parse(&row.group_id), Account::parse(&row.account))
-        else {
-            tracing::error!(group = ?row.group_id, account = ?row.account, "unreadable member");
-            continue;
-        };
-        let claim = claimed.get_or_insert_with(|| Claim {
-            group,
-            lease: token,
-            at: row.at,
-            members: Vec::with_capacity(16),
-        });
-        claim.members.push(Member {
-            account,
-            presence: row.presence,
-            marks: mark_set(&row.marks),
-            confirmed_marks: mark_set(&row.confirmed_marks),
-            confirmed_at: row.confirmed_at,
-            in_doubt: row.was_in_doubt,
-            revoked: mark_set(&row.revoked),
-            waits_for: mark_set(&row.waits_for),
-            due_at: row.due_at,
-            pending_since: row.pending_since,
-            unserved_since: row.unserved_since,
-            generation: row.generation,
-            tries: row.tries,
-            last_error: row.last_error,
-            failed_at: row.failed_at,
-            request: row.request_id.as_deref().and_then(RequestId::parse),
-        });
-    }
-    Ok(claimed)
+    let patience = settling.settle.min(settling.max_wait / 2);
+    let busy = rows.len() >= BUSY;
+    let goes_along = |row: &MemberColumns| {
+        let waited = claim.at - delta(patience);
+        busy && row.pending_since.is_some_and(|since| since <= waited)
+            && row.tries == 0
+            && row.waits_for.is_empty()
+    };
+    let due = rows
+        .into_iter()
+        .filter(|row| row.due_at.is_some_and(|at| at <= claim.at) || goes_along(row));
+    let members: Vec<Member> = due.filter_map(MemberColumns::member).collect();
+    let full = i64::try_from(members.len()).is_ok_and(|members| members >= MEMBERS_A_CALL);
+    let gathers = settling.max_wait.saturating_sub(patience);
+    Ok(Due {
+        gathers_until: (busy && !full && !gathers.is_zero()).then(|| claim.at + delta(gathers)),
+        members: members
+            .into_iter()
+            .map(|member| Member {
+                // Also where another writer has the row locked at this moment.
+                in_doubt: member.in_doubt || claim.interrupted,
+                ..member
+            })
+            .collect(),
+    })
 }
 
-/// How long until a member in a room without a lease is due, or a paced room may be claimed; `None` if
-/// none will be.
+/// A worker fell silent, perhaps after its call. Its results, if they come after all, count no more.
+async fn doubt_due(pool: &PgPool, group: &GroupId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        with due as (
+            select group_id, account from members where group_id = $1 and due_at is not null
+            order by account
+            for update skip locked
+        )
+        update members m set in_doubt = true, generation = m.generation + 1
+        from due d where m.group_id = d.group_id and m.account = d.account
+        "#,
+        group.as_str(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Columns of `members`, without the room.
+pub(crate) struct MemberColumns {
+    pub account: String,
+    pub presence: Presence,
+    pub marks: Vec<i64>,
+    pub confirmed_marks: Vec<i64>,
+    pub confirmed_at: Option<DateTime<Utc>>,
+    pub in_doubt: bool,
+    pub revoked: Vec<i64>,
+    pub waits_for: Vec<i64>,
+    pub due_at: Option<DateTime<Utc>>,
+    pub pending_since: Option<DateTime<Utc>>,
+    pub unserved_since: Option<DateTime<Utc>>,
+    pub generation: i64,
+    pub tries: i32,
+    pub last_error: Option<String>,
+    pub failed_at: Option<DateTime<Utc>>,
+    pub request_id: Option<String>,
+}
+
+impl MemberColumns {
+    /// `None` if this program did not write the row.
+    pub(crate) fn member(self) -> Option<Member> {
+        let Ok(account) = Account::parse(&self.account) else {
+            tracing::error!(account = self.account, "unreadable member");
+            return None;
+        };
+        Some(Member {
+            account,
+            presence: self.presence,
+            marks: mark_set(&self.marks),
+            confirmed_marks: mark_set(&self.confirmed_marks),
+            confirmed_at: self.confirmed_at,
+            in_doubt: self.in_doubt,
+            revoked: mark_set(&self.revoked),
+            waits_for: mark_set(&self.waits_for),
+            due_at: self.due_at,
+            pending_since: self.pending_since,
+            unserved_since: self.unserved_since,
+            generation: self.generation,
+            tries: self.tries,
+            last_error: self.last_error,
+            failed_at: self.failed_at,
+            request: self.request_id.as_deref().and_then(RequestId::parse),
+        })
+    }
+}
+
+/// Sees to it that rooms are claimed in time for members that were made due, but not before `after`. Call
+/// it after the commit. A room that is due within `slack` of that is left alone.
+pub(crate) async fn wake_rooms(
+    pool: &PgPool,
+    groups: &[String],
+    after: Duration,
+    slack: Duration,
+) -> Result<(), sqlx::Error> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"
+        with first as materialized (
+            select g.group_id, greatest(now() + $2, (
+                select m.due_at from members m
+                where m.group_id = g.group_id and m.due_at is not null order by m.due_at limit 1
+            )) as due_at
+            from unnest($1::text[]) as g (group_id)
+            where exists (select from members m
+                          where m.group_id = g.group_id and m.due_at is not null)
+        ),
+        -- Locked in the order that every writer of rooms keeps.
+        asleep as (
+            select r.group_id, f.due_at from rooms r join first f on f.group_id = r.group_id
+            where r.due_at is null or r.due_at > f.due_at + $3::interval
+               or r.due_at is not distinct from r.leased_until
+            order by r.group_id
+            for no key update of r
+        )
+        update rooms r set due_at = a.due_at from asleep a where r.group_id = a.group_id
+        "#,
+        groups,
+        interval(after),
+        interval(slack),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// How often a replica looks for rooms that are missing in the queue.
+pub(crate) const FORGOTTEN_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Rooms with due members that are not due themselves, which a process that died between a commit and
+/// [`wake_rooms`] leaves behind. Returns how many were found.
+pub(crate) async fn wake_forgotten_rooms(pool: &PgPool) -> Result<usize, sqlx::Error> {
+    let groups = sqlx::query_scalar!(
+        r#"
+        with overdue as materialized (
+            select distinct group_id from members where due_at < now() - interval '3 seconds'
+        )
+        select r.group_id from overdue o join rooms r on r.group_id = o.group_id
+        where (r.due_at is null or r.due_at > now())
+          and (r.leased_until is null or r.leased_until <= now())
+        limit 1000
+        "#
+    )
+    .fetch_all(pool)
+    .await?;
+    wake_rooms(pool, &groups, Duration::ZERO, Duration::ZERO).await?;
+    Ok(groups.len())
+}
+
+/// How long until a room without a lease is due; `None` if none will be.
 pub async fn until_next_due(pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
     let seconds = sqlx::query_scalar!(
         r#"
-        select extract(epoch from least(
-            (select m.due_at
-             from members m join rooms r on r.group_id = m.group_id
-             where m.due_at is not null and (r.leased_until is null or r.leased_until <= now())
-               and (r.paced_until is null or r.paced_until <= now())
-             order by m.due_at
-             limit 1),
-            (select paced_until from rooms where paced_until > now() order by paced_until limit 1)
-        ) - now())::float8 as seconds
+        select extract(epoch from due_at - now())::float8 as "seconds!" from rooms
+        where due_at is not null and (leased_until is null or leased_until <= now())
+        order by due_at
+        limit 1
         "#
     )
-    .fetch_one(pool)
+    .fetch_optional(pool)
     .await?;
     Ok(seconds
         .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
@@ -221,7 +335,7 @@ pub async fn retry_failed(
     account: Option<&Account>,
     request: &RequestId,
 ) -> Result<u64, sqlx::Error> {
-    let retried = sqlx::query!(
+    let mut retried = sqlx::query_scalar!(
         r#"
         -- Locked in the order that every writer of members keeps.
         with failed as (
@@ -235,12 +349,17 @@ pub async fn retry_failed(
             due_at = now(), pending_since = now(), generation = m.generation + 1, request_id = $3,
             tries = 0, last_error = null, failed_at = null
         from failed f where m.group_id = f.group_id and m.account = f.account
+        returning m.group_id
         "#,
         group.map(GroupId::as_str),
         account.map(Account::as_str),
         request.as_str(),
     )
-    .execute(pool)
+    .fetch_all(pool)
     .await?;
-    Ok(retried.rows_affected())
+    let members = retried.len();
+    retried.sort_unstable();
+    retried.dedup();
+    wake_rooms(pool, &retried, Duration::ZERO, Duration::ZERO).await?;
+    Ok(u64::try_from(members).unwrap_or(u64::MAX))
 }

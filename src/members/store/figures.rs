@@ -21,23 +21,25 @@ pub struct SharedFigures {
     pub oldest_comparison_seconds: f64,
 }
 
-/// Reads them. A claim sets a member's due time and the end of the room's lease to the same moment, which
-/// tells claimed members from waiting ones.
+/// Reads them. The due members of a leased room are claimed.
 pub async fn shared_figures(pool: &PgPool) -> Result<SharedFigures, sqlx::Error> {
     sqlx::query_as!(
         SharedFigures,
         r#"
-        with queue as (
-            select count(*) filter (where m.due_at <= now()) as due,
-                   count(*) filter (where m.due_at > now()
-                                    and m.due_at is distinct from r.leased_until
-                                    and (m.failed_at is null or m.pending_since is not null)) as delayed,
-                   count(*) filter (where m.due_at > now()
-                                    and m.due_at = r.leased_until) as leased,
-                   coalesce(extract(epoch from now() - min(m.due_at)
-                       filter (where m.due_at <= now())), 0)::float8 as oldest
+        with member as (
+            select m.due_at, m.failed_at, m.pending_since,
+                   m.due_at <= now() as due, coalesce(r.leased_until > now(), false) as leased
             from members m join rooms r on r.group_id = m.group_id
             where m.due_at is not null
+        ),
+        queue as (
+            select count(*) filter (where due and not leased) as due,
+                   count(*) filter (where not due
+                                    and (failed_at is null or pending_since is not null)) as delayed,
+                   count(*) filter (where due and leased) as leased,
+                   coalesce(extract(epoch from now() - min(due_at)
+                       filter (where due and not leased)), 0)::float8 as oldest
+            from member
         ),
         live as (
             select count(*) as rooms,

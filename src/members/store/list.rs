@@ -181,10 +181,12 @@ pub async fn queue_depth(pool: &PgPool) -> Result<QueueDepth, sqlx::Error> {
     let row = sqlx::query!(
         r#"
         select
-            (select count(*) from members where due_at <= now()) as "due!",
+            (select count(*) from members m join rooms r using (group_id)
+             where m.due_at <= now() and coalesce(r.leased_until <= now(), true)) as "due!",
             (select count(*) from members where due_at > now()) as "later!",
-            (select coalesce(greatest(0, extract(epoch from now() - min(due_at))), 0)::float8
-             from members where due_at is not null) as "oldest_seconds!",
+            (select coalesce(greatest(0, extract(epoch from now() - min(m.due_at))), 0)::float8
+             from members m join rooms r using (group_id)
+             where m.due_at <= now() and coalesce(r.leased_until <= now(), true)) as "oldest_seconds!",
             (select count(*) from members where failed_at is not null) as "failed!",
             (select count(*) from rooms where leased_until > now()) as "rooms_in_flight!"
         "#

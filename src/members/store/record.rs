@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use crate::database::interval;
 use crate::domain::Change;
 use crate::members::batch::{Batch, Columns};
+use crate::members::store::claim::wake_rooms;
 use crate::members::store::room_end::{Ended, room_gone};
 
 /// How long the events of one member are debounced before the call.
@@ -22,13 +23,13 @@ pub struct Settling {
     pub max_wait: Duration,
 }
 
-/// Records a batch and returns how many members became due. On an error, part of the batch may be
+/// Records a batch, sees to it that its rooms are claimed in time, and returns how many members became due. On an error, part of the batch may be
 /// stored; recording it again is harmless.
 pub async fn record(
     pool: &PgPool,
     batch: &mut Batch,
     settling: Settling,
-) -> Result<u64, sqlx::Error> {
+) -> Result<usize, sqlx::Error> {
     batch.tidy();
     for end in batch.destroyed() {
         let was_there = room_gone(pool, &end.group, Ended::Told(end)).await?;
@@ -37,16 +38,32 @@ pub async fn record(
             tracing::info!(?group, request_id, "room was destroyed");
         }
     }
-    let leaves = batch.columns(Change::Left);
     let mut due = 0;
-    if !leaves.groups.is_empty() {
-        due += record_leaves(pool, &leaves, settling).await?;
+    // Rooms whose rows the statements left alone.
+    let mut rooms: Vec<String> = Vec::new();
+    for change in [Change::Left, Change::Arrived] {
+        let events = batch.columns(change);
+        if events.groups.is_empty() {
+            continue;
+        }
+        let made_due = match change {
+            Change::Left => record_leaves(pool, &events, settling).await?,
+            Change::Arrived => record_arrivals(pool, &events, settling).await?,
+        };
+        due += made_due.members;
+        rooms.extend(made_due.asleep);
     }
-    let arrivals = batch.columns(Change::Arrived);
-    if !arrivals.groups.is_empty() {
-        due += record_arrivals(pool, &arrivals, settling).await?;
-    }
+    rooms.sort_unstable();
+    rooms.dedup();
+    wake_rooms(pool, &rooms, settling.settle, settling.max_wait).await?;
     Ok(due)
+}
+
+/// What events made due.
+struct MadeDue {
+    members: usize,
+    /// The rooms that must be looked at after the commit.
+    asleep: Vec<String>,
 }
 
 /// Records the arrivals of members that a rule matches. An arrival is stale if it is older than the
@@ -57,13 +74,13 @@ pub async fn record(
 /// future, forged or from a wrong clock, must not make the next arrival stale. Leaves have no such
 /// rule, since a clock that is behind Chat's would turn old leaves into new ones.
 ///
-/// A stale arrival does not reopen a room that is gone.
+/// A stale arrival does not reopen a room that is gone. Rooms that are due soon in any case are not written.
 async fn record_arrivals(
     pool: &PgPool,
     events: &Columns<'_>,
     settling: Settling,
-) -> Result<u64, sqlx::Error> {
-    let due = sqlx::query_scalar!(
+) -> Result<MadeDue, sqlx::Error> {
+    let due = sqlx::query!(
         r#"
         with event as (
             select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $7::bool[], $8::text[],
@@ -87,24 +104,14 @@ async fn record_arrivals(
                           then e.group_id else left(e.group_id, s.group_prefix_len) end
                     offset 0) rule)
         ),
-        -- `offset 0`: one index probe for each room, never all rooms against all.
-        room as materialized (
-            select g.group_id, r.paced_until,
-                r.gone_at is null and r.last_event_at > now() - interval '1 minute' as open
-            from (select distinct group_id from named) g
-            left join lateral (
-                select paced_until, gone_at, last_event_at from rooms
-                where rooms.group_id = g.group_id offset 0) r on true
-        ),
         arrived as (
             insert into members as m
                 (group_id, account, presence, event, event_at, heard_at, request_id, due_at, pending_since,
                  unserved_since)
-            select n.group_id, n.account, 'present', n.source, n.at, now(), n.request_id,
-                   greatest(now() + $5, least(coalesce(room.paced_until, now()), now() + $6)),
-                   now(), n.heard_since
-            from named n join room on room.group_id = n.group_id
-            order by n.group_id, n.account
+            select group_id, account, 'present', source, at, now(), request_id, now() + $5, now(),
+                   heard_since
+            from named
+            order by group_id, account
             on conflict on constraint members_pkey do update set
                 presence = 'present', event = excluded.event, event_at = excluded.event_at,
                 heard_at = excluded.heard_at, request_id = excluded.request_id,
@@ -121,17 +128,30 @@ async fn record_arrivals(
                     else excluded.due_at end
             where m.event_at is null or excluded.event_at is null
                or excluded.event_at >= least(m.event_at, (extract(epoch from m.heard_at) * 1000)::bigint)
-            returning m.group_id
+            returning m.group_id, m.due_at
         ),
-        opened as (
-            insert into rooms (group_id, last_event_at)
-            select group_id, now() from room
-            where open is not true and group_id in (select group_id from arrived)
+        -- `offset 0`: one index probe for each room, never all rooms against all.
+        room as materialized (
+            select a.group_id, a.due_at,
+                r.gone_at is null and r.last_event_at > now() - interval '1 minute'
+                and r.due_at <= now() + $6 and r.due_at is distinct from r.leased_until as awake
+            from (select group_id, min(due_at) as due_at from arrived group by group_id) a
+            left join lateral (
+                select gone_at, last_event_at, due_at, leased_until from rooms
+                where rooms.group_id = a.group_id offset 0) r on true
+        ),
+        written as (
+            insert into rooms as r (group_id, last_event_at, due_at)
+            select group_id, now(), due_at from room where awake is not true
             order by group_id
-            on conflict on constraint rooms_pkey
-                do update set last_event_at = excluded.last_event_at, gone_at = null
+            on conflict on constraint rooms_pkey do update set
+                last_event_at = excluded.last_event_at, gone_at = null,
+                due_at = case
+                    when r.due_at <= now() + $6 and r.due_at is distinct from r.leased_until then r.due_at
+                    else excluded.due_at end
         )
-        select count(*) as "due!" from arrived
+        select (select count(*) from arrived) as "members!",
+               array(select group_id from room where awake) as "asleep!"
         "#,
         &events.groups as &[&str],
         &events.accounts as &[&str],
@@ -145,7 +165,10 @@ async fn record_arrivals(
     )
     .fetch_one(pool)
     .await?;
-    Ok(due.unsigned_abs())
+    Ok(MadeDue {
+        members: usize::try_from(due.members).unwrap_or(usize::MAX),
+        asleep: due.asleep,
+    })
 }
 
 /// Records the leaves of members who have a row; returns how many became due. If both times are known,
@@ -158,7 +181,7 @@ async fn record_leaves(
     pool: &PgPool,
     events: &Columns<'_>,
     settling: Settling,
-) -> Result<u64, sqlx::Error> {
+) -> Result<MadeDue, sqlx::Error> {
     let doubtful = sqlx::query_scalar!(
         r#"
         with event as (
@@ -185,7 +208,7 @@ async fn record_leaves(
             due_at = case when l.doubtful then now() + $5 end,
             pending_since = case when l.doubtful then now() end, unserved_since = null
         from locked l where m.group_id = l.group_id and m.account = l.account
-        returning l.doubtful as "doubtful!"
+        returning case when l.doubtful then l.group_id end as doubtful
         "#,
         &events.groups as &[&str],
         &events.accounts as &[&str],
@@ -196,6 +219,9 @@ async fn record_leaves(
     )
     .fetch_all(pool)
     .await?;
-    let due = doubtful.into_iter().filter(|doubtful| *doubtful).count();
-    Ok(due.try_into().unwrap_or(u64::MAX))
+    let asleep: Vec<String> = doubtful.into_iter().flatten().collect();
+    Ok(MadeDue {
+        members: asleep.len(),
+        asleep,
+    })
 }

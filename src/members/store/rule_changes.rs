@@ -21,26 +21,30 @@ pub struct RuleChange<'a> {
 /// Makes every member due whom the changes concern, and tries members without a row where a rule names
 /// an account in full.
 ///
-/// Call it after the rules are written, in the same transaction; wake the worker after the commit.
+/// Call it after the rules are written, in the same transaction; after the commit wake the rooms that it
+/// returns, and the worker.
 pub async fn rules_changed(
     transaction: &mut PgConnection,
     changes: &[RuleChange<'_>],
     request: Option<&RequestId>,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<String>, sqlx::Error> {
     let request = request.map(RequestId::as_str);
     let concerned = changes
         .iter()
         .flat_map(|change| [change.before, change.after])
         .flatten()
         .filter(|rule| rule.enabled);
-    make_due(transaction, &Patterns::of(concerned), request).await?;
+    let mut rooms = make_due(transaction, &Patterns::of(concerned), request).await?;
     let demanding = changes
         .iter()
         .filter_map(|change| change.after)
         .filter(|rule| rule.enabled);
-    probe_unknown(transaction, &Patterns::of(demanding), request).await?;
+    rooms.extend(probe_unknown(transaction, &Patterns::of(demanding), request).await?);
     let new = changes.iter().filter_map(RuleChange::newly_matching);
-    probe_absent(transaction, &Patterns::of(new), request).await
+    rooms.extend(probe_absent(transaction, &Patterns::of(new), request).await?);
+    rooms.sort_unstable();
+    rooms.dedup();
+    Ok(rooms)
 }
 
 impl<'a> RuleChange<'a> {
@@ -91,8 +95,8 @@ async fn make_due(
     transaction: &mut PgConnection,
     rules: &Patterns,
     request: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
         r#"
         with change as (
             select group_text, group_prefix_len, account_text, account_prefix_len,
@@ -132,15 +136,20 @@ async fn make_due(
             where m.presence <> 'absent' or m.in_doubt
             order by m.group_id, m.account
             for update of m
+        ),
+        -- A call may be under way in them.
+        leased as materialized (
+            select group_id from rooms where leased_until is not null
         )
         update members m set
             due_at = now(),
             pending_since = coalesce(m.pending_since, now()),
             generation = m.generation + 1, request_id = $6,
             tries = 0, last_error = null, failed_at = null,
-            revoked = case when m.in_doubt
+            revoked = case when m.in_doubt or m.group_id in (select group_id from leased)
                 then array(select distinct unnest(m.revoked || l.marks)) else m.revoked end
         from locked l where m.group_id = l.group_id and m.account = l.account
+        returning m.group_id
         "#,
         &rules.group_texts,
         &rules.group_prefix_lens,
@@ -150,9 +159,8 @@ async fn make_due(
         request,
         &rules.starts_at as &[Option<DateTime<Utc>>],
     )
-    .execute(transaction)
-    .await?;
-    Ok(())
+    .fetch_all(transaction)
+    .await
 }
 
 /// A rule that names an account in full may match a member who is in the room already and whose events
@@ -163,8 +171,8 @@ async fn probe_unknown(
     transaction: &mut PgConnection,
     rules: &Patterns,
     request: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
         r#"
         with change as (
             select * from unnest($1::text[], $2::smallint[], $3::text[], $4::smallint[])
@@ -204,6 +212,7 @@ async fn probe_unknown(
         select group_id, account, 'unknown', due_at, due_at, $5 from unknown
         order by group_id, account
         on conflict on constraint members_pkey do nothing
+        returning group_id
         "#,
         &rules.group_texts,
         &rules.group_prefix_lens,
@@ -211,9 +220,8 @@ async fn probe_unknown(
         &rules.account_prefix_lens,
         request,
     )
-    .execute(transaction)
-    .await?;
-    Ok(())
+    .fetch_all(transaction)
+    .await
 }
 
 /// Events of members without a rule are not recorded, so `absent` may be out of date. A new rule that
@@ -223,8 +231,8 @@ async fn probe_absent(
     transaction: &mut PgConnection,
     rules: &Patterns,
     request: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
         r#"
         with change as (
             select * from unnest($1::text[], $2::smallint[], $3::text[], $4::smallint[])
@@ -256,6 +264,7 @@ async fn probe_absent(
             due_at = p.at, pending_since = p.at, generation = m.generation + 1, request_id = $5,
             tries = 0, last_error = null, failed_at = null
         from paced p where m.group_id = p.group_id and m.account = p.account
+        returning m.group_id
         "#,
         &rules.group_texts,
         &rules.group_prefix_lens,
@@ -263,7 +272,6 @@ async fn probe_absent(
         &rules.account_prefix_lens,
         request,
     )
-    .execute(transaction)
-    .await?;
-    Ok(())
+    .fetch_all(transaction)
+    .await
 }

@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use crate::database::interval;
-use crate::domain::{Account, GroupId, MarkSet, RequestId};
+use crate::domain::{Account, GroupId, MarkSet};
+use crate::members::store::claim::MemberColumns;
 use crate::members::{MEMBERS_A_CALL, Member, Presence, mark_set};
 
 /// A sweep that begins so long after a rule stopped demanding a mark is the last one to look for it.
@@ -132,7 +133,7 @@ pub(crate) async fn candidates(
 
 /// The rows of some members.
 ///
-/// The queue works on a member whose pending time has come and whose next try is near. A row without a due
+/// The queue works on a member who is due, or whose pending time has come and whose next try is near. A row without a due
 /// time, or with one that is far away, is not its work, whatever else the row says; so no row is left out
 /// by queue and sweep at the same time.
 pub(crate) async fn known(
@@ -147,7 +148,7 @@ pub(crate) async fn known(
         select account, presence as "presence: Presence", marks, confirmed_marks, confirmed_at, in_doubt,
             revoked, waits_for, due_at, pending_since, unserved_since, generation, tries, last_error,
             failed_at, request_id,
-            (pending_since <= now() and due_at < now() + $4::interval) is not true
+            (due_at <= now() or pending_since <= now() and due_at < now() + $4::interval) is not true
                 and (heard_at between $3 and now()) is not true
                 and (confirmed_at between $3 and now()) is not true as "quiet!"
         from members where group_id = $1 and account = any($2)
@@ -160,29 +161,27 @@ pub(crate) async fn known(
     .fetch_all(pool)
     .await?;
     let known = rows.into_iter().filter_map(|row| {
-        let account = Account::parse(&row.account).ok()?;
-        let known = Known {
-            row: Member {
-                account: account.clone(),
-                presence: row.presence,
-                marks: mark_set(&row.marks),
-                confirmed_marks: mark_set(&row.confirmed_marks),
-                confirmed_at: row.confirmed_at,
-                in_doubt: row.in_doubt,
-                revoked: mark_set(&row.revoked),
-                waits_for: mark_set(&row.waits_for),
-                due_at: row.due_at,
-                pending_since: row.pending_since,
-                unserved_since: row.unserved_since,
-                generation: row.generation,
-                tries: row.tries,
-                last_error: row.last_error,
-                failed_at: row.failed_at,
-                request: row.request_id.as_deref().and_then(RequestId::parse),
-            },
-            quiet: row.quiet,
+        let quiet = row.quiet;
+        let row = MemberColumns {
+            account: row.account,
+            presence: row.presence,
+            marks: row.marks,
+            confirmed_marks: row.confirmed_marks,
+            confirmed_at: row.confirmed_at,
+            in_doubt: row.in_doubt,
+            revoked: row.revoked,
+            waits_for: row.waits_for,
+            due_at: row.due_at,
+            pending_since: row.pending_since,
+            unserved_since: row.unserved_since,
+            generation: row.generation,
+            tries: row.tries,
+            last_error: row.last_error,
+            failed_at: row.failed_at,
+            request_id: row.request_id,
         };
-        Some((account, known))
+        let row = row.member()?;
+        Some((row.account.clone(), Known { row, quiet }))
     });
     Ok(known.collect())
 }

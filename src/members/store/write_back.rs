@@ -1,18 +1,17 @@
 //! Stores rows that were decided in Rust: what became of a claim, and what a sweep found.
 //!
 //! A row is written only if its generation is unchanged since it was read. If an event or a rule
-//! change came in between, that change wins, and the row keeps its doubt: the next plan must assume that
-//! Chat may hold marks that no answer confirmed.
+//! change came in between, that change wins, and after a round the row is in doubt: the next plan must
+//! assume that Chat may hold marks that no answer confirmed.
 
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
-use uuid::Uuid;
 
 use super::super::array_text;
 use crate::domain::{Account, GroupId, RequestId};
-use crate::members::Member;
+use crate::members::{Claim, Member};
 
 /// Rows as columns for `UNNEST`. Arrays are text, since Postgres would flatten an array of arrays.
 #[derive(Default)]
@@ -67,23 +66,96 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Writes back the members of one claim, of which `forgotten` lose their rows, and releases the room.
-/// Returns the accounts whose rows had changed meanwhile. `room_lives`: Chat confirmed marks there, so the
-/// room exists.
+/// What became of the members of a claim.
+#[derive(Debug, Default)]
+pub struct Results {
+    pub rows: Vec<Member>,
+    /// Members who lose their rows, with the generations that were read.
+    pub forgotten: Vec<(Account, i64)>,
+    /// When it was decided, by the clock of Postgres.
+    pub at: DateTime<Utc>,
+    /// The room gathers members until then.
+    pub gathers_until: Option<DateTime<Utc>>,
+}
+
+/// Writes back the members of a claim and releases the room. Returns the accounts whose rows had changed
+/// meanwhile: Chat may hold marks for them that no answer confirmed.
 pub async fn write_back(
     pool: &PgPool,
-    group: &GroupId,
-    lease: Uuid,
-    rows: &[Member],
-    forgotten: &[(Account, i64)],
-    room_lives: bool,
+    claim: &Claim,
+    results: &Results,
 ) -> Result<HashSet<String>, sqlx::Error> {
-    if !forgotten.is_empty() {
-        delete(pool, group, forgotten).await?;
+    let Claim { group, lease, .. } = claim;
+    if !results.forgotten.is_empty() {
+        delete(pool, group, &results.forgotten).await?;
     }
-    let changed = update(pool, group, rows.iter()).await?;
-    release(pool, group, lease, room_lives).await?;
+    let changed = update(pool, group, results.rows.iter()).await?;
+    if !changed.is_empty() {
+        doubt(pool, claim, &changed).await?;
+    }
+    let confirmed = |row: &Member| row.confirmed_at == Some(results.at) && !row.marks.is_empty();
+    let mut written = results
+        .rows
+        .iter()
+        .filter(|row| !changed.contains(row.account.as_str()));
+    // A room in which Chat marks a member exists, unless it has ended since.
+    let lives = written.any(confirmed);
+    sqlx::query!(
+        r#"
+        update rooms r set leased_until = null, lease = null,
+            gone_at = case when $3 and gone_at < $5 then null else gone_at end,
+            -- Members of whom this statement does not know may be due at a time that was moved away from
+            -- the end of the lease.
+            due_at = greatest($4, least(
+                case when r.due_at is distinct from r.leased_until then r.due_at end,
+                (select m.due_at from members m
+                 where m.group_id = $1 and m.due_at is not null order by m.due_at limit 1)))
+        from (select set_config('synchronous_commit', 'off', true)) unflushed
+        where group_id = $1 and lease = $2
+        "#,
+        group.as_str(),
+        lease,
+        lives,
+        results.gathers_until,
+        claim.at,
+    )
+    .execute(pool)
+    .await?;
     Ok(changed)
+}
+
+/// Marks members as in doubt whose rows changed during the call, while the lease is still held. A leave
+/// ends doubt, since Chat clears the marks with it.
+async fn doubt(
+    pool: &PgPool,
+    claim: &Claim,
+    accounts: &HashSet<String>,
+) -> Result<(), sqlx::Error> {
+    let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    sqlx::query!(
+        r#"
+        with changed as materialized (
+            select r.group_id, c.account from rooms r cross join unnest($3::text[]) as c (account)
+            where r.group_id = $1 and r.lease = $2
+        ),
+        -- Locked in the order that every writer of members keeps.
+        locked as (
+            select m.group_id, m.account
+            from members m join changed c on m.group_id = c.group_id and m.account = c.account
+            where m.presence <> 'absent'
+            order by m.account
+            for update of m
+        )
+        update members m set in_doubt = true, generation = m.generation + 1
+        from locked l where m.group_id = l.group_id and m.account = l.account
+        "#,
+        claim.group.as_str(),
+        claim.lease,
+        &accounts as &[&str],
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
 }
 
 /// Writes rows of distinct members of a room that have the generation given in them. Returns the accounts
@@ -226,28 +298,6 @@ async fn delete(
         group.as_str(),
         &accounts as &[&str],
         &generations,
-    )
-    .execute(pool)
-    .await?;
-    Ok(())
-}
-
-async fn release(
-    pool: &PgPool,
-    group: &GroupId,
-    lease: Uuid,
-    room_lives: bool,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        r#"
-        update rooms set leased_until = null, lease = null,
-            gone_at = case when $3 then null else gone_at end
-        from (select set_config('synchronous_commit', 'off', true)) unflushed
-        where group_id = $1 and lease = $2
-        "#,
-        group.as_str(),
-        lease,
-        room_lives,
     )
     .execute(pool)
     .await?;

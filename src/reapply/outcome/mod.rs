@@ -64,13 +64,14 @@ pub(super) fn outcome(
 ) -> Outcome {
     let spread = circumstances.spread;
     let (mut omitted, mut in_room, mut lacking) = (false, false, MarkSet::new());
+    let mut unseen = None;
     for verdict in verdicts {
         match verdict {
             // The member is there, whatever a delete said before: Chat may leave a member out, or
             // refuse, who does not carry the marks to delete. If they do, the sweep finds them.
-            Verdict::Confirmed => (omitted, in_room) = (false, false),
+            Verdict::Confirmed => (omitted, in_room, unseen) = (false, false, None),
             Verdict::Partly(marks) => {
-                (omitted, in_room) = (false, false);
+                (omitted, in_room, unseen) = (false, false, None);
                 // What an earlier answer named stays confirmed.
                 lacking = match member.in_doubt {
                     true => marks.clone(),
@@ -80,6 +81,7 @@ pub(super) fn outcome(
             Verdict::LeftOut { in_room: seen } => {
                 (omitted, in_room) = (true, in_room || *seen == Some(true));
             }
+            Verdict::Unseen(error) => unseen = Some(error),
             // Perhaps Chat does not see the member yet.
             Verdict::Rejected(error) if may_mean_all_offline(error) => {
                 return failed(member, error, refusal(error), true, circumstances);
@@ -99,6 +101,9 @@ pub(super) fn outcome(
     }
     if !plan.named {
         return Outcome::Forgotten;
+    }
+    if let Some(error) = unseen {
+        return failed(member, error, error.to_string(), true, circumstances);
     }
     if omitted {
         return left_out(member, plan, waits_for, in_room, spread);

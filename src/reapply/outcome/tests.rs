@@ -106,23 +106,27 @@ fn a_member_that_chat_refuses_alone_fails_at_once() {
 /// A member who came a moment ago: Chat lists them, but does not mark them yet.
 #[test]
 fn a_member_that_chat_may_not_see_yet_is_tried_again_like_any_other() {
-    let rejected = Verdict::Rejected(error(10004));
-    let Outcome::Failed {
-        error,
-        retry: Some(retry),
-        ..
-    } = outcome_of(&alice(), &rejected)
-    else {
-        panic!("not tried again");
-    };
-    assert!(error.contains("10004"), "{error}");
-    assert!(retry <= FIRST_BACKOFF);
     let worn = Member {
         tries: MOST_TRIES - 1,
         ..alice()
     };
-    let last = outcome_of(&worn, &rejected);
-    assert!(matches!(last, Outcome::Failed { retry: None, .. }));
+    for verdict in [
+        Verdict::Rejected(error(10004)),
+        Verdict::Unseen(error(10004)),
+    ] {
+        let Outcome::Failed {
+            error,
+            retry: Some(retry),
+            ..
+        } = outcome_of(&alice(), &verdict)
+        else {
+            panic!("not tried again");
+        };
+        assert!(error.contains("10004"), "{error}");
+        assert!(retry <= FIRST_BACKOFF);
+        let last = outcome_of(&worn, &verdict);
+        assert!(matches!(last, Outcome::Failed { retry: None, .. }));
+    }
 }
 
 #[test]
@@ -276,9 +280,11 @@ fn a_member_is_confirmed_only_for_the_marks_that_the_answer_names() {
 
 #[test]
 fn a_delete_that_leaves_a_member_out_does_not_keep_the_set_from_them() {
-    let verdicts = [&LEFT_OUT, &Verdict::Confirmed];
-    let outcome = outcome(&alice(), named(), MarkSet::new(), &verdicts, WORKING);
-    assert!(matches!(outcome, Outcome::Confirmed { .. }), "{outcome:?}");
+    for left_out in [LEFT_OUT, Verdict::Unseen(error(10004))] {
+        let verdicts = [&left_out, &Verdict::Confirmed];
+        let outcome = outcome(&alice(), named(), MarkSet::new(), &verdicts, WORKING);
+        assert!(matches!(outcome, Outcome::Confirmed { .. }), "{outcome:?}");
+    }
 }
 
 #[test]

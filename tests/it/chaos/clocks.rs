@@ -120,8 +120,9 @@ async fn rules_start_and_end_by_the_clock_of_postgres() {
     );
     // The moment has come: everybody acts on it, whatever his own clock says.
     sqlx::query(
-        "with moved as (update rules set starts_at = now() where group_text = 'later-')
-         update members set due_at = now() where group_id like 'later-%'",
+        "with moved as (update rules set starts_at = now() where group_text = 'later-'),
+         due as (update members set due_at = now() where group_id like 'later-%')
+         update rooms set due_at = now() where group_id like 'later-%'",
     )
     .execute(&show.pool)
     .await

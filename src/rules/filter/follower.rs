@@ -182,7 +182,7 @@ impl Follower {
             "the rule filter has read the rules"
         );
         self.source = Some(source);
-        let removed = rules.removed();
+        let removed = rules.removed;
         Ok((Arc::new(rules), removed))
     }
 

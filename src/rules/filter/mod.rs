@@ -1,6 +1,6 @@
 //! The rule filter: says of most members, without the database, that no rule matches them.
 //!
-//! It keeps one hash for each rule (see `keys`). A "perhaps" may be wrong, a "no" never is. It
+//! It keeps one hash for each rule (see `rule_set`). A "perhaps" may be wrong, a "no" never is. It
 //! guarantees, for any number of replicas:
 //!
 //! - A "no" is never final. The event is kept until a confirmation by the database that *began* after
@@ -21,8 +21,6 @@
 
 mod follower;
 mod kept;
-mod key_set;
-mod keys;
 mod rule_set;
 mod store;
 
@@ -42,8 +40,7 @@ use crate::members::{Inbox, Named};
 use crate::metrics::{FilterDecision, Metrics};
 use crate::telemetry::warn_seldom;
 use kept::KeptEvents;
-use keys::Hashing;
-use rule_set::RuleSet;
+use rule_set::{Hashing, RuleSet};
 
 /// When the filter trusts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,33 +1,118 @@
-//! The rules as of one revision, without their texts. Immutable; shared by all handlers.
+//! The rules as of one revision: of each only a 64-bit hash of both patterns. Immutable; shared by all
+//! handlers.
 //!
-//! A large set read from the database once, and a small one of what came since. A rule that was
-//! deleted stays in until all rules are read again: the answer "perhaps" may be wrong, "no" never is.
+//! A member is found as in the database: for each shape of rule in use, the beginnings of room and account
+//! of that length make the key of the one pair of patterns that could match.
+//! SipHash with a random seed for each process: no outsider can choose ids whose keys collide.
+//!
+//! The keys are two sorted lists: a long one, read once, and a short one of what was added since. A rule
+//! that was deleted stays in until all rules are read again: "perhaps" may be wrong, "no" never is.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use super::key_set::KeySet;
-use super::keys::{Hashing, RuleKey, Shape};
+#[cfg(test)]
+use crate::domain::Pattern;
 use crate::domain::{Account, GroupId};
 
-/// As many rules may have come since before they are merged into the large set: few enough to be
-/// copied at each change, many enough that merging is rare.
+/// Rules in the short list before they are merged into the long one: few enough to be copied at each
+/// change, many enough that merging is rare.
 const MOST_ADDED: usize = 16_384;
-/// So many deleted rules may stay in, or a quarter of all.
+/// Deleted rules that may stay in, or a quarter of all.
 const MOST_REMOVED: usize = 10_000;
 
-/// Which members some rule could name.
+/// The pair of prefix lengths of a rule, in characters; −1 for a literal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub group: i16,
+    pub account: i16,
+}
+
+/// The hash of this process.
+#[derive(Debug, Default)]
+pub(super) struct Hashing(RandomState);
+
+impl Hashing {
+    /// The key of a rule, from the texts and lengths of its patterns.
+    pub fn of_rule(&self, shape: Shape, group: &str, account: &str) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        hasher.write_u16(shape.group.cast_unsigned());
+        hasher.write_u16(shape.account.cast_unsigned());
+        hasher.write(group.as_bytes());
+        // In no text, so that the border between the two is part of the key.
+        hasher.write_u8(0xff);
+        hasher.write(account.as_bytes());
+        hasher.finish()
+    }
+
+    /// The key under which rules of this shape name the member; `None` if the ids are too short for them.
+    pub fn of_member(&self, shape: Shape, group: &GroupId, account: &Account) -> Option<u64> {
+        let group = beginning(group.as_str(), shape.group)?;
+        let account = beginning(account.as_str(), shape.account)?;
+        Some(self.of_rule(shape, group, account))
+    }
+}
+
+/// The shape and the key of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RuleKey {
+    pub shape: Shape,
+    pub key: u64,
+}
+
+impl RuleKey {
+    /// The key of a rule with these patterns.
+    #[cfg(test)]
+    pub fn of(hashing: &Hashing, group: &Pattern<GroupId>, account: &Pattern<Account>) -> Self {
+        let shape = Shape {
+            group: group.prefix_len(),
+            account: account.prefix_len(),
+        };
+        let key = hashing.of_rule(shape, group.text(), account.text());
+        Self { shape, key }
+    }
+}
+
+/// The first `length` characters of a text, all of it for a literal, `None` if it has fewer.
+fn beginning(text: &str, length: i16) -> Option<&str> {
+    let Ok(length) = usize::try_from(length) else {
+        return Some(text);
+    };
+    if text.is_ascii() {
+        return text.get(..length);
+    }
+    let ends = text.char_indices().map(|(at, _)| at);
+    let end = ends.chain([text.len()]).nth(length)?;
+    text.get(..end)
+}
+
+/// Which members some rule could match.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RuleSet {
     pub revision: i64,
-    /// Patterns that ever went, counted when the large set was read.
-    removed: i64,
+    /// Patterns that were ever deleted, counted when all rules were read.
+    pub removed: i64,
     shapes: Vec<Shape>,
-    read: Arc<KeySet>,
-    added: KeySet,
+    read: Arc<Vec<u64>>,
+    added: Vec<u64>,
 }
 
 impl RuleSet {
-    /// False only if no rule names the member, as of this revision.
+    /// All rules, as of a revision that was reached before the first was read.
+    pub fn read(revision: i64, removed: i64, shapes: Vec<Shape>, mut keys: Vec<u64>) -> Self {
+        keys.sort_unstable();
+        keys.dedup();
+        keys.shrink_to_fit();
+        Self {
+            revision,
+            removed,
+            shapes,
+            read: Arc::new(keys),
+            added: Vec::new(),
+        }
+    }
+
+    /// False only if no rule matches the member, as of this revision.
     pub fn may_name(&self, hashing: &Hashing, group: &GroupId, account: &Account) -> bool {
         self.shapes.iter().any(|shape| {
             hashing
@@ -37,10 +122,10 @@ impl RuleSet {
     }
 
     fn contains(&self, key: u64) -> bool {
-        self.read.contains(key) || (!self.added.is_empty() && self.added.contains(key))
+        self.read.binary_search(&key).is_ok() || self.added.binary_search(&key).is_ok()
     }
 
-    /// This set and the rules that have come up to a later revision.
+    /// This set and the rules that were added up to a later revision.
     pub fn with(&self, rules: &[RuleKey], revision: i64) -> Self {
         let mut set = Self {
             revision,
@@ -48,34 +133,25 @@ impl RuleSet {
         };
         for rule in rules {
             note_shape(&mut set.shapes, rule.shape);
-            if !set.contains(rule.key) {
-                set.added.insert(rule.key);
+            if !self.contains(rule.key) {
+                set.added.push(rule.key);
             }
         }
+        set.added.sort_unstable();
+        set.added.dedup();
         if set.added.len() > MOST_ADDED {
-            set.merge();
+            let mut all = [self.read.as_slice(), &set.added].concat();
+            // The stable sort merges two sorted lists in one pass.
+            all.sort();
+            (set.read, set.added) = (Arc::new(all), Vec::new());
         }
         set
     }
 
-    fn merge(&mut self) {
-        let mut all = self.read.resized(self.len());
-        self.added.keys().for_each(|key| {
-            all.insert(key);
-        });
-        self.read = Arc::new(all);
-        self.added = KeySet::default();
-    }
-
-    /// Whether so many rules have gone that all should be read again.
+    /// Whether so many rules were deleted that all should be read again.
     pub fn is_worn(&self, removed: i64) -> bool {
         let gone = usize::try_from(removed - self.removed).unwrap_or(0);
         gone > MOST_REMOVED.max(self.len() / 4)
-    }
-
-    /// Patterns that ever went, as of the last reading.
-    pub fn removed(&self) -> i64 {
-        self.removed
     }
 
     /// Number of pairs of patterns in it.
@@ -83,48 +159,14 @@ impl RuleSet {
         self.read.len() + self.added.len()
     }
 
-    /// Memory of both sets.
+    /// Memory of both lists.
     pub fn bytes(&self) -> usize {
-        self.read.bytes() + self.added.bytes()
-    }
-}
-
-/// A set in the making, while the rules stream in.
-#[derive(Debug)]
-pub(super) struct Reading {
-    shapes: Vec<Shape>,
-    keys: KeySet,
-}
-
-impl Reading {
-    /// Begins with room for as many rules as there should be.
-    pub fn expecting(rules: usize) -> Self {
-        Self {
-            shapes: Vec::new(),
-            keys: KeySet::with_room_for(rules),
-        }
-    }
-
-    /// Takes a rule in.
-    pub fn add(&mut self, rule: RuleKey) {
-        note_shape(&mut self.shapes, rule.shape);
-        self.keys.insert(rule.key);
-    }
-
-    /// The set, as of a revision that was reached before the first rule was read.
-    pub fn finish(self, revision: i64, removed: i64) -> RuleSet {
-        RuleSet {
-            revision,
-            removed,
-            shapes: self.shapes,
-            read: Arc::new(self.keys.trimmed()),
-            added: KeySet::default(),
-        }
+        (self.read.capacity() + self.added.capacity()) * size_of::<u64>()
     }
 }
 
 /// Shapes are a handful, so a list is searched fastest; neighbours mostly share theirs.
-fn note_shape(shapes: &mut Vec<Shape>, shape: Shape) {
+pub(super) fn note_shape(shapes: &mut Vec<Shape>, shape: Shape) {
     if shapes.last() != Some(&shape) && !shapes.contains(&shape) {
         shapes.push(shape);
     }
@@ -153,9 +195,10 @@ mod tests {
     }
 
     fn read(keys: &[RuleKey]) -> RuleSet {
-        let mut reading = Reading::expecting(0);
-        keys.iter().for_each(|key| reading.add(*key));
-        reading.finish(0, 0)
+        let mut shapes = Vec::new();
+        keys.iter()
+            .for_each(|key| note_shape(&mut shapes, key.shape));
+        RuleSet::read(0, 0, shapes, keys.iter().map(|key| key.key).collect())
     }
 
     fn rules() -> impl Strategy<Value = Vec<Rule>> {
@@ -183,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_costs_at_most_24_bytes_also_after_many_were_added() {
+    fn a_rule_costs_eight_bytes_also_after_many_were_added() {
         let hashing = Hashing::default();
         let literals = |from: usize, to: usize| {
             let rules: Vec<Rule> = (from..to)
@@ -192,12 +235,12 @@ mod tests {
             keys(&hashing, &rules)
         };
         let mut set = read(&literals(0, 50_000));
-        assert!(set.bytes() <= 15 * 50_000, "{}", set.bytes());
+        assert_eq!(set.bytes(), 8 * 50_000);
         for (step, from) in (50_000..100_000).step_by(500).enumerate() {
             set = set.with(&literals(from, from + 500), step as i64);
         }
         assert_eq!(set.len(), 100_000);
-        assert!(set.bytes() <= 24 * 100_000, "{}", set.bytes());
+        assert!(set.bytes() <= 10 * 100_000, "{}", set.bytes());
         let group = GroupId::parse("class-7").unwrap();
         let names =
             |account: &str| set.may_name(&hashing, &group, &Account::parse(account).unwrap());
@@ -211,5 +254,30 @@ mod tests {
         let set = read(&keys(&hashing, &[rule("a", "*")]));
         assert!(!set.is_worn(10_000));
         assert!(set.is_worn(10_001));
+    }
+
+    #[test]
+    fn beginnings_are_counted_in_characters() {
+        assert_eq!(beginning("老师10", 2), Some("老师"));
+        assert_eq!(beginning("老师10", 4), Some("老师10"));
+        assert_eq!(beginning("老师10", 5), None);
+        assert_eq!(beginning("vip1", 3), Some("vip"));
+        assert_eq!(beginning("vip", 3), Some("vip"));
+        assert_eq!(beginning("vi", 3), None);
+        assert_eq!(beginning("vip", 0), Some(""));
+        assert_eq!(beginning("vip", -1), Some("vip"));
+    }
+
+    #[test]
+    fn the_border_between_room_and_account_counts() {
+        let hashing = Hashing::default();
+        let literal = Shape {
+            group: -1,
+            account: -1,
+        };
+        assert_ne!(
+            hashing.of_rule(literal, "ab", "c"),
+            hashing.of_rule(literal, "a", "bc")
+        );
     }
 }

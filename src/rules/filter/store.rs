@@ -9,8 +9,7 @@ use futures::TryStreamExt;
 use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
 
-use super::keys::{Hashing, RuleKey, Shape};
-use super::rule_set::{Reading, RuleSet};
+use super::rule_set::{Hashing, RuleKey, RuleSet, Shape, note_shape};
 use crate::domain::Account;
 
 /// A database that takes longer to answer is believed dead.
@@ -139,24 +138,24 @@ pub(super) async fn read_all(
     );
     let start = in_time(start.fetch_one(&mut *database)).await?;
     let expected = usize::try_from(start.rules.unwrap_or(0)).unwrap_or(0);
-    let mut reading = Reading::expecting(expected.min(MOST_EXPECTED));
+    let (mut shapes, mut keys) = (Vec::new(), Vec::with_capacity(expected.min(MOST_EXPECTED)));
     let mut rows = sqlx::query!(
         "select group_text, group_prefix_len, account_text, account_prefix_len from rules"
     )
     .fetch(database);
-    let mut count = 0_usize;
     while let Some(row) = in_time(rows.try_next()).await? {
-        reading.add(key(
+        let rule = key(
             hashing,
             (&row.group_text, row.group_prefix_len),
             (&row.account_text, row.account_prefix_len),
-        ));
-        count += 1;
-        if count.is_multiple_of(RULES_A_TURN) {
+        );
+        note_shape(&mut shapes, rule.shape);
+        keys.push(rule.key);
+        if keys.len().is_multiple_of(RULES_A_TURN) {
             tokio::task::yield_now().await;
         }
     }
-    Ok(reading.finish(start.revision, start.removed))
+    Ok(RuleSet::read(start.revision, start.removed, shapes, keys))
 }
 
 /// Deletes the changes that name an account of which no rule is left: a replica that has not read them yet

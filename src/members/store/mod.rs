@@ -28,6 +28,14 @@
 //!
 //! A doubtful leave is one whose time, or that of the event in the row, is missing.
 //!
+//! # Batches
+//!
+//! Statements that run for each callback or call reach the members of a batch by `cross join lateral (…
+//! offset 0)` and change them by `on conflict do update`: one lookup by the primary key for each. A join lets
+//! PostgreSQL read the whole room and compare each member with each row of the batch, if it believes that
+//! the table is empty: 13 s for 500 of 20,000 members. It believes so when it analysed the table while
+//! that was empty, until the next analysis.
+//!
 //! # Locks and generations
 //!
 //! One order for every writer: members by room and account, then rooms by their id. Only against the

@@ -184,31 +184,40 @@ async fn record_leaves(
 ) -> Result<MadeDue, sqlx::Error> {
     let doubtful = sqlx::query_scalar!(
         r#"
-        with event as (
+        with event as materialized (
             select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $6::text[])
                 as e (group_id, account, source, at, request_id)
+            order by group_id collate "C", account collate "C"
         ),
-        locked as (
-            select m.group_id, m.account, e.source, e.at, e.request_id,
-                   m.event_at is null or e.at is null as doubtful
-            from members m join event e using (group_id, account)
-            where case when m.event_at is null or e.at is null
-                then m.presence <> 'absent' and not (m.presence = 'present' and m.pending_since is not null)
-                else e.at > m.event_at end
-            order by m.group_id, m.account
-            for update of m
+        locked as materialized (
+            select e.*, m.doubtful
+            from event e cross join lateral (
+                select m.event_at is null or e.at is null as doubtful
+                from members m
+                where m.group_id = e.group_id and m.account = e.account
+                  and case when m.event_at is null or e.at is null
+                      then m.presence <> 'absent'
+                           and not (m.presence = 'present' and m.pending_since is not null)
+                      else e.at > m.event_at end
+                offset 0
+                for update
+            ) m
         )
-        update members m set
-            presence = 'absent', event = l.source, event_at = l.at, heard_at = now(),
-            request_id = l.request_id,
+        -- Never inserts, since the rows are there.
+        insert into members as m
+            (group_id, account, presence, event, event_at, heard_at, request_id, in_doubt, due_at, pending_since)
+        select group_id, account, 'absent', source, at, now(), request_id, doubtful,
+               case when doubtful then now() + $5 end, case when doubtful then now() end
+        from locked
+        on conflict on constraint members_pkey do update set
+            presence = excluded.presence, event = excluded.event, event_at = excluded.event_at,
+            heard_at = excluded.heard_at, request_id = excluded.request_id,
             marks = '{}', waits_for = '{}', generation = m.generation + 1,
-            in_doubt = m.in_doubt and l.doubtful,
-            revoked = case when l.doubtful then m.revoked else '{}' end,
+            in_doubt = m.in_doubt and excluded.in_doubt,
+            revoked = case when excluded.in_doubt then m.revoked else '{}' end,
             tries = 0, last_error = null, failed_at = null,
-            due_at = case when l.doubtful then now() + $5 end,
-            pending_since = case when l.doubtful then now() end, unserved_since = null
-        from locked l where m.group_id = l.group_id and m.account = l.account
-        returning case when l.doubtful then l.group_id end as doubtful
+            due_at = excluded.due_at, pending_since = excluded.pending_since, unserved_since = null
+        returning case when due_at is not null then group_id end as doubtful
         "#,
         &events.groups as &[&str],
         &events.accounts as &[&str],

@@ -171,8 +171,6 @@ pub(crate) async fn update(
     }
     let changed = sqlx::query_scalar!(
         r#"
-        -- The room comes from a row that the planner cannot look into, here and below: each member is
-        -- one probe of the primary key, whatever the planner believes about the size of the room.
         with result as materialized (
             select $1::text as group_id, r.*
             from unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
@@ -182,24 +180,35 @@ pub(crate) async fn update(
                 as r (account, generation, presence, marks, confirmed_marks, confirmed_at, in_doubt,
                       revoked, waits_for, due_at, pending_since, unserved_since, request_id, tries,
                       last_error, failed_at)
+            -- Locked in the order that every writer of members keeps.
+            order by account collate "C"
         ),
-        -- Locked in the order that every writer of members keeps.
         locked as materialized (
             select r.*
-            from members m join result r on m.group_id = r.group_id and m.account = r.account
-            where m.generation = r.generation
-            order by m.account
-            for update of m
+            from result r cross join lateral (
+                select from members m
+                where m.group_id = r.group_id and m.account = r.account and m.generation = r.generation
+                offset 0
+                for update
+            ) m
         ),
+        -- Never inserts, since the rows are there: see "Batches" in the module's header.
         updated as (
-            update members m set
-                presence = l.presence, marks = l.marks::bigint[],
-                confirmed_marks = l.confirmed_marks::bigint[], confirmed_at = l.confirmed_at,
-                in_doubt = l.in_doubt, revoked = l.revoked::bigint[], waits_for = l.waits_for::bigint[],
-                due_at = l.due_at, pending_since = l.pending_since, unserved_since = l.unserved_since,
-                generation = m.generation + 1, request_id = l.request_id,
-                tries = l.tries, last_error = l.last_error, failed_at = l.failed_at
-            from locked l where m.group_id = l.group_id and m.account = l.account
+            insert into members as m
+                (group_id, account, presence, marks, confirmed_marks, confirmed_at, in_doubt, revoked,
+                 waits_for, due_at, pending_since, unserved_since, request_id, tries, last_error, failed_at)
+            select group_id, account, presence, marks::bigint[], confirmed_marks::bigint[], confirmed_at,
+                   in_doubt, revoked::bigint[], waits_for::bigint[], due_at, pending_since, unserved_since,
+                   request_id, tries, last_error, failed_at
+            from locked
+            on conflict on constraint members_pkey do update set
+                presence = excluded.presence, marks = excluded.marks,
+                confirmed_marks = excluded.confirmed_marks, confirmed_at = excluded.confirmed_at,
+                in_doubt = excluded.in_doubt, revoked = excluded.revoked, waits_for = excluded.waits_for,
+                due_at = excluded.due_at, pending_since = excluded.pending_since,
+                unserved_since = excluded.unserved_since, request_id = excluded.request_id,
+                tries = excluded.tries, last_error = excluded.last_error, failed_at = excluded.failed_at,
+                generation = m.generation + 1
         ),
         -- If a crash of the database loses this, the room is left to its lease or its next sweep: no
         -- need to wait for a flush.

@@ -73,10 +73,10 @@ impl Drop for Proxy {
 fn nginx(directory: &Path, http: &str) -> String {
     let directory = directory.display();
     format!(
-        "daemon off; master_process off; pid {directory}/nginx.pid; error_log stderr crit;
+        "daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/nginx.log;
          events {{ worker_connections 1024; }}
          http {{
-           access_log off;
+           access_log off; keepalive_requests 1000000;
            client_body_temp_path {directory}/b; proxy_temp_path {directory}/p;
            fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
            {http}
@@ -195,6 +195,10 @@ async fn rolling_restarts_behind_nginx_and_haproxy_answer_every_callback() {
         posting.await.unwrap();
         let answers = answers.lock().unwrap().clone();
         println!("{name}: {RESTARTS} restarts, answers by status: {answers:?}");
+        if name == "nginx" && answers.len() > 1 {
+            let log = std::fs::read_to_string(directory.path().join("nginx.log")).unwrap();
+            println!("{}", log.lines().take(20).collect::<Vec<_>>().join("\n"));
+        }
         assert_eq!(
             answers.keys().collect::<Vec<_>>(),
             [&200],

@@ -21,6 +21,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
+use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -55,7 +56,15 @@ const ADMIN_CONNECTIONS: usize = 512;
 const OTHER_FILES: usize = 256;
 
 /// The pause before another try to accept a connection or to make room for one.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long a new connection, and one that was just answered, keeps its place in any case: its request
+/// may be on its way.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// How long a listener that stops waits for the first request of a connection. A proxy that opened it
+/// for a request does not send a POST again.
+const FIRST_REQUEST_WITHIN: Duration = Duration::from_millis(500);
 
 /// What the connections of a listener may cost.
 #[derive(Debug, Clone, Copy)]
@@ -164,24 +173,30 @@ pub(super) async fn serve(
 ) {
     let connections = Arc::new(Connections::new(limits.connections));
     let tasks = TaskTracker::new();
+    let begin = async |(stream, peer)| {
+        let place = connections.place().await;
+        let stream = Watched::new(stream, limits, Arc::clone(&place));
+        tasks.spawn(answer_all(
+            stream,
+            peer,
+            router.clone(),
+            place,
+            stop.clone(),
+        ));
+    };
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match accepted {
-            Ok((stream, peer)) => {
-                let place = connections.place().await;
-                tasks.spawn(answer_all(
-                    Watched::new(stream, limits, Arc::clone(&place)),
-                    peer,
-                    router.clone(),
-                    place,
-                    stop.clone(),
-                ));
-            }
+            Ok(accepted) => begin(accepted).await,
             Err(error) => {
                 warn_seldom!(%error, "cannot accept a connection; closing a silent one");
-                connections.lock().close_most_silent();
+                connections.lock().close_most_silent(connections.now());
                 sleep(ACCEPT_AGAIN).await;
             }
         }
+    }
+    // To close the port resets the connections that wait to be accepted.
+    while let Some(Ok(accepted)) = listener.accept().now_or_never() {
+        begin(accepted).await;
     }
     drop(listener);
     tasks.close();
@@ -222,10 +237,21 @@ async fn answer_all(
             return;
         }
         () = place.activity.closing.notified() => return,
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = stop.cancelled() => {}
     }
+    let ended = async {
+        if !place.activity.was_answered() {
+            let first = tokio::time::timeout(FIRST_REQUEST_WITHIN, connection.as_mut());
+            if first.await.is_ok() {
+                return;
+            }
+        }
+        connection.as_mut().graceful_shutdown();
+        // The client gets its answer or not; there is nothing left to do.
+        let _ = connection.await;
+    };
     tokio::select! {
-        _ = connection => {}
+        () = ended => {}
         () = place.activity.closing.notified() => {}
     }
 }
@@ -251,8 +277,7 @@ fn protocols() -> Builder<TokioExecutor> {
 struct Connections {
     most: usize,
     open: Mutex<Open>,
-    /// A clock that ticks with each event.
-    ticks: AtomicU64,
+    began: Instant,
 }
 
 #[derive(Default)]
@@ -269,12 +294,16 @@ struct Activity {
     /// Whether a request that is not just a read succeeded: on the callback listener only a callback that
     /// proved its origin does.
     trusted: AtomicBool,
-    /// The tick of the latest answer, else of the connection's begin.
+    /// The time of the latest answer, else of the connection's begin, in milliseconds.
     latest: AtomicU64,
     closing: Notify,
 }
 
 impl Activity {
+    fn was_answered(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) > 0
+    }
+
     fn is_busy(&self) -> bool {
         self.begun.load(Ordering::Acquire) != self.ended.load(Ordering::Acquire)
     }
@@ -292,7 +321,7 @@ impl Connections {
         Self {
             most,
             open: Mutex::default(),
-            ticks: AtomicU64::new(0),
+            began: Instant::now(),
         }
     }
 
@@ -300,8 +329,9 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tick(&self) -> u64 {
-        self.ticks.fetch_add(1, Ordering::Relaxed)
+    /// In milliseconds.
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// A place for one more, which may cost the most silent one its own.
@@ -309,9 +339,9 @@ impl Connections {
         loop {
             {
                 let mut open = self.lock();
-                if open.by_id.len() < self.most || open.close_most_silent() {
+                if open.by_id.len() < self.most || open.close_most_silent(self.now()) {
                     let activity = Arc::new(Activity::default());
-                    activity.latest.store(self.tick(), Ordering::Relaxed);
+                    activity.latest.store(self.now(), Ordering::Relaxed);
                     open.last_id += 1;
                     let id = open.last_id;
                     open.by_id.insert(id, Arc::clone(&activity));
@@ -328,13 +358,13 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes one that handles no request. False if there is none.
-    fn close_most_silent(&mut self) -> bool {
-        let silent = self
-            .by_id
-            .iter()
-            .filter(|(_, activity)| !activity.is_busy());
-        let most_silent = silent.min_by_key(|(_, activity)| activity.silence());
+    /// Closes one that handles no request and whose grace is over. False if there is none.
+    fn close_most_silent(&mut self, now: u64) -> bool {
+        let grace = GRACE.as_millis() as u64;
+        let silent = self.by_id.iter().filter(|(_, activity)| {
+            !activity.is_busy() && activity.latest.load(Ordering::Relaxed) + grace <= now
+        });
+        let most_silent = silent.min_by_key(|(id, activity)| (activity.silence(), **id));
         let Some(id) = most_silent.map(|(id, _)| *id) else {
             return false;
         };
@@ -375,7 +405,7 @@ impl Drop for Handling {
             activity,
             ..
         } = &*self.0;
-        activity.latest.store(connections.tick(), Ordering::Relaxed);
+        activity.latest.store(connections.now(), Ordering::Relaxed);
         activity.ended.fetch_add(1, Ordering::AcqRel);
     }
 }

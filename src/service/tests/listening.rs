@@ -249,6 +249,23 @@ async fn a_listener_that_stops_answers_what_it_was_asked_and_closes_the_rest() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_on_its_way_when_the_listener_stops_is_answered() {
+    let (address, stop) = start(PATIENT, hello()).await;
+    let mut accepted = connect(address).await;
+    tokio::time::sleep(SHORT).await;
+    // This one waits to be accepted: the server shares the thread of this test.
+    let mut waiting = connect(address).await;
+    stop.cancel();
+    tokio::time::sleep(SHORT).await;
+    assert!(TcpStream::connect(address).await.is_err());
+    for stream in [&mut accepted, &mut waiting] {
+        send(stream, REQUEST).await;
+        is_answered(stream).await;
+        assert_eq!(rest(stream).await, "");
+    }
+}
+
+#[tokio::test]
 async fn all_addresses_of_ipv6_include_those_of_ipv4() {
     let (listener, address) = listen("a.key", "[::]:0".parse().unwrap()).unwrap();
     let client = TcpStream::connect(("127.0.0.1", address.port())).await;

@@ -74,7 +74,7 @@ fn nginx(directory: &Path, http: &str) -> String {
     let directory = directory.display();
     format!(
         "daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/nginx.log;
-         events {{ worker_connections 1024; }}
+         events {{ worker_connections 8192; }}
          http {{
            access_log off; keepalive_requests 1000000;
            client_body_temp_path {directory}/b; proxy_temp_path {directory}/p;
@@ -197,7 +197,11 @@ async fn rolling_restarts_behind_nginx_and_haproxy_answer_every_callback() {
         println!("{name}: {RESTARTS} restarts, answers by status: {answers:?}");
         if name == "nginx" && answers.len() > 1 {
             let log = std::fs::read_to_string(directory.path().join("nginx.log")).unwrap();
-            println!("{}", log.lines().take(20).collect::<Vec<_>>().join("\n"));
+            // A refused connection is tried at the other replica.
+            let others = log
+                .lines()
+                .filter(|line| !line.contains("111: Connection refused"));
+            println!("{}", others.take(20).collect::<Vec<_>>().join("\n"));
         }
         assert_eq!(
             answers.keys().collect::<Vec<_>>(),

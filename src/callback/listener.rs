@@ -36,7 +36,7 @@ use super::wire::{self, Callback, Query, Receipt, Unreadable};
 use crate::clock::Clock;
 use crate::domain::RequestId;
 use crate::metrics::{CallbackCommand, CallbackOutcome, ForwardResult, Label, Metrics};
-use crate::telemetry::warn_seldom;
+use crate::telemetry::{attribute, failed, traceparent, warn_seldom};
 
 /// When a callback is answered at the latest. Chat waits 2 s:
 /// <https://www.tencentcloud.com/document/product/1047/34354>.
@@ -194,6 +194,15 @@ impl Listener {
         span.record("command", command.text());
         span.record("outcome", outcome.text());
         tracing::debug!(seconds = arrived.elapsed().as_secs_f64(), "answered");
+        let status = match &taken {
+            Ok((answer, _)) => answer.status(),
+            Err(refusal) => refusal.status(),
+        };
+        attribute("http.response.status_code", i64::from(status.as_u16()));
+        // A refused callback is the sender's fault, not one of this server.
+        if status.is_server_error() {
+            failed(outcome.text());
+        }
         match taken {
             Ok((answer, _)) => answer,
             Err(refusal) => {
@@ -266,7 +275,8 @@ impl Listener {
         // Chat's own id of the request, or a new one. From here on it goes with the events, into the
         // log and into the trace.
         let id = query.request_id.as_deref().and_then(RequestId::parse);
-        let id = known.request.insert(id.unwrap_or_else(RequestId::generate));
+        let id = id.unwrap_or_else(RequestId::generate);
+        let id = known.request.insert(id.in_trace(traceparent()));
         Span::current().record("request_id", id.as_str());
         if !is_ours {
             return Err(Refusal::OtherApp);

@@ -25,6 +25,7 @@ use super::user_sig::{CurrentUserSig, UserSigKey};
 use crate::clock::{self, Clock};
 use crate::domain::{Account, GroupId, Mark};
 use crate::metrics::{Api, CallClass, CallOutcome, Calling, Label, Metrics};
+use crate::telemetry::{attribute, failed};
 
 const LIVE_ROOMS: &str = "group_open_avchatroom_http_svc";
 const GROUPS: &str = "group_open_http_svc";
@@ -230,8 +231,16 @@ impl ChatClient {
             slot.map_err(|error| ChatError::NoSlot(error.to_string()))?;
         }
         let calling = self.metrics.call(api, members);
+        let members = members.map(|members| members as i64);
         let span = tracing::debug_span!("call", api = api.text(), members);
-        let answer = self.send(api, body).instrument(span).await.and_then(read);
+        let answer = async {
+            let answer = self.send(api, body).await.and_then(read);
+            if let Err(error) = &answer {
+                failed(error.class().label().text());
+            }
+            answer
+        };
+        let answer = answer.instrument(span).await;
         ended(calling, &answer);
         if let (Err(error), Some(budget)) = (&answer, budget) {
             budget.react_to(error).await;
@@ -252,12 +261,22 @@ impl ChatClient {
     }
 
     async fn answer(&self, url: Url, body: Vec<u8>) -> Result<Answer, ChatError> {
+        if let Some(host) = url.host_str() {
+            attribute("server.address", host.to_owned());
+        }
+        if let Some(port) = url.port_or_known_default() {
+            attribute("server.port", i64::from(port));
+        }
         let request = self
             .shared
             .http
             .post(url)
             .header(CONTENT_TYPE, "application/json");
         let mut response = request.body(body).send().await?;
+        attribute(
+            "http.response.status_code",
+            i64::from(response.status().as_u16()),
+        );
         if !response.status().is_success() {
             return Err(ChatError::HttpStatus(response.status().as_u16()));
         }

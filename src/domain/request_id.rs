@@ -14,7 +14,11 @@ const MOST_SHOWN: usize = 8;
 /// send `X-Request-Id`. Who sends none, or one that cannot be such an id, gets one made here. Cloning
 /// is cheap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RequestId(Arc<str>);
+pub struct RequestId {
+    id: Arc<str>,
+    /// The trace of the request, while traces are sent: `traceparent` of W3C Trace Context.
+    trace: Option<Arc<str>>,
+}
 
 impl RequestId {
     /// Longest id in bytes.
@@ -29,19 +33,35 @@ impl RequestId {
         let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &rand::random());
         let mut text = uuid::Uuid::encode_buffer();
         let text = uuid.into_uuid().hyphenated().encode_lower(&mut text);
-        Self(Arc::from(&*text))
+        Self {
+            id: Arc::from(&*text),
+            trace: None,
+        }
     }
 
     /// The given one, if it can be an id.
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/+=-".contains(&byte);
         let fits = (1..=Self::MAX_BYTES).contains(&text.len()) && text.bytes().all(allowed);
-        fits.then(|| Self(text.into()))
+        fits.then(|| Self {
+            id: text.into(),
+            trace: None,
+        })
     }
 
     /// The id as it was given.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.id
+    }
+
+    #[must_use]
+    pub fn in_trace(self, traceparent: Option<String>) -> Self {
+        let trace = traceparent.map(Arc::from);
+        Self { trace, ..self }
+    }
+
+    pub fn traceparent(&self) -> Option<&str> {
+        self.trace.as_deref()
     }
 
     /// The first distinct ones of many, separated by commas.
@@ -63,7 +83,7 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.id)
     }
 }
 

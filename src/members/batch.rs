@@ -80,10 +80,10 @@ impl Batch {
         self.destroyed.insert(end.group.clone(), end);
     }
 
-    /// The requests that it comes from, for logs and traces; of many the first.
-    pub fn request_ids(&self) -> String {
+    /// The requests that it comes from, for logs and traces.
+    pub fn requests(&self) -> impl Iterator<Item = &RequestId> {
         let events = self.events.iter().map(|heard| &heard.event.request);
-        RequestId::list(events.chain(self.destroyed.values().map(|end| &end.request)))
+        events.chain(self.destroyed.values().map(|end| &end.request))
     }
 
     /// Whether nothing was added since it was sorted and folded.

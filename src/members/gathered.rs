@@ -6,7 +6,6 @@
 use std::time::Instant;
 
 use tokio::sync::oneshot;
-use tracing::Span;
 
 use super::batch::{Batch, Named};
 use crate::domain::{MemberEvent, RoomEnd};
@@ -38,7 +37,6 @@ impl News {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub since: Instant,
-    pub span: Span,
     pub committed: oneshot::Sender<()>,
 }
 

@@ -14,15 +14,16 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 use super::WakeUp;
 use super::batch::Batch;
 use super::gathered::{Gathered, News, Waiting};
 use super::store::record::{Settling, record};
 use crate::database::in_time;
+use crate::domain::RequestId;
 use crate::metrics::{DatabasePart, Metrics};
-use crate::telemetry::warn_seldom;
+use crate::telemetry::{continue_traces, failed, warn_seldom};
 
 /// Callers whose events the writer has not looked at yet, and members they name in all.
 const WAITING_CALLERS: usize = 16_384;
@@ -31,8 +32,6 @@ const WAITING_MEMBERS: usize = 100_000;
 const MEMBERS_A_STATEMENT: usize = 2_000;
 /// A statement that takes longer is given up: its connection may be dead without a sign.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
-/// Callbacks that the span of one statement is linked with.
-const SPANS_LINKED: usize = 32;
 /// First and longest pause between tries while the database is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -124,7 +123,6 @@ impl Inbox {
                 news,
                 caller: Waiting {
                     since: Instant::now(),
-                    span: Span::current(),
                     committed,
                 },
                 _place: place,
@@ -207,13 +205,11 @@ impl InboxWriter {
         let mut part_size = MEMBERS_A_STATEMENT;
         let span = tracing::debug_span!(
             "record",
-            members = writing.batch.len(),
-            request_ids = writing.batch.request_ids(),
+            members = writing.batch.len() as i64,
+            request_ids = RequestId::list(writing.batch.requests()),
         );
-        let callers = writing.callers.iter().take(SPANS_LINKED);
-        for caller in callers {
-            span.follows_from(&caller.span);
-        }
+        let traces = writing.batch.requests().filter_map(RequestId::traceparent);
+        continue_traces(&span, traces);
         self.show(writing.batch.len());
         while !writing.batch.is_empty() {
             let mut part = writing.batch.split_off_first(part_size);
@@ -239,6 +235,7 @@ impl InboxWriter {
                     writing.batch.put_back(part);
                 }
                 Err(error) => {
+                    span.in_scope(|| failed("database"));
                     writing.batch.put_back(part);
                     self.gathered.put_back(writing);
                     return Err(error);

@@ -19,7 +19,7 @@ use crate::members::{
     Claim, Ended, Member, Outcome, Results, due_members, held_places, room_gone, write_back,
 };
 use crate::rules::{Matched, matching_rules};
-use crate::telemetry::warn_seldom;
+use crate::telemetry::{continue_traces, warn_seldom};
 
 /// Delay after which members are tried again whose rules could not be read.
 const UNREADABLE_RETRY: Duration = Duration::from_secs(1);
@@ -108,7 +108,7 @@ impl Round {
             chat_works: caller.chat_works(),
         };
         let decided = self.decide(planned, &deleted, &set, circumstances);
-        let span = tracing::debug_span!("write_back", members = decided.len());
+        let span = tracing::debug_span!("write_back", members = decided.len() as i64);
         self.write_back(decided).instrument(span).await;
         self.shared.wake.now();
         true
@@ -121,8 +121,9 @@ impl Round {
         self.gathers_until = due.gathers_until;
         let requests = due.members.iter().filter_map(|m| m.request.as_ref());
         let span = Span::current();
-        span.record("members", due.members.len());
-        span.record("request_ids", RequestId::list(requests));
+        span.record("members", due.members.len() as i64);
+        span.record("request_ids", RequestId::list(requests.clone()));
+        continue_traces(&span, requests.filter_map(RequestId::traceparent));
         Ok(due.members)
     }
 

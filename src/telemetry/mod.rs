@@ -1,14 +1,15 @@
 //! Logs: text for people, JSON for containers, on standard error. Traces, if an endpoint is configured.
 //!
-//! Texts from outside are logged in their `Debug` form, which escapes what could forge a line. The
-//! filter can be changed while the process runs; there is one for the whole process, as there is
-//! one standard error. A warning that an outage repeats is logged once a minute.
+//! Texts from outside are logged as `&str` fields, never in a message: both formats then escape what could
+//! forge a line. One filter applies to the whole process and can be changed while it runs. A warning that an
+//! outage repeats is logged once a minute.
 
 mod causes;
 mod filter;
 mod json;
 mod panics;
 mod repeated;
+mod spans;
 mod traces;
 
 use std::io::IsTerminal;
@@ -26,6 +27,7 @@ use tracing_subscriber::{EnvFilter, Layer, reload};
 pub(crate) use causes::with_causes;
 pub use filter::{LogFilter, UnknownFilter, log_filter};
 pub(crate) use repeated::{Repeated, warn_seldom};
+pub(crate) use spans::{attribute, continue_traces, failed, traceparent};
 
 use crate::config::{LogFormat, LogSettings, TelemetrySettings};
 pub use traces::{TraceError, Traces};
@@ -39,18 +41,15 @@ static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 /// Why logs cannot be written as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// `log.filter` is no filter.
     #[error("log.filter is not understood: {0}; write a level such as info, or target=level")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// No traces can be sent.
     #[error(transparent)]
     Traces(#[from] TraceError),
-    /// Another subscriber is in place.
     #[error(transparent)]
     Init(#[from] TryInitError),
 }
 
-/// Writes logs for the life of the process, and waits for whatever reads them.
+/// Writes logs for the life of the process. A slow reader of the log makes the process wait.
 pub fn init(settings: &LogSettings) -> Result<(), LogError> {
     subscribe(settings, None, std::io::stderr)
 }
@@ -63,8 +62,8 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Sends traces if an endpoint is configured. A log reader that is slow does not stop the service:
-    /// lines are dropped and counted then. Call it within the runtime.
+    /// Sends traces if an endpoint is configured. A slow reader of the log does not stop the service: lines
+    /// are dropped and counted. Call it within the runtime.
     ///
     /// # Errors
     /// When the filter is invalid, or traces cannot be sent.

@@ -1,8 +1,8 @@
 //! Traces over OTLP (HTTP, protobuf), if an endpoint is configured.
 //!
-//! Spans of this program go out, no events: those are the log's, and may name members. What cannot
-//! be sent in time is dropped; a missing collector does no harm. The usual variables of
-//! OpenTelemetry hold for the rest, such as `OTEL_TRACES_SAMPLER` and `OTEL_RESOURCE_ATTRIBUTES`.
+//! Only spans of this program are sent, without log events, which may name members. What cannot be sent in
+//! time is dropped, so a collector that is down does no harm. The usual variables of OpenTelemetry apply to the
+//! rest, such as `OTEL_TRACES_SAMPLER` and `OTEL_RESOURCE_ATTRIBUTES`.
 //! Source: <https://opentelemetry.io/docs/specs/otlp/>.
 
 use std::future::Future;
@@ -24,6 +24,7 @@ use url::Url;
 
 use super::causes::with_causes;
 use super::repeated::warn_seldom;
+use super::spans::Conventions;
 use crate::version;
 
 /// How long the collector may take over one batch.
@@ -34,15 +35,13 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 /// Why no traces can be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// TLS or the resolver could not be set up.
     #[error("the HTTP client for traces cannot be set up: {0}")]
     Client(#[from] reqwest::Error),
-    /// The exporter does not take the endpoint.
     #[error("telemetry.otlp_endpoint cannot be used: {0}")]
     Exporter(#[from] ExporterBuildError),
 }
 
-/// The sending of traces; to be closed at the end, so that the last ones get away.
+/// Sends traces. Close it at the end, so that the last ones are sent.
 #[derive(Debug)]
 pub struct Traces {
     provider: SdkTracerProvider,
@@ -69,7 +68,7 @@ impl Traces {
             .build();
         let provider = SdkTracerProvider::builder()
             .with_resource(resource)
-            .with_batch_exporter(exporter)
+            .with_batch_exporter(Conventions(exporter))
             .build();
         let tracer = provider.tracer("stickymark");
         Ok((Self { provider }, tracer))
@@ -80,7 +79,7 @@ impl Traces {
         let closing =
             tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(CLOSE_WITHIN));
         if let Ok(Err(error)) = closing.await {
-            tracing::debug!(%error, "the last traces were not sent");
+            tracing::debug!(%error, "could not send the last traces");
         }
     }
 }
@@ -89,8 +88,8 @@ fn signal_url(endpoint: &Url) -> String {
     format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/'))
 }
 
-/// The way to the collector. Batches are made in a thread without a runtime, so they are sent by
-/// tasks of ours.
+/// The client of the collector. Batches come from a thread without a runtime, so tasks of the runtime send
+/// them.
 #[derive(Debug)]
 struct Collector {
     http: reqwest::Client,
@@ -111,7 +110,7 @@ impl HttpClient for Collector {
             // The path of the endpoint may hold a secret.
             let sent = sent.map_err(reqwest::Error::without_url);
             Ok(sent.inspect_err(|error| {
-                warn_seldom!(error = with_causes(error), "traces cannot be sent");
+                warn_seldom!(error = with_causes(error), "could not send traces");
             })?)
         })
     }
@@ -124,10 +123,7 @@ async fn send(
     let answer = http.execute(request.try_into()?).await?;
     let status = answer.status();
     if !status.is_success() {
-        warn_seldom!(
-            status = status.as_u16(),
-            "the collector does not take traces"
-        );
+        warn_seldom!(status = status.as_u16(), "the collector rejected traces");
     }
     let mut response = Response::new(answer.bytes().await?);
     *response.status_mut() = status;

@@ -13,6 +13,7 @@ use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message;
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -82,6 +83,15 @@ fn text(span: &Span, key: &str) -> Option<String> {
     }
 }
 
+fn number(span: &Span, key: &str) -> Option<i64> {
+    let mut attributes = span.attributes.iter();
+    let found = attributes.find(|attribute| attribute.key == key)?;
+    match found.value.clone()?.value? {
+        Value::IntValue(number) => Some(number),
+        _ => None,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_gets_callback_record_round_call_and_settle_with_their_relations() {
     let (endpoint, collector) = collector().await;
@@ -134,7 +144,12 @@ async fn gets_spans_with_their_relations(endpoint: String, collector: Collector)
         chat: simulator.url(),
         environment: vec![
             ("STICKYMARK__TELEMETRY__OTLP_ENDPOINT", endpoint),
+            (
+                "STICKYMARK__LOG__FILTER",
+                "info,stickymark=debug".to_owned(),
+            ),
             ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned()),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip".to_owned()),
         ],
     };
     let mut replica = Replica::start(&orders, directory.path().join("log")).await;
@@ -177,19 +192,48 @@ async fn gets_spans_with_their_relations(endpoint: String, collector: Collector)
         .unwrap();
     assert_eq!(stored.name, "callback");
     assert_eq!(text(stored, "request_id").as_deref(), Some("5f0c-7"));
-    for name in ["record", "round"] {
-        let mut spans = received.spans.iter().filter(|span| span.name == name);
-        let named = spans.any(|span| text(span, "request_ids").as_deref() == Some("5f0c-7"));
-        assert!(named, "{name} knows its requests");
+    assert_eq!(
+        (stored.kind(), number(stored, "http.response.status_code")),
+        (SpanKind::Server, Some(200))
+    );
+    // One trace from the callback to the marked member.
+    let in_trace = |name: &str| {
+        let mut spans = received.spans.iter();
+        let span = spans.find(|span| span.name == name && span.trace_id == stored.trace_id);
+        span.unwrap_or_else(|| panic!("{name} is not in the trace: {:#?}", received.spans))
+    };
+    for (name, kind, parent) in [
+        ("record", SpanKind::Client, "callback"),
+        ("round", SpanKind::Consumer, "callback"),
+        ("call", SpanKind::Client, "round"),
+        ("write_back", SpanKind::Client, "round"),
+    ] {
+        let span = in_trace(name);
+        let above = by_id.get(&span.parent_span_id[..]);
+        assert_eq!(above.map(|above| above.name.as_str()), Some(parent));
+        assert_eq!(span.kind(), kind, "{name}");
+        assert_eq!(number(span, "members"), Some(1), "{name}");
     }
-    let linked = received.spans.iter().any(|span| {
-        span.name == "record" && span.links.iter().any(|link| link.span_id == stored.span_id)
-    });
-    assert!(linked, "the statement knows its callbacks");
-    for name in ["call", "write_back"] {
-        let span = received.spans.iter().find(|span| span.name == name);
-        let parent = by_id.get(&span.unwrap().parent_span_id[..]);
-        assert_eq!(parent.map(|parent| parent.name.as_str()), Some("round"));
+    for name in ["record", "round"] {
+        let requests = text(in_trace(name), "request_ids");
+        assert_eq!(requests.as_deref(), Some("5f0c-7"), "{name}");
+    }
+    let call = in_trace("call");
+    assert_eq!(text(call, "server.address").as_deref(), Some("127.0.0.1"));
+    assert_eq!(number(call, "http.response.status_code"), Some(200));
+    let system = text(in_trace("write_back"), "db.system.name");
+    assert_eq!(system.as_deref(), Some("postgresql"));
+    // The same trace in the log.
+    let trace_id = hex::encode(&stored.trace_id);
+    for message in ["answered", "decided"] {
+        let log = replica.log();
+        let mut lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let found = lines.any(|line: serde_json::Value| {
+            line["message"] == message && line["trace_id"] == trace_id
+        });
+        assert!(found, "{message} of {trace_id}:\n{log}");
     }
     assert!(
         received.spans.iter().all(|span| span.events.is_empty()),
@@ -198,7 +242,7 @@ async fn gets_spans_with_their_relations(endpoint: String, collector: Collector)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_that_is_away_harms_nobody_and_its_path_stays_secret() {
+async fn a_collector_that_is_down_does_no_harm_and_its_path_stays_secret() {
     let database = database().await;
     let directory = tempfile::tempdir().unwrap();
     let nowhere = free_address().await;
@@ -218,12 +262,12 @@ async fn a_collector_that_is_away_harms_nobody_and_its_path_stays_secret() {
     let answer = reqwest::get(unknown).await.unwrap();
     assert_eq!(answer.status(), 404);
     until("a warning", || async {
-        replica.log().contains("traces cannot be sent")
+        replica.log().contains("could not send traces")
     })
     .await;
     replica.signal("INT");
     assert!(replica.ended().await.success());
     let log = replica.log();
-    assert!(log.contains("refused"), "the cause is told: {log}");
+    assert!(log.contains("refused"), "the cause is logged: {log}");
     assert!(!log.contains("hidden"), "{log}");
 }

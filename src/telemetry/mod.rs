@@ -108,6 +108,8 @@ where
             .with_tracer(tracer)
             .with_location(false)
             .with_threads(false)
+            // A round learns in the middle to which traces it belongs; an active span could not join them.
+            .with_context_activation(false)
             .with_filter(ours)
     });
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&settings.filter)?);

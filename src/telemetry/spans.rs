@@ -35,8 +35,7 @@ pub(crate) fn traceparent() -> Option<String> {
     carrier.remove(HEADER)
 }
 
-/// Makes a span, which has not been entered, the child of the first of these traces, and links it to the
-/// others.
+/// Makes a span, which has no child yet, the child of the first of these traces, and links it to the others.
 pub(crate) fn continue_traces<'a>(span: &Span, parents: impl Iterator<Item = &'a str>) {
     let mut told: Vec<&str> = Vec::new();
     for parent in parents {
@@ -151,7 +150,9 @@ mod tests {
         let provider = SdkTracerProvider::builder()
             .with_simple_exporter(Conventions(collected.clone()))
             .build();
-        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let layer = tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("test"))
+            .with_context_activation(false);
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, what);
         collected.0.lock().unwrap().clone()
@@ -169,7 +170,7 @@ mod tests {
                 .into_iter()
                 .chain(parents.iter().map(String::as_str))
                 .chain([parents[1].as_str()]);
-            continue_traces(&round, all);
+            round.in_scope(|| continue_traces(&Span::current(), all));
         });
         let (callbacks, round) = spans.split_at(20);
         let [round] = round else { panic!("{round:?}") };

@@ -12,6 +12,8 @@ create table members (
     -- The request that last concerned the member: a callback or a write to the management API. It
     -- links a missing or late mark to the log line of the callback and to the call.
     request_id      text collate "C",
+    -- The trace of that request while the member is pending: traceparent of W3C Trace Context.
+    traceparent     text collate "C",
     -- The marks that Chat confirmed last, and when. An arrival or a leave empties `marks`;
     -- `confirmed_marks` still tells what the member had.
     marks           bigint[] not null default '{}',

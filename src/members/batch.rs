@@ -181,6 +181,7 @@ impl Batch {
                 columns.sources.push(event.source.as_str());
                 columns.times.push(event.at.map(EventTime::millis));
                 columns.requests.push(event.request.as_str());
+                columns.traces.push(event.request.traceparent());
                 columns.waited.push(since.elapsed().as_secs_f64());
                 columns.named.push(*named == Named::Perhaps);
             }
@@ -197,6 +198,7 @@ pub(super) struct Columns<'a> {
     pub sources: Vec<&'static str>,
     pub times: Vec<Option<i64>>,
     pub requests: Vec<&'a str>,
+    pub traces: Vec<Option<&'a str>>,
     /// Seconds since they were handed in.
     pub waited: Vec<f64>,
     pub named: Vec<bool>,

@@ -111,7 +111,7 @@ pub async fn due_members(
         r#"
         select account, presence as "presence: Presence", marks, confirmed_marks, confirmed_at, in_doubt,
                revoked, waits_for, due_at, pending_since, unserved_since, generation, tries, last_error,
-               failed_at, request_id
+               failed_at, request_id, traceparent
         from members where group_id = $1 and due_at <= $2
         order by due_at
         limit $3
@@ -186,6 +186,7 @@ pub(crate) struct MemberColumns {
     pub last_error: Option<String>,
     pub failed_at: Option<DateTime<Utc>>,
     pub request_id: Option<String>,
+    pub traceparent: Option<String>,
 }
 
 impl MemberColumns {
@@ -211,7 +212,11 @@ impl MemberColumns {
             tries: self.tries,
             last_error: self.last_error,
             failed_at: self.failed_at,
-            request: self.request_id.as_deref().and_then(RequestId::parse),
+            request: self
+                .request_id
+                .as_deref()
+                .and_then(RequestId::parse)
+                .map(|request| request.in_trace(self.traceparent)),
         })
     }
 }
@@ -347,6 +352,7 @@ pub async fn retry_failed(
         )
         update members m set
             due_at = now(), pending_since = now(), generation = m.generation + 1, request_id = $3,
+            traceparent = null,
             tries = 0, last_error = null, failed_at = null
         from failed f where m.group_id = f.group_id and m.account = f.account
         returning m.group_id

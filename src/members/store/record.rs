@@ -84,11 +84,11 @@ async fn record_arrivals(
         r#"
         with event as (
             select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $7::bool[], $8::text[],
-                                 $9::float8[])
-                as e (group_id, account, source, at, named, request_id, waited)
+                                 $9::float8[], $10::text[])
+                as e (group_id, account, source, at, named, request_id, waited, traceparent)
         ),
         named as materialized (
-            select e.group_id, e.account, e.source, e.at, e.request_id,
+            select e.group_id, e.account, e.source, e.at, e.request_id, e.traceparent,
                    now() - make_interval(secs => e.waited) as heard_since
             from event e
             where e.named or exists (
@@ -107,14 +107,15 @@ async fn record_arrivals(
         arrived as (
             insert into members as m
                 (group_id, account, presence, event, event_at, heard_at, request_id, due_at, pending_since,
-                 unserved_since)
+                 unserved_since, traceparent)
             select group_id, account, 'present', source, at, now(), request_id, now() + $5, now(),
-                   heard_since
+                   heard_since, traceparent
             from named
             order by group_id, account
             on conflict on constraint members_pkey do update set
                 presence = 'present', event = excluded.event, event_at = excluded.event_at,
                 heard_at = excluded.heard_at, request_id = excluded.request_id,
+                traceparent = excluded.traceparent,
                 marks = '{}', waits_for = '{}', generation = m.generation + 1,
                 tries = 0, last_error = null, failed_at = null,
                 unserved_since = case when m.pending_since is null then excluded.unserved_since
@@ -162,6 +163,7 @@ async fn record_arrivals(
         &events.named,
         &events.requests as &[&str],
         &events.waited,
+        &events.traces as &[Option<&str>],
     )
     .fetch_one(pool)
     .await?;
@@ -211,7 +213,7 @@ async fn record_leaves(
         from locked
         on conflict on constraint members_pkey do update set
             presence = excluded.presence, event = excluded.event, event_at = excluded.event_at,
-            heard_at = excluded.heard_at, request_id = excluded.request_id,
+            heard_at = excluded.heard_at, request_id = excluded.request_id, traceparent = null,
             marks = '{}', waits_for = '{}', generation = m.generation + 1,
             in_doubt = m.in_doubt and excluded.in_doubt,
             revoked = case when excluded.in_doubt then m.revoked else '{}' end,

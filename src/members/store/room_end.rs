@@ -44,7 +44,7 @@ pub async fn room_gone(
             update members m set
                 presence = 'absent', marks = '{}', revoked = '{}', waits_for = '{}', in_doubt = false,
                 event = 'destroyed', event_at = coalesce($2, m.event_at), heard_at = now(),
-                request_id = $3,
+                request_id = $3, traceparent = null,
                 generation = m.generation + 1, due_at = null, pending_since = null, unserved_since = null,
                 tries = 0, last_error = null, failed_at = null
             from locked l where m.group_id = l.group_id and m.account = l.account

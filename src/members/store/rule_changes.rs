@@ -144,7 +144,7 @@ async fn make_due(
         update members m set
             due_at = now(),
             pending_since = coalesce(m.pending_since, now()),
-            generation = m.generation + 1, request_id = $6,
+            generation = m.generation + 1, request_id = $6, traceparent = null,
             tries = 0, last_error = null, failed_at = null,
             revoked = case when m.in_doubt or m.group_id in (select group_id from leased)
                 then array(select distinct unnest(m.revoked || l.marks)) else m.revoked end
@@ -261,7 +261,7 @@ async fn probe_absent(
             from locked l
         )
         update members m set
-            due_at = p.at, pending_since = p.at, generation = m.generation + 1, request_id = $5,
+            due_at = p.at, pending_since = p.at, generation = m.generation + 1, request_id = $5, traceparent = null,
             tries = 0, last_error = null, failed_at = null
         from paced p where m.group_id = p.group_id and m.account = p.account
         returning m.group_id

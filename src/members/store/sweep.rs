@@ -147,7 +147,7 @@ pub(crate) async fn known(
         r#"
         select account, presence as "presence: Presence", marks, confirmed_marks, confirmed_at, in_doubt,
             revoked, waits_for, due_at, pending_since, unserved_since, generation, tries, last_error,
-            failed_at, request_id,
+            failed_at, request_id, traceparent,
             (due_at <= now() or pending_since <= now() and due_at < now() + $4::interval) is not true
                 and (heard_at between $3 and now()) is not true
                 and (confirmed_at between $3 and now()) is not true as "quiet!"
@@ -179,6 +179,7 @@ pub(crate) async fn known(
             last_error: row.last_error,
             failed_at: row.failed_at,
             request_id: row.request_id,
+            traceparent: row.traceparent,
         };
         let row = row.member()?;
         Some((row.account.clone(), Known { row, quiet }))

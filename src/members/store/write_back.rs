@@ -208,7 +208,8 @@ pub(crate) async fn update(
                 due_at = excluded.due_at, pending_since = excluded.pending_since,
                 unserved_since = excluded.unserved_since, request_id = excluded.request_id,
                 tries = excluded.tries, last_error = excluded.last_error, failed_at = excluded.failed_at,
-                generation = m.generation + 1
+                generation = m.generation + 1,
+                traceparent = case when excluded.pending_since is not null then m.traceparent end
         ),
         -- If a crash of the database loses this, the room is left to its lease or its next sweep: no
         -- need to wait for a flush.

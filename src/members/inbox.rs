@@ -159,7 +159,7 @@ impl InboxWriter {
                 Ok(()) => {
                     pause = RETRY.0;
                     if let Some(since) = away_since.take().as_ref().map(Instant::elapsed) {
-                        tracing::info!(after = ?since, "events are stored again");
+                        tracing::info!(seconds = since.as_secs_f64(), "events are stored again");
                     }
                 }
                 Err(error) => {

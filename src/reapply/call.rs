@@ -267,7 +267,14 @@ impl<'a> Caller<'a> {
                 let (confirmed, took) = (answer.confirmed.len(), began.elapsed());
                 metrics.marked(MarkResult::Confirmed, confirmed);
                 metrics.marked(MarkResult::Omitted, asked.saturating_sub(confirmed));
-                tracing::debug!(group, ?command, asked, confirmed, ?took, "Chat answered");
+                tracing::debug!(
+                    group,
+                    ?command,
+                    asked,
+                    confirmed,
+                    seconds = took.as_secs_f64(),
+                    "Chat answered"
+                );
             }
             Err(error) => {
                 metrics.marked(MarkResult::Failed, asked);

@@ -372,7 +372,7 @@ fn log_decision(group: &GroupId, member: &Member, outcome: &Outcome) {
                 account,
                 request_id,
                 reason,
-                ?retry,
+                retry_seconds = retry.as_secs_f64(),
                 "member waits for a mark; trying again"
             );
             return;

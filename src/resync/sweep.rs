@@ -96,7 +96,10 @@ impl RoomSweeper {
             }
             Err(SweepError::LeaseLost) => return,
             Err(SweepError::Chat(error)) if error.class() == ErrorClass::RoomGone => {
-                tracing::info!(group = ?claim.group.as_str(), "room no longer exists in Chat");
+                tracing::info!(
+                    group = claim.group.as_str(),
+                    "room no longer exists in Chat"
+                );
                 Outcome::Gone
             }
             Err(error) => self.put_off(claim, error),
@@ -106,7 +109,7 @@ impl RoomSweeper {
             self.settings.metrics.database_error(DatabasePart::Resync);
             // The end of a room must not be recorded late: a new room of the same id may exist by then.
             if matches!(outcome, Outcome::Gone) || Instant::now() >= lease_ends {
-                tracing::warn!(%error, group = ?claim.group.as_str(), "could not write the result of a sweep; the room is swept again when the lease expires");
+                tracing::warn!(%error, group = claim.group.as_str(), "could not write the result of a sweep; the room is swept again when the lease expires");
                 return;
             }
             tokio::time::sleep(DATABASE_RETRY).await;
@@ -139,7 +142,7 @@ impl RoomSweeper {
     pub(super) async fn give_up(&self, claim: &SweepClaim) {
         let given = in_time(LAST_STATEMENT, give_up(&self.settings.pool, claim)).await;
         if let Err(error) = given {
-            tracing::warn!(%error, group = ?claim.group.as_str(), "could not write the result of a sweep; the room is swept again when the lease expires");
+            tracing::warn!(%error, group = claim.group.as_str(), "could not write the result of a sweep; the room is swept again when the lease expires");
         }
     }
 
@@ -153,9 +156,16 @@ impl RoomSweeper {
             vanished,
         } = found;
         if found.is_nothing() {
-            tracing::debug!(group = ?claim.group.as_str(), "in sync");
+            tracing::debug!(group = claim.group.as_str(), "in sync");
         } else {
-            tracing::info!(group = ?claim.group.as_str(), missing, surplus, unheard, vanished, "drift found");
+            tracing::info!(
+                group = claim.group.as_str(),
+                missing,
+                surplus,
+                unheard,
+                vanished,
+                "drift found"
+            );
         }
     }
 

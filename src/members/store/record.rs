@@ -35,7 +35,7 @@ pub async fn record(
         let was_there = room_gone(pool, &end.group, Ended::Told(end)).await?;
         if was_there {
             let (group, request_id) = (end.group.as_str(), end.request.as_str());
-            tracing::info!(?group, request_id, "room was destroyed");
+            tracing::info!(group, request_id, "room was destroyed");
         }
     }
     let mut due = 0;

@@ -57,6 +57,23 @@ create table rule_history (
 
 create index rule_history_by_rule on rule_history (rule_id, sequence);
 
+-- How far changes have been carried to the members they concern. See src/rules/propagation.rs.
+create table propagation (
+    only_row      boolean not null default true,
+    -- All changes up to this entry of the history.
+    sequence      bigint not null default 0,
+    -- The changes up to this entry are being carried: so many steps of them, and within the current
+    -- step the members up to this one.
+    upto          bigint,
+    stage         integer not null default 0,
+    after_group   text collate "C" not null default '',
+    after_account text collate "C" not null default '',
+    constraint propagation_pkey primary key (only_row),
+    constraint propagation_is_one_row check (only_row)
+) with (fillfactor = 10);
+
+insert into propagation default values;
+
 -- The shapes of rules in use: which prefix lengths occur together. Real sets of rules have only a
 -- few, and a member needs one index probe for each.
 create table rule_shapes (

@@ -69,8 +69,10 @@ create table rooms (
     lease              uuid,
     -- The next sweep. Null: not scheduled yet, or the room is gone and was checked.
     sweep_due_at       timestamptz,
-    -- A request for a sweep out of turn.
+    -- A request for a sweep out of turn, by a person or a change of rules.
     sweep_requested_at timestamptz,
+    -- The last change of rules that requested one, as a number of the history.
+    asked_at_change    bigint not null default 0,
     -- The lease of the sweep. It is separate from that of the round: both may run at once.
     sweeping_until     timestamptz,
     sweep              uuid,

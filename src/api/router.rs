@@ -47,7 +47,7 @@ impl AdminState {
     pub fn new(pool: PgPool, wake: WakeUp, readiness: Readiness, tokens: &[AdminToken]) -> Self {
         let watched = Watched::default();
         Self {
-            rules: Rules::new(pool.clone(), wake.clone()),
+            rules: Rules::new(pool.clone(), watched.propagation_wake.clone()),
             live: live(&watched),
             watched,
             pool,
@@ -64,6 +64,7 @@ impl AdminState {
         Self {
             live: live(&watched),
             tokens: self.tokens.measured_by(&watched.metrics),
+            rules: Rules::new(self.pool.clone(), watched.propagation_wake.clone()),
             watched,
             ..self
         }

@@ -57,6 +57,7 @@ impl Settings {
         let reapply = &self.reapply;
         let interval = self.resync.interval.unwrap_or(DAY);
         let history = self.retention.history.unwrap_or(DAY);
+        let members = self.retention.members.unwrap_or(DAY);
         let duration = |key, value: Duration, low: Duration, high: Duration| {
             limits(key, Shown::from(value), low.into(), high.into())
         };
@@ -81,6 +82,8 @@ impl Settings {
             duration("reapply.lease", reapply.lease, second, second * 600),
             duration("resync.interval", interval, second, DAY)
                 .map(|(key, problem)| (key, problem + ", or 0s for off")),
+            duration("retention.members", members, second * 3600, DAY * 36_500)
+                .map(|(key, problem)| (key, problem + ", or 0s for no limit")),
             duration("retention.history", history, DAY, DAY * 36_500)
                 .map(|(key, problem)| (key, problem + ", or 0s for no limit")),
         ]

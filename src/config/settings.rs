@@ -167,6 +167,12 @@ pub struct ResyncSettings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionSettings {
+    /// Rows of absent members, after their last event.
+    #[serde(
+        deserialize_with = "values::interval",
+        serialize_with = "values::show_interval"
+    )]
+    pub members: Option<Duration>,
     /// Entries of the rules' history.
     #[serde(
         deserialize_with = "values::interval",

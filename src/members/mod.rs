@@ -29,7 +29,6 @@ pub use store::list::{
 pub use store::record::{Settling, record};
 pub use store::room_end::{Ended, room_gone};
 pub use store::rooms::{Found, MembersByState, RoomFilter, RoomRow, list_rooms};
-pub use store::rule_changes::{RuleChange, rules_changed};
 pub use store::write_back::{Results, write_back};
 pub use wake::WakeUp;
 

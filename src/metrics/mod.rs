@@ -126,6 +126,7 @@ pub struct GaugeSet {
     queue_members: Gauges,
     pub queue_oldest_due: Gauge,
     pub queue_read: Gauge,
+    pub propagation_pending: Gauge,
     pub rooms_live: Gauge,
     pub chat_paused: Gauge,
     pub budget_configured: Gauge,
@@ -597,6 +598,10 @@ impl GaugeSet {
             queue_oldest_due: make.gauge(
                 "queue_oldest_due_seconds",
                 "shared: how long the member due longest has waited",
+            ),
+            propagation_pending: make.gauge(
+                "rule_changes_pending",
+                "shared: changes of rules that have not reached the members they concern yet",
             ),
             queue_read: make.gauge(
                 "queue_read_timestamp_seconds",

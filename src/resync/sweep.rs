@@ -43,6 +43,8 @@ pub struct SweeperSettings {
     pub breaker: Breaker,
     /// Time between two sweeps of a room; `None` = only those that a person asks for.
     pub interval: Option<Duration>,
+    /// How long rows of absent members are kept; `None` = no limit.
+    pub keep_absent: Option<Duration>,
     pub totals: SweepTotals,
     pub metrics: Metrics,
 }
@@ -121,7 +123,7 @@ impl RoomSweeper {
         let SweeperSettings { pool, interval, .. } = &self.settings;
         match outcome {
             Outcome::Found(found) => {
-                delete_unmatched(pool, &claim.group).await?;
+                delete_unmatched(pool, &claim.group, self.settings.keep_absent).await?;
                 let spread = rand::rng().random_range(0.9..1.1);
                 let next = interval.map(|every| every.mul_f64(spread));
                 finish(pool, claim, found, next).await

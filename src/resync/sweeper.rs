@@ -64,7 +64,12 @@ impl Sweeper {
 
     /// Schedules rooms that are new, and deletes what is over.
     async fn housekeeping(&self) -> Infallible {
-        let SweeperSettings { pool, interval, .. } = &self.rooms.settings;
+        let SweeperSettings {
+            pool,
+            interval,
+            keep_absent,
+            ..
+        } = &self.rooms.settings;
         let mut cleaned: Option<Instant> = None;
         let mut searched = Instant::now();
         loop {
@@ -81,7 +86,11 @@ impl Sweeper {
             }
             if cleaned.is_none_or(|at| at.elapsed() >= CLEANUP_INTERVAL) {
                 cleaned = Some(Instant::now());
-                let cleanup = in_time(LONGEST_STATEMENT, clean_up(pool, interval.is_none())).await;
+                let cleanup = in_time(
+                    LONGEST_STATEMENT,
+                    clean_up(pool, interval.is_none(), *keep_absent),
+                )
+                .await;
                 self.note(cleanup, "delete old rooms");
             }
             tokio::time::sleep(LONGEST_SLEEP).await;
@@ -159,11 +168,15 @@ impl Sweeper {
 }
 
 /// Deletes rooms that are over. Where no room is swept regularly, members without a rule go here too.
-async fn clean_up(pool: &PgPool, no_sweeps: bool) -> Result<(), sqlx::Error> {
+async fn clean_up(
+    pool: &PgPool,
+    no_sweeps: bool,
+    keep_absent: Option<Duration>,
+) -> Result<(), sqlx::Error> {
     let rooms = delete_rooms(pool).await?;
     forget_retired_marks(pool).await?;
     if no_sweeps {
-        delete_unmatched_somewhere(pool).await?;
+        delete_unmatched_somewhere(pool, keep_absent).await?;
     }
     tracing::debug!(rooms, "deleted rooms that are over");
     Ok(())

@@ -1,5 +1,5 @@
-//! Applies a set of changes to the rules, with everything that follows from it: the check of the
-//! mark limit, the history, and the members concerned. One write of one rule is a set of one.
+//! Applies a set of changes to the rules, with the check of the mark limit and the history. One write of
+//! one rule is a set of one. [`super::propagation`] carries it to the members after the commit.
 //!
 //! It runs within a [`Turn`](super::turn::Turn), so that two writers cannot together break a limit
 //! that neither breaks alone, and the order of the history is the order of the changes.
@@ -14,7 +14,6 @@ use super::limits::{self, Demand};
 use super::store::{Author, WriteError};
 use super::table;
 use crate::domain::{Rule, RuleDraft, RuleId};
-use crate::members::{RuleChange, rules_changed};
 
 /// So many changes at once make what the planner knows of the tables wrong. It would be told within
 /// a minute anyway, but a minute of bad plans is long for the worker.
@@ -38,12 +37,12 @@ pub(super) struct Applied {
 /// Applies changes of distinct rules in the transaction of a turn. Answers in their order.
 ///
 /// A change that changes nothing leaves the version and the history as they are. The caller
-/// commits, then wakes the rooms that this returns, and the worker.
+/// commits, then wakes the propagation.
 pub(super) async fn apply(
     transaction: &mut PgConnection,
     changes: Vec<Change>,
     author: &Author,
-) -> Result<(Vec<Applied>, Vec<String>), WriteError> {
+) -> Result<Vec<Applied>, WriteError> {
     let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#)
         .fetch_one(&mut *transaction)
         .await?;
@@ -64,9 +63,7 @@ pub(super) async fn apply(
         return Err(WriteError::MarkLimit { conflict, rules });
     }
     history::record(transaction, &changed, author, now).await?;
-    let concerning: Vec<RuleChange<'_>> = changed.iter().map(|one| one.for_members()).collect();
-    let rooms = rules_changed(transaction, &concerning, author.request_id.as_ref()).await?;
-    Ok((applied, rooms))
+    Ok(applied)
 }
 
 /// The last versions of deleted rules that come back. Versions go on where they ended, so that an
@@ -131,18 +128,5 @@ impl Change {
             }),
         };
         Applied { before, after }
-    }
-}
-
-impl Applied {
-    /// What the change is to members. To them a disabled rule is none: it neither gives nor takes, and
-    /// one over all rooms would stir up everybody for nothing.
-    fn for_members(&self) -> RuleChange<'_> {
-        let before = self.before.as_ref().map(|rule| &rule.draft);
-        let after = self.after.as_ref().map(|rule| &rule.draft);
-        RuleChange {
-            before: before.filter(|rule| rule.enabled),
-            after: after.filter(|rule| rule.enabled),
-        }
     }
 }

@@ -51,7 +51,7 @@ impl Rules {
             false => {
                 turn.commit().await?;
                 let deleted = delete_rows_of(self.pool(), account).await?;
-                self.wake_rooms(&[]).await?;
+                self.wake().now();
                 deleted
             }
         };
@@ -74,5 +74,5 @@ async fn delete_rules(
         before: Some(rule),
         after: None,
     });
-    Ok(apply(turn, deletions.collect(), author).await?.0.len())
+    Ok(apply(turn, deletions.collect(), author).await?.len())
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use super::matching::matching_rules;
+use super::propagation::not_carried;
 use super::row::RuleRow;
 use super::table;
 use crate::domain::{Account, GroupId, Mark, MarkSet, Rule, RuleId};
@@ -27,6 +28,8 @@ pub struct RulesFor {
     pub near: Vec<(Rule, Miss)>,
     /// All marks that rules in force demand in his room, of whomever.
     pub in_room: MarkSet,
+    /// Rules of which a change has not reached the member yet.
+    pub under_way: Vec<RuleId>,
 }
 
 /// Why a rule demands nothing for a member.
@@ -92,6 +95,7 @@ pub async fn rules_for(
         matched: (matched.into_iter().map(|(rule, ())| rule).collect(), count),
         near,
         in_room: marks_in_room(&mut transaction, group).await?,
+        under_way: not_carried(&mut transaction, group, account).await?,
     })
 }
 

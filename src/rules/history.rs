@@ -156,6 +156,49 @@ pub(super) async fn entries(
     Ok(entries.collect())
 }
 
+/// A change of a rule as the propagation reads it.
+#[derive(Debug)]
+pub(super) struct LoggedChange {
+    pub sequence: i64,
+    pub rule: String,
+    pub before: Option<RuleView>,
+    pub after: Option<RuleView>,
+    pub request_id: Option<String>,
+    /// When it was read, by the clock of Postgres.
+    pub now: DateTime<Utc>,
+}
+
+/// The next changes of any rules, from behind one of them up to another.
+pub(super) async fn changes(
+    transaction: &mut PgConnection,
+    after: i64,
+    upto: Option<i64>,
+    limit: i64,
+) -> Result<Vec<LoggedChange>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select sequence, rule_id, before as "before: Json<RuleView>", after as "after: Json<RuleView>",
+               request_id, now() as "now!"
+        from rule_history where sequence > $1 and ($2::bigint is null or sequence <= $2)
+        order by sequence limit $3
+        "#,
+        after,
+        upto,
+        limit,
+    )
+    .fetch_all(transaction)
+    .await?;
+    let changes = rows.into_iter().map(|row| LoggedChange {
+        sequence: row.sequence,
+        rule: row.rule_id,
+        before: row.before.map(|Json(rule)| rule),
+        after: row.after.map(|Json(rule)| rule),
+        request_id: row.request_id,
+        now: row.now,
+    });
+    Ok(changes.collect())
+}
+
 /// Replaces an account, as rules write it, by a pseudonym, and empties the notes of these versions: they
 /// are free text about the account. Returns in how many entries.
 pub(super) async fn rename(
@@ -231,7 +274,10 @@ async fn delete_old(pool: &PgPool, keep: Duration) -> Result<u64, sqlx::Error> {
     let deleted = sqlx::query!(
         r#"
         with oldest as materialized (
-            select sequence, at from rule_history order by sequence limit $2
+            -- What has not reached the members yet is still needed.
+            select sequence, at from rule_history
+            where sequence <= (select sequence from propagation)
+            order by sequence limit $2
         )
         delete from rule_history h using oldest o
         where h.sequence = o.sequence and o.at < now() - $1::interval

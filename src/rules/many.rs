@@ -44,12 +44,12 @@ impl Rules {
         if !unknown.is_empty() {
             return Err(WriteError::Invalid(unknown));
         }
-        let (applied, rooms) = apply(&mut turn, changes, author).await?;
+        let applied = apply(&mut turn, changes, author).await?;
         if dry_run {
             turn.rollback().await?;
         } else {
             turn.commit().await?;
-            self.wake_rooms(&rooms).await?;
+            self.wake().now();
         }
         Ok(Imported::of(applied, None))
     }

@@ -1,8 +1,8 @@
 //! Mark rules: kept in Postgres, changed over REST, matched against members.
 //!
-//! SQL stands in `table`, `turn`, `list`, `history`, `matching`, `explain`, `filter::store` and
-//! `limits::stream` alone. Writes of rules take their turn, and whatever a write means for the history
-//! and for members is committed with it.
+//! SQL stands in `table`, `turn`, `list`, `history`, `propagation`, `matching`, `explain`, `filter::store` and
+//! `limits::stream` alone. Writes of rules take their turn; the history is committed with them.
+//! [`propagation`] carries the changes to the members after the commit.
 
 mod apply;
 pub mod document;
@@ -16,6 +16,7 @@ pub mod limits;
 mod list;
 mod many;
 mod matching;
+pub mod propagation;
 mod row;
 mod store;
 mod table;

@@ -15,7 +15,7 @@ use super::list::{self, After, Filter, Order};
 use super::table;
 use super::turn::{PATIENCE, Turn, Turns};
 use crate::domain::{RequestId, Rule, RuleDraft, RuleId};
-use crate::members::{WakeUp, wake_rooms};
+use crate::members::WakeUp;
 
 /// The rules. Clones share the pool.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ pub struct Written {
 }
 
 impl Rules {
-    /// Rules in this database; `wake` is rung after each write.
+    /// Rules in this database; `wake` wakes the propagation after each write.
     pub fn new(pool: PgPool, wake: WakeUp) -> Self {
         Self {
             pool,
@@ -109,10 +109,8 @@ impl Rules {
         &self.pool
     }
 
-    pub(super) async fn wake_rooms(&self, rooms: &[String]) -> Result<(), sqlx::Error> {
-        wake_rooms(&self.pool, rooms, Duration::ZERO, Duration::ZERO).await?;
-        self.wake.now();
-        Ok(())
+    pub(super) fn wake(&self) -> &WakeUp {
+        &self.wake
     }
 
     /// One rule.
@@ -268,9 +266,9 @@ impl Rules {
                 after,
             })
             .collect();
-        let (applied, rooms) = apply(&mut turn, changes, author).await?;
+        let applied = apply(&mut turn, changes, author).await?;
         turn.commit().await?;
-        self.wake_rooms(&rooms).await?;
+        self.wake.now();
         Ok(applied.iter().filter(|one| one.before != one.after).count())
     }
 
@@ -286,10 +284,10 @@ impl Rules {
         let after = decide(before.as_ref())?;
         let id = id.clone();
         let changes = vec![Change { id, before, after }];
-        let (mut applied, rooms) = apply(&mut turn, changes, author).await?;
+        let applied = apply(&mut turn, changes, author).await?.pop();
         turn.commit().await?;
-        self.wake_rooms(&rooms).await?;
-        applied.pop().ok_or(WriteError::NotFound)
+        self.wake.now();
+        applied.ok_or(WriteError::NotFound)
     }
 }
 

@@ -43,6 +43,7 @@ use crate::reapply::{Worker, WorkerSettings};
 use crate::resync::{Sweeper, SweeperSettings};
 use crate::rules::HistoryRetention;
 use crate::rules::filter::{FilterSettings, RuleFilter};
+use crate::rules::propagation::Propagator;
 pub use error::{PartEnded, StartError};
 pub(crate) use listening::listen;
 use listening::{Limits, answered, say_goodbye, serve};
@@ -127,10 +128,11 @@ impl Service {
             pool: pool.clone(),
             chat: chat.clone(),
             wake_worker: wake.clone(),
-            wake: watched.sweeper_wake,
+            wake: watched.sweeper_wake.clone(),
             worker_breaker: breaker.clone(),
             breaker: watched.sweeper_breaker,
             interval: settings.resync.interval,
+            keep_absent: settings.retention.members,
             totals: watched.sweep_totals,
             metrics: metrics.clone(),
         });
@@ -143,6 +145,13 @@ impl Service {
         let retention = HistoryRetention {
             pool: pool.clone(),
             keep: settings.retention.history,
+            metrics: metrics.clone(),
+        };
+        let propagator = Propagator {
+            pool: pool.clone(),
+            wake: watched.propagation_wake.clone(),
+            wake_worker: wake.clone(),
+            wake_sweeper: watched.sweeper_wake.clone(),
             metrics: metrics.clone(),
         };
         let (reported, reporting) = (metrics.clone(), pool.clone());
@@ -168,6 +177,7 @@ impl Service {
             working: vec![
                 Part::new("worker", |stop| worker.run(stop)),
                 Part::new("sweeper", |stop| sweeper.run(stop)),
+                Part::new("propagation", |stop| propagator.run(stop)),
                 Part::new("figures", |stop| figures.run(stop)),
                 Part::new("pulse", |stop| pulse.run(stop)),
                 Part::new("retention", |stop| retention.run(stop)),

@@ -146,6 +146,9 @@ async fn history_older_than_the_limit_is_deleted_by_whichever_replica_and_the_re
         select 'r', now() - interval '1 day' * n, 'eve', 'updated'
         from generate_series(3000, 1, -1) as n";
     sqlx::query(entries).execute(database.pool()).await.unwrap();
+    // What has not reached the members would stay.
+    let carried = "update propagation set sequence = (select max(sequence) from rule_history)";
+    sqlx::query(carried).execute(database.pool()).await.unwrap();
     let stop = CancellationToken::new();
     let replica = |keep: Option<Duration>| {
         let retention = HistoryRetention {

@@ -7,6 +7,7 @@ use stickymark::local::simulator::{Api as ChatApi, Effect, Fault};
 use crate::support::api::{Answer, Api, VIEWER, api, named, send};
 use crate::support::stage::Stage;
 use crate::support::wait_for_row;
+use stickymark::rules::propagation::propagate;
 
 async fn explain(api: &Api, account: &str) -> Answer {
     api.get(&format!("/v1/explain?group=class-7&account={account}"))
@@ -114,7 +115,16 @@ async fn lists_are_bounded_and_say_how_many_there_are() {
 async fn what_is_pending_and_what_failed_is_said_in_words() {
     let api = api().await;
     put(&api, "rule", "class-7", "ann", json!({})).await;
+    let under_way = explain(&api, "ann").await.body;
+    assert_eq!(under_way["under_way"], json!(["rule"]));
+    let summary = under_way["summary"].as_str().unwrap();
+    assert!(
+        summary.contains("has not reached this room yet"),
+        "{summary}"
+    );
+    propagate(api.pool()).await.unwrap();
     let pending = explain(&api, "ann").await.body;
+    assert_eq!(pending["under_way"], json!([]));
     assert!(pending["pending"]["since"].is_string(), "{pending}");
     assert!(pending["pending"]["next_attempt_at"].is_string());
     assert_eq!(pending["room"]["state"], "live");

@@ -33,6 +33,7 @@ mod members;
 mod members_api;
 mod metrics;
 mod plans;
+mod propagation;
 mod proxies;
 mod refusals;
 mod request_id;

@@ -75,7 +75,7 @@ impl Room {
         );
         let answer = self.client.get(url).send().await.unwrap();
         let mut page: Value = answer.json().await.unwrap();
-        page["items"][0].take()
+        page["items"].get_mut(0).map_or(Value::Null, Value::take)
     }
 
     /// Waits until he carries marks that were confirmed because of this request.
@@ -115,7 +115,7 @@ async fn a_callback_is_followed_by_its_id_to_the_settled_mark() {
         ("decided", "request_id"),
         ("written back", "request_ids"),
     ];
-    // What is settled is told right after it can be read.
+    // The line comes right after the write.
     until("a line for each step", || async {
         let lines = room.lines();
         steps.iter().all(|(message, key)| {

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use stickymark::chat::{Budget, CallRate, CommandType, MemberMarks};
-use stickymark::domain::{Account, GroupId, Marks, Pattern, RuleDraft, Window};
+use stickymark::domain::{Account, GroupId};
 use stickymark::local::simulator::{Api, Effect, Fault, LostAnswer, Settings};
-use stickymark::members::{RuleChange, WakeUp, rules_changed};
+use stickymark::members::WakeUp;
 use stickymark::metrics::Api as CalledApi;
 use stickymark::resync;
 
@@ -372,21 +372,17 @@ async fn no_member_is_left_without_a_room() {
     .execute(scene.pool())
     .await
     .unwrap();
-    let rule = RuleDraft {
-        group: Pattern::parse(ROOM).unwrap(),
-        account: Pattern::parse("teacher").unwrap(),
-        marks: Marks::new(marks(&[1000])).unwrap(),
-        enabled: true,
-        window: Window::default(),
-        label: String::new(),
-        note: String::new(),
-    };
-    let change = RuleChange {
-        before: None,
-        after: Some(&rule),
-    };
+    // As the propagation does.
     let mut writing = scene.pool().begin().await.unwrap();
-    rules_changed(&mut writing, &[change], None).await.unwrap();
+    sqlx::query(
+        "with room as materialized (
+             select group_id from rooms where group_id = 'class-7' for key share)
+         insert into members (group_id, account, presence, due_at)
+         select group_id, 'teacher', 'unknown', now() + interval '1 hour' from room",
+    )
+    .execute(&mut *writing)
+    .await
+    .unwrap();
     scene.add_replica().await;
     scene
         .wait_for_row("select not exists (select from rooms where group_id = 'class-8')")

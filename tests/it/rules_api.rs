@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::api::{api, named, rule, send};
 use crate::support::process::until;
+use stickymark::rules::propagation::propagate;
 
 #[tokio::test]
 async fn a_rule_is_made_read_replaced_changed_and_removed() {
@@ -563,14 +564,13 @@ async fn the_history_tells_who_did_what_and_survives_the_rule() {
 async fn a_new_exact_rule_makes_an_unknown_member_due() {
     let api = api().await;
     api.post(rule("room", "teacher", &[1000])).await;
+    propagate(api.pool()).await.unwrap();
     let due: Vec<(String, String, String)> =
         sqlx::query_as("select group_id, account, presence from members where due_at <= now()")
             .fetch_all(api.pool())
             .await
             .unwrap();
     assert_eq!(due, [("room".into(), "teacher".into(), "unknown".into())]);
-    // The worker was woken: the hint is there, so this ends at once.
-    api.wake.wait(std::time::Duration::from_secs(3600)).await;
 }
 
 #[tokio::test]
@@ -586,6 +586,7 @@ async fn removing_a_rule_makes_members_present_due() {
     .await
     .unwrap();
     api.delete("r").await;
+    propagate(api.pool()).await.unwrap();
     let due: Vec<String> = sqlx::query_scalar("select group_id from members where due_at <= now()")
         .fetch_all(api.pool())
         .await
@@ -597,6 +598,7 @@ async fn removing_a_rule_makes_members_present_due() {
 async fn a_write_that_changes_nothing_leaves_members_in_peace() {
     let api = api().await;
     api.post(named("r", "room", "teacher", &[1000])).await;
+    propagate(api.pool()).await.unwrap();
     sqlx::query("update members set presence = 'present', due_at = null")
         .execute(api.pool())
         .await
@@ -610,6 +612,7 @@ async fn a_write_that_changes_nothing_leaves_members_in_peace() {
     everybody["enabled"] = json!(false);
     assert_eq!(api.post(everybody).await.status, 201);
     assert_eq!(api.delete("off").await.status, 204);
+    propagate(api.pool()).await.unwrap();
     let due: i64 = sqlx::query_scalar("select count(*) from members where due_at is not null")
         .fetch_one(api.pool())
         .await

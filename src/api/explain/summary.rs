@@ -29,7 +29,12 @@ pub(super) fn summary(facts: &Facts) -> String {
     };
     let lost = facts.member.as_ref();
     let lost = lost.and_then(|member| lost_marks(member, &facts.names));
-    let sentences = [Some(demand), lost, Some(state)];
+    let under_way = facts
+        .rules
+        .under_way
+        .first()
+        .map(|rule| format!("A change of rule {rule} has not reached this room yet."));
+    let sentences = [Some(demand), under_way, lost, Some(state)];
     let sentences: Vec<String> = sentences.into_iter().flatten().collect();
     sentences.join(" ").trim_end().to_owned()
 }

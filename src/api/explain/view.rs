@@ -46,6 +46,8 @@ pub(super) struct Explanation {
     matched: Vec<RuleView>,
     /// How many active rules match.
     matched_total: usize,
+    /// Rules of which a change has not reached this room yet.
+    under_way: Vec<String>,
     /// Rules that nearly match, at most 20 for each reason.
     near: Vec<NearRule>,
     /// What is known about the member; null: no event was recorded, and no rule names the account in full.
@@ -132,6 +134,7 @@ impl Explanation {
             desired,
             matched,
             near,
+            under_way,
             ..
         } = facts.rules;
         let near = near.iter().map(|(rule, reason)| NearRule {
@@ -148,6 +151,7 @@ impl Explanation {
             mark_names,
             matched: matched.0.iter().map(RuleView::from).collect(),
             matched_total: matched.1,
+            under_way: under_way.iter().map(ToString::to_string).collect(),
             near: near.collect(),
             member: facts.member,
             pending,

@@ -12,6 +12,7 @@ use crate::chat::Budget;
 use crate::database::{in_time, table_sizes};
 pub use crate::members::store::figures::{SharedFigures, shared_figures};
 use crate::metrics::{Api, DatabasePart, Metrics, QueueState, Table};
+use crate::rules::propagation::backlog;
 
 pub const READ_EVERY: Duration = Duration::from_secs(15);
 /// A statement that takes longer is abandoned.
@@ -86,6 +87,8 @@ impl Figures {
                 gauges.table_bytes(table).set(number(size.bytes));
             }
         }
+        let backlog = in_time(LONGEST_STATEMENT, backlog(&self.pool)).await?;
+        gauges.propagation_pending.set(number(backlog.changes));
         gauges.queue_read.set(number(Utc::now().timestamp()));
         Ok(())
     }

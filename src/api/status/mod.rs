@@ -32,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::reapply::{Breaker, PauseState, Restorations};
 use crate::resync::{SweepTotals, TotalsSnapshot};
 use crate::rules::filter::{FilterState, RuleFilter};
+use crate::rules::propagation::{Backlog, backlog};
 use crate::version;
 
 /// How long the database may take over what the status shows.
@@ -42,6 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub struct Watched {
     /// Wakes the sweeper.
     pub sweeper_wake: WakeUp,
+    /// Wakes the propagation of rule changes.
+    pub propagation_wake: WakeUp,
     pub worker_breaker: Breaker,
     pub sweeper_breaker: Breaker,
     /// The budgets of all APIs that are called.
@@ -68,6 +71,7 @@ impl Default for Watched {
     fn default() -> Self {
         Self {
             sweeper_wake: WakeUp::default(),
+            propagation_wake: WakeUp::default(),
             worker_breaker: Breaker::new("reapply"),
             sweeper_breaker: Breaker::new("resync"),
             budgets: Vec::new(),
@@ -107,6 +111,10 @@ pub(crate) struct Status {
     /// The queue of members; null if the database does not respond in time.
     #[schema(required = true)]
     queue: Option<QueueDepth>,
+    /// Changes of rules that have not reached the members they concern yet; null if the database does not
+    /// respond in time.
+    #[schema(required = true)]
+    propagation: Option<Backlog>,
     /// Why members failed, the most frequent reason first, at most ten.
     failures: Vec<FailureReason>,
     /// The budget of calls of each Chat API, for all replicas together; empty if the database does
@@ -229,9 +237,17 @@ impl StatusSource {
             _ => stored(self).await,
         };
         let watched = &self.watched;
-        let (queue, failures, budgets, arrived) = match stored {
-            Some((queue, failures, budgets, arrived)) => (Some(queue), failures, budgets, arrived),
-            None => (None, Vec::new(), Vec::new(), watched.arrivals.report()),
+        let (queue, propagation, failures, budgets, arrived) = match stored {
+            Some((queue, propagation, failures, budgets, arrived)) => {
+                (Some(queue), Some(propagation), failures, budgets, arrived)
+            }
+            None => (
+                None,
+                None,
+                Vec::new(),
+                Vec::new(),
+                watched.arrivals.report(),
+            ),
         };
         Status {
             version: version::FULL,
@@ -239,6 +255,7 @@ impl StatusSource {
             database,
             callbacks: CallbacksView::of(arrived, Utc::now()),
             queue,
+            propagation,
             failures,
             budgets,
             chat: watched.worker_breaker.paused().into(),
@@ -254,12 +271,19 @@ impl StatusSource {
     }
 }
 
-type Stored = (QueueDepth, Vec<FailureReason>, Vec<BudgetView>, Report);
+type Stored = (
+    QueueDepth,
+    Backlog,
+    Vec<FailureReason>,
+    Vec<BudgetView>,
+    Report,
+);
 
 /// What the database says; `None` if it does not respond in time.
 async fn stored(source: &StatusSource) -> Option<Stored> {
     let read = async {
         let queue = queue_depth(&source.pool).await?;
+        let propagation = backlog(&source.pool).await?;
         let failures = failure_reasons(&source.pool).await?;
         let mut budgets = Vec::with_capacity(source.watched.budgets.len());
         for budget in &source.watched.budgets {
@@ -271,7 +295,7 @@ async fn stored(source: &StatusSource) -> Option<Stored> {
             });
         }
         let arrived = reports::all(&source.pool, &source.watched.arrivals).await?;
-        Ok::<Stored, sqlx::Error>((queue, failures, budgets, arrived))
+        Ok::<Stored, sqlx::Error>((queue, propagation, failures, budgets, arrived))
     };
     match tokio::time::timeout(PATIENCE, read).await {
         Ok(Ok(stored)) => Some(stored),

@@ -1,5 +1,5 @@
 //! Deletes what is over: rooms that were silent for long or are gone, and rows of members that no rule
-//! matches.
+//! matches or that are absent for long.
 //!
 //! Rows that others have locked are skipped; the next cleanup meets them again.
 
@@ -95,9 +95,14 @@ pub(crate) async fn forget_retired_marks(pool: &PgPool) -> Result<(), sqlx::Erro
     Ok(())
 }
 
-/// Deletes rows of members of a room that no rule matches. Of present members only those without
-/// marks; a sweep has the others' marks removed first.
-pub(crate) async fn delete_unmatched(pool: &PgPool, group: &GroupId) -> Result<(), sqlx::Error> {
+/// Deletes rows of members of a room that no rule matches, and of members who are absent for longer than
+/// `keep` (`None`: no limit). Of present members only those without marks; a sweep has the others' marks
+/// removed first.
+pub(crate) async fn delete_unmatched(
+    pool: &PgPool,
+    group: &GroupId,
+    keep: Option<Duration>,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         with unmatched as materialized (
@@ -105,7 +110,7 @@ pub(crate) async fn delete_unmatched(pool: &PgPool, group: &GroupId) -> Result<(
             where m.group_id = $1 and m.due_at is null
               and case m.presence when 'absent' then coalesce(m.heard_at < now() - $2::interval, true)
                   else m.marks = '{}' end
-              and not exists (
+              and (m.presence = 'absent' and m.heard_at < now() - $4::interval or not exists (
                   select from rule_shapes s cross join lateral (
                       select from rules r
                       where r.account_prefix_len = s.account_prefix_len
@@ -114,7 +119,7 @@ pub(crate) async fn delete_unmatched(pool: &PgPool, group: &GroupId) -> Result<(
                             then m.account else left(m.account, s.account_prefix_len) end
                         and r.group_text = case when s.group_prefix_len < 0
                             then $1 else left($1, s.group_prefix_len) end
-                      offset 0) rule)
+                      offset 0) rule))
             limit $3
             for update of m skip locked
         )
@@ -123,6 +128,7 @@ pub(crate) async fn delete_unmatched(pool: &PgPool, group: &GroupId) -> Result<(
         group.as_str(),
         interval(AFTERLIFE),
         MEMBERS,
+        keep.map(interval),
     )
     .execute(pool)
     .await?;
@@ -131,14 +137,17 @@ pub(crate) async fn delete_unmatched(pool: &PgPool, group: &GroupId) -> Result<(
 
 /// The same where no sweeps run: in some random rooms. A search for the rooms that need it would read
 /// all members.
-pub(crate) async fn delete_unmatched_somewhere(pool: &PgPool) -> Result<(), sqlx::Error> {
+pub(crate) async fn delete_unmatched_somewhere(
+    pool: &PgPool,
+    keep: Option<Duration>,
+) -> Result<(), sqlx::Error> {
     let groups = sqlx::query_scalar!(
         "select group_id from rooms where gone_at is null order by random() limit 50"
     )
     .fetch_all(pool)
     .await?;
     for group in groups.iter().filter_map(|text| GroupId::parse(text).ok()) {
-        delete_unmatched(pool, &group).await?;
+        delete_unmatched(pool, &group, keep).await?;
     }
     Ok(())
 }

@@ -1,277 +1,283 @@
-//! What a change of rules means for the members it concerns.
+//! What a change of rules means for the members it concerns, in small batches after its commit.
 //!
-//! This runs in the transaction that writes the rules, so a rule and its consequences become visible
-//! together. Members who are present become due at once; their marks are planned later, from the rules as
-//! they then are. A disabled rule concerns no member.
+//! Members with rows become due; their marks are planned later, from the rules as they then are. Members
+//! who may be in a room without a row are tried, or the room is compared with Chat. `rules::propagation`
+//! says in which order.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
 use sqlx::PgConnection;
 
-use crate::domain::{RequestId, RuleDraft};
+use crate::database::interval;
+use crate::domain::{Account, GroupId, MarkSet, Pattern};
+use crate::members::array_text;
 
-/// One rule before and after a write. `before` is `None` for a new rule, `after` for a deleted one.
-#[derive(Debug, Clone, Copy)]
-pub struct RuleChange<'a> {
-    /// The rule as it was.
-    pub before: Option<&'a RuleDraft>,
-    /// The rule as it is now.
-    pub after: Option<&'a RuleDraft>,
+/// Members in a batch.
+pub(crate) const MEMBERS_A_BATCH: i64 = 1000;
+/// Rooms in a batch.
+pub(crate) const ROOMS_A_BATCH: i64 = 100;
+/// Only rooms with events so recent are compared with Chat because of a rule.
+const LIVELY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The members that a version of a rule matches.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Target {
+    pub group: Pattern<GroupId>,
+    pub account: Pattern<Account>,
+    /// The marks that Chat may have been asked to set because of it.
+    pub marks: MarkSet,
+    /// The request that changed the rule.
+    pub request: Option<String>,
 }
 
-/// Makes every member due whom the changes concern, and tries members without a row where a rule names
-/// an account in full.
-///
-/// Call it after the rules are written, in the same transaction; after the commit wake the rooms that it
-/// returns, and the worker.
-pub async fn rules_changed(
-    transaction: &mut PgConnection,
-    changes: &[RuleChange<'_>],
-    request: Option<&RequestId>,
-) -> Result<Vec<String>, sqlx::Error> {
-    let request = request.map(RequestId::as_str);
-    let concerned = changes
-        .iter()
-        .flat_map(|change| [change.before, change.after])
-        .flatten()
-        .filter(|rule| rule.enabled);
-    let mut rooms = make_due(transaction, &Patterns::of(concerned), request).await?;
-    let demanding = changes
-        .iter()
-        .filter_map(|change| change.after)
-        .filter(|rule| rule.enabled);
-    rooms.extend(probe_unknown(transaction, &Patterns::of(demanding), request).await?);
-    let new = changes.iter().filter_map(RuleChange::newly_matching);
-    rooms.extend(probe_absent(transaction, &Patterns::of(new), request).await?);
-    rooms.sort_unstable();
-    rooms.dedup();
-    Ok(rooms)
-}
+impl Target {
+    /// Whether it names one member of one room.
+    pub(crate) fn is_literal(&self) -> bool {
+        self.group.prefix_len() < 0 && self.account.prefix_len() < 0
+    }
 
-impl<'a> RuleChange<'a> {
-    /// The rule as it is now, if it is enabled and did not match these members before.
-    fn newly_matching(&self) -> Option<&'a RuleDraft> {
-        let after = self.after.filter(|rule| rule.enabled)?;
-        let before = self.before;
-        before
-            .is_none_or(|rule| (&rule.group, &rule.account) != (&after.group, &after.account))
-            .then_some(after)
+    /// The first and the last room id that may match.
+    fn rooms(&self) -> (String, String) {
+        let first = self.group.text().to_owned();
+        let last = match self.group.prefix_len() {
+            ..0 => first.clone(),
+            // No id has a greater character.
+            _ => format!("{first}\u{10ffff}"),
+        };
+        (first, last)
     }
 }
 
-/// The patterns of rules as columns for `UNNEST`.
+/// Literal targets as columns for `UNNEST`.
 #[derive(Default)]
-struct Patterns {
-    group_texts: Vec<String>,
-    group_prefix_lens: Vec<i16>,
-    account_texts: Vec<String>,
-    account_prefix_lens: Vec<i16>,
+struct Columns<'a> {
+    groups: Vec<&'a str>,
+    accounts: Vec<&'a str>,
     /// Arrays as text, since Postgres would flatten an array of arrays.
     marks: Vec<String>,
-    starts_at: Vec<Option<DateTime<Utc>>>,
+    requests: Vec<Option<&'a str>>,
 }
 
-impl Patterns {
-    fn of<'a>(rules: impl Iterator<Item = &'a RuleDraft>) -> Self {
+impl<'a> Columns<'a> {
+    fn of(targets: &'a [Target]) -> Self {
         let mut columns = Self::default();
-        for rule in rules {
-            columns.group_texts.push(rule.group.text().to_owned());
-            columns.group_prefix_lens.push(rule.group.prefix_len());
-            columns.account_texts.push(rule.account.text().to_owned());
-            columns.account_prefix_lens.push(rule.account.prefix_len());
-            columns
-                .marks
-                .push(crate::members::array_text(rule.marks.iter()));
-            columns.starts_at.push(rule.window.starts_at);
+        for target in targets {
+            columns.groups.push(target.group.text());
+            columns.accounts.push(target.account.text());
+            columns.marks.push(array_text(target.marks.iter().copied()));
+            columns.requests.push(target.request.as_deref());
         }
         columns
     }
 }
 
-/// Makes members due that the patterns match. Absent members are skipped, except when a call is in flight
-/// or was interrupted (`in_doubt`): Chat may then hold marks of these rules, so they are added to `revoked`
-/// and removed by the next round, unless a rule still demands them. A rule whose window has not begun has
-/// demanded nothing yet.
-async fn make_due(
+/// Makes due the members that literal targets name, and returns their rooms. Absent members are skipped,
+/// except if they are in doubt: Chat may then hold marks of these rules. The same holds while a call may be
+/// under way in the room. The marks are added to `revoked` then, and the next round removes them unless a
+/// rule still requires them.
+pub(crate) async fn make_due(
     transaction: &mut PgConnection,
-    rules: &Patterns,
-    request: Option<&str>,
+    targets: &[Target],
 ) -> Result<Vec<String>, sqlx::Error> {
+    let columns = Columns::of(targets);
     sqlx::query_scalar!(
         r#"
-        with change as (
-            select group_text, group_prefix_len, account_text, account_prefix_len,
-                   case when starts_at > now() then '{}' else marks end as marks
-            from unnest($1::text[], $2::smallint[], $3::text[], $4::smallint[], $5::text[],
-                        $7::timestamptz[])
-                as c (group_text, group_prefix_len, account_text, account_prefix_len, marks, starts_at)
+        with target as materialized (
+            select t.group_id, t.account, max(t.request_id) as request_id,
+                   array_remove(array_agg(distinct mark), null) as marks
+            from unnest($1::text[], $2::text[], $3::text[], $4::text[])
+                as t (group_id, account, marks, request_id)
+            left join unnest(t.marks::bigint[]) as mark on true
+            group by t.group_id, t.account
+            -- Locked in the order that every writer of members keeps.
+            order by t.group_id collate "C", t.account collate "C"
         ),
-        -- One branch for each kind of pattern, so that each can be joined by its index.
-        hit as (
-            select m.group_id, m.account, c.marks from change c
-            join members m on m.group_id = c.group_text and m.account = c.account_text
-            where c.group_prefix_len < 0 and c.account_prefix_len < 0
-            union all
-            select m.group_id, m.account, c.marks from change c
-            join members m on m.group_id = c.group_text and starts_with(m.account, c.account_text)
-            where c.group_prefix_len < 0 and c.account_prefix_len >= 0
-            union all
-            select m.group_id, m.account, c.marks from change c
-            join members m on m.account = c.account_text and starts_with(m.group_id, c.group_text)
-            where c.group_prefix_len >= 0 and c.account_prefix_len < 0
-            union all
-            select m.group_id, m.account, c.marks from change c
-            join members m on starts_with(m.group_id, c.group_text)
-                          and starts_with(m.account, c.account_text)
-            where c.group_prefix_len >= 0 and c.account_prefix_len >= 0
-        ),
-        concerned as (
-            select hit.group_id, hit.account, array_remove(array_agg(distinct mark), null) as marks
-            from hit left join unnest(hit.marks::bigint[]) as mark on true
-            group by hit.group_id, hit.account
-        ),
-        -- Locked in the order that every writer of members keeps.
-        locked as (
-            select m.group_id, m.account, c.marks
-            from members m join concerned c using (group_id, account)
-            where m.presence <> 'absent' or m.in_doubt
-            order by m.group_id, m.account
-            for update of m
-        ),
-        -- A call may be under way in them.
-        leased as materialized (
-            select group_id from rooms where leased_until is not null
+        locked as materialized (
+            select t.* from target t cross join lateral (
+                select from members m
+                where m.group_id = t.group_id and m.account = t.account
+                  and (m.presence <> 'absent' or m.in_doubt)
+                offset 0
+                for update
+            ) m
         )
-        update members m set
-            due_at = now(),
-            pending_since = coalesce(m.pending_since, now()),
-            generation = m.generation + 1, request_id = $6, traceparent = null,
+        -- Never inserts, since the rows are there: see "Batches" in the module's header.
+        insert into members as m (group_id, account, presence, due_at, pending_since, request_id, revoked)
+        select group_id, account, 'unknown', now(), now(), request_id, marks from locked
+        on conflict on constraint members_pkey do update set
+            due_at = now(), pending_since = coalesce(m.pending_since, now()),
+            generation = m.generation + 1, request_id = excluded.request_id, traceparent = null,
             tries = 0, last_error = null, failed_at = null,
-            revoked = case when m.in_doubt or m.group_id in (select group_id from leased)
-                then array(select distinct unnest(m.revoked || l.marks)) else m.revoked end
-        from locked l where m.group_id = l.group_id and m.account = l.account
-        returning m.group_id
+            revoked = case when m.in_doubt or exists (
+                    select from rooms r where r.group_id = m.group_id and r.leased_until is not null)
+                then array(select distinct unnest(m.revoked || excluded.revoked)) else m.revoked end
+        returning group_id
         "#,
-        &rules.group_texts,
-        &rules.group_prefix_lens,
-        &rules.account_texts,
-        &rules.account_prefix_lens,
-        &rules.marks,
-        request,
-        &rules.starts_at as &[Option<DateTime<Utc>>],
+        &columns.groups as &[&str],
+        &columns.accounts as &[&str],
+        &columns.marks,
+        &columns.requests as &[Option<&str>],
     )
     .fetch_all(transaction)
     .await
 }
 
-/// A rule that names an account in full may match a member who is in the room already and whose events
-/// were not recorded. A row of unknown presence makes the worker try; Chat's answer tells whether the
-/// member is there. Rooms become due at 20 a second, so that an import of many rules does not delay
-/// members who arrive.
-async fn probe_unknown(
+/// The same for the next members of any target after the given one, in the order of their keys; returns
+/// their keys. Fewer than [`MEMBERS_A_BATCH`]: there are no more.
+pub(crate) async fn make_next_due(
     transaction: &mut PgConnection,
-    rules: &Patterns,
-    request: Option<&str>,
+    target: &Target,
+    after: (&str, &str),
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let (first, last) = target.rooms();
+    let rows = sqlx::query!(
+        r#"
+        with locked as materialized (
+            select group_id, account from members
+            where group_id >= $1 and group_id <= $2 and (group_id, account) > ($3, $4)
+              and case when $6::smallint < 0 then account = $5 else starts_with(account, $5) end
+              and (presence <> 'absent' or in_doubt)
+            order by group_id, account
+            limit $7
+            for update
+        )
+        -- Never inserts, since the rows are there: see "Batches" in the module's header.
+        insert into members as m (group_id, account, presence, due_at, pending_since, request_id, revoked)
+        select group_id, account, 'unknown', now(), now(), $8, $9::text::bigint[] from locked
+        on conflict on constraint members_pkey do update set
+            due_at = now(), pending_since = coalesce(m.pending_since, now()),
+            generation = m.generation + 1, request_id = excluded.request_id, traceparent = null,
+            tries = 0, last_error = null, failed_at = null,
+            revoked = case when m.in_doubt or exists (
+                    select from rooms r where r.group_id = m.group_id and r.leased_until is not null)
+                then array(select distinct unnest(m.revoked || excluded.revoked)) else m.revoked end
+        returning group_id, account
+        "#,
+        first,
+        last,
+        after.0,
+        after.1,
+        target.account.text(),
+        target.account.prefix_len(),
+        MEMBERS_A_BATCH,
+        target.request,
+        array_text(target.marks.iter().copied()),
+    )
+    .fetch_all(transaction)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.group_id, row.account))
+        .collect())
+}
+
+/// Events of members without a rule are not recorded. A new rule that names a member in full may match one
+/// who is in the room already: they have no row, or one that believes them absent. They are tried once;
+/// Chat's answer tells whether they are there. Returns their rooms.
+pub(crate) async fn try_unknown(
+    transaction: &mut PgConnection,
+    targets: &[Target],
 ) -> Result<Vec<String>, sqlx::Error> {
+    let columns = Columns::of(targets);
     sqlx::query_scalar!(
         r#"
-        with change as (
-            select * from unnest($1::text[], $2::smallint[], $3::text[], $4::smallint[])
-                as c (group_text, group_prefix_len, account_text, account_prefix_len)
-            where account_prefix_len < 0
-        ),
-        named as (
-            select group_text as group_id, account_text as account from change
-            where group_prefix_len < 0
-            union
-            select r.group_id, c.account_text from change c
-            join rooms r on starts_with(r.group_id, c.group_text)
-            where c.group_prefix_len >= 0
-              and r.gone_at is null and r.last_event_at > now() - interval '1 day'
-        ),
-        unknown as (
-            select n.*, now() + interval '50 ms' * (dense_rank() over (order by n.group_id) - 1) as due_at
-            from named n
-            where not exists (select from members m
-                              where m.group_id = n.group_id and m.account = n.account)
+        with target as materialized (
+            select t.group_id, t.account, max(t.request_id) as request_id
+            from unnest($1::text[], $2::text[], $3::text[]) as t (group_id, account, request_id)
+            left join rooms r on r.group_id = t.group_id
+            where r.gone_at is null
+            group by t.group_id, t.account
         ),
         -- A room that exists must not be deleted before this commits; see `cleanup`. Claims of the room
         -- do not wait for this lock.
         locked as materialized (
-            select group_id from rooms where group_id in (select group_id from unknown)
+            select group_id from rooms where group_id in (select group_id from target)
             order by group_id
             for key share
         ),
         opened as (
             insert into rooms (group_id)
-            select distinct group_id from unknown
+            select distinct group_id from target
             where group_id not in (select group_id from locked)
             order by group_id
             on conflict on constraint rooms_pkey do nothing
         )
-        insert into members (group_id, account, presence, due_at, pending_since, request_id)
-        select group_id, account, 'unknown', due_at, due_at, $5 from unknown
+        insert into members as m (group_id, account, presence, due_at, pending_since, request_id)
+        select group_id, account, 'unknown', now(), now(), request_id from target
         order by group_id, account
-        on conflict on constraint members_pkey do nothing
+        on conflict on constraint members_pkey do update set
+            due_at = now(), pending_since = now(), generation = m.generation + 1,
+            request_id = excluded.request_id, traceparent = null, tries = 0, last_error = null, failed_at = null
+        where m.presence = 'absent' and m.due_at is null
         returning group_id
         "#,
-        &rules.group_texts,
-        &rules.group_prefix_lens,
-        &rules.account_texts,
-        &rules.account_prefix_lens,
-        request,
+        &columns.groups as &[&str],
+        &columns.accounts as &[&str],
+        &columns.requests as &[Option<&str>],
     )
     .fetch_all(transaction)
     .await
 }
 
-/// Events of members without a rule are not recorded, so `absent` may be out of date. A new rule that
-/// names an account in full therefore schedules one attempt; Chat's answer tells whether the member is
-/// there.
-async fn probe_absent(
+/// Requests a comparison of these rooms, which need not be known. The accounts that rules name there are
+/// then asked about in few calls.
+pub(crate) async fn ask_rooms(
     transaction: &mut PgConnection,
-    rules: &Patterns,
-    request: Option<&str>,
-) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar!(
+    targets: &[Target],
+) -> Result<(), sqlx::Error> {
+    let columns = Columns::of(targets);
+    sqlx::query!(
         r#"
-        with change as (
-            select * from unnest($1::text[], $2::smallint[], $3::text[], $4::smallint[])
-                as c (group_text, group_prefix_len, account_text, account_prefix_len)
-            where account_prefix_len < 0
-        ),
-        named as (
-            select group_text as group_id, account_text as account from change
-            where group_prefix_len < 0
-            union
-            select r.group_id, c.account_text from change c
-            join rooms r on starts_with(r.group_id, c.group_text)
-            where c.group_prefix_len >= 0
-              and r.gone_at is null and r.last_event_at > now() - interval '1 day'
-        ),
-        -- Locked in the order that every writer of members keeps.
-        locked as materialized (
-            select m.group_id, m.account from members m join named n using (group_id, account)
-            join rooms r using (group_id)
-            where m.presence = 'absent' and m.due_at is null and r.gone_at is null
-            order by m.group_id, m.account
-            for update of m
-        ),
-        paced as (
-            select l.*, now() + interval '50 ms' * (dense_rank() over (order by l.group_id) - 1) as at
-            from locked l
-        )
-        update members m set
-            due_at = p.at, pending_since = p.at, generation = m.generation + 1, request_id = $5, traceparent = null,
-            tries = 0, last_error = null, failed_at = null
-        from paced p where m.group_id = p.group_id and m.account = p.account
-        returning m.group_id
+        insert into rooms as r (group_id, sweep_due_at, sweep_requested_at)
+        select distinct group_id, now(), now() from unnest($1::text[]) as t (group_id)
+        order by group_id
+        on conflict on constraint rooms_pkey do update set
+            sweep_due_at = least(r.sweep_due_at, now()),
+            sweep_requested_at = coalesce(r.sweep_requested_at, now())
+        where r.gone_at is null
         "#,
-        &rules.group_texts,
-        &rules.group_prefix_lens,
-        &rules.account_texts,
-        &rules.account_prefix_lens,
-        request,
+        &columns.groups as &[&str],
     )
-    .fetch_all(transaction)
-    .await
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// Requests a comparison of the next live rooms of a target, those with the latest events first, each once
+/// for the change with this number. Returns how many; fewer than [`ROOMS_A_BATCH`]: there are no more.
+pub(crate) async fn ask_next_rooms(
+    transaction: &mut PgConnection,
+    target: &Target,
+    change: i64,
+) -> Result<u64, sqlx::Error> {
+    let (first, last) = target.rooms();
+    let asked = sqlx::query!(
+        r#"
+        with next as materialized (
+            select group_id from rooms
+            where group_id >= $1 and group_id <= $2 and gone_at is null and asked_at_change < $3
+              and coalesce(last_event_at, opened_at) > now() - $4::interval
+            order by last_event_at desc nulls last
+            limit $5
+        ),
+        -- Locked in the order that every writer of rooms keeps.
+        locked as materialized (
+            select r.group_id from rooms r where r.group_id in (select group_id from next)
+            order by r.group_id
+            for no key update
+        )
+        update rooms r set
+            asked_at_change = $3, sweep_due_at = least(r.sweep_due_at, now()),
+            sweep_requested_at = coalesce(r.sweep_requested_at, now())
+        from locked l where r.group_id = l.group_id
+        "#,
+        first,
+        last,
+        change,
+        interval(LIVELY),
+        ROOMS_A_BATCH,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(asked.rows_affected())
 }

@@ -84,7 +84,8 @@ pub(crate) async fn demand(pool: &PgPool, group: &GroupId) -> Result<Demand, sql
 }
 
 /// The next page of accounts to ask Chat about, in order: those that active rules name in full, and those
-/// with a row; rows of absent members only if `absent_too`. The last page is shorter than
+/// with a row; rows of absent members only if `absent_too`, and if they left lately: who came back since is
+/// among the newest members that Chat lists. The last page is shorter than
 /// [`MEMBERS_A_CALL`].
 pub(crate) async fn candidates(
     pool: &PgPool,
@@ -112,7 +113,8 @@ pub(crate) async fn candidates(
         ),
         known as (
             select account from members
-            where group_id = $1 and account > $2 and (presence <> 'absent' or $3)
+            where group_id = $1 and account > $2
+              and (presence <> 'absent' or $3 and heard_at > now() - interval '1 hour')
             order by account
             limit $4
         )

@@ -111,12 +111,12 @@ impl Rules {
             Some(refusal) if !options.dry_run => return Err(refusal.into()),
             _ => {}
         }
-        let (applied, rooms) = apply(&mut turn, changes, author).await?;
+        let applied = apply(&mut turn, changes, author).await?;
         if options.dry_run {
             turn.rollback().await?;
         } else {
             turn.commit().await?;
-            self.wake_rooms(&rooms).await?;
+            self.wake().now();
         }
         Ok(Imported::of(applied, refusal))
     }

@@ -19,7 +19,6 @@ pub struct Api {
     pub base: String,
     pub client: Client,
     pub readiness: Readiness,
-    pub wake: WakeUp,
     database: TestDatabase,
 }
 
@@ -43,10 +42,9 @@ pub async fn api() -> Api {
 /// With these tokens.
 pub async fn api_with(tokens: &[AdminToken]) -> Api {
     let database = database().await;
-    let wake = WakeUp::default();
     let readiness = Readiness::new(database.pool().clone());
     let pool = database.pool().clone();
-    let state = AdminState::new(pool, wake.clone(), readiness.clone(), tokens);
+    let state = AdminState::new(pool, WakeUp::default(), readiness.clone(), tokens);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, api::router(state)).await });
@@ -54,7 +52,6 @@ pub async fn api_with(tokens: &[AdminToken]) -> Api {
         base,
         client: Client::new(),
         readiness,
-        wake,
         database,
     }
 }

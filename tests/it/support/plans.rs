@@ -236,7 +236,9 @@ impl LargeRoom {
     /// Waits until the worker has nothing to do: neither due members nor claimed ones.
     async fn end(&mut self, step: &'static str, began: Instant) {
         let nothing_is_due =
-            "select not exists (select from members where due_at < now() + interval '20 s')";
+            "select not exists (select from members where due_at < now() + interval '20 s')
+                 and (select sequence from propagation)
+                     >= coalesce((select max(sequence) from rule_history), 0)";
         wait_for_row(self.stage.pool(), nothing_is_due).await;
         self.steps.push((step, began.elapsed()));
     }

@@ -191,7 +191,9 @@ impl Stage {
     /// Waits until nothing is due for anybody.
     pub async fn rests(&self) {
         let nobody =
-            "select not exists (select from members where pending_since is not null or in_doubt)";
+            "select not exists (select from members where pending_since is not null or in_doubt)
+                 and (select sequence from propagation)
+                     >= coalesce((select max(sequence) from rule_history), 0)";
         wait_for_row(self.pool(), nobody).await;
     }
 

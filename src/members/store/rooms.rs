@@ -73,7 +73,7 @@ pub struct RoomSweepState {
     /// The next one; null: none is due.
     #[schema(required = true)]
     pub due_at: Option<DateTime<Utc>>,
-    /// When a person requested one that has not started yet.
+    /// When a person or a change of rules requested one that has not started yet.
     #[schema(required = true)]
     pub requested_at: Option<DateTime<Utc>>,
     /// Whether one is under way.

@@ -37,7 +37,7 @@ pub(crate) use body::MAX_BODY;
 pub use json::Json;
 #[cfg(feature = "local")]
 pub(crate) use origin::is_loopback;
-pub use problem::{FieldError, Problem, ProblemDetails, ProblemType};
+pub use problem::{Problem, ProblemDetails, ProblemType};
 pub(crate) use query::MAX_LIMIT;
 pub use query::{Limit, NoParameters, Page, Query};
 pub use responses::{BodyProblems, CommonProblems, ProbeProblems};

@@ -4,7 +4,10 @@
 //! meanings but hardly any advice, so the classes are ours. A code that is missing here is retried:
 //! repeating a call that sets state does no harm, giving up loses marks.
 //! Sources: <https://www.tencentcloud.com/document/product/1047/34348> (all codes),
-//! <https://www.tencentcloud.com/document/product/1047/50294> (those of `modify_user_info`).
+//! <https://www.tencentcloud.com/document/product/1047/50294> (those of `modify_user_info`: rooms, plan),
+//! <https://www.tencentcloud.com/document/product/1047/34385> (signatures),
+//! <https://www.tencentcloud.com/document/product/1047/34419> (limits),
+//! <https://www.tencentcloud.com/document/product/1047/50296> (too large a call).
 
 use std::fmt;
 use std::time::Duration;
@@ -14,12 +17,6 @@ use crate::metrics::CallClass;
 use ErrorClass::{
     Configuration, MemberFault, NewSignature, RequestFault, Retry, RoomGone, SlowDown, Split,
 };
-
-const ALL_CODES: &str = "https://www.tencentcloud.com/document/product/1047/34348";
-const MARK_CALL: &str = "https://www.tencentcloud.com/document/product/1047/50294";
-const USER_SIG: &str = "https://www.tencentcloud.com/document/product/1047/34385";
-const LIMITS: &str = "https://www.tencentcloud.com/document/product/1047/34419";
-const BAN_CALL: &str = "https://www.tencentcloud.com/document/product/1047/50296";
 
 /// What a caller does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,17 +41,6 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
-    /// The page that describes the codes of this class.
-    pub fn source(self) -> &'static str {
-        match self {
-            Retry | MemberFault | RequestFault => ALL_CODES,
-            RoomGone | Configuration => MARK_CALL,
-            SlowDown => LIMITS,
-            NewSignature => USER_SIG,
-            Split => BAN_CALL,
-        }
-    }
-
     pub(super) fn label(self) -> CallClass {
         match self {
             Retry => CallClass::Retry,
@@ -374,7 +360,6 @@ mod tests {
             for code in codes {
                 assert_eq!(ErrorCode::new(*code).class(), class, "{code}");
             }
-            assert!(class.source().starts_with("https://"));
         }
     }
 

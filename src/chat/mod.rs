@@ -15,10 +15,12 @@ mod user_sig;
 #[cfg(test)]
 mod tests;
 
-pub use answers::{MembersPage, ModifyAnswer, OnlineMember};
-pub use budget::{Budget, BudgetState, Budgets, CallRate};
+pub use answers::{MembersPage, ModifyAnswer};
+pub use budget::{Budget, Budgets, CallRate};
 pub use calls::{CommandType, MemberMarks};
 pub use client::{ChatClient, ChatEndpoint, InvalidEndpoint};
-pub use error::{ChatError, InvalidCall, MAX_MEMBERS_PER_CALL, NotSigned, Reach};
+#[cfg(test)]
+pub(crate) use error::InvalidCall;
+pub use error::{ChatError, MAX_MEMBERS_PER_CALL, Reach};
 pub use error_codes::{ErrorClass, ErrorCode};
 pub use user_sig::UserSigKey;

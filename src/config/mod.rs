@@ -17,9 +17,8 @@ mod warnings;
 
 pub use database_url::DatabaseUrl;
 pub use enums::{ForwardFailure, LogFormat, Region, Role};
-pub use load::{ConfigError, DEFAULTS};
+pub use load::ConfigError;
 pub use settings::{
-    AdminSettings, CallbackSettings, ChatSettings, DatabaseSettings, LogSettings, MarksSettings,
-    ReapplySettings, ResyncSettings, Settings, TelemetrySettings,
+    CallbackSettings, ChatSettings, DatabaseSettings, LogSettings, Settings, TelemetrySettings,
 };
-pub use values::{AdminToken, CallbackPath};
+pub use values::AdminToken;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
+use super::load::DEFAULTS;
 use super::*;
 
 const NOTHING: [(&str, &str); 0] = [];

@@ -21,7 +21,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
-pub use error::{DatabaseError, in_words};
+pub use error::DatabaseError;
 pub use limit::in_time;
 pub(crate) use limit::interval;
 

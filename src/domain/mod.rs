@@ -33,10 +33,10 @@ mod rule;
 pub use account::{Account, InvalidAccount};
 pub use event::{Change, EventSource, EventTime, MemberEvent, RoomEnd};
 pub use group_id::{GroupId, InvalidGroupId};
-pub use mark::{InvalidMark, InvalidMarks, MAX_MARKS_PER_ROOM, Mark, MarkSet, Marks};
-pub use pattern::{InvalidPattern, Pattern, PatternText};
+pub use mark::{MAX_MARKS_PER_ROOM, Mark, MarkSet, Marks};
+pub use pattern::{Pattern, PatternText};
 pub use request_id::RequestId;
-pub use rule::{InvalidRuleId, Rule, RuleDraft, RuleId, Window};
+pub use rule::{Rule, RuleDraft, RuleId, Window};
 
 serde_as_text!(GroupId, Account, RuleId, Pattern<GroupId>, Pattern<Account>);
 

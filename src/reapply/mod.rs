@@ -15,8 +15,8 @@ mod round;
 mod settings;
 mod worker;
 
-pub use breaker::{Breaker, Pass, PauseState, Tried};
-pub use plan::{MemberPlan, plan};
+pub use breaker::{Breaker, PauseState, Tried};
+pub use plan::plan;
 pub use restored::{Restoration, Restorations, Unseen};
 pub use settings::WorkerSettings;
 pub use worker::Worker;

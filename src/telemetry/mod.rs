@@ -25,7 +25,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
 pub(crate) use causes::with_causes;
-pub use filter::{LogFilter, UnknownFilter, log_filter};
+pub use filter::{LogFilter, log_filter};
 pub(crate) use repeated::{Repeated, warn_seldom};
 pub(crate) use spans::{attribute, continue_traces, failed, traceparent};
 

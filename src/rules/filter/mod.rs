@@ -32,7 +32,6 @@ use arc_swap::ArcSwapOption;
 use sqlx::PgPool;
 
 pub use follower::Follower;
-pub use store::FollowError;
 pub(super) use store::forget_account;
 
 use crate::domain::MemberEvent;

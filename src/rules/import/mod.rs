@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
-pub use lines::{BadLine, BadLines, Lines, MAX_LINE, MAX_RULES};
+pub use lines::{BadLines, Lines, MAX_LINE, MAX_RULES};
 
 use super::apply::{Applied, Change, apply};
 use super::store::{Author, Rules, WriteError};

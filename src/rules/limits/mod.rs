@@ -12,4 +12,4 @@ mod walk;
 
 pub(super) use area::areas;
 pub(super) use stream::{check, rules_of};
-pub use walk::{Conflict, Demand, check_rooms};
+pub use walk::{Conflict, Demand};

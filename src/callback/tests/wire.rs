@@ -183,8 +183,8 @@ fn who_can_carry_no_mark_does_not_cost_the_others_of_the_list() {
         read(&body),
         Ok(events(&["alice", "老师"], EventSource::Join, AT))
     );
-    let nobody = with(join(), json!({"NewMemberList": []}));
-    assert_eq!(read(&nobody), Ok(Callback::Members(vec![])));
+    let empty = with(join(), json!({"NewMemberList": []}));
+    assert_eq!(read(&empty), Ok(Callback::Members(vec![])));
 }
 
 #[test]

@@ -277,12 +277,15 @@ fn protocols() -> Builder<TokioExecutor> {
 struct Connections {
     most: usize,
     open: Mutex<Open>,
+    freed: Notify,
     began: Instant,
 }
 
 #[derive(Default)]
 struct Open {
     last_id: u64,
+    /// How many of them were told to close: their sockets are still open.
+    closing: usize,
     by_id: HashMap<u64, Arc<Activity>>,
 }
 
@@ -296,6 +299,7 @@ struct Activity {
     trusted: AtomicBool,
     /// The time of the latest answer, else of the connection's begin, in milliseconds.
     latest: AtomicU64,
+    is_closing: AtomicBool,
     closing: Notify,
 }
 
@@ -321,6 +325,7 @@ impl Connections {
         Self {
             most,
             open: Mutex::default(),
+            freed: Notify::new(),
             began: Instant::now(),
         }
     }
@@ -339,7 +344,7 @@ impl Connections {
         loop {
             {
                 let mut open = self.lock();
-                if open.by_id.len() < self.most || open.close_most_silent(self.now()) {
+                if open.by_id.len() < self.most {
                     let activity = Arc::new(Activity::default());
                     activity.latest.store(self.now(), Ordering::Relaxed);
                     open.last_id += 1;
@@ -351,27 +356,31 @@ impl Connections {
                         activity,
                     });
                 }
+                if open.closing == 0 {
+                    open.close_most_silent(self.now());
+                }
             }
-            sleep(ACCEPT_AGAIN).await;
+            // Or none could be closed yet.
+            let _ = tokio::time::timeout(ACCEPT_AGAIN, self.freed.notified()).await;
         }
     }
 }
 
 impl Open {
-    /// Closes one that handles no request and whose grace is over. False if there is none.
-    fn close_most_silent(&mut self, now: u64) -> bool {
+    /// Closes one that handles no request and whose grace is over, if there is one.
+    fn close_most_silent(&mut self, now: u64) {
         let grace = GRACE.as_millis() as u64;
         let silent = self.by_id.iter().filter(|(_, activity)| {
-            !activity.is_busy() && activity.latest.load(Ordering::Relaxed) + grace <= now
+            !activity.is_busy()
+                && !activity.is_closing.load(Ordering::Relaxed)
+                && activity.latest.load(Ordering::Relaxed) + grace <= now
         });
         let most_silent = silent.min_by_key(|(id, activity)| (activity.silence(), **id));
-        let Some(id) = most_silent.map(|(id, _)| *id) else {
-            return false;
-        };
-        if let Some(activity) = self.by_id.remove(&id) {
+        if let Some((_, activity)) = most_silent {
+            activity.is_closing.store(true, Ordering::Relaxed);
             activity.closing.notify_one();
+            self.closing += 1;
         }
-        true
     }
 }
 
@@ -384,7 +393,12 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.lock().by_id.remove(&self.id);
+        let mut open = self.connections.lock();
+        open.by_id.remove(&self.id);
+        if self.activity.is_closing.load(Ordering::Relaxed) {
+            open.closing -= 1;
+        }
+        self.connections.freed.notify_one();
     }
 }
 

@@ -23,10 +23,10 @@ with client.ApiClient(configuration) as api:
     why = client.MembersApi(api).explain_member("class-7", "ann")
     assert why.desired == [1001] and why.matched[0].id == "og", why
     try:
-        rules.put_rule("og", client.RuleInput(group="a*b", account="ann", marks=[1000]))
+        rules.put_rule("og", client.RuleInput(group="g", account="ann", marks=[700]))
         raise AssertionError("an invalid rule was accepted")
     except client.ApiException as error:
         problem = client.Problem.from_json(error.body)
-        assert problem.errors[0].code == "star-inside", problem
+        assert problem.errors[0].code == "invalid-mark", problem
     done = rules.change_rules(client.RuleChange(ids=["og", "og-2"], action="delete"))
     assert done.removed == 2, done

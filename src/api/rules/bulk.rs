@@ -59,6 +59,12 @@ enum ImportMode {
     Replace,
 }
 
+/// NDJSON as octets.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code, reason = "describes a body")]
+pub(crate) struct Octets(Vec<u8>);
+
 /// What an import did, or would do.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ImportAnswer {
@@ -106,7 +112,7 @@ struct ImportChange {
 #[utoipa::path(
     post, path = "/rules/import", operation_id = "importRules", tag = "rules", params(ImportQuery),
     request_body(
-        content((Vec<u8> = "application/octet-stream"), (String = "application/x-ndjson", example =
+        content((inline(Octets) = "application/octet-stream"), (String = "application/x-ndjson", example =
             json!("{\"id\":\"class-7-teacher\",\"group\":\"class-7\",\"account\":\"teacher10\",\"marks\":[1000]}\n"))),
         description = "NDJSON: one rule a line, as RuleInput with an id. Empty lines are skipped. Generated clients \
                        send it as octets; JSON libraries would wrap it.",

@@ -6,7 +6,7 @@
 //! Source: <https://www.tencentcloud.com/document/product/1047/34620>.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
@@ -21,6 +21,7 @@ use super::calls::{
 };
 use super::error::{ChatError, InvalidCall};
 use super::error_codes::ErrorClass;
+use super::recent::RecentCalls;
 use super::user_sig::{CurrentUserSig, UserSigKey};
 use crate::clock::{self, Clock};
 use crate::domain::{Account, GroupId, Mark};
@@ -65,6 +66,7 @@ pub struct ChatClient {
     shared: Arc<Shared>,
     budgets: Budgets,
     metrics: Metrics,
+    recent: RecentCalls,
 }
 
 struct Shared {
@@ -119,6 +121,7 @@ impl ChatClient {
             shared: Arc::new(shared),
             budgets,
             metrics: Metrics::default(),
+            recent: RecentCalls::default(),
         })
     }
 
@@ -127,6 +130,11 @@ impl ChatClient {
     pub fn measured_by(self, metrics: &Metrics) -> Self {
         let metrics = metrics.clone();
         Self { metrics, ..self }
+    }
+
+    /// How its calls ended lately.
+    pub fn recent(&self) -> RecentCalls {
+        self.recent.clone()
     }
 
     /// Waits until a call that is prepared now would go out soon.
@@ -242,6 +250,9 @@ impl ChatClient {
         };
         let answer = answer.instrument(span).await;
         ended(calling, &answer);
+        let error = answer.as_ref().err();
+        self.recent
+            .ended(error, Instant::now(), (self.shared.clock)());
         if let (Err(error), Some(budget)) = (&answer, budget) {
             budget.react_to(error).await;
         }

@@ -10,6 +10,7 @@ mod calls;
 mod client;
 mod error;
 mod error_codes;
+mod recent;
 mod user_sig;
 
 #[cfg(test)]
@@ -23,4 +24,5 @@ pub use client::{ChatClient, ChatEndpoint, InvalidEndpoint};
 pub(crate) use error::InvalidCall;
 pub use error::{ChatError, MAX_MEMBERS_PER_CALL, Reach};
 pub use error_codes::{ErrorClass, ErrorCode};
+pub use recent::{CallSummary, RecentCalls};
 pub use user_sig::UserSigKey;

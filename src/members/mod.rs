@@ -24,7 +24,7 @@ pub use store::claim::{
 pub(crate) use store::erase::{count_rows_of, delete_rows_of};
 pub use store::list::{
     FailureReason, MemberFilter, MemberRow, MemberState, QueueDepth, count_members,
-    failure_reasons, list_members, queue_depth,
+    failure_reasons, list_members, queue_depth, retry_reasons,
 };
 pub use store::record::{Settling, record};
 pub use store::room_end::{Ended, room_gone};

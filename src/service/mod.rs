@@ -109,7 +109,10 @@ impl Service {
             readiness.clone(),
             &settings.admin.tokens,
         );
+        let chat = ChatClient::new(endpoint(&settings.chat)?, budgets.clone())?;
+        let chat = chat.measured_by(&metrics);
         let watched = Watched {
+            calls: chat.recent(),
             budgets: budgets.all().to_vec(),
             filter: Some(filter.clone()),
             inbox: Some(inbox),
@@ -121,8 +124,6 @@ impl Service {
         let state = state
             .watching(watched.clone())
             .naming(MarkNames::new(settings.marks.names.clone()));
-        let chat = ChatClient::new(endpoint(&settings.chat)?, budgets.clone())?;
-        let chat = chat.measured_by(&metrics);
         let breaker = watched.worker_breaker;
         let sweeper = Sweeper::new(SweeperSettings {
             pool: pool.clone(),

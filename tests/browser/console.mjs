@@ -314,6 +314,29 @@ export function consoleTests(shared) {
       await mark(teacher, 1001, "set");
     }, { expected: [] }));
 
+  test("says at once which calls fail and who waits for a retry", () =>
+    asEditor(async (page, context) => {
+      const { page: stage } = await openPage(context, shared.origin);
+      await stage.goto(shared.demo.stage);
+      await goTo(page, shared.demo.console, "/overview");
+      const health = page.locator(".states");
+      await health.getByText("Reachable").waitFor();
+      await stage.locator('[data-trouble="bad_gateway"]').click();
+      await stage.locator('[data-trouble="bad_gateway"][aria-pressed="true"]').waitFor();
+      const teacher = member(stage, "math-7", "teacher-li");
+      await teacher.getByRole("button", { name: "Drop teacher-li" }).click();
+      await teacher.getByRole("button", { name: "Come back teacher-li" }).click();
+      await health.getByText(/calls failed in the last minute/).waitFor();
+      await health.getByText(/HTTP status 502/).first().waitFor();
+      await health.locator(".warn").filter({ hasText: "Waiting for a retry" }).getByText("1 member").waitFor();
+      await page.getByRole("button", { name: "中文" }).click();
+      await health.getByText(/最近一分钟 .* 次失败/).waitFor();
+      await health.getByText(/返回了 HTTP 状态码 502/).first().waitFor();
+      await page.getByRole("button", { name: "English" }).click();
+      await stage.locator('[data-trouble="none"]').click();
+      await mark(teacher, 1001, "set");
+    }));
+
   test("says errors and reasons in Chinese", () =>
     onPage(shared, { locale: "zh-CN", expected: ["422", "409"] }, async (page) => {
       await signIn(page, shared.demo.console, shared.demo.token);

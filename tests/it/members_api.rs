@@ -280,7 +280,16 @@ async fn members_are_counted_by_state_and_their_failures_have_codes() {
         (&json!("chat-refused"), &json!(text))
     );
     assert_eq!(message["params"]["chat_code"], 10004);
+    sqlx::query(
+        "update members set last_error = 'Chat did not answer in time' where account = 'cid'",
+    )
+    .execute(api.pool())
+    .await
+    .unwrap();
     let status = api.get("/v1/status").await;
+    assert_eq!(status.body["retries"][0]["message"]["code"], "chat-timeout");
+    assert_eq!(status.body["retries"][0]["members"], 1);
+    assert_eq!(status.body["calls"]["failing_share"], 0.0);
     assert_eq!(
         status.body["failures"][0]["message"]["code"],
         "chat-refused"

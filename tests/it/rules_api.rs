@@ -327,7 +327,8 @@ async fn many_rules_change_together_after_a_look_at_what_would_change() {
     assert_eq!(api.get("/v1/rules/a").await.body["version"], 2);
 
     let unknown = change("", json!({"ids": ["a", "nope"], "action": "delete"})).await;
-    assert_eq!((unknown.status, unknown.pointers()), (422, vec!["/ids/1"]));
+    assert_eq!((unknown.status, unknown.pointers()), (404, vec!["/ids/1"]));
+    assert_eq!(unknown.body["errors"][0]["code"], "rule-not-found");
     assert_eq!(
         api.get("/v1/rules").await.body["total"],
         3,

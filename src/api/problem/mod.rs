@@ -159,6 +159,12 @@ impl Problem {
         }])
     }
 
+    /// What the body names and does not exist.
+    pub fn not_found(missing: impl IntoIterator<Item = InvalidField>) -> Self {
+        let fields = Self::fields(missing);
+        Self::with_errors(ProblemType::NotFound, fields.0.errors)
+    }
+
     /// Fields of the body that are wrong: RFC 6901 pointers, each with what is wrong.
     pub fn fields(wrong: impl IntoIterator<Item = InvalidField>) -> Self {
         let errors = wrong.into_iter().map(|field| FieldError {

@@ -69,7 +69,12 @@ struct HistoryPage {
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     /// The beginning of an id, a room, an account or a label.
-    #[param(value_type = Option<String>, min_length = 1, max_length = 64, example = "class-")]
+    #[param(
+        value_type = Option<String>,
+        max_length = 64,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$",
+        example = "class-"
+    )]
     q: Option<Beginning>,
     /// Rules whose pattern of rooms covers this room.
     #[param(value_type = Option<String>, pattern = "^[ -~]{1,48}$")]
@@ -117,7 +122,7 @@ enum RuleOrder {
 struct RuleChange {
     /// The rules, 1 to 1000.
     #[schema(
-        value_type = Vec<String>,
+        value_type = Vec<NamedId>,
         min_items = 1,
         max_items = 1000,
         example = json!(["class-7-teacher"])
@@ -125,6 +130,12 @@ struct RuleChange {
     ids: Vec<RuleId>,
     action: RuleAction,
 }
+
+/// The id of a rule, for the document.
+#[derive(ToSchema)]
+#[schema(as = RuleId, value_type = String, pattern = "^[A-Za-z0-9._-]{1,64}$")]
+#[allow(dead_code, reason = "describes an id")]
+struct NamedId(String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -243,6 +254,8 @@ fn read_key(key: &str) -> Option<After> {
     request_body = RuleChange,
     responses(
         (status = 200, description = "Done, or what would be.", body = ImportAnswer),
+        (status = 404, description = "Some rules do not exist; `errors` names them.", body = ProblemDetails,
+         content_type = "application/problem+json"),
         (status = 409, description = "`mark-limit-exceeded`.", body = ProblemDetails,
          content_type = "application/problem+json"),
         CommonProblems, BodyProblems,
@@ -270,7 +283,11 @@ async fn change_many(
         RuleAction::Delete => Deed::Delete,
     };
     let dry_run = query.dry_run.unwrap_or(false);
-    let changed = rules.change_many(&ids, deed, dry_run, &author).await?;
+    let changed = rules.change_many(&ids, deed, dry_run, &author).await;
+    let changed = changed.map_err(|error| match error {
+        WriteError::Invalid(unknown) => Problem::not_found(unknown),
+        error => error.into(),
+    })?;
     Ok(Json(ImportAnswer::of(changed, dry_run)))
 }
 

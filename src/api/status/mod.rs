@@ -5,6 +5,7 @@
 //! those of the replica that answers.
 
 mod callbacks;
+mod calls;
 pub mod figures;
 mod pulse;
 mod readiness;
@@ -25,8 +26,10 @@ pub use readiness::{DatabaseState, Readiness, Ready};
 
 use crate::api::{CommonProblems, Json, NoParameters, Problem, Query};
 use crate::callback::{Arrivals, Report, reports};
-use crate::chat::Budget;
-use crate::members::{FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth};
+use crate::chat::{Budget, RecentCalls};
+use crate::members::{
+    FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth, retry_reasons,
+};
 use crate::messages::Message;
 use crate::metrics::Metrics;
 use crate::reapply::{Breaker, PauseState, Restorations};
@@ -34,6 +37,7 @@ use crate::resync::{SweepTotals, TotalsSnapshot};
 use crate::rules::filter::{FilterState, RuleFilter};
 use crate::rules::propagation::{Backlog, backlog};
 use crate::version;
+use calls::CallsView;
 
 /// How long the database may take over what the status shows.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -49,6 +53,8 @@ pub struct Watched {
     pub sweeper_breaker: Breaker,
     /// The budgets of all APIs that are called.
     pub budgets: Vec<Budget>,
+    /// How calls to Chat ended lately.
+    pub calls: RecentCalls,
     /// The rule filter, if there is one.
     pub filter: Option<RuleFilter>,
     /// What sweeps found.
@@ -75,6 +81,7 @@ impl Default for Watched {
             worker_breaker: Breaker::new("reapply"),
             sweeper_breaker: Breaker::new("resync"),
             budgets: Vec::new(),
+            calls: RecentCalls::default(),
             filter: None,
             sweep_totals: SweepTotals::default(),
             inbox: None,
@@ -120,6 +127,10 @@ pub(crate) struct Status {
     /// The budget of calls of each Chat API, for all replicas together; empty if the database does
     /// not respond in time.
     budgets: Vec<BudgetView>,
+    /// Why members wait for another call, the most frequent reason first, at most ten.
+    retries: Vec<FailureReason>,
+    /// How the calls to Chat of this replica end.
+    calls: CallsView,
     /// Calls to Chat that set marks.
     chat: ChatView,
     /// Calls to Chat that compare rooms.
@@ -237,13 +248,19 @@ impl StatusSource {
             _ => stored(self).await,
         };
         let watched = &self.watched;
-        let (queue, propagation, failures, budgets, arrived) = match stored {
-            Some((queue, propagation, failures, budgets, arrived)) => {
-                (Some(queue), Some(propagation), failures, budgets, arrived)
-            }
+        let (queue, propagation, failures, budgets, retries, arrived) = match stored {
+            Some((queue, propagation, failures, budgets, retries, arrived)) => (
+                Some(queue),
+                Some(propagation),
+                failures,
+                budgets,
+                retries,
+                arrived,
+            ),
             None => (
                 None,
                 None,
+                Vec::new(),
                 Vec::new(),
                 Vec::new(),
                 watched.arrivals.report(),
@@ -258,6 +275,8 @@ impl StatusSource {
             propagation,
             failures,
             budgets,
+            retries,
+            calls: watched.calls.summary().into(),
             chat: watched.worker_breaker.paused().into(),
             chat_resync: watched.sweeper_breaker.paused().into(),
             filter: watched.filter.as_ref().map(|filter| filter.state().into()),
@@ -271,11 +290,13 @@ impl StatusSource {
     }
 }
 
+/// Queue, propagation, failures, budgets, retries, callbacks.
 type Stored = (
     QueueDepth,
     Backlog,
     Vec<FailureReason>,
     Vec<BudgetView>,
+    Vec<FailureReason>,
     Report,
 );
 
@@ -295,7 +316,8 @@ async fn stored(source: &StatusSource) -> Option<Stored> {
             });
         }
         let arrived = reports::all(&source.pool, &source.watched.arrivals).await?;
-        Ok::<Stored, sqlx::Error>((queue, propagation, failures, budgets, arrived))
+        let retries = retry_reasons(&source.pool).await?;
+        Ok::<Stored, sqlx::Error>((queue, propagation, failures, budgets, retries, arrived))
     };
     match tokio::time::timeout(PATIENCE, read).await {
         Ok(Ok(stored)) => Some(stored),

@@ -73,7 +73,8 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
     if !arguments.shape.is_table() {
         return arguments.shape.print_one(&status, &["version"]);
     }
-    let (callbacks, queue, chat) = (&status["callbacks"], &status["queue"], &status["chat"]);
+    let (callbacks, queue) = (&status["callbacks"], &status["queue"]);
+    let (chat, calls) = (&status["chat"], &status["calls"]);
     let style = Style::new(Names::default());
     style.print_pairs(&[
         ("version", &status["version"]),
@@ -84,6 +85,10 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
         ("members due later", &queue["later"]),
         ("oldest due, seconds", &queue["oldest_seconds"]),
         ("failed members", &queue["failed"]),
+        ("calls of the last minute", &calls["calls"]),
+        ("failed calls", &calls["failed"]),
+        ("last error", &calls["last_error"]["detail"]),
+        ("at", &calls["last_error_at"]),
         ("calls in flight", &queue["rooms_in_flight"]),
         ("calls paused", &chat["paused"]),
         ("paused since", &chat["since"]),
@@ -111,6 +116,11 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
             "Budgets:",
             &status["budgets"],
             ["api", "per_second", "share"].as_slice(),
+        ),
+        (
+            "Why members wait for a retry:",
+            &status["retries"],
+            ["members", "reason"].as_slice(),
         ),
         (
             "Why members failed:",

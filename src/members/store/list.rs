@@ -202,7 +202,7 @@ pub async fn queue_depth(pool: &PgPool) -> Result<QueueDepth, sqlx::Error> {
     })
 }
 
-/// A reason for which members failed.
+/// A reason for which members failed, or wait for another call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FailureReason {
     /// The error of their last call.
@@ -219,6 +219,25 @@ pub async fn failure_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::
         r#"
         select coalesce(last_error, '') as "reason!", count(*) as "members!"
         from members where failed_at is not null
+        group by 1 order by 2 desc, 1 limit 10
+        "#
+    )
+    .fetch_all(pool)
+    .await?;
+    let reasons = rows.into_iter().map(|row| FailureReason {
+        message: Message::of(&*row.reason),
+        reason: row.reason,
+        members: row.members,
+    });
+    Ok(reasons.collect())
+}
+
+/// Why members wait for another call, the most frequent reason first, at most ten reasons.
+pub async fn retry_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select last_error as "reason!", count(*) as "members!"
+        from members where due_at is not null and failed_at is null and last_error is not null
         group by 1 order by 2 desc, 1 limit 10
         "#
     )

@@ -149,13 +149,14 @@ async function start({ expired } = {}) {
   look();
 }
 
-// Marks the tab of the overview while calls are paused, members have failed or the database is away.
+// Marks the tab of the overview while calls are paused or fail, members have failed, or the database is
+// away.
 async function look() {
   if (!who?.signed_in || document.hidden) return;
   const status = await get('/v1/status').catch(() => null);
   const tab = app.querySelector('[data-tab=overview]');
   if (!status || !tab) return;
-  const fault = status.chat.paused || status.chat_resync.paused || status.queue?.failed > 0 || status.database !== 'ok';
+  const fault = status.chat.paused || status.chat_resync.paused || status.queue?.failed > 0 || status.calls.failing_share > 0.5 || status.database !== 'ok';
   tab.querySelector('.fault')?.remove();
   if (fault) tab.append(h('span', { class: 'fault' }, h('span', { class: 'sr' }, t('overview.fault'))));
 }

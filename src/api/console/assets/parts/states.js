@@ -14,7 +14,7 @@ const state = (tone, name, ...words) => h('div', { class: tone }, icon(tone), h(
 
 // All states of a status as `GET /v1/status` gives it.
 export function states(status) {
-  return h('dl', { class: 'states' }, callbacks(status), database(status), chat(status), compare(status), filter(status), failed(status));
+  return h('dl', { class: 'states' }, callbacks(status), database(status), chat(status), retries(status), compare(status), filter(status), failed(status));
 }
 
 function callbacks({ callbacks }) {
@@ -34,9 +34,22 @@ function database({ database }) {
   return state(tone, 'database', t(`overview.database.${database}`));
 }
 
-function chat({ chat }) {
+function chat({ chat, calls }) {
+  if (!chat.paused && calls.failed > 0) {
+    return state(calls.failing_share > 0.5 ? 'bad' : 'warn', 'chat', t('overview.chat.failing', { n: calls.failed, all: calls.calls }),
+      calls.errors.slice(0, 2).map((one) => h('p', {}, `${number(one.calls)} × `, say(one.message))));
+  }
   if (!chat.paused) return state('good', 'chat', t('overview.chat.ok'));
   return state('bad', 'chat', t('overview.chat.paused', { since: moment(chat.since) }));
+}
+
+// Members whose last call failed; they get their marks later than they should.
+function retries({ queue, retries: reasons }) {
+  if (!queue) return state('rest', 'retries', t('overview.unknown'));
+  const members = reasons.reduce((sum, one) => sum + one.members, 0);
+  if (members === 0) return state('good', 'retries', t('overview.failed.none'));
+  return state('warn', 'retries', h('a', { href: address('members', { state: 'pending' }) }, t('overview.failed.some', { n: members })),
+    reasons.slice(0, 2).map((one) => h('p', {}, `${number(one.members)} × `, say(one.message))));
 }
 
 function compare({ resync, chat_resync: pause }) {

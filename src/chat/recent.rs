@@ -1,0 +1,157 @@
+//! How the calls of the last minute ended, for people.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use super::error::ChatError;
+use super::error_codes::ErrorClass;
+
+const WINDOW: Duration = Duration::from_secs(60);
+/// Calls of so long are counted together.
+const STEP: Duration = Duration::from_secs(1);
+/// Different errors that are kept of a step.
+const MOST_ERRORS: usize = 8;
+
+/// Clones share the counts.
+#[derive(Debug, Clone, Default)]
+pub struct RecentCalls(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    steps: VecDeque<Step>,
+    last_error: Option<(DateTime<Utc>, String)>,
+}
+
+#[derive(Debug)]
+struct Step {
+    began: Instant,
+    calls: u64,
+    failed: u64,
+    errors: BTreeMap<String, u64>,
+}
+
+/// The calls of the last minute.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CallSummary {
+    pub calls: u64,
+    pub failed: u64,
+    /// The errors of failed calls, the most frequent first.
+    pub errors: Vec<(String, u64)>,
+    /// The last error since the start of the process.
+    pub last_error: Option<(DateTime<Utc>, String)>,
+}
+
+impl RecentCalls {
+    /// A refusal that concerns only one room or member is an answer like any other.
+    pub(super) fn ended(&self, error: Option<&ChatError>, now: Instant, at: DateTime<Utc>) {
+        let failed = error.filter(|error| {
+            let class = error.class();
+            !matches!(class, ErrorClass::RoomGone | ErrorClass::MemberFault)
+        });
+        let failed = failed.map(ToString::to_string);
+        let mut kept = self.kept();
+        kept.forget(now);
+        if kept
+            .steps
+            .back()
+            .is_none_or(|step| now.duration_since(step.began) >= STEP)
+        {
+            kept.steps.push_back(Step {
+                began: now,
+                calls: 0,
+                failed: 0,
+                errors: BTreeMap::new(),
+            });
+        }
+        if let Some(step) = kept.steps.back_mut() {
+            step.calls += 1;
+            if let Some(error) = &failed {
+                step.failed += 1;
+                if step.errors.len() < MOST_ERRORS || step.errors.contains_key(error) {
+                    *step.errors.entry(error.clone()).or_default() += 1;
+                }
+            }
+        }
+        if let Some(error) = failed {
+            kept.last_error = Some((at, error));
+        }
+    }
+
+    pub fn summary(&self) -> CallSummary {
+        self.summary_at(Instant::now())
+    }
+
+    fn summary_at(&self, now: Instant) -> CallSummary {
+        let mut kept = self.kept();
+        kept.forget(now);
+        let mut errors = BTreeMap::<&str, u64>::new();
+        for (error, count) in kept.steps.iter().flat_map(|step| &step.errors) {
+            *errors.entry(error).or_default() += count;
+        }
+        let mut errors: Vec<_> = errors
+            .into_iter()
+            .map(|(error, count)| (error.to_owned(), count))
+            .collect();
+        errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        CallSummary {
+            calls: kept.steps.iter().map(|step| step.calls).sum(),
+            failed: kept.steps.iter().map(|step| step.failed).sum(),
+            errors,
+            last_error: kept.last_error.clone(),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn forget(&mut self, now: Instant) {
+        let old = |step: &Step| now.duration_since(step.began) > WINDOW;
+        while self.steps.front().is_some_and(old) {
+            self.steps.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::ErrorCode;
+
+    #[test]
+    fn calls_of_the_last_minute_are_counted_and_the_most_frequent_error_comes_first() {
+        let (recent, start, at) = (RecentCalls::default(), Instant::now(), Utc::now());
+        let gone = ChatError::Refused {
+            code: ErrorCode::new(10015),
+            info: String::new(),
+            request: None,
+        };
+        let proxy = ChatError::HttpStatus(502);
+        let errors = [
+            None,
+            Some(&ChatError::Timeout),
+            Some(&proxy),
+            Some(&proxy),
+            Some(&gone),
+        ];
+        for (seconds, error) in errors.into_iter().enumerate() {
+            recent.ended(error, start + Duration::from_secs(seconds as u64), at);
+        }
+        let now = recent.summary_at(start + Duration::from_secs(5));
+        assert_eq!((now.calls, now.failed), (5, 3));
+        assert_eq!(
+            now.errors,
+            [(proxy.to_string(), 2), (ChatError::Timeout.to_string(), 1)]
+        );
+        let later = recent.summary_at(start + Duration::from_secs(63));
+        assert_eq!((later.calls, later.failed), (2, 1));
+        let much_later = recent.summary_at(start + Duration::from_secs(600));
+        assert_eq!((much_later.calls, much_later.errors.len()), (0, 0));
+        assert_eq!(much_later.last_error, Some((at, proxy.to_string())));
+    }
+}

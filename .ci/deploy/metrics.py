@@ -55,7 +55,10 @@ def check_query(where, query, series):
 def check_alerts(series):
     rules = yaml.safe_load((DEPLOY / "alerts/stickymark.rules.yaml").read_text())
     tests = (DEPLOY / "alerts/stickymark.test.yaml").read_text()
-    runbooks = set(re.findall(r"^## (\w+)$", (DEPLOY / "runbooks.md").read_text(), re.M))
+    headings = [re.findall(r"^## (\w+)$", (DEPLOY / name).read_text(), re.M) for name in ("runbooks.md", "runbooks.zh-CN.md")]
+    if headings[0] != headings[1]:
+        problems.append("runbooks.zh-CN.md: other runbooks than in runbooks.md, or in another order")
+    runbooks = set(headings[0])
     alerts = set()
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):
         check_query(rule.get("alert") or rule["record"], rule["expr"], series)

@@ -46,6 +46,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     tracing::info!(
         callbacks = %service.callback_address(),
         admin = %service.admin_address(),
+        console = %format_args!("http://{}/", service.admin_address()),
         version = version::FULL,
         "listening"
     );

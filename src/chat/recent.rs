@@ -48,8 +48,9 @@ impl RecentCalls {
     /// A refusal that concerns only one room or member is an answer like any other.
     pub(super) fn ended(&self, error: Option<&ChatError>, now: Instant, at: DateTime<Utc>) {
         let failed = error.filter(|error| {
+            let concerns_members = error.code().is_some_and(|code| code.may_mean_all_offline());
             let class = error.class();
-            !matches!(class, ErrorClass::RoomGone | ErrorClass::MemberFault)
+            !concerns_members && !matches!(class, ErrorClass::RoomGone | ErrorClass::MemberFault)
         });
         let failed = failed.map(ToString::to_string);
         let mut kept = self.kept();

@@ -316,7 +316,9 @@ async fn stored(source: &StatusSource) -> Option<Stored> {
             });
         }
         let arrived = reports::all(&source.pool, &source.watched.arrivals).await?;
-        let retries = retry_reasons(&source.pool).await?;
+        let mut retries = retry_reasons(&source.pool).await?;
+        // That a member is not online is no failure.
+        retries.retain(|one| one.message.code != "left-out");
         Ok::<Stored, sqlx::Error>((queue, propagation, failures, budgets, retries, arrived))
     };
     match tokio::time::timeout(PATIENCE, read).await {

@@ -274,7 +274,10 @@ async fn members_rooms_and_the_service_can_be_looked_at() {
     let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap();
     assert!(line("database").ends_with("  ok"), "{status}");
     assert!(line("failed calls").ends_with("  0"), "{status}");
-    assert!(line("callbacks").contains("  no callback since 20"), "{status}");
+    assert!(
+        line("callbacks").contains("  no callback since 20"),
+        "{status}"
+    );
     assert!(status.contains("Latest callbacks:\nCOMMAND"), "{status}");
     assert_eq!(desk.json(&["status", "--json"]).await["draining"], false);
     assert_eq!(

@@ -58,6 +58,9 @@ const OTHER_FILES: usize = 256;
 /// The pause before another try to accept a connection or to make room for one.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
+/// Connections that make room for new ones at the same time.
+const CLOSING_AT_ONCE: usize = 16;
+
 /// How long a new connection, and one that was just answered, keeps its place in any case: its request
 /// may be on its way.
 const GRACE: Duration = Duration::from_millis(100);
@@ -356,7 +359,8 @@ impl Connections {
                         activity,
                     });
                 }
-                if open.closing == 0 {
+                // Several at once: each ends only in the next turn of its task.
+                for _ in open.closing..(self.most / 64).clamp(1, CLOSING_AT_ONCE) {
                     open.close_most_silent(self.now());
                 }
             }

@@ -155,7 +155,14 @@ pub(super) fn show_count<T, S: Serializer>(values: &[T], s: S) -> Result<S::Ok, 
 }
 
 pub(super) fn show_duration<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(&humantime::format_duration(*value))
+    const DAY: u64 = 24 * 60 * 60;
+    match (value.as_secs(), value.subsec_nanos()) {
+        // The library would show 400 days as 1year 1month 4days 7h 26m 24s.
+        (seconds, 0) if seconds > DAY && seconds.is_multiple_of(DAY) => {
+            s.collect_str(&format_args!("{}d", seconds / DAY))
+        }
+        _ => s.collect_str(&humantime::format_duration(*value)),
+    }
 }
 
 pub(super) fn show_interval<S>(value: &Option<Duration>, s: S) -> Result<S::Ok, S::Error>

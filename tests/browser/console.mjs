@@ -301,8 +301,8 @@ export function consoleTests(shared) {
       await banner.getByRole("button", { name: "Try a call now" }).click();
       await page.getByText("Chat rejected the call again.").waitFor();
       await page.getByRole("button", { name: "中文" }).click();
-      await page.getByText("套餐已过期或未付费").waitFor();
-      await page.getByText("请续费或付清套餐费用").waitFor();
+      await page.getByText("套餐已过期或未付费").first().waitFor();
+      await page.getByText("请续费或付清套餐费用").first().waitFor();
       await page.getByRole("button", { name: "English" }).click();
       await goTo(page, shared.demo.console, "/rules");
       await page.locator("[data-tab=overview] .fault").waitFor();

@@ -320,7 +320,8 @@ export function consoleTests(shared) {
       await stage.goto(shared.demo.stage);
       await goTo(page, shared.demo.console, "/overview");
       const health = page.locator(".states");
-      await health.getByText("Reachable").waitFor();
+      // Calls that failed in the test before count for a minute.
+      await health.getByText("Reachable").waitFor({ timeout: 90_000 });
       await stage.locator('[data-trouble="bad_gateway"]').click();
       await stage.locator('[data-trouble="bad_gateway"][aria-pressed="true"]').waitFor();
       const teacher = member(stage, "math-7", "teacher-li");

@@ -14,7 +14,7 @@ use crate::domain::{Change, EventTime, GroupId, MemberEvent, RequestId, RoomEnd}
 pub enum Named {
     /// The filter found a rule. If that rule is gone since, the worker finds none and forgets the row.
     Perhaps,
-    /// Nobody has looked yet: the database must.
+    /// Not checked yet: the database must.
     Unknown,
 }
 

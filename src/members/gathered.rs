@@ -33,7 +33,7 @@ impl News {
     }
 }
 
-/// A caller, and since when he waits.
+/// A caller, and since when it waits.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub since: Instant,
@@ -48,7 +48,7 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// True if nothing waits for a statement, and nobody for a commit.
+    /// True if nothing waits for a statement, and no caller for a commit.
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty() && self.callers.is_empty()
     }

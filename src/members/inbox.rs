@@ -2,7 +2,7 @@
 //!
 //! A caller gets its answer after its events are committed. While one statement runs, the events of
 //! all further callers gather and become the next one, so the batch grows with the load and a lone
-//! event waits for nobody. Once handed in, an event no longer depends on its caller: if the database
+//! event waits for no other. Once handed in, an event no longer depends on its caller: if the database
 //! is away it is kept, newest per member, until it can be written or the process ends. The memory
 //! for that is bounded; when it is full, callers are told so. An event that the database refuses for
 //! what it says is dropped alone and never holds up its neighbours.
@@ -70,7 +70,7 @@ pub struct InboxWriter {
     settling: Settling,
     wake: WakeUp,
     gathered: Gathered,
-    /// How many members are gathered or being written, for whoever asks the inbox.
+    /// How many members are gathered or being written, for callers of the inbox.
     shown: Arc<AtomicUsize>,
     metrics: Metrics,
     stop: CancellationToken,
@@ -108,7 +108,7 @@ impl Inbox {
     }
 
     /// Hands in news and returns when it is committed. From the first poll on the news is the
-    /// inbox's: dropping the future only means that nobody waits for the commit.
+    /// inbox's: dropping the future only means that no caller waits for the commit.
     ///
     /// # Errors
     /// When the inbox is full, or closed before the news could be committed, or when the database
@@ -227,7 +227,7 @@ impl InboxWriter {
                 Err(error) if refuses_content(&error) && part.is_indivisible() => {
                     self.metrics.database_error(DatabasePart::Inbox);
                     tracing::error!(%error, dropped = ?part, "the database refuses an event");
-                    // Nobody knows any more whose it was: none of them is told that all is well.
+                    // It is not known any more whose it was: none of them gets a success.
                     writing.callers.clear();
                 }
                 Err(error) if refuses_content(&error) => {
@@ -247,7 +247,7 @@ impl InboxWriter {
         }
         for caller in writing.callers {
             self.metrics.inbox_waited(caller.since.elapsed());
-            // Nobody listens any more if the caller gave up.
+            // The caller may have given up.
             let _ = caller.committed.send(());
         }
         self.show(0);
@@ -278,7 +278,7 @@ impl InboxWriter {
 
 #[cfg(test)]
 impl InboxWriter {
-    /// For tests of the callers: the next news, and whom to tell of its commit.
+    /// For tests of the callers: the next news, and who waits for its commit.
     pub(crate) async fn next(&mut self) -> Option<(News, oneshot::Sender<()>)> {
         let delivery = self.receiver.recv().await?;
         Some((delivery.news, delivery.caller.committed))

@@ -76,7 +76,7 @@ pub enum Outcome {
     },
 }
 
-/// Why a member whom Chat leaves out is tried again, for people.
+/// Why a member that Chat leaves out is tried again, for people.
 const LEFT_OUT: &str =
     "Chat left the member out of its answer, as it does for members who are not online";
 
@@ -182,7 +182,7 @@ impl Member {
         Some(self)
     }
 
-    /// The row of a member whom Chat lists in the room with these marks. Its lists end all doubt.
+    /// The row of a member that Chat lists in the room with these marks. Its lists end all doubt.
     /// `stays_failed`: the member has failed and still lacks a mark.
     pub(crate) fn seen(
         mut self,
@@ -206,7 +206,7 @@ impl Member {
         self
     }
 
-    /// The row of a member whom Chat does not find in the room.
+    /// The row of a member that Chat does not find in the room.
     pub(crate) fn not_found(mut self) -> Self {
         self.presence = Presence::Absent;
         self.marks.clear();

@@ -22,12 +22,12 @@ struct Clock {
 }
 
 impl WakeUp {
-    /// Somebody is due now.
+    /// A member is due now.
     pub fn now(&self) {
         self.after(Duration::ZERO);
     }
 
-    /// Somebody is due after this delay.
+    /// A member is due after this delay.
     pub fn after(&self, delay: Duration) {
         let at = Instant::now() + delay;
         let mut earliest = self
@@ -41,7 +41,7 @@ impl WakeUp {
         }
     }
 
-    /// Waits until somebody is due, at most for `longest`, and forgets the hints that led here.
+    /// Waits until a member is due, at most for `longest`, and forgets the hints that led here.
     ///
     /// The hints are cleared before the caller looks into the database: one given from then on
     /// ends the next wait. For one waiter at a time.

@@ -335,7 +335,7 @@ fn call_members(
         .collect()
 }
 
-/// Those who were left out at their last try, and of whom Chat was not asked yet.
+/// Those who were left out at their last try, and about which Chat was not asked yet.
 fn left_out(planned: &[Planned], deleted: &Verdicts, set: &Verdicts) -> Vec<Account> {
     let unasked = |account| {
         let last = set.get(account).or_else(|| deleted.get(account));

@@ -189,7 +189,7 @@ impl<'a> RoomSweep<'a> {
     }
 
     /// Asks Chat whether members are in the room who are on no list and would lack a mark if they were.
-    /// Those who are present by the table and whom Chat does not find have left.
+    /// Those who are present by the table and that Chat does not find have left.
     async fn ask_about_the_rest(&mut self, absent_too: bool) -> Result<(), SweepError> {
         let mut after = String::new();
         loop {

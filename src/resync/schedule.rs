@@ -1,4 +1,4 @@
-//! Which room is swept when, and by whom: the sweep's columns of `rooms`.
+//! Which room is swept when, and by which replica: the sweep's columns of `rooms`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Why a member has the marks he has: the rules that name him, and those that nearly do.
+//! Why a member has these marks: the rules that match, and those that nearly do.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
@@ -20,13 +20,13 @@ const LOOKED_THROUGH: i64 = 5000;
 pub struct RulesFor {
     /// The moment, by the clock of the database.
     pub at: DateTime<Utc>,
-    /// The marks that all rules in force together demand for him.
+    /// The marks that all active rules together require for the member.
     pub desired: MarkSet,
-    /// Rules in force that name him, at most [`MOST_LISTED`], and how many there are.
+    /// Active rules that match, at most [`MOST_LISTED`], and how many there are.
     pub matched: (Vec<Rule>, usize),
-    /// Rules that nearly demand something for him, at most [`MOST_LISTED`] of each kind.
+    /// Rules that nearly match, at most [`MOST_LISTED`] of each kind.
     pub near: Vec<(Rule, Miss)>,
-    /// All marks that rules in force demand in his room, of whomever.
+    /// All marks that active rules require in the room, of any member.
     pub in_room: MarkSet,
     /// Rules of which a change has not reached the member yet.
     pub under_way: Vec<RuleId>,
@@ -122,7 +122,7 @@ async fn fetch<T>(
     Ok(rules.collect())
 }
 
-/// Rules that name the account outright, but other rooms; those of a room spelt alike first.
+/// Rules with exactly this account, but other rooms; those of a room spelt alike first.
 async fn other_rooms(
     transaction: &mut PgConnection,
     group: &GroupId,
@@ -150,7 +150,7 @@ async fn other_rooms(
     rows.into_iter().map(Rule::try_from).collect()
 }
 
-/// Rules that name the room outright, but other accounts; an account spelt alike first.
+/// Rules with exactly this room, but other accounts; an account spelt alike first.
 async fn other_accounts(
     transaction: &mut PgConnection,
     group: &GroupId,

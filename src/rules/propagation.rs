@@ -142,7 +142,7 @@ async fn step(pool: &PgPool) -> Result<Option<Batch>, sqlx::Error> {
     Ok(Some(batch))
 }
 
-/// A change, and whom it concerns.
+/// A change, and the members that it concerns.
 #[derive(Debug)]
 struct Carried {
     sequence: i64,

@@ -1,4 +1,4 @@
-//! A row of `rules` as the domain's types. What does not fit is an error of decoding: nobody but
+//! A row of `rules` as the domain's types. What does not fit is an error of decoding: only
 //! this service writes the table, so it means a foreign hand or a newer version.
 
 use chrono::{DateTime, Utc};

@@ -96,7 +96,7 @@ impl Rules {
 
     /// The turn to hold a whole import in memory; dropped, the next one has it.
     pub(crate) async fn import_turn(&self) -> Option<SemaphorePermit<'_>> {
-        // Nobody closes the semaphore.
+        // The semaphore is never closed.
         self.importing.acquire().await.ok()
     }
 

@@ -54,7 +54,7 @@ impl Turns {
         let began = Instant::now();
         let place = match tokio::time::timeout(patience, self.0.acquire()).await {
             Ok(Ok(place)) => place,
-            // Nobody closes the semaphore.
+            // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => return Err(WriteError::Busy),
         };
         // Read committed, whatever the server's default: what is read after the wait must include

@@ -68,8 +68,7 @@ In another terminal, while this one goes on telling:
   curl http://{chat}/control/back -d {member}
   sleep 1; curl -s http://{chat}/control/room -d '{{"group":"{LESSON}"}}' | grep -o '"teacher-li":{{[^}}]*}}'
 
-  # a rule for one pupil acts at once; and without it again. (A new rule for a prefix such as pupil-*
-  # acts at once on members whom a rule named in the last hour; on others when they next join or come back.)
+  # a rule for one pupil acts at once; and without it again. (A rule for pupil-* reaches all within seconds.)
   curl -X PUT http://{admin}/v1/rules/pupil -H 'Authorization: Bearer {token}' \
     -H 'Content-Type: application/json' -d '{{"group":"{LESSON}","account":"pupil-01","marks":[1003]}}'
   curl -X DELETE http://{admin}/v1/rules/pupil -H 'Authorization: Bearer {token}'

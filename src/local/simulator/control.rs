@@ -93,7 +93,7 @@ struct Move {
 /// What a movement did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
-    /// Members for whom something changed.
+    /// Members with a change.
     pub changed: usize,
     /// `EventTime` of its callbacks, Unix milliseconds.
     pub at: i64,

@@ -65,7 +65,7 @@ pub(super) enum Movement {
 
 #[derive(Debug)]
 pub(super) struct Movements {
-    /// Members for whom something changed.
+    /// Members with a change.
     pub changed: usize,
     /// `EventTime` of all callbacks, Unix milliseconds.
     pub at: i64,

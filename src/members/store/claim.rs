@@ -6,7 +6,7 @@
 //! and writes none of them. If the worker dies, the lease expires, and the next claim takes all due
 //! members of the room as in doubt, since Chat may hold marks that no answer confirmed.
 //!
-//! Whoever makes members due calls [`wake_rooms`] after the commit. A room that is due anyway is left
+//! Code that makes members due calls [`wake_rooms`] after the commit. A room that is due anyway is left
 //! alone, so its row is written at most once between two claims. The claim or the write-back that follows
 //! sees the members. While the room is leased, the first one moves `due_at` away from the end of the
 //! lease, and the write-back keeps that time: it may not have seen the members.

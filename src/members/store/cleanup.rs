@@ -26,7 +26,7 @@ const MEMBERS: i64 = 5000;
 ///
 /// A member never has a row without a row of its room, since a room without a row is neither claimed
 /// nor swept. For this the rooms are locked first, and only then, in a new snapshot, searched for
-/// members. Whoever adds a member to a room that may be over locks the room's row as well.
+/// members. A statement that adds a member to a room that may be over locks the room's row as well.
 ///
 /// A room that an event declared gone is kept until a sweep has asked Chat about it.
 pub(crate) async fn delete_rooms(pool: &PgPool) -> Result<u64, sqlx::Error> {

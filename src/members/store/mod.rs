@@ -22,7 +22,7 @@
 //! | `failed_at` | write-backs after the last try | events, rule changes, retries, room ends, write-backs that succeed, corrections that find nothing missing | the sweep does not make the member due for a missing mark |
 //! | `tries`, `last_error` | write-backs | events, rule changes, retries, room ends, write-backs that succeed | a busy room does not take the member along before their time |
 //! | `waits_for` | write-backs, when a mark has no place | events, room ends, the next write-back, corrections | a busy room does not take the member along before their time |
-//! | `rooms.due_at` | whoever makes members due, after the commit; claims (end of the lease); write-backs | write-backs without a due member | when the room is claimed |
+//! | `rooms.due_at` | code that makes members due, after the commit; claims (end of the lease); write-backs | write-backs without a due member | when the room is claimed |
 //! | `rooms.leased_until` | claims | write-backs | one round per room; expired: what became of a call is unknown |
 //! | `rooms.gone_at` | destroyed events, Chat's answer that the room does not exist | arrivals, confirmed marks, a sweep of which Chat knows the room | no sweep after the one that checks it; deleted after an hour |
 //!

@@ -19,7 +19,7 @@ pub struct Found {
     pub surplus: u64,
     /// Members in the room without a callback (they may also count as missing).
     pub unheard: u64,
-    /// Present members whom Chat does not find in the room.
+    /// Present members that Chat does not find in the room.
     pub vanished: u64,
 }
 

@@ -175,7 +175,7 @@ fn refusal(error: &ChatError) -> String {
     format!("Chat accepts the other members of a call, but not this one: {error}")
 }
 
-/// A member of whom only a doubtful leave is known is not tried again; all others are, since Chat may
+/// A member with only a doubtful leave is not tried again; all others are, since Chat may
 /// not know yet that they came.
 fn left_out_retry(member: &Member, spread: Spread) -> Option<Duration> {
     if member.presence == Presence::Absent {

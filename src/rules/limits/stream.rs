@@ -15,7 +15,7 @@ use crate::rules::row::{array_text, corrupt, marks_of};
 /// database's, the inner one the answer.
 ///
 /// One statement for all areas. `level`: the patterns above their rooms, and the rooms named
-/// outright. What lies below a prefix comes without what the write brings anyway.
+/// exactly. What lies below a prefix comes without what the write brings anyway.
 pub(in crate::rules) async fn check(
     transaction: &mut PgConnection,
     areas: &[Area],

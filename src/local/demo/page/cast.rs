@@ -23,7 +23,7 @@ pub(super) struct Cast(BTreeMap<String, Room>);
 pub(super) struct Room {
     pub open: bool,
     pub members: BTreeMap<String, Member>,
-    /// Members in the room for whom there was no place here.
+    /// Members in the room that had no place here.
     pub hidden: usize,
 }
 

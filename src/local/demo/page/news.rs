@@ -1,5 +1,5 @@
-//! What changed, for the page: one line for all members of a room to whom the same
-//! happened at once.
+//! What changed, for the page: one line for all members of a room with the same
+//! change at once.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -35,7 +35,7 @@ pub(super) struct Calls {
 pub(super) struct RoomView<'a> {
     group: &'a str,
     open: bool,
-    /// Members for whom the page has no place.
+    /// Members that have no place on the page.
     hidden: usize,
     members: Vec<MemberView<'a>>,
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use stickymark::database::Db;
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MemberEvent, RequestId};
 use stickymark::members::{self, Batch, Named, Outcome, Settling};
 use stickymark::rules::matching_rules;
@@ -80,6 +81,7 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
     let database = server.with_rules(RULES).await?;
     fill(&database).await?;
     let pool = explaining(&database).await?;
+    let db = Db::from(pool.clone());
     let mut page = format!(
         "# Plans of the hot statements\n\nWritten by `cargo bench -- explain`. {RULES} rules in \
          three shapes, {} members in {ROOMS} rooms, all of them due. Each statement ran {RUNS} \
@@ -87,12 +89,12 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
         ROOMS * A_ROOM
     );
     for round in 0..RUNS {
-        members::record(&pool, &mut arrivals(round)?, SETTLING).await?;
+        members::record(&db, &mut arrivals(round)?, SETTLING).await?;
     }
     show(&mut page, "record: 500 arrivals of one statement", &plans)?;
     let mut claims = Vec::new();
     for _ in 0..RUNS {
-        let claim = members::claim(&pool, LEASE, &[]).await?;
+        let claim = members::claim(&db, LEASE, &[]).await?;
         claims.push(claim.context("no room is due")?);
     }
     show(
@@ -102,12 +104,12 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
     )?;
     let mut due = Vec::new();
     for claim in &claims {
-        due.push(members::due_members(&pool, claim, SETTLING).await?);
+        due.push(members::due_members(&db, claim, SETTLING).await?);
     }
     show(&mut page, "the 500 due members of a claimed room", &plans)?;
     for (claim, due) in claims.iter().zip(&due) {
         let accounts: Vec<Account> = due.members.iter().map(|m| m.account.clone()).collect();
-        matching_rules(&pool, &claim.group, &accounts).await?;
+        matching_rules(&db, &claim.group, &accounts).await?;
     }
     show(
         &mut page,
@@ -125,14 +127,14 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
             at: claim.at,
             ..members::Results::default()
         };
-        members::write_back(&pool, claim, &results).await?;
+        members::write_back(&db, claim, &results).await?;
     }
     show(
         &mut page,
         "write back: 500 confirmed members of a room",
         &plans,
     )?;
-    members::until_next_due(&pool).await?;
+    members::until_next_due(&db).await?;
     show(
         &mut page,
         "the worker's look at the queue: until when may it sleep",

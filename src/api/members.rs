@@ -3,12 +3,12 @@
 use axum::Extension;
 use axum::extract::{FromRef, State};
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{BodyProblems, CommonProblems, Json, JsonBody, Limit, Page, Problem, Query};
+use crate::database::Db;
 use crate::domain::{Account, GroupId, RequestId};
 use crate::members::{
     MemberFilter, MemberRow, MemberState, MembersByState, WakeUp, count_members, list_members,
@@ -17,13 +17,13 @@ use crate::members::{
 
 #[derive(Debug, Clone)]
 pub struct Members {
-    pool: PgPool,
+    db: Db,
     wake: WakeUp,
 }
 
 impl Members {
-    pub fn new(pool: PgPool, wake: WakeUp) -> Self {
-        Self { pool, wake }
+    pub fn new(db: Db, wake: WakeUp) -> Self {
+        Self { db, wake }
     }
 }
 
@@ -106,9 +106,9 @@ async fn list(
         state: query.state,
     };
     let after = page.after.as_ref().map(|(group, account)| (group, account));
-    let rows = list_members(&members.pool, &filter, after, i64::from(page.rows())).await?;
+    let rows = list_members(&members.db, &filter, after, i64::from(page.rows())).await?;
     let (group, account) = (filter.group.as_ref(), filter.account.as_ref());
-    let counts = count_members(&members.pool, group, account).await?;
+    let counts = count_members(&members.db, group, account).await?;
     let (items, next) = page.cut(rows, write_key);
     Ok(Json(MemberPage {
         items,
@@ -131,7 +131,7 @@ async fn retry(
     JsonBody(input): JsonBody<RetryInput>,
 ) -> Result<Json<Retried>, Problem> {
     let retried = retry_failed(
-        &members.pool,
+        &members.db,
         input.group.as_ref(),
         input.account.as_ref(),
         &request,

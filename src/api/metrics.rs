@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::Problem;
 use crate::api::status::StatusSource;
+use crate::database::Connections;
 use crate::metrics::{self, CallbackCommand, ConnectionState};
 use crate::telemetry::dropped_lines;
 
@@ -45,10 +46,8 @@ fn read_gauges(source: &StatusSource) {
         let gauge = gauges.callback_last(CallbackCommand::named(command));
         gauge.set(at.timestamp() as f64);
     }
-    let (size, idle) = (source.pool.size(), source.pool.num_idle());
-    let used = (size as usize).saturating_sub(idle);
+    let Connections { used, idle, most } = source.db.connections();
     gauges.connections(ConnectionState::Used).set(used as f64);
     gauges.connections(ConnectionState::Idle).set(idle as f64);
-    let most = source.pool.options().get_max_connections();
     gauges.connections_max.set(f64::from(most));
 }

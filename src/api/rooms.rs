@@ -3,12 +3,12 @@
 use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{BodyProblems, CommonProblems, Json, JsonBody, Limit, Page, Problem, Query};
+use crate::database::Db;
 use crate::domain::GroupId;
 use crate::members::WakeUp;
 use crate::members::store::rooms::{RoomFilter, RoomRow, RoomState, list_rooms};
@@ -16,13 +16,13 @@ use crate::resync::request;
 
 #[derive(Debug, Clone)]
 pub struct Rooms {
-    pool: PgPool,
+    db: Db,
     wake: WakeUp,
 }
 
 impl Rooms {
-    pub fn new(pool: PgPool, wake: WakeUp) -> Self {
-        Self { pool, wake }
+    pub fn new(db: Db, wake: WakeUp) -> Self {
+        Self { db, wake }
     }
 }
 
@@ -103,7 +103,7 @@ async fn list(
         state: query.state,
     };
     let after = page.after.as_ref().map_or("", GroupId::as_str);
-    let rows = list_rooms(&rooms.pool, &filter, after, i64::from(page.rows())).await?;
+    let rows = list_rooms(&rooms.db, &filter, after, i64::from(page.rows())).await?;
     let (items, next) = page.cut(rows, |row| row.group.to_string());
     Ok(Json(RoomPage { items, next }))
 }
@@ -121,6 +121,6 @@ async fn resync(
     JsonBody(input): JsonBody<ResyncInput>,
 ) -> Result<(StatusCode, Json<ResyncRequested>), Problem> {
     let group = input.group;
-    request(&rooms.pool, &rooms.wake, &group).await?;
+    request(&rooms.db, &rooms.wake, &group).await?;
     Ok((StatusCode::ACCEPTED, Json(ResyncRequested { group })))
 }

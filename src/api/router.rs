@@ -8,7 +8,6 @@ use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware, routing};
-use sqlx::PgPool;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::OpenApi;
@@ -25,6 +24,7 @@ use super::status::{self, Readiness, StatusSource, Watched};
 use super::{MAX_BODY, Problem, ProblemType, Tokens, authorize};
 use super::{docs, erase, log, metrics, probes, request, rules};
 use crate::config::AdminToken;
+use crate::database::Db;
 use crate::members::WakeUp;
 use crate::rules::Rules;
 
@@ -32,7 +32,7 @@ use crate::rules::Rules;
 #[derive(Clone)]
 pub struct AdminState {
     rules: Rules,
-    pool: PgPool,
+    db: Db,
     wake: WakeUp,
     readiness: Readiness,
     tokens: Tokens,
@@ -44,13 +44,13 @@ pub struct AdminState {
 impl AdminState {
     /// `wake` wakes this replica's worker. Without tokens everyone who reaches the listener from this
     /// machine may do everything; the settings allow that on loopback alone.
-    pub fn new(pool: PgPool, wake: WakeUp, readiness: Readiness, tokens: &[AdminToken]) -> Self {
+    pub fn new(db: Db, wake: WakeUp, readiness: Readiness, tokens: &[AdminToken]) -> Self {
         let watched = Watched::default();
         Self {
-            rules: Rules::new(pool.clone(), watched.propagation_wake.clone()),
+            rules: Rules::new(db.clone(), watched.propagation_wake.clone()),
             live: live(&watched),
             watched,
-            pool,
+            db,
             wake,
             readiness,
             tokens: Tokens::new(tokens),
@@ -64,7 +64,7 @@ impl AdminState {
         Self {
             live: live(&watched),
             tokens: self.tokens.measured_by(&watched.metrics),
-            rules: Rules::new(self.pool.clone(), watched.propagation_wake.clone()),
+            rules: Rules::new(self.db.clone(), watched.propagation_wake.clone()),
             watched,
             ..self
         }
@@ -95,20 +95,20 @@ impl FromRef<AdminState> for Rules {
 
 impl FromRef<AdminState> for Members {
     fn from_ref(state: &AdminState) -> Self {
-        Self::new(state.pool.clone(), state.wake.clone())
+        Self::new(state.db.clone(), state.wake.clone())
     }
 }
 
 impl FromRef<AdminState> for Rooms {
     fn from_ref(state: &AdminState) -> Self {
-        Self::new(state.pool.clone(), state.watched.sweeper_wake.clone())
+        Self::new(state.db.clone(), state.watched.sweeper_wake.clone())
     }
 }
 
 impl FromRef<AdminState> for Explanations {
     fn from_ref(state: &AdminState) -> Self {
         let breaker = state.watched.worker_breaker.clone();
-        Self::new(state.pool.clone(), breaker, state.mark_names.clone())
+        Self::new(state.db.clone(), breaker, state.mark_names.clone())
     }
 }
 
@@ -134,7 +134,7 @@ impl FromRef<AdminState> for Circuits {
 impl FromRef<AdminState> for StatusSource {
     fn from_ref(state: &AdminState) -> Self {
         Self {
-            pool: state.pool.clone(),
+            db: state.db.clone(),
             readiness: state.readiness.clone(),
             watched: state.watched.clone(),
         }
@@ -271,16 +271,14 @@ mod tests {
     use super::*;
     use axum::body::{Body, to_bytes};
     use axum::http::{Request, StatusCode};
-    use sqlx::postgres::PgPoolOptions;
+    use sqlx::PgPool;
     use tower::ServiceExt;
 
     #[tokio::test]
     async fn a_panic_becomes_a_problem_without_details_and_has_a_request_id() {
-        let pool = PgPoolOptions::new()
-            .connect_lazy("postgres://nowhere/none")
-            .unwrap();
-        let readiness = Readiness::new(pool.clone());
-        let state = AdminState::new(pool, WakeUp::default(), readiness, &[]);
+        let db = Db::from(PgPool::connect_lazy("postgres://nowhere/none").unwrap());
+        let readiness = Readiness::new(db.clone());
+        let state = AdminState::new(db, WakeUp::default(), readiness, &[]);
         let fails = routing::get(|| async {
             if true {
                 panic!("the inside")

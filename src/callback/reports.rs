@@ -3,35 +3,26 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::arrivals::{Arrivals, Report};
-use crate::database::in_time;
-use crate::metrics::{DatabasePart, Metrics};
+use crate::database::Db;
 use crate::telemetry::warn_seldom;
 
 /// How often a report is written, if something arrived.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
-const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 
 /// Writes the report of this replica whenever it has changed, until stopped.
-pub(crate) async fn share(
-    pool: PgPool,
-    arrivals: Arrivals,
-    metrics: Metrics,
-    stop: CancellationToken,
-) {
+pub(crate) async fn share(db: Db, arrivals: Arrivals, stop: CancellationToken) {
     let mut written = None;
     loop {
         let report = arrivals.report();
         if written.as_ref() != Some(&report) {
-            match in_time(LONGEST_STATEMENT, write(&pool, arrivals.replica(), &report)).await {
+            match write(&db, arrivals.replica(), &report).await {
                 Ok(()) => written = Some(report),
                 Err(error) => {
-                    metrics.database_error(DatabasePart::Figures);
-                    warn_seldom!(%error, "cannot share which callbacks arrived; trying again");
+                    warn_seldom!(%error, "cannot share which callbacks arrived; trying again")
                 }
             }
         }
@@ -42,7 +33,7 @@ pub(crate) async fn share(
     }
 }
 
-async fn write(pool: &PgPool, replica: Uuid, report: &Report) -> Result<(), sqlx::Error> {
+async fn write(db: &Db, replica: Uuid, report: &Report) -> Result<(), sqlx::Error> {
     let report = serde_json::to_value(report).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query!(
         "insert into callback_reports (replica, reported_at, report) values ($1, now(), $2)
@@ -51,22 +42,22 @@ async fn write(pool: &PgPool, replica: Uuid, report: &Report) -> Result<(), sqlx
         replica,
         report,
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     sqlx::query!("delete from callback_reports where reported_at < now() - interval '1 day'")
-        .execute(pool)
+        .execute(db)
         .await?;
     Ok(())
 }
 
 /// What all replicas of the last day received, those that have ended too.
-pub(crate) async fn all(pool: &PgPool, own: &Arrivals) -> Result<Report, sqlx::Error> {
+pub(crate) async fn all(db: &Db, own: &Arrivals) -> Result<Report, sqlx::Error> {
     let others = sqlx::query_scalar!(
         "select report from callback_reports
          where replica <> $1 and reported_at > now() - interval '1 day'",
         own.replica(),
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     let mut all = own.report();
     // Another version may write what this one cannot read.

@@ -42,7 +42,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         true => database.require_migrated().await?,
         false => database.migrate().await?,
     }
-    let service = Service::build(&settings, database.pool().clone()).await?;
+    let service = Service::build(&settings, database.db().clone()).await?;
     tracing::info!(
         callbacks = %service.callback_address(),
         admin = %service.admin_address(),

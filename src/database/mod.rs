@@ -4,6 +4,7 @@
 //! Callers see one [`Database`] and need not know which kind they have. Connections come with
 //! PostgreSQL's own `synchronous_commit`, because an answered callback must be on disk.
 
+mod db;
 mod error;
 mod limit;
 #[cfg(not(feature = "local"))]
@@ -19,8 +20,9 @@ use chrono::TimeDelta;
 use secrecy::ExposeSecret;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection};
 
+pub use db::{Connections, Db, Transaction};
 pub use error::DatabaseError;
 pub use limit::in_time;
 pub(crate) use limit::interval;
@@ -63,7 +65,7 @@ pub enum SchemaState {
 /// A reachable PostgreSQL of a version that works.
 #[derive(Debug)]
 pub struct Database {
-    pool: PgPool,
+    db: Db,
     server: Server,
     local: Option<LocalPostgres>,
 }
@@ -91,7 +93,7 @@ impl Database {
         let options = pool::options(options);
         let server = inspect(&options, local.is_none()).await?;
         Ok(Self {
-            pool: pool::pool(max_connections, options),
+            db: pool::pool(max_connections, options),
             server,
             local,
         })
@@ -118,9 +120,9 @@ impl Database {
         warnings
     }
 
-    /// The pool. Cheap to clone.
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
+    /// To execute statements on.
+    pub fn db(&self) -> &Db {
+        &self.db
     }
 
     /// The private PostgreSQL, if this is one.
@@ -140,8 +142,7 @@ impl Database {
         if !self.server.may_create {
             return self.require_migrated().await;
         }
-        let mut connection = self.pool.acquire().await.map_err(not_migrated)?;
-        connection.close_on_drop();
+        let mut connection = self.db.connection().await.map_err(not_migrated)?;
         connection
             .execute(MIGRATING_SESSION)
             .await
@@ -183,7 +184,7 @@ impl Database {
     /// # Errors
     /// When the database does not answer, or this role may not read the list of migrations.
     pub async fn schema(&self) -> Result<SchemaState, DatabaseError> {
-        let applied = store::applied(&self.pool).await;
+        let applied = store::applied(&self.db).await;
         let applied = applied.map_err(DatabaseError::Unreadable)?;
         let known: Vec<i64> = MIGRATIONS.iter().map(|known| known.version).collect();
         let pending = known.iter().filter(|version| !applied.contains(version));
@@ -199,7 +200,7 @@ impl Database {
     /// # Errors
     /// When the private PostgreSQL does not end.
     pub async fn close(self) -> Result<(), DatabaseError> {
-        if tokio::time::timeout(CLOSE_LIMIT, self.pool.close())
+        if tokio::time::timeout(CLOSE_LIMIT, self.db.close())
             .await
             .is_err()
         {

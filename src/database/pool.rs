@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Row};
+use sqlx::{ConnectOptions, Executor, PgConnection, Row};
 
-use super::in_time;
+use super::{Db, in_time};
 
 /// How long a caller waits for a connection of the pool. Above any pause of a healthy database,
 /// below the patience of a person who waits for an answer.
@@ -20,7 +20,7 @@ const TRUSTED_IDLE: Duration = Duration::from_millis(500);
 
 /// A connection that takes longer for an empty statement is dead. Nothing else shows it: the driver
 /// sets no keepalive, and TCP waits for an answer without limit.
-const TEST_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const TEST_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the server ends by itself, so that a statement that timed out here leaves no session behind
 /// that keeps locks. Longer than any statement of ours, imports included. And nothing is compiled:
@@ -48,10 +48,10 @@ pub(super) fn options(options: PgConnectOptions) -> PgConnectOptions {
 }
 
 /// A pool that connects when the first connection is asked for.
-pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
+pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> Db {
     let doubt = Doubt::default();
-    let returned = doubt.clone();
-    PgPoolOptions::new()
+    let tested = doubt.clone();
+    let pool = PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
@@ -59,22 +59,17 @@ pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> PgPool {
             Box::pin(async move { connection.execute(SESSION).await.map(drop) })
         })
         .before_acquire(move |connection, used| {
-            let doubt = doubt.clone();
+            let doubt = tested.clone();
             Box::pin(async move { doubt.is_usable(connection, used).await })
         })
-        // The pool tests what comes back, but without a limit: a connection whose statement timed out
-        // would never come back, nor leave its place to another.
-        .after_release(move |connection, _| {
-            let doubt = returned.clone();
-            Box::pin(async move { doubt.is_whole(connection).await })
-        })
-        .connect_lazy_with(options)
+        .connect_lazy_with(options);
+    Db::new(pool, doubt)
 }
 
 /// When a connection was last found broken or silent. All that were made before are replaced too: most
 /// often they are broken as well, and testing each would take longer than callers wait.
 #[derive(Debug, Clone, Default)]
-struct Doubt {
+pub(super) struct Doubt {
     since: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -98,20 +93,14 @@ impl Doubt {
         let answer = connection.fetch_one("show transaction_read_only");
         match in_time(TEST_LIMIT, answer).await {
             Ok(row) => Ok(row.try_get::<&str, _>(0)? == "off"),
-            Err(error) => Err(self.cast(error)),
+            Err(error) => {
+                self.cast();
+                Err(error)
+            }
         }
     }
 
-    /// Whether a connection that comes back is fit for another use.
-    async fn is_whole(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        match in_time(TEST_LIMIT, connection.ping()).await {
-            Ok(()) => Ok(true),
-            Err(error) => Err(self.cast(error)),
-        }
-    }
-
-    fn cast(&self, error: sqlx::Error) -> sqlx::Error {
+    pub(super) fn cast(&self) {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        error
     }
 }

@@ -1,14 +1,16 @@
 //! What is asked of the database about itself.
 
 use chrono::{TimeDelta, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+
+use super::Db;
 
 /// Whether it takes no writes: a standby, or a failover under way.
-pub async fn is_read_only(pool: &PgPool) -> Result<bool, sqlx::Error> {
+pub async fn is_read_only(db: &Db) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"select current_setting('transaction_read_only')::boolean as "read_only!""#
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await
 }
 
@@ -23,7 +25,7 @@ pub struct TableSize {
 }
 
 /// The sizes of the tables that grow.
-pub async fn table_sizes(pool: &PgPool) -> Result<Vec<TableSize>, sqlx::Error> {
+pub async fn table_sizes(db: &Db) -> Result<Vec<TableSize>, sqlx::Error> {
     sqlx::query_as!(
         TableSize,
         r#"
@@ -32,7 +34,7 @@ pub async fn table_sizes(pool: &PgPool) -> Result<Vec<TableSize>, sqlx::Error> {
         from unnest(array['rules', 'rule_history', 'members', 'rooms']) as name
         "#
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await
 }
 
@@ -83,14 +85,13 @@ pub(super) async fn server(connection: &mut PgConnection) -> Result<Server, sqlx
 
 /// The versions of the migrations that were applied. Not checked when it is compiled: the table
 /// belongs to the migrator, and the first migration creates it.
-pub(super) async fn applied(pool: &PgPool) -> Result<Vec<i64>, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
+pub(super) async fn applied(db: &Db) -> Result<Vec<i64>, sqlx::Error> {
     let exists =
         sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "there!""#);
-    if !exists.fetch_one(&mut *connection).await? {
+    if !exists.fetch_one(db).await? {
         return Ok(Vec::new());
     }
     sqlx::query_scalar("select version from _sqlx_migrations where success")
-        .fetch_all(&mut *connection)
+        .fetch_all(db)
         .await
 }

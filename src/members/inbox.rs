@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -20,9 +19,9 @@ use super::WakeUp;
 use super::batch::Batch;
 use super::gathered::{Gathered, News, Waiting};
 use super::store::record::{Settling, record};
-use crate::database::in_time;
+use crate::database::Db;
 use crate::domain::RequestId;
-use crate::metrics::{DatabasePart, Metrics};
+use crate::metrics::Metrics;
 use crate::telemetry::{continue_traces, failed, warn_seldom};
 
 /// Callers whose events the writer has not looked at yet, and members they name in all.
@@ -30,8 +29,6 @@ const WAITING_CALLERS: usize = 16_384;
 const WAITING_MEMBERS: usize = 100_000;
 /// Members in one statement. Larger statements gain nothing and delay those who wait.
 const MEMBERS_A_STATEMENT: usize = 2_000;
-/// A statement that takes longer is given up: its connection may be dead without a sign.
-const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 /// First and longest pause between tries while the database is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -66,7 +63,7 @@ struct Delivery {
 #[derive(Debug)]
 pub struct InboxWriter {
     receiver: mpsc::Receiver<Delivery>,
-    pool: PgPool,
+    db: Db,
     settling: Settling,
     wake: WakeUp,
     gathered: Gathered,
@@ -78,7 +75,7 @@ pub struct InboxWriter {
 
 impl Inbox {
     /// An inbox and its writer.
-    pub fn new(pool: PgPool, settling: Settling, wake: WakeUp) -> (Self, InboxWriter) {
+    pub fn new(db: Db, settling: Settling, wake: WakeUp) -> (Self, InboxWriter) {
         let (sender, receiver) = mpsc::channel(WAITING_CALLERS);
         let gathered = Gathered::default();
         let shown = Arc::default();
@@ -90,7 +87,7 @@ impl Inbox {
             },
             InboxWriter {
                 receiver,
-                pool,
+                db,
                 settling,
                 wake,
                 gathered,
@@ -164,7 +161,6 @@ impl InboxWriter {
                 }
                 Err(error) => {
                     away_since.get_or_insert_with(Instant::now);
-                    self.metrics.database_error(DatabasePart::Inbox);
                     let members = self.gathered.batch.len();
                     warn_seldom!(%error, members, "events wait for the database");
                     tokio::time::sleep(pause).await;
@@ -225,7 +221,6 @@ impl InboxWriter {
                     part_size = (part_size * 2).clamp(1, MEMBERS_A_STATEMENT);
                 }
                 Err(error) if refuses_content(&error) && part.is_indivisible() => {
-                    self.metrics.database_error(DatabasePart::Inbox);
                     tracing::error!(%error, dropped = ?part, "the database refuses an event");
                     // It is not known any more whose it was: none of them gets a success.
                     writing.callers.clear();
@@ -262,8 +257,7 @@ impl InboxWriter {
 
     /// Writes a part of what is being written in all, and gathers meanwhile.
     async fn write_part(&mut self, part: &mut Batch, writing: usize) -> Result<usize, sqlx::Error> {
-        let statement = record(&self.pool, part, self.settling);
-        let mut statement = std::pin::pin!(in_time(LONGEST_STATEMENT, statement));
+        let mut statement = std::pin::pin!(record(&self.db, part, self.settling));
         loop {
             tokio::select! {
                 biased;

@@ -98,8 +98,7 @@ impl Round {
         caller.look_for(&left_out, &mut set).await;
         if caller.room_is_gone()
             && let ended = Ended::Answered(self.claim.at)
-            && let gone = room_gone(&self.shared.pool, &self.claim.group, ended).await
-            && let Err(error) = self.shared.counted(gone)
+            && let Err(error) = room_gone(&self.shared.db, &self.claim.group, ended).await
         {
             tracing::warn!(%error, group, "cannot record that the room is gone; the next call tells again");
         }
@@ -116,8 +115,7 @@ impl Round {
 
     /// The due members.
     async fn members(&mut self) -> Result<Vec<Member>, sqlx::Error> {
-        let due = due_members(&self.shared.pool, &self.claim, self.shared.settling).await;
-        let due = self.shared.counted(due)?;
+        let due = due_members(&self.shared.db, &self.claim, self.shared.settling).await?;
         self.gathers_until = due.gathers_until;
         let requests = due.members.iter().filter_map(|m| m.request.as_ref());
         let span = Span::current();
@@ -133,8 +131,7 @@ impl Round {
             .iter()
             .map(|member| member.account.clone())
             .collect();
-        let matched = matching_rules(&self.shared.pool, &self.claim.group, &accounts).await;
-        let matched = self.shared.counted(matched)?;
+        let matched = matching_rules(&self.shared.db, &self.claim.group, &accounts).await?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); members.len()];
         for rule in matched {
             rules[rule.account].push(rule);
@@ -164,8 +161,7 @@ impl Round {
         if planned.iter().all(|planned| planned.plan.set.is_empty()) {
             return Ok(());
         }
-        let held = held_places(&self.shared.pool, &self.claim.group).await;
-        let mut held = self.shared.counted(held)?;
+        let mut held = held_places(&self.shared.db, &self.claim.group).await?;
         for Planned { member, plan, .. } in planned.iter() {
             if matches!(deleted.get(&member.account), Some(Verdict::Confirmed)) {
                 for mark in plan.delete.intersection(&member.marks) {
@@ -259,8 +255,7 @@ impl Round {
             gathers_until: self.gathers_until,
         };
         loop {
-            let written = write_back(&self.shared.pool, &self.claim, &results).await;
-            match self.shared.counted(written) {
+            match write_back(&self.shared.db, &self.claim, &results).await {
                 Ok(changed) => {
                     restored.retain(|one| !changed.contains(one.account.as_str()));
                     return self.note_restored(restored);

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
-
 use super::breaker::Breaker;
 use super::restored::Restorations;
 use crate::chat::ChatClient;
+use crate::database::Db;
 use crate::members::{Settling, WakeUp};
-use crate::metrics::{DatabasePart, Metrics};
+use crate::metrics::Metrics;
 
 /// The parts of a replica that the worker needs.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
-    pub pool: PgPool,
+    pub db: Db,
     pub chat: ChatClient,
     /// Ends the worker's sleep when a member is due.
     pub wake: WakeUp,
@@ -25,11 +24,4 @@ pub struct WorkerSettings {
     pub metrics: Metrics,
     /// Where restored members are shown.
     pub restorations: Restorations,
-}
-
-impl WorkerSettings {
-    /// The result of a statement, counted if it is a fault.
-    pub(super) fn counted<T>(&self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
-        result.inspect_err(|_| self.metrics.database_error(DatabasePart::Worker))
-    }
 }

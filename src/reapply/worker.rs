@@ -10,7 +10,6 @@ use tracing::{Instrument, Span};
 
 use super::round::Round;
 use super::settings::WorkerSettings;
-use crate::database::in_time;
 use crate::domain::GroupId;
 use crate::members::{Claim, claim, until_next_due};
 use crate::metrics::Api;
@@ -21,8 +20,6 @@ const ROOMS_IN_FLIGHT: usize = 32;
 /// Without a wake-up the database is asked this often: other replicas may have died. With the rule
 /// filter, which asks as often, an idle replica costs the database one cheap query a second.
 const LONGEST_SLEEP: Duration = Duration::from_secs(2);
-/// A statement that takes longer is abandoned: its connection may be dead without a sign.
-const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 
 /// Finds due members and has their marks set. One per replica.
 #[derive(Debug)]
@@ -109,8 +106,8 @@ impl Worker {
             let wait = if std::mem::take(&mut perhaps) {
                 Duration::ZERO
             } else {
-                let next = in_time(LONGEST_STATEMENT, until_next_due(&shared.pool)).await;
-                shared.counted(next)?.unwrap_or(LONGEST_SLEEP)
+                let next = until_next_due(&shared.db).await?;
+                next.unwrap_or(LONGEST_SLEEP)
             };
             if wait.is_zero() {
                 // Rooms wait in the queue, not under their leases, and gather more members there.
@@ -135,9 +132,7 @@ impl Worker {
     }
 
     async fn claim_one(&self, avoided: &[GroupId]) -> Result<Option<Claim>, sqlx::Error> {
-        let shared = &self.shared;
-        let claim = claim(&shared.pool, shared.lease, avoided);
-        shared.counted(in_time(LONGEST_STATEMENT, claim).await)
+        claim(&self.shared.db, self.shared.lease, avoided).await
     }
 }
 

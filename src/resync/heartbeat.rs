@@ -8,12 +8,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use sqlx::PgPool;
-
-use super::schedule::LONGEST_STATEMENT;
-use crate::database::in_time;
-use crate::database::interval;
-use crate::metrics::{DatabasePart, Metrics};
+use crate::database::{Db, interval};
 use crate::telemetry::warn_seldom;
 
 const BEAT: Duration = Duration::from_secs(2);
@@ -23,25 +18,22 @@ const GAP: Duration = Duration::from_secs(7);
 const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// Renews the row until it is dropped. `every`: the time between two sweeps of a room.
-pub(super) async fn run(pool: &PgPool, every: Duration, metrics: &Metrics) -> Infallible {
+pub(super) async fn run(db: &Db, every: Duration) -> Infallible {
     loop {
-        match in_time(LONGEST_STATEMENT, beat(pool, every.min(CATCH_UP))).await {
+        match beat(db, every.min(CATCH_UP)).await {
             Ok(0) => {}
             Ok(rooms) => tracing::warn!(
                 rooms,
                 "callbacks may have been missed; comparing every room with Chat"
             ),
-            Err(error) => {
-                metrics.database_error(DatabasePart::Resync);
-                warn_seldom!(%error, "cannot renew the heartbeat; trying again in 2 s");
-            }
+            Err(error) => warn_seldom!(%error, "cannot renew the heartbeat; trying again in 2 s"),
         }
         tokio::time::sleep(BEAT).await;
     }
 }
 
 /// Renews the row. After a gap every room comes due, spread over `spread`; returns how many did.
-async fn beat(pool: &PgPool, spread: Duration) -> Result<u64, sqlx::Error> {
+async fn beat(db: &Db, spread: Duration) -> Result<u64, sqlx::Error> {
     let due = sqlx::query!(
         r#"
         with last as materialized (select beat_at from sweep_beat for update),
@@ -60,7 +52,7 @@ async fn beat(pool: &PgPool, spread: Duration) -> Result<u64, sqlx::Error> {
         interval(GAP),
         interval(spread),
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(due.rows_affected())
 }

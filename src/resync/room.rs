@@ -9,12 +9,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 
 use super::compare::{Difference, compare};
-use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, renew, reopen};
+use super::schedule::{LEASE, SweepClaim, renew, reopen};
 use crate::chat::{ChatClient, ChatError, MAX_MEMBERS_PER_CALL, MembersPage};
-use crate::database::in_time;
+use crate::database::Db;
 use crate::domain::{Account, MarkSet};
 use crate::members::Found;
 use crate::members::store::sweep::{self, Known};
@@ -57,7 +56,7 @@ pub(super) enum SweepError {
 
 /// The sweep of a claimed room.
 pub(super) struct RoomSweep<'a> {
-    pub pool: &'a PgPool,
+    pub db: &'a Db,
     pub chat: &'a ChatClient,
     pub wake: &'a WakeUp,
     pub claim: &'a SweepClaim,
@@ -78,14 +77,14 @@ struct Batch {
 
 impl<'a> RoomSweep<'a> {
     pub(super) fn new(
-        pool: &'a PgPool,
+        db: &'a Db,
         chat: &'a ChatClient,
         wake: &'a WakeUp,
         claim: &'a SweepClaim,
         quiet_since: DateTime<Utc>,
     ) -> Self {
         Self {
-            pool,
+            db,
             chat,
             wake,
             claim,
@@ -107,11 +106,7 @@ impl<'a> RoomSweep<'a> {
         if self.claim.gone {
             self.reopen().await?;
         }
-        let demand = in_time(
-            LONGEST_STATEMENT,
-            sweep::demand(self.pool, &self.claim.group),
-        )
-        .await?;
+        let demand = sweep::demand(self.db, &self.claim.group).await?;
         let holders = self.holders(&demand.marks).await?;
         self.seen.extend(holders.keys().cloned());
         let holders: Vec<(Account, MarkSet)> = holders.into_iter().collect();
@@ -129,8 +124,7 @@ impl<'a> RoomSweep<'a> {
     async fn reopen(&mut self) -> Result<(), SweepError> {
         let group = &self.claim.group;
         self.chat.get_members(group, 0, None).await?;
-        let reopened = reopen(self.pool, self.claim);
-        in_time(LONGEST_STATEMENT, reopened).await?;
+        reopen(self.db, self.claim).await?;
         tracing::warn!(
             group = group.as_str(),
             "room was declared gone, but Chat knows it; reopened"
@@ -195,11 +189,7 @@ impl<'a> RoomSweep<'a> {
         loop {
             self.keep_lease().await?;
             let group = &self.claim.group;
-            let page = in_time(
-                LONGEST_STATEMENT,
-                sweep::candidates(self.pool, group, &after, absent_too),
-            )
-            .await?;
+            let page = sweep::candidates(self.db, group, &after, absent_too).await?;
             let last = i64::try_from(page.len()).unwrap_or(i64::MAX) < MEMBERS_A_CALL;
             after = page.last().cloned().unwrap_or_default();
             let unseen = page.iter().filter_map(|text| Account::parse(text).ok());
@@ -248,8 +238,7 @@ impl<'a> RoomSweep<'a> {
         let rows: Vec<Member> = believed
             .map(|known| known.row.clone().not_found())
             .collect();
-        let changed = write_back::update(self.pool, group, rows.iter());
-        let changed = in_time(LONGEST_STATEMENT, changed).await?;
+        let changed = write_back::update(self.db, group, rows.iter()).await?;
         for row in rows
             .iter()
             .filter(|row| !changed.contains(row.account.as_str()))
@@ -290,10 +279,10 @@ impl<'a> RoomSweep<'a> {
         let group = &self.claim.group;
         let (new, old): (Vec<&Difference>, Vec<&Difference>) =
             differences.iter().partition(|difference| difference.new);
-        let new = write_back::insert(self.pool, group, new.into_iter().map(|d| &d.row));
-        let old = write_back::update(self.pool, group, old.into_iter().map(|d| &d.row));
-        let mut changed = in_time(LONGEST_STATEMENT, new).await?;
-        changed.extend(in_time(LONGEST_STATEMENT, old).await?);
+        let new = new.into_iter().map(|d| &d.row);
+        let old = old.into_iter().map(|d| &d.row);
+        let mut changed = write_back::insert(self.db, group, new).await?;
+        changed.extend(write_back::update(self.db, group, old).await?);
         let counted = differences
             .iter()
             .filter(|difference| !changed.contains(difference.row.account.as_str()));
@@ -307,8 +296,7 @@ impl<'a> RoomSweep<'a> {
             self.drifted(known, &difference.kinds());
         }
         let rooms = [group.as_str().to_owned()];
-        let woken = wake_rooms(self.pool, &rooms, Duration::ZERO, Duration::ZERO);
-        in_time(LONGEST_STATEMENT, woken).await?;
+        wake_rooms(self.db, &rooms, Duration::ZERO, Duration::ZERO).await?;
         if due {
             self.wake.now();
         }
@@ -327,18 +315,9 @@ impl<'a> RoomSweep<'a> {
 
     async fn load(&self, accounts: &[Account]) -> Result<Batch, sqlx::Error> {
         let group = &self.claim.group;
-        let known = in_time(
-            LONGEST_STATEMENT,
-            sweep::known(self.pool, group, accounts, self.quiet_since),
-        )
-        .await?;
+        let known = sweep::known(self.db, group, accounts, self.quiet_since).await?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); accounts.len()];
-        for rule in in_time(
-            LONGEST_STATEMENT,
-            matching_rules(self.pool, group, accounts),
-        )
-        .await?
-        {
+        for rule in matching_rules(self.db, group, accounts).await? {
             rules[rule.account].push(rule);
         }
         Ok(Batch { rules, known })
@@ -348,12 +327,7 @@ impl<'a> RoomSweep<'a> {
         if self.renewed.elapsed() < LEASE / 4 {
             return Ok(());
         }
-        if !in_time(
-            LONGEST_STATEMENT,
-            renew(self.pool, self.claim.token, &self.claim.group),
-        )
-        .await?
-        {
+        if !renew(self.db, self.claim.token, &self.claim.group).await? {
             return Err(SweepError::LeaseLost);
         }
         self.renewed = Instant::now();

@@ -3,19 +3,16 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::database::interval;
+use crate::database::{Db, interval};
 use crate::domain::GroupId;
 use crate::members::Found;
 use crate::members::WakeUp;
 
 /// How long a sweep's claim is honoured before another replica takes over; renewed during the sweep.
 pub(super) const LEASE: Duration = Duration::from_secs(60);
-/// A statement that takes longer is abandoned: its connection may be dead.
-pub(super) const LONGEST_STATEMENT: Duration = Duration::from_secs(30);
 
 /// A room claimed for a sweep.
 #[derive(Debug)]
@@ -35,7 +32,7 @@ pub(super) struct SweepClaim {
 
 /// Requests a sweep of a room as soon as possible, before all rooms that are due by themselves. The room
 /// need not be known, and sweeps may be turned off.
-pub async fn request(pool: &PgPool, wake: &WakeUp, group: &GroupId) -> Result<(), sqlx::Error> {
+pub async fn request(db: &Db, wake: &WakeUp, group: &GroupId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         with first as (
@@ -49,7 +46,7 @@ pub async fn request(pool: &PgPool, wake: &WakeUp, group: &GroupId) -> Result<()
         "#,
         group.as_str(),
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     wake.now();
     Ok(())
@@ -57,7 +54,7 @@ pub async fn request(pool: &PgPool, wake: &WakeUp, group: &GroupId) -> Result<()
 
 /// Schedules the first sweep of every room that has none, at a random moment within the interval. Rooms
 /// whose rows are locked get it next time.
-pub(super) async fn schedule_new(pool: &PgPool, every: Duration) -> Result<u64, sqlx::Error> {
+pub(super) async fn schedule_new(db: &Db, every: Duration) -> Result<u64, sqlx::Error> {
     let scheduled = sqlx::query!(
         r#"
         with new as materialized (
@@ -70,7 +67,7 @@ pub(super) async fn schedule_new(pool: &PgPool, every: Duration) -> Result<u64, 
         "#,
         interval(every),
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(scheduled.rows_affected())
 }
@@ -78,7 +75,7 @@ pub(super) async fn schedule_new(pool: &PgPool, every: Duration) -> Result<u64, 
 /// Claims the room whose sweep is most overdue; with `only_requested`, where sweeps are turned off, only a
 /// room with a request.
 pub(super) async fn claim(
-    pool: &PgPool,
+    db: &Db,
     only_requested: bool,
 ) -> Result<Option<SweepClaim>, sqlx::Error> {
     let token = Uuid::new_v4();
@@ -102,7 +99,7 @@ pub(super) async fn claim(
         token,
         only_requested,
     )
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let group =
@@ -118,30 +115,26 @@ pub(super) async fn claim(
 }
 
 /// Records that Chat knows a room that was declared gone.
-pub(super) async fn reopen(pool: &PgPool, claim: &SweepClaim) -> Result<(), sqlx::Error> {
+pub(super) async fn reopen(db: &Db, claim: &SweepClaim) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update rooms set gone_at = null where group_id = $1 and sweep = $2",
         claim.group.as_str(),
         claim.token,
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }
 
 /// Renews the lease of a long sweep. False if it was lost.
-pub(super) async fn renew(
-    pool: &PgPool,
-    token: Uuid,
-    group: &GroupId,
-) -> Result<bool, sqlx::Error> {
+pub(super) async fn renew(db: &Db, token: Uuid, group: &GroupId) -> Result<bool, sqlx::Error> {
     let renewed = sqlx::query!(
         "update rooms set sweeping_until = now() + $3 where group_id = $1 and sweep = $2",
         group.as_str(),
         token,
         interval(LEASE),
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(renewed.rows_affected() == 1)
 }
@@ -149,7 +142,7 @@ pub(super) async fn renew(
 /// Records a complete sweep. The next one is due after `next`, at once if one was requested meanwhile, or
 /// never.
 pub(super) async fn finish(
-    pool: &PgPool,
+    db: &Db,
     claim: &SweepClaim,
     found: &Found,
     next: Option<Duration>,
@@ -168,13 +161,13 @@ pub(super) async fn finish(
         Json(found) as _,
         next.map(interval),
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }
 
 /// Releases a room without a result; it is due at once.
-pub(super) async fn give_up(pool: &PgPool, claim: &SweepClaim) -> Result<(), sqlx::Error> {
+pub(super) async fn give_up(db: &Db, claim: &SweepClaim) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         update rooms set
@@ -185,14 +178,14 @@ pub(super) async fn give_up(pool: &PgPool, claim: &SweepClaim) -> Result<(), sql
         claim.group.as_str(),
         claim.token,
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }
 
 /// Records why a sweep failed; it is retried after the delay.
 pub(super) async fn fail(
-    pool: &PgPool,
+    db: &Db,
     claim: &SweepClaim,
     error: &str,
     counts: bool,
@@ -212,7 +205,7 @@ pub(super) async fn fail(
         i32::from(counts),
         interval(retry),
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }

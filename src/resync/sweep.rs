@@ -6,19 +6,18 @@
 
 use std::time::{Duration, Instant};
 
+use crate::database::{Db, in_time};
 use chrono::TimeDelta;
 use rand::Rng;
-use sqlx::PgPool;
 
 use super::found::SweepTotals;
 use super::room::{QUIET, RoomSweep, SweepError};
-use super::schedule::{LEASE, LONGEST_STATEMENT, SweepClaim, fail, finish, give_up};
+use super::schedule::{LEASE, SweepClaim, fail, finish, give_up};
 use crate::chat::{ChatClient, ChatError, ErrorClass};
-use crate::database::in_time;
 use crate::members::Found;
 use crate::members::store::cleanup::delete_unmatched;
 use crate::members::{Ended, WakeUp, room_gone};
-use crate::metrics::{DatabasePart, Metrics, ResyncOutcome};
+use crate::metrics::{Metrics, ResyncOutcome};
 use crate::reapply::Breaker;
 use crate::telemetry::warn_seldom;
 
@@ -32,7 +31,7 @@ const LAST_STATEMENT: Duration = Duration::from_secs(2);
 /// What the sweeper works with.
 #[derive(Debug, Clone)]
 pub struct SweeperSettings {
-    pub pool: PgPool,
+    pub db: Db,
     pub chat: ChatClient,
     /// Wakes the worker when members come due.
     pub wake_worker: WakeUp,
@@ -78,7 +77,7 @@ impl RoomSweeper {
     /// the lease ends, so that the room need not wait for that.
     pub(super) async fn sweep(&self, claim: &SweepClaim) {
         let SweeperSettings {
-            pool,
+            db,
             chat,
             wake_worker,
             breaker,
@@ -86,7 +85,7 @@ impl RoomSweeper {
         } = &self.settings;
         let quiet = TimeDelta::from_std(QUIET).unwrap_or(TimeDelta::MAX);
         let quiet_since = claim.at - quiet;
-        let swept = RoomSweep::new(pool, chat, wake_worker, claim, quiet_since)
+        let swept = RoomSweep::new(db, chat, wake_worker, claim, quiet_since)
             .measured_by(&self.settings.metrics)
             .run()
             .await;
@@ -107,8 +106,7 @@ impl RoomSweeper {
             Err(error) => self.put_off(claim, error),
         };
         let lease_ends = Instant::now() + LEASE;
-        while let Err(error) = in_time(LONGEST_STATEMENT, self.write(claim, &outcome)).await {
-            self.settings.metrics.database_error(DatabasePart::Resync);
+        while let Err(error) = self.write(claim, &outcome).await {
             // The end of a room must not be recorded late: a new room of the same id may exist by then.
             if matches!(outcome, Outcome::Gone) || Instant::now() >= lease_ends {
                 tracing::warn!(%error, group = claim.group.as_str(), "could not write the result of a sweep; the room is swept again when the lease expires");
@@ -120,29 +118,29 @@ impl RoomSweeper {
 
     /// Records the result. It counts only while the lease is held.
     async fn write(&self, claim: &SweepClaim, outcome: &Outcome) -> Result<(), sqlx::Error> {
-        let SweeperSettings { pool, interval, .. } = &self.settings;
+        let SweeperSettings { db, interval, .. } = &self.settings;
         match outcome {
             Outcome::Found(found) => {
-                delete_unmatched(pool, &claim.group, self.settings.keep_absent).await?;
+                delete_unmatched(db, &claim.group, self.settings.keep_absent).await?;
                 let spread = rand::rng().random_range(0.9..1.1);
                 let next = interval.map(|every| every.mul_f64(spread));
-                finish(pool, claim, found, next).await
+                finish(db, claim, found, next).await
             }
             Outcome::Gone => {
-                room_gone(pool, &claim.group, Ended::Answered(claim.at)).await?;
-                finish(pool, claim, &Found::default(), None).await
+                room_gone(db, &claim.group, Ended::Answered(claim.at)).await?;
+                finish(db, claim, &Found::default(), None).await
             }
             Outcome::PutOff {
                 error,
                 counts,
                 delay,
-            } => fail(pool, claim, error, *counts, *delay).await,
+            } => fail(db, claim, error, *counts, *delay).await,
         }
     }
 
     /// Releases a room for other replicas at once.
     pub(super) async fn give_up(&self, claim: &SweepClaim) {
-        let given = in_time(LAST_STATEMENT, give_up(&self.settings.pool, claim)).await;
+        let given = in_time(LAST_STATEMENT, give_up(&self.settings.db, claim)).await;
         if let Err(error) = given {
             tracing::warn!(%error, group = claim.group.as_str(), "could not write the result of a sweep; the room is swept again when the lease expires");
         }
@@ -176,9 +174,6 @@ impl RoomSweeper {
         let settings = &self.settings;
         settings.totals.failed();
         settings.metrics.resynced(ResyncOutcome::Failed);
-        if matches!(error, SweepError::Database(_)) {
-            settings.metrics.database_error(DatabasePart::Resync);
-        }
         warn_seldom!(group = claim.group.as_str(), %error, "sweep failed; it is retried");
         let (counts, delay) = match &error {
             SweepError::Database(_) | SweepError::Chat(ChatError::NoSlot(_)) => {

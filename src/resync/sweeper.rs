@@ -5,20 +5,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::heartbeat;
-use super::schedule::{LONGEST_STATEMENT, claim, schedule_new};
+use super::schedule::{claim, schedule_new};
 use super::sweep::{RoomSweeper, SweeperSettings};
-use crate::database::in_time;
+use crate::database::Db;
 use crate::members::store::claim::{FORGOTTEN_INTERVAL, wake_forgotten_rooms};
 use crate::members::store::cleanup::{
     CLEANUP_INTERVAL, delete_rooms, delete_unmatched_somewhere, forget_retired_marks,
 };
-use crate::metrics::DatabasePart;
 use crate::telemetry::warn_seldom;
 
 /// Rooms that one replica sweeps at once: few, since no member waits for a sweep.
@@ -57,7 +55,7 @@ impl Sweeper {
     async fn heartbeat(&self) -> Infallible {
         let settings = &self.rooms.settings;
         match settings.interval {
-            Some(every) => heartbeat::run(&settings.pool, every, &settings.metrics).await,
+            Some(every) => heartbeat::run(&settings.db, every).await,
             None => std::future::pending().await,
         }
     }
@@ -65,7 +63,7 @@ impl Sweeper {
     /// Schedules rooms that are new, and deletes what is over.
     async fn housekeeping(&self) -> Infallible {
         let SweeperSettings {
-            pool,
+            db,
             interval,
             keep_absent,
             ..
@@ -75,22 +73,18 @@ impl Sweeper {
         loop {
             if searched.elapsed() >= FORGOTTEN_INTERVAL {
                 searched = Instant::now();
-                let woken = in_time(LONGEST_STATEMENT, wake_forgotten_rooms(pool)).await;
+                let woken = wake_forgotten_rooms(db).await;
                 if let Some(rooms @ 1..) = self.note(woken, "complete the queue") {
                     tracing::warn!(rooms, "rooms with due members were not in the queue; added");
                 }
             }
             if let Some(every) = *interval {
-                let scheduled = in_time(LONGEST_STATEMENT, schedule_new(pool, every)).await;
+                let scheduled = schedule_new(db, every).await;
                 self.note(scheduled, "schedule new rooms");
             }
             if cleaned.is_none_or(|at| at.elapsed() >= CLEANUP_INTERVAL) {
                 cleaned = Some(Instant::now());
-                let cleanup = in_time(
-                    LONGEST_STATEMENT,
-                    clean_up(pool, interval.is_none(), *keep_absent),
-                )
-                .await;
+                let cleanup = clean_up(db, interval.is_none(), *keep_absent).await;
                 self.note(cleanup, "delete old rooms");
             }
             tokio::time::sleep(LONGEST_SLEEP).await;
@@ -135,12 +129,12 @@ impl Sweeper {
         cancel: &CancellationToken,
     ) -> Result<bool, sqlx::Error> {
         let SweeperSettings {
-            pool,
+            db,
             breaker,
             interval,
             ..
         } = &self.rooms.settings;
-        let claimed = in_time(LONGEST_STATEMENT, claim(pool, interval.is_none())).await?;
+        let claimed = claim(db, interval.is_none()).await?;
         let Some(claim) = claimed else {
             return Ok(false);
         };
@@ -156,11 +150,9 @@ impl Sweeper {
         Ok(true)
     }
 
-    /// The value of a statement; an error is counted and logged.
+    /// The value of a statement; an error is logged.
     fn note<T>(&self, result: Result<T, sqlx::Error>, task: &'static str) -> Option<T> {
         if let Err(error) = &result {
-            let metrics = &self.rooms.settings.metrics;
-            metrics.database_error(DatabasePart::Resync);
             warn_seldom!(%error, task, "statement failed; trying again");
         }
         result.ok()
@@ -169,14 +161,14 @@ impl Sweeper {
 
 /// Deletes rooms that are over. Where no room is swept regularly, members without a rule go here too.
 async fn clean_up(
-    pool: &PgPool,
+    db: &Db,
     no_sweeps: bool,
     keep_absent: Option<Duration>,
 ) -> Result<(), sqlx::Error> {
-    let rooms = delete_rooms(pool).await?;
-    forget_retired_marks(pool).await?;
+    let rooms = db.run(delete_rooms(db)).await?;
+    forget_retired_marks(db).await?;
     if no_sweeps {
-        delete_unmatched_somewhere(pool, keep_absent).await?;
+        delete_unmatched_somewhere(db, keep_absent).await?;
     }
     tracing::debug!(rooms, "deleted rooms that are over");
     Ok(())

@@ -46,11 +46,11 @@ impl Rules {
         let members = match dry_run {
             true => {
                 turn.rollback().await?;
-                count_rows_of(self.pool(), account).await?
+                count_rows_of(self.db(), account).await?
             }
             false => {
                 turn.commit().await?;
-                let deleted = delete_rows_of(self.pool(), account).await?;
+                let deleted = delete_rows_of(self.db(), account).await?;
                 self.wake().now();
                 deleted
             }

@@ -1,12 +1,13 @@
 //! Why a member has these marks: the rules that match, and those that nearly do.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::matching::matching_rules;
 use super::propagation::not_carried;
 use super::row::RuleRow;
 use super::table;
+use crate::database::Db;
 use crate::domain::{Account, GroupId, Mark, MarkSet, Rule, RuleId};
 
 /// Most rules of each kind.
@@ -54,11 +55,11 @@ pub enum Miss {
 /// # Errors
 /// Those of the database.
 pub async fn rules_for(
-    pool: &PgPool,
+    db: &Db,
     group: &GroupId,
     account: &Account,
 ) -> Result<RulesFor, sqlx::Error> {
-    let mut transaction = pool
+    let mut transaction = db
         .begin_with("begin isolation level repeatable read read only")
         .await?;
     let at = sqlx::query_scalar!(r#"select now() as "at!""#)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
@@ -15,16 +15,14 @@ use super::apply::Applied;
 use super::document::{self, RuleView};
 use super::row::corrupt;
 use super::store::Author;
-use crate::database::{in_time, interval};
+use crate::database::{Db, interval};
 use crate::domain::{RequestId, RuleId};
-use crate::metrics::{DatabasePart, Metrics};
 use crate::telemetry::warn_seldom;
 
 /// Old entries deleted in one statement, and the pause after it: 10,000 a second.
 const ENTRIES_A_BATCH: i64 = 1_000;
 const BETWEEN_BATCHES: Duration = Duration::from_millis(100);
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60 * 60);
-const LONGEST_STATEMENT: Duration = Duration::from_secs(30);
 
 /// One change of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -226,10 +224,9 @@ pub(super) async fn rename(
 /// Deletes entries that are older than a setting allows.
 #[derive(Debug)]
 pub struct HistoryRetention {
-    pub pool: PgPool,
+    pub db: Db,
     /// `None`: no limit.
     pub keep: Option<Duration>,
-    pub metrics: Metrics,
 }
 
 impl HistoryRetention {
@@ -241,7 +238,7 @@ impl HistoryRetention {
         };
         let mut deleted = 0;
         loop {
-            let batch = in_time(LONGEST_STATEMENT, delete_old(&self.pool, keep)).await;
+            let batch = delete_old(&self.db, keep).await;
             let pause = match batch {
                 Ok(entries) if entries > 0 => {
                     deleted += entries;
@@ -255,7 +252,6 @@ impl HistoryRetention {
                     BETWEEN_LOOKS
                 }
                 Err(error) => {
-                    self.metrics.database_error(DatabasePart::Rules);
                     warn_seldom!(%error, "cannot delete old history of rules; trying again in an hour");
                     BETWEEN_LOOKS
                 }
@@ -270,7 +266,7 @@ impl HistoryRetention {
 
 /// Deletes a batch of the oldest entries, as far as they are older than `keep`. The sequence is the order
 /// of time, so nothing beyond the batch is read.
-async fn delete_old(pool: &PgPool, keep: Duration) -> Result<u64, sqlx::Error> {
+async fn delete_old(db: &Db, keep: Duration) -> Result<u64, sqlx::Error> {
     let deleted = sqlx::query!(
         r#"
         with oldest as materialized (
@@ -285,7 +281,7 @@ async fn delete_old(pool: &PgPool, keep: Duration) -> Result<u64, sqlx::Error> {
         interval(keep),
         ENTRIES_A_BATCH,
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(deleted.rows_affected())
 }

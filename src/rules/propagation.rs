@@ -15,19 +15,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::document::RuleView;
 use super::history::{self, LoggedChange};
-use crate::database::in_time;
+use crate::database::Db;
 use crate::domain::{Account, GroupId, Mark, Pattern, RuleId};
 use crate::members::store::rule_changes::{
     self, MEMBERS_A_BATCH, ROOMS_A_BATCH, Target, make_due, make_next_due,
 };
 use crate::members::{WakeUp, wake_rooms};
-use crate::metrics::{DatabasePart, Metrics};
 use crate::telemetry::warn_seldom;
 
 /// Changes that are read at once.
@@ -37,18 +36,15 @@ const TRIED: usize = 20;
 /// Other replicas write rules too.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
-/// A statement that takes longer is abandoned: its connection may be dead.
-const LONGEST_STATEMENT: Duration = Duration::from_secs(30);
 
 /// Carries changes, one per replica.
 #[derive(Debug)]
 pub struct Propagator {
-    pub pool: PgPool,
+    pub db: Db,
     /// Ends its sleep after a change.
     pub wake: WakeUp,
     pub wake_worker: WakeUp,
     pub wake_sweeper: WakeUp,
-    pub metrics: Metrics,
 }
 
 /// How far the changes have been carried.
@@ -89,7 +85,7 @@ impl Propagator {
     /// Works until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
         loop {
-            let pause = match in_time(LONGEST_STATEMENT, step(&self.pool)).await {
+            let pause = match self.db.run(step(&self.db)).await {
                 Ok(Some(batch)) => {
                     if !batch.rooms.is_empty() {
                         self.wake_worker.now();
@@ -104,7 +100,6 @@ impl Propagator {
                 }
                 Ok(None) => self.wake.wait(LONGEST_SLEEP),
                 Err(error) => {
-                    self.metrics.database_error(DatabasePart::Rules);
                     warn_seldom!(%error, "cannot carry a rule change to its members yet; trying again");
                     tokio::time::sleep(RETRY).await;
                     continue;
@@ -118,14 +113,14 @@ impl Propagator {
 }
 
 /// Carries all changes. For tests.
-pub async fn propagate(pool: &PgPool) -> Result<(), sqlx::Error> {
-    while step(pool).await?.is_some() {}
+pub async fn propagate(db: &Db) -> Result<(), sqlx::Error> {
+    while step(db).await?.is_some() {}
     Ok(())
 }
 
 /// The next batch; `None` if there is nothing to do, or another replica does it.
-async fn step(pool: &PgPool) -> Result<Option<Batch>, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
+async fn step(db: &Db) -> Result<Option<Batch>, sqlx::Error> {
+    let mut transaction = db.begin().await?;
     let Some(position) = position(&mut transaction).await? else {
         return Ok(None);
     };
@@ -138,7 +133,7 @@ async fn step(pool: &PgPool) -> Result<Option<Batch>, sqlx::Error> {
     let (batch, next) = walk.batch(&mut transaction, position).await?;
     store(&mut transaction, &next).await?;
     transaction.commit().await?;
-    wake_rooms(pool, &batch.rooms, Duration::ZERO, Duration::ZERO).await?;
+    wake_rooms(db, &batch.rooms, Duration::ZERO, Duration::ZERO).await?;
     Ok(Some(batch))
 }
 
@@ -382,7 +377,7 @@ async fn store(transaction: &mut PgConnection, position: &Position) -> Result<()
 }
 
 /// What has not been carried yet.
-pub async fn backlog(pool: &PgPool) -> Result<Backlog, sqlx::Error> {
+pub async fn backlog(db: &Db) -> Result<Backlog, sqlx::Error> {
     sqlx::query_as!(
         Backlog,
         r#"
@@ -391,7 +386,7 @@ pub async fn backlog(pool: &PgPool) -> Result<Backlog, sqlx::Error> {
         from rule_history where sequence > (select sequence from propagation)
         "#
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::apply::{Applied, Change, apply};
@@ -14,13 +13,14 @@ use super::limits::Conflict;
 use super::list::{self, After, Filter, Order};
 use super::table;
 use super::turn::{PATIENCE, Turn, Turns};
+use crate::database::Db;
 use crate::domain::{RequestId, Rule, RuleDraft, RuleId};
 use crate::members::WakeUp;
 
 /// The rules. Clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    pool: PgPool,
+    db: Db,
     wake: WakeUp,
     turns: Turns,
     importing: Arc<Semaphore>,
@@ -85,9 +85,9 @@ pub struct Written {
 
 impl Rules {
     /// Rules in this database; `wake` wakes the propagation after each write.
-    pub fn new(pool: PgPool, wake: WakeUp) -> Self {
+    pub fn new(db: Db, wake: WakeUp) -> Self {
         Self {
-            pool,
+            db,
             wake,
             turns: Turns::default(),
             importing: Arc::new(Semaphore::new(1)),
@@ -102,11 +102,11 @@ impl Rules {
 
     /// The turn to write rules.
     pub(super) async fn turn(&self, patience: Duration) -> Result<Turn<'_>, WriteError> {
-        self.turns.begin(&self.pool, patience).await
+        self.turns.begin(&self.db, patience).await
     }
 
-    pub(super) fn pool(&self) -> &PgPool {
-        &self.pool
+    pub(super) fn db(&self) -> &Db {
+        &self.db
     }
 
     pub(super) fn wake(&self) -> &WakeUp {
@@ -118,7 +118,7 @@ impl Rules {
     /// # Errors
     /// Those of the database.
     pub async fn get(&self, id: &RuleId) -> Result<Option<Rule>, sqlx::Error> {
-        table::fetch(&self.pool, id).await
+        table::fetch(&self.db, id).await
     }
 
     /// Rules that the filter lets through, in the order of their ids, behind the id `after`.
@@ -131,7 +131,7 @@ impl Rules {
         after: Option<&RuleId>,
         limit: u16,
     ) -> Result<Vec<Rule>, sqlx::Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.db.begin().await?;
         let after = after.map(|id| After {
             id: id.clone(),
             updated_at: None,
@@ -151,7 +151,7 @@ impl Rules {
         after: Option<&After>,
         limit: u16,
     ) -> Result<(Vec<Rule>, i64), sqlx::Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.db.begin().await?;
         let total = list::count(&mut transaction, filter).await?;
         let limit = i64::from(limit);
         let rules = list::list(&mut transaction, filter, order, after, limit).await?;
@@ -168,7 +168,7 @@ impl Rules {
         after: i64,
         limit: u16,
     ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-        history::entries(&self.pool, id, after, i64::from(limit)).await
+        history::entries(&self.db, id, after, i64::from(limit)).await
     }
 
     /// Makes a new rule.

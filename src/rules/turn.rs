@@ -9,7 +9,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use crate::database::{Db, Transaction};
+use sqlx::PgConnection;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::store::WriteError;
@@ -31,7 +32,7 @@ pub(super) struct Turns(Arc<Semaphore>);
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     // Undone before the place is given away.
-    transaction: Transaction<'static, Postgres>,
+    transaction: Transaction,
     _place: SemaphorePermit<'a>,
 }
 
@@ -46,11 +47,7 @@ impl Turns {
     ///
     /// # Errors
     /// [`WriteError::Busy`] when patience is over, and those of the database.
-    pub(super) async fn begin(
-        &self,
-        pool: &PgPool,
-        patience: Duration,
-    ) -> Result<Turn<'_>, WriteError> {
+    pub(super) async fn begin(&self, db: &Db, patience: Duration) -> Result<Turn<'_>, WriteError> {
         let began = Instant::now();
         let place = match tokio::time::timeout(patience, self.0.acquire()).await {
             Ok(Ok(place)) => place,
@@ -59,7 +56,7 @@ impl Turns {
         };
         // Read committed, whatever the server's default: what is read after the wait must include
         // what the others wrote.
-        let mut transaction = pool
+        let mut transaction = db
             .begin_with("begin isolation level read committed")
             .await?;
         let left = patience.saturating_sub(began.elapsed());

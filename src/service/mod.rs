@@ -20,12 +20,10 @@ use std::time::Duration;
 use axum::Extension;
 use axum::middleware;
 use futures::future::join_all;
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-#[cfg(feature = "local")]
 use crate::api::console::Stage;
 use crate::api::marks::MarkNames;
 use crate::api::status::figures::Figures;
@@ -37,8 +35,10 @@ use crate::callback::{
 use crate::chat::{Budgets, CallRate, ChatClient, ChatEndpoint};
 use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
+#[cfg(feature = "local")]
+use crate::database::Db;
 use crate::members::{Inbox, Settling, WakeUp};
-use crate::metrics::Metrics;
+use crate::metrics::{DatabasePart, Metrics};
 use crate::reapply::{Worker, WorkerSettings};
 use crate::resync::{Sweeper, SweeperSettings};
 use crate::rules::HistoryRetention;
@@ -79,19 +79,20 @@ impl Service {
     ///
     /// # Errors
     /// When a setting that the service needs is missing, or an address cannot be bound.
-    pub async fn build(settings: &Settings, pool: PgPool) -> Result<Self, StartError> {
+    pub async fn build(settings: &Settings, db: Db) -> Result<Self, StartError> {
         let wake = WakeUp::default();
         let metrics = Metrics::default();
+        let part = |part| db.part(part, &metrics);
         let rate = CallRate::new(settings.chat.calls_per_second);
-        let budgets = Budgets::new(&pool, rate, &metrics);
+        let budgets = Budgets::new(&db, rate, &metrics);
         let settling = Settling {
             settle: settings.reapply.settle,
             max_wait: settings.reapply.max_wait,
         };
-        let (inbox, writer) = Inbox::new(pool.clone(), settling, wake.clone());
+        let (inbox, writer) = Inbox::new(part(DatabasePart::Inbox), settling, wake.clone());
         let writer = writer.measured_by(&metrics);
         let (filter, follower) = RuleFilter::with_metrics(
-            &pool,
+            &db,
             inbox.clone(),
             FilterSettings::default(),
             metrics.clone(),
@@ -102,9 +103,9 @@ impl Service {
         let leaving = CancellationToken::new();
         let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
         let callbacks = callbacks.layer(last_answers);
-        let readiness = Readiness::new(pool.clone());
+        let readiness = Readiness::new(db.clone());
         let state = AdminState::new(
-            pool.clone(),
+            db.clone(),
             wake.clone(),
             readiness.clone(),
             &settings.admin.tokens,
@@ -126,7 +127,7 @@ impl Service {
             .naming(MarkNames::new(settings.marks.names.clone()));
         let breaker = watched.worker_breaker;
         let sweeper = Sweeper::new(SweeperSettings {
-            pool: pool.clone(),
+            db: part(DatabasePart::Resync),
             chat: chat.clone(),
             wake_worker: wake.clone(),
             wake: watched.sweeper_wake.clone(),
@@ -138,26 +139,24 @@ impl Service {
             metrics: metrics.clone(),
         });
         let figures = Figures {
-            pool: pool.clone(),
+            db: part(DatabasePart::Figures),
             budgets: budgets.all().to_vec(),
             metrics: metrics.clone(),
         };
         figures.show(settings.chat.calls_per_second, settings.resync.interval);
         let retention = HistoryRetention {
-            pool: pool.clone(),
+            db: part(DatabasePart::Rules),
             keep: settings.retention.history,
-            metrics: metrics.clone(),
         };
         let propagator = Propagator {
-            pool: pool.clone(),
+            db: part(DatabasePart::Rules),
             wake: watched.propagation_wake.clone(),
             wake_worker: wake.clone(),
             wake_sweeper: watched.sweeper_wake.clone(),
-            metrics: metrics.clone(),
         };
-        let (reported, reporting) = (metrics.clone(), pool.clone());
+        let reporting = part(DatabasePart::Figures);
         let worker = Worker::new(WorkerSettings {
-            pool,
+            db: part(DatabasePart::Worker),
             chat,
             wake,
             breaker,
@@ -183,7 +182,7 @@ impl Service {
                 Part::new("pulse", |stop| pulse.run(stop)),
                 Part::new("retention", |stop| retention.run(stop)),
                 Part::new("reports", |stop| {
-                    callback::reports::share(reporting, arrivals, reported, stop)
+                    callback::reports::share(reporting, arrivals, stop)
                 }),
             ],
             follower: Part::new("rule filter", |stop| follower.run(stop)),

@@ -244,14 +244,14 @@ async fn readiness_follows_the_database_and_the_drain_and_liveness_does_not() {
     );
     let draining = send(api.bare(Method::GET, "/readyz?exclude=database")).await;
     assert_eq!(draining.status, 503, "whatever is left out");
-    api.pool().close().await;
+    api.db().close().await;
     assert_eq!(send(api.bare(Method::GET, "/livez")).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_database_that_is_away_is_a_503_that_says_when_to_come_back() {
     let api = api().await;
-    api.pool().close().await;
+    api.db().close().await;
     let ready = send(api.bare(Method::GET, "/readyz")).await;
     assert_eq!(
         (ready.status, &ready.body["database"]),

@@ -75,7 +75,7 @@ async fn a_second_room_with_the_same_refusal_pauses_calls_and_the_probe_goes_to_
 
     comes_to(&scene, "class-7", "teacher").await;
     sqlx::query("with changed as (update members set due_at = now() - interval '1 minute' where account = 'guest') update rooms set due_at = now()")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     assert!(worker.step().await.unwrap());

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use stickymark::chat::{Budget, Budgets, CallRate, CommandType, MemberMarks};
+use stickymark::database::Db;
 use stickymark::domain::{Account, GroupId};
 use stickymark::local::simulator::{Effect, Fault};
 use stickymark::metrics::{Api, Metrics};
@@ -13,29 +13,29 @@ use crate::support::scene::{Scene, marks};
 
 const RATE: u32 = 200;
 
-async fn set(pool: &PgPool, columns: &str) {
+async fn set(db: &Db, columns: &str) {
     let statement = format!("update chat_budgets set {columns}");
     sqlx::query(sqlx::AssertSqlSafe(statement))
-        .execute(pool)
+        .execute(db)
         .await
         .unwrap();
 }
 
-async fn reserved_ms(pool: &PgPool) -> f64 {
+async fn reserved_ms(db: &Db) -> f64 {
     let ahead =
         "select extract(epoch from next_at - clock_timestamp())::float8 * 1000 from chat_budgets";
-    sqlx::query_scalar(ahead).fetch_one(pool).await.unwrap()
+    sqlx::query_scalar(ahead).fetch_one(db).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_clock_of_postgres_that_steps_back_slows_calls_down_and_no_more() {
     let database = database().await;
-    let pool = database.pool();
-    let budget = Budget::new(pool.clone(), Api::ModifyUserInfo, CallRate::new(RATE));
+    let db = database.db();
+    let budget = Budget::new(db.clone(), Api::ModifyUserInfo, CallRate::new(RATE));
     budget.take().await.unwrap();
     let in_an_hour = "now() + interval '1 hour'";
     set(
-        pool,
+        db,
         &format!("share = 0.5, slowed_at = {in_an_hour}, next_at = {in_an_hour}"),
     )
     .await;
@@ -47,23 +47,23 @@ async fn a_clock_of_postgres_that_steps_back_slows_calls_down_and_no_more() {
         }
     });
     taken.await.expect("slots come, though slowly");
-    assert!(reserved_ms(pool).await > -1_000.0, "time was given back");
+    assert!(reserved_ms(db).await > -1_000.0, "time was given back");
 }
 
 #[tokio::test]
 async fn a_replica_takes_smaller_blocks_while_calls_are_slowed_down() {
     let database = database().await;
-    let pool = database.pool();
-    let budget = Budget::new(pool.clone(), Api::ModifyUserInfo, CallRate::new(RATE));
+    let db = database.db();
+    let budget = Budget::new(db.clone(), Api::ModifyUserInfo, CallRate::new(RATE));
     for _ in 0..20 {
         budget.take().await.unwrap();
     }
     // A twentieth of the rate: slots are 110 ms apart, and eight of them nine tenths of a second.
-    set(pool, "share = 0.05, slowed_at = now(), next_at = now()").await;
+    set(db, "share = 0.05, slowed_at = now(), next_at = now()").await;
     let mut ahead = Vec::new();
     for _ in 0..24 {
         budget.take().await.unwrap();
-        ahead.push(reserved_ms(pool).await);
+        ahead.push(reserved_ms(db).await);
     }
     // Up to eight slots were reserved before, and the first block after it is still as large.
     let furthest = ahead[16..].iter().copied().fold(0.0, f64::max);
@@ -74,7 +74,7 @@ async fn a_replica_takes_smaller_blocks_while_calls_are_slowed_down() {
 async fn every_call_takes_a_slot_of_its_api_and_so_does_one_that_is_signed_again() {
     let scene = Scene::empty().await;
     scene.chat().join("class-7", &["alice"]).await.unwrap();
-    let budgets = Budgets::new(scene.pool(), CallRate::new(1), &Metrics::default());
+    let budgets = Budgets::new(scene.db(), CallRate::new(1), &Metrics::default());
     let client = scene.client_with(budgets);
     let group = GroupId::parse("class-7").unwrap();
     let alice = Account::parse("alice").unwrap();

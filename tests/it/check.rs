@@ -62,7 +62,7 @@ async fn what_is_right_gets_one_line_each() {
     let name = url_of(&database).rsplit('/').next().unwrap().to_owned();
     let durable = format!("ALTER DATABASE {name} SET synchronous_commit = on");
     sqlx::query(sqlx::AssertSqlSafe(durable))
-        .execute(database.pool())
+        .execute(database.db())
         .await
         .unwrap();
     let (status, out, err) = check(

@@ -1,15 +1,22 @@
 //! The pool and the migrations against a real PostgreSQL.
 
+use std::path::Path;
+use std::time::Duration;
+
 use secrecy::ExposeSecret;
+use sqlx::Executor;
+use sqlx::postgres::PgConnectOptions;
 use stickymark::config::Settings;
 use stickymark::database::{Database, DatabaseError, MIGRATIONS, SchemaState};
 
 use crate::support;
 use crate::support::pgbouncer::PgBouncer;
+use crate::support::show::address_of;
+use crate::support::wire::Wire;
 
 async fn applied(database: &Database) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success")
-        .fetch_one(database.pool())
+        .fetch_one(database.db())
         .await
         .unwrap()
 }
@@ -47,7 +54,7 @@ async fn a_schema_that_lacks_a_migration_of_ours_and_has_others_is_refused() {
     sqlx::query(
         "DELETE FROM _sqlx_migrations WHERE version = (SELECT min(version) FROM _sqlx_migrations)",
     )
-    .execute(test.pool())
+    .execute(test.db())
     .await
     .unwrap();
     let database = support::connect(&test.settings()).await.unwrap();
@@ -73,7 +80,7 @@ async fn from_the_future(test: &support::TestDatabase) {
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
          VALUES (99991231000000, 'from the future', true, '', 0)",
     )
-    .execute(test.pool())
+    .execute(test.db())
     .await
     .unwrap();
 }
@@ -82,11 +89,11 @@ async fn from_the_future(test: &support::TestDatabase) {
 async fn each_test_has_a_migrated_database_of_its_own() {
     let (a, b) = tokio::join!(support::database(), support::database());
     sqlx::query("CREATE TABLE mine (x int)")
-        .execute(a.pool())
+        .execute(a.db())
         .await
         .unwrap();
     let elsewhere: Option<String> = sqlx::query_scalar("SELECT to_regclass('mine')::text")
-        .fetch_one(b.pool())
+        .fetch_one(b.db())
         .await
         .unwrap();
     assert_eq!(elsewhere, None);
@@ -121,6 +128,31 @@ async fn a_database_that_does_not_exist_is_told_apart_from_one_that_is_silent() 
     settings.url = Some(url.as_str().parse().unwrap());
     let error = support::connect(&settings).await.unwrap_err().to_string();
     assert!(error.contains("does not exist"), "{error}");
+}
+
+/// The only place of the pool must not be taken for ever by a connection that falls silent on its way
+/// back.
+#[tokio::test]
+async fn a_connection_may_fall_silent_at_any_moment_of_its_return() {
+    const WAY: Duration = Duration::from_millis(40);
+    let test = support::database().await;
+    let mut url = test.url().clone();
+    let wire = Wire::to(address_of(&url)).await;
+    url.set_port(Some(wire.address().port())).unwrap();
+    let server: PgConnectOptions = url.as_str().parse().unwrap();
+    let database = Database::connect(Some(&server), Path::new(""), 1).await;
+    let db = database.unwrap().db().clone();
+    for moment in 0..6 {
+        wire.delay(WAY);
+        db.execute("select 1").await.unwrap();
+        tokio::time::sleep(WAY * moment).await;
+        wire.lose_connections();
+        wire.delay(Duration::ZERO);
+        // Longer than a connection is trusted without a test.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let again = db.execute("select 1").await;
+        assert!(again.is_ok(), "{moment}: {again:?}");
+    }
 }
 
 #[tokio::test]

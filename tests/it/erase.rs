@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
-use stickymark::metrics::Metrics;
+use stickymark::database::Db;
 use stickymark::rules::HistoryRetention;
 use tokio_util::sync::CancellationToken;
 
@@ -13,12 +13,12 @@ use crate::support::stage::Stage;
 use crate::support::{database, wait_for_row};
 
 /// All that the database holds, as text.
-async fn everything(pool: &sqlx::PgPool) -> String {
+async fn everything(db: &Db) -> String {
     let mut all = String::new();
     for table in ["rules", "rule_history", "rule_changes", "members", "rooms"] {
         let rows = format!("select coalesce(string_agg(t::text, '\n'), '') from {table} t");
         let rows: String = sqlx::query_scalar(sqlx::AssertSqlSafe(rows))
-            .fetch_one(pool)
+            .fetch_one(db)
             .await
             .unwrap();
         all += &rows;
@@ -53,9 +53,9 @@ async fn an_erased_account_is_found_nowhere_and_loses_its_marks() {
     stage.rests().await;
 
     let found = json!({"dry_run": true, "rules": 1, "members": 2, "history": 5});
-    let before = everything(stage.pool()).await;
+    let before = everything(stage.db()).await;
     assert_eq!(erase(&stage, "?dry_run=true", "li wei").await, found);
-    assert_eq!(everything(stage.pool()).await, before);
+    assert_eq!(everything(stage.db()).await, before);
 
     // Without the rule over all members no new row may come.
     stage.patch_rule("all", json!({"account": "m*"})).await;
@@ -86,18 +86,18 @@ async fn an_erased_account_is_found_nowhere_and_loses_its_marks() {
     // The sweep that removed the mark had to write a row; it goes with the next ones.
     let sweep = async || {
         sqlx::query("update rooms set sweep_due_at = now()")
-            .execute(stage.pool())
+            .execute(stage.db())
             .await
             .unwrap();
         let gone = "select not exists (select from members where account = 'li wei')";
         let gone: bool = sqlx::query_scalar(gone)
-            .fetch_one(stage.pool())
+            .fetch_one(stage.db())
             .await
             .unwrap();
         gone
     };
     crate::support::process::until("the row is deleted", sweep).await;
-    let after = everything(stage.pool()).await;
+    let after = everything(stage.db()).await;
     assert!(
         !after.contains("li wei") && !after.contains("Li Wei"),
         "{after}"
@@ -145,23 +145,22 @@ async fn history_older_than_the_limit_is_deleted_by_whichever_replica_and_the_re
     let entries = "insert into rule_history (rule_id, at, actor, action)
         select 'r', now() - interval '1 day' * n, 'eve', 'updated'
         from generate_series(3000, 1, -1) as n";
-    sqlx::query(entries).execute(database.pool()).await.unwrap();
+    sqlx::query(entries).execute(database.db()).await.unwrap();
     // What has not reached the members would stay.
     let carried = "update propagation set sequence = (select max(sequence) from rule_history)";
-    sqlx::query(carried).execute(database.pool()).await.unwrap();
+    sqlx::query(carried).execute(database.db()).await.unwrap();
     let stop = CancellationToken::new();
     let replica = |keep: Option<Duration>| {
         let retention = HistoryRetention {
-            pool: database.pool().clone(),
+            db: database.db().clone(),
             keep,
-            metrics: Metrics::default(),
         };
         tokio::spawn(retention.run(stop.clone()))
     };
     let keep = Some(Duration::from_secs(400 * 24 * 60 * 60));
     let replicas = [replica(None), replica(keep), replica(keep)];
     wait_for_row(
-        database.pool(),
+        database.db(),
         "select count(*) = 399 and min(at) > now() - interval '400 days' from rule_history",
     )
     .await;

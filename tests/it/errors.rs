@@ -46,7 +46,7 @@ async fn work(scene: &Scene) {
 
 async fn failed(scene: &Scene) -> Vec<(String, String)> {
     sqlx::query_as("select account, last_error from members where failed_at is not null")
-        .fetch_all(scene.pool())
+        .fetch_all(scene.db())
         .await
         .unwrap()
 }
@@ -81,7 +81,7 @@ async fn each_fault_of_the_app_pauses_all_calls_but_one_probe_and_ends_by_itself
             assert!(!pair[0].overlaps(&pair[1]), "{code}: two probes at once");
         }
         let tries: i64 = sqlx::query_scalar("select sum(tries) from members")
-            .fetch_one(scene.pool())
+            .fetch_one(scene.db())
             .await
             .unwrap();
         assert_eq!(tries, 0, "{code}: no tries are used up");
@@ -167,7 +167,7 @@ async fn a_signature_that_is_not_accepted_is_replaced_at_once() {
 async fn chat_asking_for_fewer_calls_gets_fewer() {
     let scene = room_of(&users(3)).await;
     let budget = Budget::new(
-        scene.pool().clone(),
+        scene.db().clone(),
         CalledApi::ModifyUserInfo,
         CallRate::new(200),
     );
@@ -189,7 +189,7 @@ async fn chat_asking_for_fewer_calls_gets_fewer() {
 async fn after_the_last_try_a_member_is_failed_until_an_event_or_a_person_revives_him() {
     let scene = room_of(&users(1)).await;
     sqlx::query("update members set tries = 11")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     let fault = Fault::new(Effect::ErrorCode(10002)).times(1);
@@ -218,7 +218,7 @@ async fn while_no_call_succeeds_nobody_is_given_up() {
     let fault = Fault::new(Effect::ErrorCode(10002)).times(3);
     scene.chat().inject(&fault).await.unwrap();
     for _ in 0..3 {
-        sqlx::query(worn).execute(scene.pool()).await.unwrap();
+        sqlx::query(worn).execute(scene.db()).await.unwrap();
         work(&scene).await;
         assert_eq!((marked(&scene).await, failed(&scene).await), (0, vec![]));
     }
@@ -227,7 +227,7 @@ async fn while_no_call_succeeds_nobody_is_given_up() {
             "select bool_and(due_at between now() and now() + interval '64 s') from members",
         )
         .await;
-    sqlx::query(worn).execute(scene.pool()).await.unwrap();
+    sqlx::query(worn).execute(scene.db()).await.unwrap();
     work(&scene).await;
     assert_eq!((marked(&scene).await, failed(&scene).await), (3, vec![]));
 }
@@ -255,7 +255,7 @@ async fn the_1001st_member_of_a_mark_waits_and_is_served_within_a_minute_of_a_pl
         .await;
     let (waiter, reason): (String, String) =
         sqlx::query_as("select account, last_error from members where waits_for <> '{}'")
-            .fetch_one(scene.pool())
+            .fetch_one(scene.db())
             .await
             .unwrap();
     assert!(reason.contains("1000 members"), "{reason}");
@@ -274,7 +274,7 @@ async fn the_1001st_member_of_a_mark_waits_and_is_served_within_a_minute_of_a_pl
                            where waits_for = '{1000}'";
     scene.wait_for_row(within_a_minute).await;
     sqlx::query("with changed as (update members set due_at = now() where waits_for <> '{}') update rooms set due_at = now()")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     scene.wait_for_marks(ROOM, &waiter, &[1000]).await;
@@ -292,7 +292,7 @@ async fn a_failed_member_loses_a_mark_whose_rule_has_ended_by_the_clock_and_by_t
         .await;
         scene.rule(ROOM, "q", &[1000]).await;
         sqlx::query("update rules set ends_at = now() + interval '1 hour'")
-            .execute(scene.pool())
+            .execute(scene.db())
             .await
             .unwrap();
         scene.chat().join(ROOM, &["q"]).await.unwrap();
@@ -307,7 +307,7 @@ async fn a_failed_member_loses_a_mark_whose_rule_has_ended_by_the_clock_and_by_t
         sqlx::query(
             "with changed as (update members set due_at = now()) update rooms set due_at = now()",
         )
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
         let failed =
@@ -325,7 +325,7 @@ async fn a_failed_member_loses_a_mark_whose_rule_has_ended_by_the_clock_and_by_t
                 true => "update members set due_at = null",
             },
         ] {
-            sqlx::query(passes).execute(scene.pool()).await.unwrap();
+            sqlx::query(passes).execute(scene.db()).await.unwrap();
         }
         scene.wait_for_marks(ROOM, "q", &[1001]).await;
         scene
@@ -350,13 +350,13 @@ async fn a_deletion_that_chat_confirmed_counts_though_the_call_after_it_failed()
         .await;
     assert_eq!(set.unwrap().confirmed.len(), 1);
     sqlx::query("update members set marks = '{1001}'")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     work(&scene).await;
     let row: (Vec<i64>, bool) =
         sqlx::query_as("select marks, pending_since is not null from members")
-            .fetch_one(scene.pool())
+            .fetch_one(scene.db())
             .await
             .unwrap();
     assert_eq!(row, (vec![], true));
@@ -370,7 +370,7 @@ async fn a_room_whose_rules_cannot_be_read_is_released_at_once() {
             true => "alter table rules rename to away",
             false => "alter table away rename to rules",
         };
-        sqlx::query(rename).execute(scene.pool()).await.unwrap();
+        sqlx::query(rename).execute(scene.db()).await.unwrap();
         if away {
             work(&scene).await;
         }
@@ -379,7 +379,7 @@ async fn a_room_whose_rules_cannot_be_read_is_released_at_once() {
                     and tries = 0 and leased_until is null)
                 from members m join rooms using (group_id)";
     let soon: bool = sqlx::query_scalar(soon)
-        .fetch_one(scene.pool())
+        .fetch_one(scene.db())
         .await
         .unwrap();
     assert!(soon);
@@ -393,20 +393,20 @@ async fn who_is_left_out_again_and_again_though_in_the_room_is_shown_as_waiting(
         .api(Api::ModifyUserInfo);
     let fault = scene.chat().inject(&fault).await.unwrap();
     sqlx::query("update members set tries = 3")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     work(&scene).await;
     let (presence, reason): (String, String) =
         sqlx::query_as("select presence, last_error from members where account = 'user1'")
-            .fetch_one(scene.pool())
+            .fetch_one(scene.db())
             .await
             .unwrap();
     assert_eq!(presence, "present");
     assert!(reason.contains("although they are in the room"), "{reason}");
     scene.chat().clear(fault).await.unwrap();
     sqlx::query("with changed as (update members set due_at = now() where account = 'user1') update rooms set due_at = now()")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     work(&scene).await;
@@ -438,7 +438,7 @@ async fn a_rule_that_starts_and_ends_acts_on_time_by_itself() {
 async fn set_window(scene: &Scene, starts_at: &str, ends_at: &str) {
     let sql = format!("update rules set starts_at = {starts_at}, ends_at = {ends_at}");
     sqlx::query(sqlx::AssertSqlSafe(sql))
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
 }
@@ -451,7 +451,7 @@ async fn pass_an_hour(scene: &Scene) {
          member as (update members set due_at = due_at - interval '1 h')
          update rooms set due_at = due_at - interval '1 h'",
     )
-    .execute(scene.pool())
+    .execute(scene.db())
     .await
     .unwrap();
 }
@@ -465,11 +465,11 @@ async fn mark_500_is_renewed_in_time_although_another_mark_was_deleted_shortly_b
     scene.arrive(ROOM, &["teacher".to_owned()]).await;
     work(&scene).await;
     sqlx::query("with changed as (update members set confirmed_at = confirmed_at - interval '59 h', due_at = now()) update rooms set due_at = now()")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     sqlx::query("update rules set enabled = false where account_text = ''")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     work(&scene).await;
@@ -493,7 +493,7 @@ async fn a_delete_of_more_marks_than_a_room_can_hold_goes_out_in_several_calls()
     let many: Vec<i64> = (2000..2012).collect();
     sqlx::query("update members set in_doubt = true, revoked = $1")
         .bind(many)
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     work(&scene).await;
@@ -512,7 +512,7 @@ async fn a_delete_of_more_marks_than_a_room_can_hold_goes_out_in_several_calls()
 async fn a_delete_without_an_answer_for_a_member_does_not_keep_their_marks_from_them() {
     let scene = room_of(&users(1)).await;
     sqlx::query("update members set marks = '{1001}'")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     let left_out = Fault::new(Effect::Omit).api(Api::ModifyUserInfo).times(1);
@@ -538,7 +538,7 @@ async fn an_undocumented_code_is_no_fault_of_a_member_who_left() {
     scene.arrive(ROOM, &["teacher".to_owned()]).await;
     for _ in 0..4 {
         let later = "with changed as (update members set due_at = now() where due_at is not null) update rooms set due_at = now()";
-        sqlx::query(later).execute(scene.pool()).await.unwrap();
+        sqlx::query(later).execute(scene.db()).await.unwrap();
         work(&scene).await;
         scene
             .wait_for_row("select failed_at is null and not in_doubt from members")
@@ -562,7 +562,7 @@ async fn mark_500_is_renewed_before_its_three_days_are_over() {
     sqlx::query(
         "with changed as (update members set confirmed_at = confirmed_at - interval '60 h', due_at = due_at - interval '60 h') update rooms set due_at = now()",
     )
-    .execute(scene.pool())
+    .execute(scene.db())
     .await
     .unwrap();
     work(&scene).await;

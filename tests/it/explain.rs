@@ -122,14 +122,14 @@ async fn what_is_pending_and_what_failed_is_said_in_words() {
         summary.contains("has not reached this room yet"),
         "{summary}"
     );
-    propagate(api.pool()).await.unwrap();
+    propagate(api.db()).await.unwrap();
     let pending = explain(&api, "ann").await.body;
     assert_eq!(pending["under_way"], json!([]));
     assert!(pending["pending"]["since"].is_string(), "{pending}");
     assert!(pending["pending"]["next_attempt_at"].is_string());
     assert_eq!(pending["room"]["state"], "live");
     sqlx::query("update members set tries = 2, last_error = 'Chat left the member out'")
-        .execute(api.pool())
+        .execute(api.db())
         .await
         .unwrap();
     let left_out = explain(&api, "ann").await.body;
@@ -141,18 +141,18 @@ async fn what_is_pending_and_what_failed_is_said_in_words() {
         "update members set failed_at = now(), pending_since = null, due_at = null, \
          last_error = 'Chat says no'",
     )
-    .execute(api.pool())
+    .execute(api.db())
     .await
     .unwrap();
     sqlx::query("update rooms set gone_at = now()")
-        .execute(api.pool())
+        .execute(api.db())
         .await
         .unwrap();
     let gone = explain(&api, "ann").await.body;
     assert_eq!(gone["room"]["state"], "gone");
     assert!(gone["summary"].as_str().unwrap().contains("destroyed"));
     sqlx::query("update rooms set gone_at = null")
-        .execute(api.pool())
+        .execute(api.db())
         .await
         .unwrap();
     let failed = explain(&api, "ann").await.body;
@@ -215,7 +215,7 @@ async fn what_chat_confirmed_and_what_became_of_it_is_told_as_it_was() {
     let fault = Fault::new(Effect::HttpStatus(502)).api(ChatApi::ModifyUserInfo);
     let fault = stage.chat.inject(&fault).await.unwrap();
     chat.come_back("class-7", &["ann"]).await.unwrap();
-    wait_for_row(stage.pool(), "select last_error is not null from members").await;
+    wait_for_row(stage.db(), "select last_error is not null from members").await;
     let back = told().await["summary"].as_str().unwrap().to_owned();
     let before = "Chat confirmed marks 2001 and 2002; the member came back after that";
     assert!(back.contains(before) && back.contains("502"), "{back}");

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use sqlx::{AssertSqlSafe, Executor, PgPool};
+use sqlx::{AssertSqlSafe, Executor};
 use stickymark::callback::{Events, Recorded};
 use stickymark::chat::{Budget, CallRate};
 use stickymark::config::Settings;
+use stickymark::database::Db;
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, MemberEvent, RequestId};
 use stickymark::members::{Inbox, Settling, WakeUp};
 use stickymark::metrics::Api;
@@ -34,11 +35,7 @@ struct Replica {
 }
 
 /// A replica whose filter has read the rules of `followed` and whose events go to `written`.
-async fn replica(
-    followed: &PgPool,
-    written: &PgPool,
-    settings: FilterSettings,
-) -> (Replica, Follower) {
+async fn replica(followed: &Db, written: &Db, settings: FilterSettings) -> (Replica, Follower) {
     let settling = Settling {
         settle: Duration::ZERO,
         max_wait: Duration::ZERO,
@@ -84,13 +81,13 @@ fn join(account: &str) -> MemberEvent {
     event(account, EventSource::Join, 0)
 }
 
-async fn execute(pool: &PgPool, statement: impl Into<String>) {
-    pool.execute(AssertSqlSafe(statement.into())).await.unwrap();
+async fn execute(db: &Db, statement: impl Into<String>) {
+    db.execute(AssertSqlSafe(statement.into())).await.unwrap();
 }
 
-async fn members(pool: &PgPool) -> Vec<(String, String)> {
+async fn members(db: &Db) -> Vec<(String, String)> {
     sqlx::query_as("select account, presence from members order by account")
-        .fetch_all(pool)
+        .fetch_all(db)
         .await
         .unwrap()
 }
@@ -107,28 +104,23 @@ async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) 
         .unwrap_or_else(|_| panic!("{what} does not come"));
 }
 
-async fn until_members(pool: &PgPool, expected: &[(&str, &str)]) {
+async fn until_members(db: &Db, expected: &[(&str, &str)]) {
     let expected: Vec<(String, String)> = expected
         .iter()
         .map(|(account, presence)| (account.to_string(), presence.to_string()))
         .collect();
     let expected = &expected;
-    until(
-        "the row",
-        || async move { members(pool).await == *expected },
-    )
-    .await;
+    until("the row", || async move { members(db).await == *expected }).await;
 }
 
 #[tokio::test]
 async fn a_callback_about_nobodys_rule_is_answered_without_the_database() {
     let database = database().await;
-    insert_rule(database.pool(), "class-*", "teacher*", &[1000]).await;
-    let dead = database.pool().options().clone().connect_lazy_with(
-        sqlx::postgres::PgConnectOptions::clone(&database.pool().connect_options()),
-    );
+    insert_rule(database.db(), "class-*", "teacher*", &[1000]).await;
+    let dead = sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap();
+    let dead = Db::from(dead);
     dead.close().await;
-    let (replica, _follower) = replica(database.pool(), &dead, BY_HAND).await;
+    let (replica, _follower) = replica(database.db(), &dead, BY_HAND).await;
     let viewers = (0..50).map(|n| join(&format!("viewer{n}"))).collect();
     let answered = replica.events.record(viewers).now_or_never();
     assert_eq!(answered, Some(Ok(Recorded::NotNeeded)));
@@ -145,16 +137,16 @@ async fn a_callback_about_nobodys_rule_is_answered_without_the_database() {
 #[tokio::test]
 async fn a_rule_made_at_one_replica_finds_a_join_that_another_had_already_answered() {
     let database = database().await;
-    let pool = database.pool();
-    let (b, mut follower) = replica(pool, pool, BY_HAND).await;
+    let db = database.db();
+    let (b, mut follower) = replica(db, db, BY_HAND).await;
     // Committed, but the notification is delayed: nothing moves the follower of B.
-    insert_rule(pool, "class-7", "*", &[1000]).await;
+    insert_rule(db, "class-7", "*", &[1000]).await;
     b.hear(join("alice")).await;
-    assert!(members(pool).await.is_empty());
+    assert!(members(db).await.is_empty());
     assert_eq!(b.state().kept, 1);
 
     follower.confirm().await.unwrap();
-    until_members(pool, &[("alice", "present")]).await;
+    until_members(db, &[("alice", "present")]).await;
     assert_eq!(b.state().kept, 0);
     assert!(b.lets_through("bob"));
 }
@@ -162,24 +154,24 @@ async fn a_rule_made_at_one_replica_finds_a_join_that_another_had_already_answer
 #[tokio::test]
 async fn events_that_are_recorded_late_keep_their_order() {
     let database = database().await;
-    let pool = database.pool();
-    let (b, mut follower) = replica(pool, pool, BY_HAND).await;
-    insert_rule(pool, "class-7", "*", &[1000]).await;
+    let db = database.db();
+    let (b, mut follower) = replica(db, db, BY_HAND).await;
+    insert_rule(db, "class-7", "*", &[1000]).await;
     b.hear(join("alice")).await;
     b.hear(event("alice", EventSource::Exit, 1)).await;
     b.hear(event("bob", EventSource::Exit, 1)).await;
     b.hear(event("bob", EventSource::Online, 2)).await;
     follower.confirm().await.unwrap();
-    until_members(pool, &[("bob", "present")]).await;
+    until_members(db, &[("bob", "present")]).await;
 }
 
 #[tokio::test]
 async fn a_join_during_a_confirmation_waits_for_the_next() {
     let database = database().await;
-    let pool = database.pool();
-    let (b, mut follower) = replica(pool, pool, BY_HAND).await;
+    let db = database.db();
+    let (b, mut follower) = replica(db, db, BY_HAND).await;
     // A writer of rules, about to commit, holds up the confirmation that is under way.
-    let mut writing = pool.begin().await.unwrap();
+    let mut writing = db.begin().await.unwrap();
     writing
         .execute("lock table rule_revision in access exclusive mode")
         .await
@@ -200,7 +192,7 @@ async fn a_join_during_a_confirmation_waits_for_the_next() {
             "select exists (select from pg_stat_activity where wait_event_type = 'Lock'
              and application_name = 'stickymark rule filter' and datname = current_database())",
         )
-        .fetch_one(pool)
+        .fetch_one(db)
         .await
         .unwrap()
     })
@@ -210,36 +202,36 @@ async fn a_join_during_a_confirmation_waits_for_the_next() {
     let mut follower = confirming.await.unwrap();
     assert_eq!(b.state().kept, 1);
     follower.confirm().await.unwrap();
-    until_members(pool, &[("alice", "present")]).await;
+    until_members(db, &[("alice", "present")]).await;
     assert_eq!(b.state().kept, 0);
 }
 
 #[tokio::test]
 async fn what_is_kept_is_forgotten_when_no_rule_has_come() {
     let database = database().await;
-    let pool = database.pool();
-    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    let db = database.db();
+    let (replica, mut follower) = replica(db, db, BY_HAND).await;
     replica.hear(join("alice")).await;
     follower.confirm().await.unwrap();
     assert_eq!(replica.state().kept, 0);
-    insert_rule(pool, "class-7", "*", &[1000]).await;
+    insert_rule(db, "class-7", "*", &[1000]).await;
     follower.confirm().await.unwrap();
     // The rule is younger than the confirmed "no", as it would be without a filter.
     replica.hear(join("bob")).await;
-    until_members(pool, &[("bob", "present")]).await;
+    until_members(db, &[("bob", "present")]).await;
 }
 
 #[tokio::test]
 async fn a_notification_is_enough_to_learn_of_a_rule() {
     let database = database().await;
-    let pool = database.pool();
-    let (replica, follower) = replica(pool, pool, BY_HAND).await;
+    let db = database.db();
+    let (replica, follower) = replica(db, db, BY_HAND).await;
     let following = tokio::spawn(follower.run(CancellationToken::new()));
-    insert_rule(pool, "class-7", "teacher", &[1000]).await;
+    insert_rule(db, "class-7", "teacher", &[1000]).await;
     until("the rule", || async { replica.state().rules == 1 }).await;
     replica.hear(join("teacher")).await;
-    until_members(pool, &[("teacher", "present")]).await;
-    execute(pool, "update rules set account_text = 'headmaster'").await;
+    until_members(db, &[("teacher", "present")]).await;
+    execute(db, "update rules set account_text = 'headmaster'").await;
     until("the change", || async { replica.state().sequence == 2 }).await;
     assert!(replica.lets_through("headmaster"));
     following.abort();
@@ -248,11 +240,11 @@ async fn a_notification_is_enough_to_learn_of_a_rule() {
 #[tokio::test]
 async fn an_update_that_leaves_the_patterns_alone_is_no_news() {
     let database = database().await;
-    let pool = database.pool();
-    insert_rule(pool, "class-7", "teacher", &[1000]).await;
-    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    let db = database.db();
+    insert_rule(db, "class-7", "teacher", &[1000]).await;
+    let (replica, mut follower) = replica(db, db, BY_HAND).await;
     let before = replica.state().sequence;
-    execute(pool, "update rules set enabled = false, note = 'x'").await;
+    execute(db, "update rules set enabled = false, note = 'x'").await;
     follower.confirm().await.unwrap();
     assert_eq!(replica.state().sequence, before);
     // A disabled rule still names its members: its marks may have to be taken away.
@@ -262,16 +254,16 @@ async fn an_update_that_leaves_the_patterns_alone_is_no_news() {
 #[tokio::test]
 async fn without_a_confirmation_everything_goes_to_the_database() {
     let database = database().await;
-    let pool = database.pool();
+    let db = database.db();
     let (inbox, _writer) = Inbox::new(
-        pool.clone(),
+        db.clone(),
         Settling {
             settle: Duration::ZERO,
             max_wait: Duration::ZERO,
         },
         WakeUp::default(),
     );
-    let (unread, _follower) = RuleFilter::new(pool, inbox, BY_HAND);
+    let (unread, _follower) = RuleFilter::new(db, inbox, BY_HAND);
     assert!(unread.state().bypassing);
     assert_eq!(unread.named(vec![join("alice")]).0.len(), 1);
 
@@ -279,7 +271,7 @@ async fn without_a_confirmation_everything_goes_to_the_database() {
         stale_after: Duration::from_millis(500),
         ..BY_HAND
     };
-    let (replica, mut follower) = replica(pool, pool, soon_stale).await;
+    let (replica, mut follower) = replica(db, db, soon_stale).await;
     until("doubt", || async { replica.state().bypassing }).await;
     assert!(replica.lets_through("alice"));
     assert_eq!(replica.state().kept, 0);
@@ -290,12 +282,12 @@ async fn without_a_confirmation_everything_goes_to_the_database() {
 #[tokio::test]
 async fn it_is_bypassed_while_it_can_keep_no_more() {
     let database = database().await;
-    let pool = database.pool();
+    let db = database.db();
     let small = FilterSettings {
         most_kept: 2,
         ..BY_HAND
     };
-    let (replica, mut follower) = replica(pool, pool, small).await;
+    let (replica, mut follower) = replica(db, db, small).await;
     let answers = ["a", "b", "c"].map(|account| replica.lets_through(account));
     assert_eq!(answers, [false, false, true]);
     assert!(replica.state().bypassing);
@@ -306,8 +298,8 @@ async fn it_is_bypassed_while_it_can_keep_no_more() {
 #[tokio::test]
 async fn many_kept_events_call_for_a_confirmation() {
     let database = database().await;
-    let pool = database.pool();
-    let (replica, follower) = replica(pool, pool, BY_HAND).await;
+    let db = database.db();
+    let (replica, follower) = replica(db, db, BY_HAND).await;
     let following = tokio::spawn(follower.run(CancellationToken::new()));
     until("the first confirmation of the run", || async {
         !replica.state().bypassing
@@ -323,17 +315,17 @@ async fn many_kept_events_call_for_a_confirmation() {
 #[tokio::test]
 async fn it_recovers_when_its_connection_is_cut() {
     let database = database().await;
-    let pool = database.pool();
-    let (replica, follower) = replica(pool, pool, BY_HAND).await;
+    let db = database.db();
+    let (replica, follower) = replica(db, db, BY_HAND).await;
     let following = tokio::spawn(follower.run(CancellationToken::new()));
     for n in 1..=3 {
         execute(
-            pool,
+            db,
             "select pg_terminate_backend(pid) from pg_stat_activity
              where application_name = 'stickymark rule filter' and datname = current_database()",
         )
         .await;
-        insert_rule(pool, "class-7", &format!("teacher{n}"), &[1000]).await;
+        insert_rule(db, "class-7", &format!("teacher{n}"), &[1000]).await;
         until("the rule", || async { replica.state().rules == n }).await;
         assert!(replica.lets_through(&format!("teacher{n}")));
     }
@@ -343,24 +335,24 @@ async fn it_recovers_when_its_connection_is_cut() {
 #[tokio::test]
 async fn a_rule_that_went_and_came_back_is_not_missed() {
     let database = database().await;
-    let pool = database.pool();
-    insert_rule(pool, "class-7", "teacher", &[1000]).await;
-    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    let db = database.db();
+    insert_rule(db, "class-7", "teacher", &[1000]).await;
+    let (replica, mut follower) = replica(db, db, BY_HAND).await;
     for gone in ["delete from rules", "truncate rules"] {
-        execute(pool, gone).await;
+        execute(db, gone).await;
         follower.confirm().await.unwrap();
         replica.hear(join("teacher")).await;
-        insert_rule(pool, "class-7", "teacher", &[1000]).await;
+        insert_rule(db, "class-7", "teacher", &[1000]).await;
         replica.hear(event("teacher", EventSource::Online, 1)).await;
         follower.confirm().await.unwrap();
-        until_members(pool, &[("teacher", "present")]).await;
-        execute(pool, "delete from members").await;
+        until_members(db, &[("teacher", "present")]).await;
+        execute(db, "delete from members").await;
     }
 }
 
-async fn insert_teachers(pool: &PgPool, count: usize) {
+async fn insert_teachers(db: &Db, count: usize) {
     execute(
-        pool,
+        db,
         format!(
             "insert into rules
              select 'r' || n, 'class-' || n % 100, -1, 'teacher' || n, -1, '{{1000}}', true,
@@ -374,9 +366,9 @@ async fn insert_teachers(pool: &PgPool, count: usize) {
 #[tokio::test]
 async fn two_hundred_thousand_rules_written_at_once_are_read_anew() {
     let database = database().await;
-    let pool = database.pool();
-    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
-    insert_teachers(pool, 200_000).await;
+    let db = database.db();
+    let (replica, mut follower) = replica(db, db, BY_HAND).await;
+    insert_teachers(db, 200_000).await;
     replica.hear(join("teacher107")).await;
     replica.hear(join("teacher108")).await;
     follower.confirm().await.unwrap();
@@ -385,19 +377,19 @@ async fn two_hundred_thousand_rules_written_at_once_are_read_anew() {
     assert!(state.bytes <= 24 * state.rules, "{}", state.bytes);
     assert!(replica.lets_through("teacher199907"));
     assert!(!replica.lets_through("teacher199908"));
-    until_members(pool, &[("teacher107", "present")]).await;
+    until_members(db, &[("teacher107", "present")]).await;
 }
 
 #[tokio::test]
 async fn deleted_rules_are_forgotten_when_they_are_many() {
     let database = database().await;
-    let pool = database.pool();
-    insert_teachers(pool, 20_000).await;
-    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
-    execute(pool, "delete from rules where id < 'r2'").await;
+    let db = database.db();
+    insert_teachers(db, 20_000).await;
+    let (replica, mut follower) = replica(db, db, BY_HAND).await;
+    execute(db, "delete from rules where id < 'r2'").await;
     follower.confirm().await.unwrap();
     let left: i64 = sqlx::query_scalar("select count(*) from rules")
-        .fetch_one(pool)
+        .fetch_one(db)
         .await
         .unwrap();
     assert_eq!(replica.state().rules as i64, left);
@@ -406,14 +398,14 @@ async fn deleted_rules_are_forgotten_when_they_are_many() {
 #[tokio::test]
 async fn the_log_of_changes_stays_short() {
     let database = database().await;
-    let pool = database.pool();
-    let (late, mut follower) = replica(pool, pool, BY_HAND).await;
+    let db = database.db();
+    let (late, mut follower) = replica(db, db, BY_HAND).await;
     for round in 0..3 {
-        execute(pool, format!("update rules set id = id || '-{round}'")).await;
-        insert_teachers(pool, 15_000).await;
+        execute(db, format!("update rules set id = id || '-{round}'")).await;
+        insert_teachers(db, 15_000).await;
     }
     let logged: i64 = sqlx::query_scalar("select count(*) from rule_changes")
-        .fetch_one(pool)
+        .fetch_one(db)
         .await
         .unwrap();
     assert!((20_000..=35_000).contains(&logged), "{logged}");
@@ -428,9 +420,9 @@ async fn the_log_of_changes_stays_short() {
 #[tokio::test]
 async fn a_stopping_replica_looks_once_more_at_what_it_kept() {
     let database = database().await;
-    let pool = database.pool();
-    let (replica, follower) = replica(pool, pool, BY_HAND).await;
-    insert_rule(pool, "class-7", "*", &[1000]).await;
+    let db = database.db();
+    let (replica, follower) = replica(db, db, BY_HAND).await;
+    insert_rule(db, "class-7", "*", &[1000]).await;
     replica.hear(join("alice")).await;
     let stop = CancellationToken::new();
     stop.cancel();
@@ -438,7 +430,7 @@ async fn a_stopping_replica_looks_once_more_at_what_it_kept() {
     drop(replica.events);
     replica.writer.await.unwrap();
     assert_eq!(
-        members(pool).await,
+        members(db).await,
         [("alice".to_owned(), "present".to_owned())]
     );
 }
@@ -453,7 +445,7 @@ async fn service(database: &TestDatabase) -> (Service, RuleFilter) {
         ("STICKYMARK__ADMIN__LISTEN", "127.0.0.1:0"),
     ];
     let settings = Settings::load(None, settings).unwrap();
-    let service = Service::build(&settings, database.pool().clone())
+    let service = Service::build(&settings, database.db().clone())
         .await
         .unwrap();
     let filter = service.rule_filter().clone();
@@ -463,8 +455,8 @@ async fn service(database: &TestDatabase) -> (Service, RuleFilter) {
 #[tokio::test]
 async fn the_service_answers_at_once_and_spares_the_database_when_the_rules_are_read() {
     let database = database().await;
-    let pool = database.pool();
-    insert_rule(pool, "class-7", "teacher", &[1000]).await;
+    let db = database.db();
+    insert_rule(db, "class-7", "teacher", &[1000]).await;
     let (service, filter) = service(&database).await;
     assert!(filter.state().bypassing);
     let address = service.callback_address();
@@ -493,14 +485,14 @@ async fn the_service_answers_at_once_and_spares_the_database_when_the_rules_are_
             .unwrap();
         assert_eq!(answer.status(), 200);
     }
-    assert_eq!(members(pool).await.len(), 1);
+    assert_eq!(members(db).await.len(), 1);
     stop.cancel();
     running.await.unwrap().unwrap();
 }
 
-async fn cut_the_follower(pool: &PgPool) {
+async fn cut_the_follower(db: &Db) {
     execute(
-        pool,
+        db,
         "select pg_terminate_backend(pid) from pg_stat_activity
          where application_name = 'stickymark rule filter' and datname = current_database()",
     )
@@ -509,60 +501,60 @@ async fn cut_the_follower(pool: &PgPool) {
 
 /// Takes rules and revision back to where they were with one rule, as a restored backup does, and
 /// writes four rules after it: revision 5, while the replica knows revision 3.
-async fn restore_and_write_on(pool: &PgPool) {
+async fn restore_and_write_on(db: &Db) {
     for statement in [
         "alter table rules disable trigger user",
         "delete from rules where account_text <> 'teacher0'",
         "alter table rules enable trigger user",
         "truncate rule_changes",
     ] {
-        execute(pool, statement).await;
+        execute(db, statement).await;
     }
     for n in 3..7 {
-        insert_rule(pool, "class-7", &format!("teacher{n}"), &[1000]).await;
+        insert_rule(db, "class-7", &format!("teacher{n}"), &[1000]).await;
     }
 }
 
-async fn three_teachers(pool: &PgPool) {
+async fn three_teachers(db: &Db) {
     for n in 0..3 {
-        insert_rule(pool, "class-7", &format!("teacher{n}"), &[1000]).await;
+        insert_rule(db, "class-7", &format!("teacher{n}"), &[1000]).await;
     }
 }
 
 #[tokio::test]
 async fn after_a_reconnect_all_rules_are_read_whatever_the_revision_says() {
     let database = database().await;
-    let pool = database.pool();
-    three_teachers(pool).await;
-    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    let db = database.db();
+    three_teachers(db).await;
+    let (replica, mut follower) = replica(db, db, BY_HAND).await;
     replica.hear(join("teacher3")).await;
-    cut_the_follower(pool).await;
-    execute(pool, "update rule_revision set revision = 1").await;
-    restore_and_write_on(pool).await;
+    cut_the_follower(db).await;
+    execute(db, "update rule_revision set revision = 1").await;
+    restore_and_write_on(db).await;
     follower.confirm().await.unwrap_err();
     follower.confirm().await.unwrap();
     assert_eq!(replica.state().rules, 5);
     for n in 3..7 {
         assert!(replica.lets_through(&format!("teacher{n}")), "{n}");
     }
-    until_members(pool, &[("teacher3", "present")]).await;
+    until_members(db, &[("teacher3", "present")]).await;
 }
 
 #[tokio::test]
 async fn after_a_restore_in_place_all_rules_are_read_whatever_the_revision_says() {
     let database = database().await;
-    let pool = database.pool();
-    three_teachers(pool).await;
-    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    let db = database.db();
+    three_teachers(db).await;
+    let (replica, mut follower) = replica(db, db, BY_HAND).await;
     for statement in [
         "alter table rule_revision rename to old",
         "create table rule_revision (like old including all)",
         "insert into rule_revision select only_row, 1, 0, 0 from old",
         "drop table old",
     ] {
-        execute(pool, statement).await;
+        execute(db, statement).await;
     }
-    restore_and_write_on(pool).await;
+    restore_and_write_on(db).await;
     follower.confirm().await.unwrap();
     assert_eq!(replica.state().rules, 5);
     assert!(replica.lets_through("teacher3"));
@@ -571,26 +563,26 @@ async fn after_a_restore_in_place_all_rules_are_read_whatever_the_revision_says(
 #[tokio::test]
 async fn lost_triggers_are_reported_and_nothing_is_confirmed_without_them() {
     let database = database().await;
-    let pool = database.pool();
+    let db = database.db();
     let triggers: Vec<String> = sqlx::query_scalar(
         "select tgname::text from pg_trigger where tgrelid = 'rules'::regclass
          and tgname !~ 'retire' order by 1",
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await
     .unwrap();
     assert_eq!(triggers.len(), 7);
-    let (replica, mut follower) = replica(pool, pool, BY_HAND).await;
+    let (replica, mut follower) = replica(db, db, BY_HAND).await;
     for trigger in triggers {
-        execute(pool, format!("alter table rules disable trigger {trigger}")).await;
+        execute(db, format!("alter table rules disable trigger {trigger}")).await;
         let error = follower.confirm().await.unwrap_err().to_string();
         assert!(error.contains(&trigger), "{error}");
         let state = replica.state();
         assert!(state.bypassing && state.error.is_some_and(|shown| shown == error));
-        insert_rule(pool, "class-7", &trigger, &[1000]).await;
+        insert_rule(db, "class-7", &trigger, &[1000]).await;
         assert!(replica.lets_through("anyone"));
 
-        execute(pool, "alter table rules enable trigger user").await;
+        execute(db, "alter table rules enable trigger user").await;
         follower.confirm().await.unwrap();
         let state = replica.state();
         assert!(!state.bypassing && state.error.is_none());

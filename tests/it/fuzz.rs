@@ -9,7 +9,6 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use stickymark::api::status::Readiness;
 use stickymark::api::{self, AdminState};
 use stickymark::callback::{
@@ -17,6 +16,7 @@ use stickymark::callback::{
 };
 use stickymark::clock;
 use stickymark::config::{AdminToken, Role};
+use stickymark::database::Db;
 use stickymark::members::{Inbox, Settling, WakeUp};
 use stickymark::metrics::Metrics;
 use stickymark::rules::filter::{FilterSettings, RuleFilter};
@@ -27,7 +27,7 @@ use crate::support::{database, insert_rule};
 const APP: u64 = 1_400_000_000;
 
 /// The callback listener on this database.
-fn callbacks(pool: &PgPool, tokens: &[&str]) -> Router {
+fn callbacks(db: &Db, tokens: &[&str]) -> Router {
     let tokens = tokens
         .iter()
         .map(|token| SecretString::from(*token))
@@ -44,10 +44,10 @@ fn callbacks(pool: &PgPool, tokens: &[&str]) -> Router {
         settle: std::time::Duration::ZERO,
         max_wait: std::time::Duration::ZERO,
     };
-    let (inbox, writer) = Inbox::new(pool.clone(), settling, WakeUp::default());
+    let (inbox, writer) = Inbox::new(db.clone(), settling, WakeUp::default());
     tokio::spawn(writer.run());
     // Without its follower the filter lets everything pass.
-    let (filter, _) = RuleFilter::new(pool, inbox.clone(), FilterSettings::default());
+    let (filter, _) = RuleFilter::new(db, inbox.clone(), FilterSettings::default());
     let events = Events::new(inbox, filter, Vec::new());
     let arrivals = Arrivals::since(chrono::Utc::now());
     router(
@@ -257,8 +257,8 @@ async fn answer(router: &Router, request: Request<Body>) -> (u16, Value) {
 fn no_callback_body_brings_the_listener_down_or_stores_what_the_database_refuses() {
     let runtime = runtime();
     let database = runtime.block_on(database());
-    runtime.block_on(insert_rule(database.pool(), "*", "*", &[1000]));
-    let router = runtime.block_on(async { callbacks(database.pool(), &[]) });
+    runtime.block_on(insert_rule(database.db(), "*", "*", &[1000]));
+    let router = runtime.block_on(async { callbacks(database.db(), &[]) });
     let outcome = runner(3000).run(&callback_bodies(), |(command, body)| {
         let query: String = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("SdkAppid", &APP.to_string())
@@ -278,7 +278,7 @@ fn no_callback_body_brings_the_listener_down_or_stores_what_the_database_refuses
     outcome.unwrap();
     runtime.block_on(async {
         let members: i64 = sqlx::query_scalar("select count(*) from members")
-            .fetch_one(database.pool())
+            .fetch_one(database.db())
             .await
             .unwrap();
         assert!(
@@ -292,7 +292,7 @@ fn no_callback_body_brings_the_listener_down_or_stores_what_the_database_refuses
 fn no_query_path_or_header_of_a_callback_brings_the_listener_down() {
     let runtime = runtime();
     let router = runtime.block_on(async {
-        let nowhere = PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap();
+        let nowhere = Db::from(sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap());
         callbacks(&nowhere, &["token"])
     });
     let methods = proptest::sample::select(vec!["POST", "POST", "POST", "GET", "PUT", "OPTIONS"]);
@@ -446,8 +446,8 @@ fn no_request_to_the_management_api_is_answered_with_5xx() {
     let runtime = runtime();
     let (database, router) = runtime.block_on(async {
         let database = database().await;
-        let pool = database.pool().clone();
-        let readiness = Readiness::new(pool.clone());
+        let db = database.db().clone();
+        let readiness = Readiness::new(db.clone());
         let token = AdminToken {
             name: "fuzz".to_owned(),
             role: Role::Editor,
@@ -455,12 +455,7 @@ fn no_request_to_the_management_api_is_answered_with_5xx() {
         };
         (
             database,
-            api::router(AdminState::new(
-                pool,
-                WakeUp::default(),
-                readiness,
-                &[token],
-            )),
+            api::router(AdminState::new(db, WakeUp::default(), readiness, &[token])),
         )
     });
     let orders = prop_oneof![1 => new_rules(), 9 => spoilt_orders()];
@@ -482,9 +477,7 @@ fn no_request_to_the_management_api_is_answered_with_5xx() {
     });
     outcome.unwrap();
     let rules: i64 = runtime
-        .block_on(
-            sqlx::query_scalar("select count(*) from rule_history").fetch_one(database.pool()),
-        )
+        .block_on(sqlx::query_scalar("select count(*) from rule_history").fetch_one(database.db()))
         .unwrap();
     // Of a thousand orders a hundred are flawless, give or take: no throw of the dice fails this.
     assert!(rules > 10, "the fuzz wrote too few rules: {rules}");

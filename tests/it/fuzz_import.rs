@@ -169,14 +169,14 @@ fn runtime() -> tokio::runtime::Runtime {
 
 async fn router() -> (TestDatabase, Router) {
     let database = database().await;
-    let pool = database.pool().clone();
+    let db = database.db().clone();
     let token = AdminToken {
         name: "fuzz".to_owned(),
         role: Role::Editor,
         secret: SecretString::from("secret"),
     };
-    let readiness = Readiness::new(pool.clone());
-    let state = AdminState::new(pool, WakeUp::default(), readiness, &[token]);
+    let readiness = Readiness::new(db.clone());
+    let state = AdminState::new(db, WakeUp::default(), readiness, &[token]);
     (database, api::router(state))
 }
 

@@ -33,7 +33,7 @@ struct Target {
 impl Target {
     async fn open(files: Option<usize>) -> Self {
         let database = database().await;
-        insert_rule(database.pool(), "class-7", "*", &[1000]).await;
+        insert_rule(database.db(), "class-7", "*", &[1000]).await;
         let directory = tempfile::tempdir().unwrap();
         let orders = Orders {
             database: database.settings().url.unwrap().expose_secret().to_owned(),
@@ -143,7 +143,7 @@ async fn hostile_connections_are_closed_and_callbacks_are_answered_meanwhile() {
     assert_closed(halves_of_admin, "").await;
     drop(silent);
     let members: i64 = sqlx::query_scalar("select count(*) from members")
-        .fetch_one(target.database.pool())
+        .fetch_one(target.database.db())
         .await
         .unwrap();
     assert_eq!(members, 50);

@@ -248,7 +248,7 @@ async fn a_dry_run_shows_every_change_and_does_none() {
     assert_eq!(export(&api, "").await, before);
     assert_eq!(api.get("/v1/rules/zoe/history").await.status, 404);
     let members: i64 = sqlx::query_scalar("select count(*) from members where account = 'zoe'")
-        .fetch_one(api.pool())
+        .fetch_one(api.db())
         .await
         .unwrap();
     assert_eq!(members, 0);

@@ -15,8 +15,8 @@ const AT_ONCE: Settling = Settling {
 
 async fn inbox() -> (TestDatabase, Inbox, InboxWriter) {
     let database = database().await;
-    insert_rule(database.pool(), "room", "*", &[1000]).await;
-    let (inbox, writer) = Inbox::new(database.pool().clone(), AT_ONCE, WakeUp::default());
+    insert_rule(database.db(), "room", "*", &[1000]).await;
+    let (inbox, writer) = Inbox::new(database.db().clone(), AT_ONCE, WakeUp::default());
     (database, inbox, writer)
 }
 
@@ -35,7 +35,7 @@ fn joined(account: &str) -> News {
 
 async fn rows(database: &TestDatabase) -> i64 {
     sqlx::query_scalar("select count(*) from members")
-        .fetch_one(database.pool())
+        .fetch_one(database.db())
         .await
         .unwrap()
 }
@@ -44,7 +44,7 @@ async fn rows(database: &TestDatabase) -> i64 {
 async fn an_event_that_the_database_refuses_is_dropped_alone() {
     let (database, inbox, writer) = inbox().await;
     sqlx::query("alter table members add constraint no_poison check (account <> 'poison')")
-        .execute(database.pool())
+        .execute(database.db())
         .await
         .unwrap();
     // All in one batch: the writer starts when all have been handed in.

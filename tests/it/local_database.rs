@@ -49,13 +49,13 @@ async fn what_was_written_is_there_after_a_stop_and_a_start() {
     for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
         let value: String = sqlx::query_scalar("SELECT current_setting($1)")
             .bind(setting)
-            .fetch_one(database.pool())
+            .fetch_one(database.db())
             .await
             .unwrap();
         assert_eq!(value, "on", "{setting}");
     }
     sqlx::query("CREATE TABLE kept (x int)")
-        .execute(database.pool())
+        .execute(database.db())
         .await
         .unwrap();
     let data = database.local().unwrap().path().join("data/postmaster.pid");
@@ -65,7 +65,7 @@ async fn what_was_written_is_there_after_a_stop_and_a_start() {
 
     let database = support::connect(&settings).await.unwrap();
     sqlx::query("INSERT INTO kept VALUES (1)")
-        .execute(database.pool())
+        .execute(database.db())
         .await
         .unwrap();
     database.close().await.unwrap();

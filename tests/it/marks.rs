@@ -24,7 +24,7 @@ where
     let sql = format!("select {column} from members where account = $1");
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
         .bind(account)
-        .fetch_one(stage.pool())
+        .fetch_one(stage.db())
         .await
         .unwrap()
 }
@@ -124,7 +124,7 @@ async fn a_call_in_which_nobody_is_online_leads_to_later_tries_and_no_failure() 
         .await;
     let fails = "select count(*) from members where tries = 1 and due_at > now()";
     while sqlx::query_scalar::<_, i64>(fails)
-        .fetch_one(stage.pool())
+        .fetch_one(stage.db())
         .await
         .unwrap()
         == 0
@@ -210,7 +210,7 @@ async fn a_rule_change_acts_at_once_on_members_present() {
     stage.sees("class-7", "vip2", &[]).await;
     stage.rests().await;
     let marked: i64 = sqlx::query_scalar("select count(*) from members where marks <> '{}'")
-        .fetch_one(stage.pool())
+        .fetch_one(stage.db())
         .await
         .unwrap();
     assert_eq!(marked, 0, "nobody is named by a rule any more");
@@ -273,7 +273,7 @@ async fn the_end_of_a_room_ends_the_work_for_it() {
         "absent"
     );
     let gone: bool = sqlx::query_scalar("select gone_at is not null from rooms")
-        .fetch_one(stage.pool())
+        .fetch_one(stage.db())
         .await
         .unwrap();
     assert!(gone);

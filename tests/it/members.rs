@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use sqlx::PgPool;
+use stickymark::database::Db;
 use stickymark::domain::{
     Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId, RoomEnd,
 };
@@ -33,7 +33,7 @@ struct Row {
 
 async fn room_with_rule() -> TestDatabase {
     let database = database().await;
-    insert_rule(database.pool(), "class-7", "*", &[1000]).await;
+    insert_rule(database.db(), "class-7", "*", &[1000]).await;
     database
 }
 
@@ -47,19 +47,19 @@ fn event(account: &str, source: EventSource, at: Option<i64>) -> MemberEvent {
     }
 }
 
-async fn hear(pool: &PgPool, settling: Settling, source: EventSource, at: Option<i64>) {
+async fn hear(db: &Db, settling: Settling, source: EventSource, at: Option<i64>) {
     let mut batch = Batch::default();
     batch.add(event("alice", source, at), Named::Unknown);
-    record(pool, &mut batch, settling).await.unwrap();
+    record(db, &mut batch, settling).await.unwrap();
 }
 
-async fn alice(pool: &PgPool) -> Option<Row> {
+async fn alice(db: &Db) -> Option<Row> {
     type Columns = (String, Vec<i64>, Option<f64>, i64, bool);
     let row: Option<Columns> = sqlx::query_as(
         "select presence, marks, extract(epoch from due_at - now())::float8 * 1000, generation, in_doubt
          from members where account = 'alice'",
     )
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await
     .unwrap();
     row.map(|(presence, marks, due_in_ms, generation, in_doubt)| Row {
@@ -87,20 +87,16 @@ struct Held {
 }
 
 /// Claims the room that has been due longest, if some member is due there.
-async fn claim(
-    pool: &PgPool,
-    lease: Duration,
-    settling: Settling,
-) -> Result<Option<Held>, sqlx::Error> {
-    while let Some(claim) = members::claim(pool, lease, &[]).await? {
-        let due = due_members(pool, &claim, settling).await?;
+async fn claim(db: &Db, lease: Duration, settling: Settling) -> Result<Option<Held>, sqlx::Error> {
+    while let Some(claim) = members::claim(db, lease, &[]).await? {
+        let due = due_members(db, &claim, settling).await?;
         let results = Results {
             gathers_until: due.gathers_until,
             at: claim.at,
             ..Results::default()
         };
         if due.members.is_empty() {
-            write_back(pool, &claim, &results).await?;
+            write_back(db, &claim, &results).await?;
             continue;
         }
         return Ok(Some(Held {
@@ -112,7 +108,7 @@ async fn claim(
     Ok(None)
 }
 
-async fn write_all(pool: &PgPool, held: &Held, outcome: &Outcome) {
+async fn write_all(db: &Db, held: &Held, outcome: &Outcome) {
     let mut results = Results {
         at: held.results.at,
         gathers_until: held.results.gathers_until,
@@ -125,7 +121,7 @@ async fn write_all(pool: &PgPool, held: &Held, outcome: &Outcome) {
             None => results.forgotten.push(key),
         }
     }
-    write_back(pool, &held.claim, &results).await.unwrap();
+    write_back(db, &held.claim, &results).await.unwrap();
 }
 
 fn confirmed(numbers: &[i64]) -> Outcome {
@@ -135,25 +131,25 @@ fn confirmed(numbers: &[i64]) -> Outcome {
 }
 
 /// Alice in the room with her mark confirmed, as of the event time 100.
-async fn marked(pool: &PgPool) {
-    hear(pool, AT_ONCE, EventSource::Join, Some(100)).await;
-    let claim = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
-    write_all(pool, &claim, &confirmed(&[1000])).await;
+async fn marked(db: &Db) {
+    hear(db, AT_ONCE, EventSource::Join, Some(100)).await;
+    let claim = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
+    write_all(db, &claim, &confirmed(&[1000])).await;
 }
 
 #[tokio::test]
 async fn only_members_whom_a_rule_names_get_a_row() {
     let database = database().await;
-    let pool = database.pool();
-    insert_rule(pool, "class-*", "vip*", &[1001]).await;
-    insert_rule(pool, "class-7", "teacher", &[1000]).await;
+    let db = database.db();
+    insert_rule(db, "class-*", "vip*", &[1001]).await;
+    insert_rule(db, "class-7", "teacher", &[1000]).await;
     let mut batch = Batch::default();
     for account in ["teacher", "vip1", "vip", "nobody", "vi"] {
         batch.add(event(account, EventSource::Join, Some(1)), Named::Unknown);
     }
-    assert_eq!(record(pool, &mut batch, AT_ONCE).await.unwrap(), 3);
+    assert_eq!(record(db, &mut batch, AT_ONCE).await.unwrap(), 3);
     let accounts: Vec<String> = sqlx::query_scalar("select account from members order by 1")
-        .fetch_all(pool)
+        .fetch_all(db)
         .await
         .unwrap();
     assert_eq!(accounts, ["teacher", "vip", "vip1"]);
@@ -162,84 +158,84 @@ async fn only_members_whom_a_rule_names_get_a_row() {
 #[tokio::test]
 async fn a_leave_of_a_member_without_a_row_makes_none() {
     let database = room_with_rule().await;
-    hear(database.pool(), AT_ONCE, EventSource::Exit, Some(1)).await;
-    assert!(alice(database.pool()).await.is_none());
+    hear(database.db(), AT_ONCE, EventSource::Exit, Some(1)).await;
+    assert!(alice(database.db()).await.is_none());
 }
 
 #[tokio::test]
 async fn a_leave_forgets_the_marks_and_an_arrival_makes_due() {
     let database = room_with_rule().await;
-    let pool = database.pool();
-    marked(pool).await;
-    hear(pool, AT_ONCE, EventSource::Offline, Some(200)).await;
-    let gone = alice(pool).await.unwrap();
+    let db = database.db();
+    marked(db).await;
+    hear(db, AT_ONCE, EventSource::Offline, Some(200)).await;
+    let gone = alice(db).await.unwrap();
     assert_eq!(
         (gone.presence.as_str(), gone.marks, gone.due_in_ms),
         ("absent", vec![], None)
     );
-    hear(pool, AT_ONCE, EventSource::Online, Some(300)).await;
-    let back = alice(pool).await.unwrap();
+    hear(db, AT_ONCE, EventSource::Online, Some(300)).await;
+    let back = alice(db).await.unwrap();
     assert_eq!((back.presence.as_str(), back.due), ("present", true));
 }
 
 #[tokio::test]
 async fn a_late_offline_cancels_nothing() {
     let database = room_with_rule().await;
-    let pool = database.pool();
-    hear(pool, AT_ONCE, EventSource::Online, Some(300)).await;
-    hear(pool, AT_ONCE, EventSource::Offline, Some(200)).await;
-    hear(pool, AT_ONCE, EventSource::Offline, Some(300)).await;
-    let row = alice(pool).await.unwrap();
+    let db = database.db();
+    hear(db, AT_ONCE, EventSource::Online, Some(300)).await;
+    hear(db, AT_ONCE, EventSource::Offline, Some(200)).await;
+    hear(db, AT_ONCE, EventSource::Offline, Some(300)).await;
+    let row = alice(db).await.unwrap();
     assert_eq!((row.presence.as_str(), row.due), ("present", true));
 }
 
 #[tokio::test]
 async fn a_late_online_does_not_bring_back_who_has_left() {
     let database = room_with_rule().await;
-    let pool = database.pool();
-    marked(pool).await;
-    hear(pool, AT_ONCE, EventSource::Exit, Some(200)).await;
-    hear(pool, AT_ONCE, EventSource::Online, Some(150)).await;
-    assert_eq!(alice(pool).await.unwrap().presence, "absent");
+    let db = database.db();
+    marked(db).await;
+    hear(db, AT_ONCE, EventSource::Exit, Some(200)).await;
+    hear(db, AT_ONCE, EventSource::Online, Some(150)).await;
+    assert_eq!(alice(db).await.unwrap().presence, "absent");
 }
 
 #[tokio::test]
 async fn without_a_time_a_leave_leads_to_one_more_try() {
     let database = room_with_rule().await;
-    let pool = database.pool();
-    marked(pool).await;
-    hear(pool, AT_ONCE, EventSource::Exit, None).await;
-    let row = alice(pool).await.unwrap();
+    let db = database.db();
+    marked(db).await;
+    hear(db, AT_ONCE, EventSource::Exit, None).await;
+    let row = alice(db).await.unwrap();
     assert_eq!((row.presence.as_str(), row.due), ("absent", true));
-    let claim = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
+    let claim = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
     assert_eq!(claim.members[0].presence, Presence::Absent);
 }
 
 #[tokio::test]
 async fn without_a_time_a_leave_does_not_cancel_a_waiting_arrival() {
     let database = room_with_rule().await;
-    let pool = database.pool();
-    hear(pool, AT_ONCE, EventSource::Join, None).await;
-    hear(pool, AT_ONCE, EventSource::Exit, None).await;
-    let row = alice(pool).await.unwrap();
+    let db = database.db();
+    hear(db, AT_ONCE, EventSource::Join, None).await;
+    hear(db, AT_ONCE, EventSource::Exit, None).await;
+    let row = alice(db).await.unwrap();
     assert_eq!((row.presence.as_str(), row.due), ("present", true));
 }
 
 #[tokio::test]
 async fn events_of_one_arrival_settle_but_never_beyond_the_limit() {
     let database = room_with_rule().await;
-    let pool = database.pool();
+    let db = database.db();
     let settling = Settling {
         settle: Duration::from_secs(600),
         max_wait: Duration::from_secs(900),
     };
-    hear(pool, settling, EventSource::Join, Some(1)).await;
+    hear(db, settling, EventSource::Join, Some(1)).await;
     sqlx::query("with changed as (update members set pending_since = now() - interval '500 s', due_at = now() + interval '100 s') update rooms set due_at = now()")
-        .execute(pool)
+        .execute(db)
         .await
         .unwrap();
-    hear(pool, settling, EventSource::Online, Some(2)).await;
-    let due_in = alice(pool).await.unwrap().due_in_ms.unwrap();
+    hear(db, settling, EventSource::Online, Some(2)).await;
+    let due_in = alice(db).await.unwrap().due_in_ms.unwrap();
     assert!(
         (350_000.0..=400_000.0).contains(&due_in),
         "due in {due_in} ms"
@@ -249,24 +245,24 @@ async fn events_of_one_arrival_settle_but_never_beyond_the_limit() {
 #[tokio::test]
 async fn the_end_of_a_room_ends_what_is_known_of_its_members() {
     let database = room_with_rule().await;
-    let pool = database.pool();
-    marked(pool).await;
+    let db = database.db();
+    marked(db).await;
     let room = GroupId::parse("class-7").unwrap();
-    room_gone(pool, &room, Ended::Told(&told(&room, 50)))
+    room_gone(db, &room, Ended::Told(&told(&room, 50)))
         .await
         .unwrap();
     assert_eq!(
-        alice(pool).await.unwrap().presence,
+        alice(db).await.unwrap().presence,
         "present",
         "she came later"
     );
-    room_gone(pool, &room, Ended::Told(&told(&room, 150)))
+    room_gone(db, &room, Ended::Told(&told(&room, 150)))
         .await
         .unwrap();
-    assert_eq!(alice(pool).await.unwrap().presence, "absent");
-    hear(pool, AT_ONCE, EventSource::Join, Some(200)).await;
+    assert_eq!(alice(db).await.unwrap().presence, "absent");
+    hear(db, AT_ONCE, EventSource::Join, Some(200)).await;
     let gone: bool = sqlx::query_scalar("select gone_at is not null from rooms")
-        .fetch_one(pool)
+        .fetch_one(db)
         .await
         .unwrap();
     assert!(!gone, "an arrival opens a new room of the same id");
@@ -284,33 +280,29 @@ fn told(room: &GroupId, at: i64) -> RoomEnd {
 #[tokio::test]
 async fn who_comes_while_chat_answers_that_there_is_no_room_stays() {
     let database = room_with_rule().await;
-    let pool = database.pool();
+    let db = database.db();
     let asked = sqlx::query_scalar("select clock_timestamp()")
-        .fetch_one(pool)
+        .fetch_one(db)
         .await
         .unwrap();
-    hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
+    hear(db, AT_ONCE, EventSource::Join, Some(1)).await;
     let room = GroupId::parse("class-7").unwrap();
-    let was_there = room_gone(pool, &room, Ended::Answered(asked)).await;
+    let was_there = room_gone(db, &room, Ended::Answered(asked)).await;
     assert!(!was_there.unwrap(), "the room of the newcomer lives");
-    let newcomer = alice(pool).await.unwrap();
+    let newcomer = alice(db).await.unwrap();
     assert_eq!(newcomer.presence, "present");
     assert!(newcomer.due_in_ms.is_some());
     let before_her = Ended::Told(&told(&room, 0));
-    assert!(!room_gone(pool, &room, before_her).await.unwrap());
+    assert!(!room_gone(db, &room, before_her).await.unwrap());
     let later = asked + chrono::TimeDelta::minutes(1);
-    assert!(
-        room_gone(pool, &room, Ended::Answered(later))
-            .await
-            .unwrap()
-    );
-    assert_eq!(alice(pool).await.unwrap().presence, "absent");
+    assert!(room_gone(db, &room, Ended::Answered(later)).await.unwrap());
+    assert_eq!(alice(db).await.unwrap().presence, "absent");
 }
 
 #[tokio::test]
 async fn two_workers_never_hold_members_of_one_room_at_once() {
     let database = room_with_rule().await;
-    let pool = database.pool();
+    let db = database.db();
     let mut batch = Batch::default();
     for number in 0..700 {
         batch.add(
@@ -318,8 +310,8 @@ async fn two_workers_never_hold_members_of_one_room_at_once() {
             Named::Unknown,
         );
     }
-    record(pool, &mut batch, AT_ONCE).await.unwrap();
-    let claims = futures::future::join_all((0..6).map(|_| claim(pool, LEASE, AT_ONCE))).await;
+    record(db, &mut batch, AT_ONCE).await.unwrap();
+    let claims = futures::future::join_all((0..6).map(|_| claim(db, LEASE, AT_ONCE))).await;
     let mut claims: Vec<Held> = claims
         .into_iter()
         .filter_map(|claim| claim.unwrap())
@@ -327,8 +319,8 @@ async fn two_workers_never_hold_members_of_one_room_at_once() {
     assert_eq!(claims.len(), 1, "one call per room at a time");
     let first = claims.remove(0);
     assert_eq!(first.members.len(), 500, "a call takes 500");
-    write_all(pool, &first, &confirmed(&[1000])).await;
-    let second = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
+    write_all(db, &first, &confirmed(&[1000])).await;
+    let second = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
     assert_eq!(second.members.len(), 200);
     let named: std::collections::HashSet<_> = first
         .members
@@ -342,8 +334,8 @@ async fn two_workers_never_hold_members_of_one_room_at_once() {
 #[tokio::test]
 async fn the_room_that_waited_longest_comes_first() {
     let database = database().await;
-    let pool = database.pool();
-    insert_rule(pool, "*", "alice", &[1000]).await;
+    let db = database.db();
+    insert_rule(db, "*", "alice", &[1000]).await;
     for (room, age) in [("young", 1), ("old", 3), ("middle", 2)] {
         let mut batch = Batch::default();
         let group = GroupId::parse(room).unwrap();
@@ -354,18 +346,18 @@ async fn the_room_that_waited_longest_comes_first() {
             },
             Named::Unknown,
         );
-        record(pool, &mut batch, AT_ONCE).await.unwrap();
+        record(db, &mut batch, AT_ONCE).await.unwrap();
         sqlx::query(
             "update rooms set due_at = now() - make_interval(secs => $2) where group_id = $1",
         )
         .bind(room)
         .bind(f64::from(age))
-        .execute(pool)
+        .execute(db)
         .await
         .unwrap();
     }
     let mut order = Vec::new();
-    while let Some(claim) = claim(pool, LEASE, AT_ONCE).await.unwrap() {
+    while let Some(claim) = claim(db, LEASE, AT_ONCE).await.unwrap() {
         order.push(claim.claim.group.to_string());
     }
     assert_eq!(order, ["old", "middle", "young"]);
@@ -374,15 +366,15 @@ async fn the_room_that_waited_longest_comes_first() {
 #[tokio::test]
 async fn a_claim_whose_worker_died_comes_due_again_in_doubt() {
     let database = room_with_rule().await;
-    let pool = database.pool();
-    hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
-    let dead = claim(pool, Duration::from_millis(1), AT_ONCE)
+    let db = database.db();
+    hear(db, AT_ONCE, EventSource::Join, Some(1)).await;
+    let dead = claim(db, Duration::from_millis(1), AT_ONCE)
         .await
         .unwrap()
         .unwrap();
     assert!(!dead.members[0].in_doubt);
     let again = loop {
-        if let Some(claim) = claim(pool, LEASE, AT_ONCE).await.unwrap() {
+        if let Some(claim) = claim(db, LEASE, AT_ONCE).await.unwrap() {
             break claim;
         }
     };
@@ -390,10 +382,10 @@ async fn a_claim_whose_worker_died_comes_due_again_in_doubt() {
         again.members[0].in_doubt,
         "Chat may have carried out the dead worker's call"
     );
-    write_all(pool, &dead, &Outcome::Forgotten).await;
-    assert!(alice(pool).await.is_some(), "a late result changes nothing");
-    write_all(pool, &again, &confirmed(&[1000])).await;
-    let row = alice(pool).await.unwrap();
+    write_all(db, &dead, &Outcome::Forgotten).await;
+    assert!(alice(db).await.is_some(), "a late result changes nothing");
+    write_all(db, &again, &confirmed(&[1000])).await;
+    let row = alice(db).await.unwrap();
     assert_eq!(
         (row.marks, row.in_doubt, row.due_in_ms),
         (vec![1000], false, None)
@@ -407,22 +399,22 @@ async fn an_event_during_the_call_wins_over_its_result() {
         (&[EventSource::Offline, EventSource::Online], true),
     ] {
         let database = room_with_rule().await;
-        let pool = database.pool();
-        hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
-        let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
+        let db = database.db();
+        hear(db, AT_ONCE, EventSource::Join, Some(1)).await;
+        let claimed = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
         for (at, source) in (2..).zip(events) {
-            hear(pool, AT_ONCE, *source, Some(at)).await;
+            hear(db, AT_ONCE, *source, Some(at)).await;
         }
         assert!(
-            claim(pool, LEASE, AT_ONCE).await.unwrap().is_none(),
+            claim(db, LEASE, AT_ONCE).await.unwrap().is_none(),
             "the room is still claimed"
         );
-        write_all(pool, &claimed, &confirmed(&[1000])).await;
-        let row = alice(pool).await.unwrap();
+        write_all(db, &claimed, &confirmed(&[1000])).await;
+        let row = alice(db).await.unwrap();
         assert_eq!((row.marks, row.due, row.in_doubt), (vec![], true, in_doubt));
         assert!(row.generation > claimed.members[0].generation);
         assert!(
-            claim(pool, LEASE, AT_ONCE).await.unwrap().is_some(),
+            claim(db, LEASE, AT_ONCE).await.unwrap().is_some(),
             "and she is looked at again"
         );
     }
@@ -441,20 +433,20 @@ fn failed(retry: Option<Duration>) -> Outcome {
 async fn a_leave_during_a_call_or_a_backoff_ends_doubt() {
     for in_backoff in [false, true] {
         let database = room_with_rule().await;
-        let pool = database.pool();
-        hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
-        let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
+        let db = database.db();
+        hear(db, AT_ONCE, EventSource::Join, Some(1)).await;
+        let claimed = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
         if in_backoff {
-            write_all(pool, &claimed, &failed(Some(Duration::from_secs(300)))).await;
+            write_all(db, &claimed, &failed(Some(Duration::from_secs(300)))).await;
         }
         let revoked = "update members set revoked = '{1001}'";
-        sqlx::query(revoked).execute(pool).await.unwrap();
-        hear(pool, AT_ONCE, EventSource::Exit, Some(2)).await;
-        write_all(pool, &claimed, &confirmed(&[1000])).await;
-        let row = alice(pool).await.unwrap();
+        sqlx::query(revoked).execute(db).await.unwrap();
+        hear(db, AT_ONCE, EventSource::Exit, Some(2)).await;
+        write_all(db, &claimed, &confirmed(&[1000])).await;
+        let row = alice(db).await.unwrap();
         assert_eq!((row.in_doubt, row.due_in_ms), (false, None));
         let revoked: Vec<i64> = sqlx::query_scalar("select revoked from members")
-            .fetch_one(pool)
+            .fetch_one(db)
             .await
             .unwrap();
         assert!(revoked.is_empty());
@@ -464,37 +456,37 @@ async fn a_leave_during_a_call_or_a_backoff_ends_doubt() {
 #[tokio::test]
 async fn a_leave_that_may_be_old_ends_no_doubt() {
     let database = room_with_rule().await;
-    let pool = database.pool();
-    hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
-    let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
-    write_all(pool, &claimed, &failed(None)).await;
-    hear(pool, AT_ONCE, EventSource::Exit, None).await;
-    let row = alice(pool).await.unwrap();
+    let db = database.db();
+    hear(db, AT_ONCE, EventSource::Join, Some(1)).await;
+    let claimed = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
+    write_all(db, &claimed, &failed(None)).await;
+    hear(db, AT_ONCE, EventSource::Exit, None).await;
+    let row = alice(db).await.unwrap();
     assert_eq!((row.in_doubt, row.due), (true, true));
 }
 
 #[tokio::test]
 async fn an_event_dated_in_the_future_does_not_make_the_next_arrival_stale() {
     let now = Utc::now().timestamp_millis() - START;
-    let destroyed = async |pool: &PgPool, at: i64| {
+    let destroyed = async |db: &Db, at: i64| {
         let room = GroupId::parse("class-7").unwrap();
         let ended = Ended::Told(&told(&room, at));
-        room_gone(pool, &room, ended).await.unwrap();
+        room_gone(db, &room, ended).await.unwrap();
     };
     for forged in [Some(EventSource::Offline), Some(EventSource::Join), None] {
         let database = room_with_rule().await;
-        let pool = database.pool();
-        marked(pool).await;
+        let db = database.db();
+        marked(db).await;
         match forged {
-            Some(source) => hear(pool, AT_ONCE, source, Some(now + 299_000)).await,
-            None => destroyed(pool, now + 299_000).await,
+            Some(source) => hear(db, AT_ONCE, source, Some(now + 299_000)).await,
+            None => destroyed(db, now + 299_000).await,
         }
         // Really dropped, which the forged event hides.
-        hear(pool, AT_ONCE, EventSource::Offline, Some(now + 60_000)).await;
+        hear(db, AT_ONCE, EventSource::Offline, Some(now + 60_000)).await;
         let stored = "update members set due_at = null, pending_since = null, marks = '{1000}'";
-        sqlx::query(stored).execute(pool).await.unwrap();
-        hear(pool, AT_ONCE, EventSource::Online, Some(now + 61_000)).await;
-        let row = alice(pool).await.unwrap();
+        sqlx::query(stored).execute(db).await.unwrap();
+        hear(db, AT_ONCE, EventSource::Online, Some(now + 61_000)).await;
+        let row = alice(db).await.unwrap();
         let known = (row.presence.as_str(), row.marks, row.due);
         assert_eq!(known, ("present", vec![], true), "{forged:?}");
     }
@@ -503,46 +495,46 @@ async fn an_event_dated_in_the_future_does_not_make_the_next_arrival_stale() {
 #[tokio::test]
 async fn a_stale_arrival_does_not_reopen_a_room_that_is_gone() {
     let database = room_with_rule().await;
-    let pool = database.pool();
-    marked(pool).await;
+    let db = database.db();
+    marked(db).await;
     let room = GroupId::parse("class-7").unwrap();
     let ended = Ended::Told(&told(&room, 200));
-    room_gone(pool, &room, ended).await.unwrap();
+    room_gone(db, &room, ended).await.unwrap();
     let gone = async || -> bool {
         sqlx::query_scalar("select gone_at is not null from rooms")
-            .fetch_one(pool)
+            .fetch_one(db)
             .await
             .unwrap()
     };
-    hear(pool, AT_ONCE, EventSource::Join, Some(150)).await;
+    hear(db, AT_ONCE, EventSource::Join, Some(150)).await;
     assert!(gone().await);
-    hear(pool, AT_ONCE, EventSource::Join, Some(250)).await;
+    hear(db, AT_ONCE, EventSource::Join, Some(250)).await;
     assert!(!gone().await);
 }
 
 #[tokio::test]
 async fn a_member_left_out_waits_and_then_counts_as_absent() {
     let database = room_with_rule().await;
-    let pool = database.pool();
-    hear(pool, AT_ONCE, EventSource::Join, Some(1)).await;
-    let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
+    let db = database.db();
+    hear(db, AT_ONCE, EventSource::Join, Some(1)).await;
+    let claimed = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
     let retry = Some(Duration::from_millis(1));
-    write_all(pool, &claimed, &Outcome::LeftOut { retry }).await;
+    write_all(db, &claimed, &Outcome::LeftOut { retry }).await;
     let again = loop {
-        if let Some(claim) = claim(pool, LEASE, AT_ONCE).await.unwrap() {
+        if let Some(claim) = claim(db, LEASE, AT_ONCE).await.unwrap() {
             break claim;
         }
     };
     assert_eq!(again.members[0].tries, 1);
-    write_all(pool, &again, &Outcome::LeftOut { retry: None }).await;
-    let row = alice(pool).await.unwrap();
+    write_all(db, &again, &Outcome::LeftOut { retry: None }).await;
+    let row = alice(db).await.unwrap();
     assert_eq!((row.presence.as_str(), row.due_in_ms), ("absent", None));
 }
 
 #[tokio::test]
 async fn writers_of_the_same_members_in_any_order_do_not_block_each_other() {
     let database = room_with_rule().await;
-    let pool = database.pool();
+    let db = database.db();
     let writers = (0..6).map(|writer| async move {
         for round in 0..15 {
             let mut batch = Batch::default();
@@ -557,11 +549,9 @@ async fn writers_of_the_same_members_in_any_order_do_not_block_each_other() {
                     Named::Unknown,
                 );
             }
-            record(pool, &mut batch, AT_ONCE)
-                .await
-                .expect("no deadlock");
-            if let Some(claimed) = claim(pool, LEASE, AT_ONCE).await.expect("no deadlock") {
-                write_all(pool, &claimed, &confirmed(&[1000])).await;
+            record(db, &mut batch, AT_ONCE).await.expect("no deadlock");
+            if let Some(claimed) = claim(db, LEASE, AT_ONCE).await.expect("no deadlock") {
+                write_all(db, &claimed, &confirmed(&[1000])).await;
             }
         }
     });
@@ -571,7 +561,7 @@ async fn writers_of_the_same_members_in_any_order_do_not_block_each_other() {
 #[tokio::test]
 async fn a_busy_room_gathers_its_members_for_the_next_call_and_a_quiet_one_does_not() {
     let database = room_with_rule().await;
-    let pool = database.pool();
+    let db = database.db();
     let an_hour = Duration::from_secs(3600);
     let gather = Settling {
         settle: Duration::ZERO,
@@ -583,46 +573,46 @@ async fn a_busy_room_gathers_its_members_for_the_next_call_and_a_quiet_one_does_
             let join = event(account, EventSource::Join, Some(1));
             batch.add(join, Named::Unknown);
         }
-        record(pool, &mut batch, gather).await.unwrap();
+        record(db, &mut batch, gather).await.unwrap();
     };
     let idle = Outcome::Idle;
 
     arrive(&["alice"]).await;
-    let alone = claim(pool, LEASE, gather).await.unwrap().unwrap();
-    write_all(pool, &alone, &idle).await;
+    let alone = claim(db, LEASE, gather).await.unwrap().unwrap();
+    write_all(db, &alone, &idle).await;
     arrive(&["bob"]).await;
-    let alone = claim(pool, LEASE, gather).await.unwrap().unwrap();
-    write_all(pool, &alone, &idle).await;
+    let alone = claim(db, LEASE, gather).await.unwrap().unwrap();
+    write_all(db, &alone, &idle).await;
 
     arrive(&["a", "b", "c", "d", "e", "f", "g", "h"]).await;
-    let crowd = claim(pool, LEASE, gather).await.unwrap().unwrap();
+    let crowd = claim(db, LEASE, gather).await.unwrap().unwrap();
     assert_eq!(crowd.members.len(), 8);
-    write_all(pool, &crowd, &idle).await;
+    write_all(db, &crowd, &idle).await;
     arrive(&["i"]).await;
     arrive(&["j"]).await;
-    assert!(claim(pool, LEASE, gather).await.unwrap().is_none());
-    let wait = until_next_due(pool).await.unwrap().unwrap();
+    assert!(claim(db, LEASE, gather).await.unwrap().is_none());
+    let wait = until_next_due(db).await.unwrap().unwrap();
     assert!(wait > an_hour / 2 && wait <= an_hour, "{wait:?}");
     let too_late: i64 = sqlx::query_scalar(
         "select count(*) from members where due_at > pending_since + interval '1 hour'",
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await
     .unwrap();
     assert_eq!(too_late, 0, "nobody waits longer than the limit");
 
     sqlx::query("with changed as (update members set due_at = now() where due_at is not null) update rooms set due_at = now()")
-        .execute(pool)
+        .execute(db)
         .await
         .unwrap();
-    let gathered = claim(pool, LEASE, gather).await.unwrap().unwrap();
+    let gathered = claim(db, LEASE, gather).await.unwrap().unwrap();
     assert_eq!(gathered.members.len(), 2);
 }
 
 #[tokio::test]
 async fn in_a_busy_room_those_still_settling_go_along_once_they_have_waited_long_enough() {
     let database = room_with_rule().await;
-    let pool = database.pool();
+    let db = database.db();
     let settling = Settling {
         settle: Duration::from_secs(60),
         max_wait: Duration::from_secs(120),
@@ -633,24 +623,24 @@ async fn in_a_busy_room_those_still_settling_go_along_once_they_have_waited_long
             let join = event(&format!("{prefix}{number}"), EventSource::Join, Some(1));
             batch.add(join, Named::Unknown);
         }
-        record(pool, &mut batch, settling).await.unwrap();
+        record(db, &mut batch, settling).await.unwrap();
     }
     let earlier = "update members set pending_since = pending_since - interval '1 minute'
                    where account like 'old%'";
-    sqlx::query(earlier).execute(pool).await.unwrap();
-    let claim = claim(pool, LEASE, settling).await.unwrap().unwrap();
+    sqlx::query(earlier).execute(db).await.unwrap();
+    let claim = claim(db, LEASE, settling).await.unwrap().unwrap();
     let mut taken: Vec<&str> = claim.members.iter().map(|m| m.account.as_str()).collect();
     taken.sort_unstable();
     let due = (0..5).map(|number| format!("due{number}"));
     let old = (0..5).map(|number| format!("old{number}"));
     // The second callback of the others' arrival may still come.
     assert_eq!(taken, due.chain(old).collect::<Vec<_>>());
-    write_all(pool, &claim, &Outcome::Idle).await;
+    write_all(db, &claim, &Outcome::Idle).await;
     let gathers_too_long: bool = sqlx::query_scalar(
         "select r.due_at > m.pending_since + interval '2 minutes'
          from rooms r join members m using (group_id) where m.account = 'fresh0'",
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await
     .unwrap();
     assert!(!gathers_too_long, "nobody waits beyond max_wait");
@@ -659,10 +649,10 @@ async fn in_a_busy_room_those_still_settling_go_along_once_they_have_waited_long
 #[tokio::test]
 async fn a_member_waits_since_his_first_callback_was_handed_in() {
     let database = room_with_rule().await;
-    let pool = database.pool();
+    let db = database.db();
     let waited = async || -> f64 {
         let seconds = "select extract(epoch from now() - unserved_since)::float8 from members";
-        sqlx::query_scalar(seconds).fetch_one(pool).await.unwrap()
+        sqlx::query_scalar(seconds).fetch_one(db).await.unwrap()
     };
     // The database was away for five seconds.
     let mut batch = Batch::default();
@@ -671,21 +661,21 @@ async fn a_member_waits_since_his_first_callback_was_handed_in() {
     batch.add_heard(join, Named::Unknown, since);
     let online = event("alice", EventSource::Online, Some(2));
     batch.add(online, Named::Unknown);
-    record(pool, &mut batch, AT_ONCE).await.unwrap();
+    record(db, &mut batch, AT_ONCE).await.unwrap();
     assert!(waited().await >= 5.0);
     // A call failed, and another callback came: he has waited all the while.
-    let claimed = claim(pool, LEASE, AT_ONCE).await.unwrap().unwrap();
-    write_all(pool, &claimed, &failed(Some(Duration::ZERO))).await;
+    let claimed = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
+    write_all(db, &claimed, &failed(Some(Duration::ZERO))).await;
     let settling = Settling {
         settle: Duration::from_secs(60),
         max_wait: Duration::from_secs(120),
     };
-    hear(pool, settling, EventSource::Join, Some(3)).await;
-    hear(pool, settling, EventSource::Online, Some(4)).await;
+    hear(db, settling, EventSource::Join, Some(3)).await;
+    hear(db, settling, EventSource::Online, Some(4)).await;
     assert!(waited().await >= 5.0);
     // The two callbacks of his arrival settle as any others.
-    assert!(claim(pool, LEASE, settling).await.unwrap().is_none());
-    let due = alice(pool).await.unwrap().due_in_ms.unwrap();
+    assert!(claim(db, LEASE, settling).await.unwrap().is_none());
+    let due = alice(db).await.unwrap().due_in_ms.unwrap();
     assert!(due > 30_000.0, "{due} ms");
 }
 
@@ -710,10 +700,10 @@ async fn who_went_and_came_back_waits_since_he_came_back() {
             ago(seconds),
         );
     }
-    record(database.pool(), &mut batch, AT_ONCE).await.unwrap();
+    record(database.db(), &mut batch, AT_ONCE).await.unwrap();
     let seconds = "select extract(epoch from now() - unserved_since)::float8 from members";
     let waited: f64 = sqlx::query_scalar(seconds)
-        .fetch_one(database.pool())
+        .fetch_one(database.db())
         .await
         .unwrap();
     assert!((5.0..300.0).contains(&waited), "{waited}");

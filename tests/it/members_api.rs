@@ -20,7 +20,7 @@ async fn member(api: &Api, group: &str, account: &str, presence: &str, extra: &s
         .bind(group)
         .bind(account)
         .bind(presence)
-        .execute(api.pool())
+        .execute(api.db())
         .await
         .unwrap();
 }
@@ -29,7 +29,7 @@ async fn room(api: &Api, group: &str, gone: bool) {
     sqlx::query("insert into rooms (group_id, gone_at) values ($1, case when $2 then now() end)")
         .bind(group)
         .bind(gone)
-        .execute(api.pool())
+        .execute(api.db())
         .await
         .unwrap();
 }
@@ -94,7 +94,7 @@ async fn pages_of_members_miss_nobody_and_repeat_nobody_while_rows_come_and_go()
     let first = api.get("/v1/members?limit=2").await.body;
     let cursor = first["next"].as_str().unwrap();
     sqlx::query("delete from members where account in ('b', 'd', 'f')")
-        .execute(api.pool())
+        .execute(api.db())
         .await
         .unwrap();
     member(&api, "room", "a", "present", "").await;
@@ -238,7 +238,7 @@ async fn the_status_answers_while_the_database_does_not() {
         json!([{"reason": "Chat says no", "members": 1, "message":
                 {"code": "other", "params": {}, "detail": "Chat says no"}}])
     );
-    api.pool().close().await;
+    api.db().close().await;
     let status = loop {
         let status = api.get("/v1/status").await;
         assert_eq!(status.status, 200);
@@ -270,7 +270,7 @@ async fn members_are_counted_by_state_and_their_failures_have_codes() {
     let text = "Chat refused the call with 10004 (a parameter is illegal): no";
     sqlx::query("update members set last_error = $1 where failed_at is not null")
         .bind(text)
-        .execute(api.pool())
+        .execute(api.db())
         .await
         .unwrap();
     let failed = api.get("/v1/members?state=failed").await;
@@ -283,7 +283,7 @@ async fn members_are_counted_by_state_and_their_failures_have_codes() {
     sqlx::query(
         "update members set last_error = 'Chat did not answer in time' where account = 'cid'",
     )
-    .execute(api.pool())
+    .execute(api.db())
     .await
     .unwrap();
     let status = api.get("/v1/status").await;

@@ -233,7 +233,7 @@ fn holds_the_process(scrape: &Scrape) {
 #[tokio::test]
 async fn every_member_with_something_to_do_is_in_one_state_of_the_queue() {
     let database = database().await;
-    let pool = database.pool();
+    let db = database.db();
     for statement in [
         "insert into rooms (group_id, opened_at, swept_at, leased_until, gone_at) values
          ('live', now() - interval '1 hour', now() - interval '10 minutes', null, null),
@@ -248,9 +248,9 @@ async fn every_member_with_something_to_do_is_in_one_state_of_the_queue() {
          ('held', 'since', 'present', '{}', now() + interval '10 s', null, true),
          ('gone', 'away', 'present', '{1000}', null, null, false)",
     ] {
-        sqlx::query(statement).execute(pool).await.unwrap();
+        sqlx::query(statement).execute(db).await.unwrap();
     }
-    let shared = shared_figures(pool).await.unwrap();
+    let shared = shared_figures(db).await.unwrap();
     assert_eq!(
         (shared.due, shared.leased, shared.failed, shared.rooms_live),
         (1, 1, 1, 2)

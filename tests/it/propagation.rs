@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use sqlx::PgPool;
+use stickymark::database::Db;
 use stickymark::domain::{
     Account, GroupId, MarkSet, Marks, Pattern, RequestId, RuleDraft, RuleId, Window,
 };
@@ -36,14 +36,14 @@ fn draft(group: &str, account: &str, numbers: &[i64]) -> RuleDraft {
     }
 }
 
-async fn write(pool: &PgPool, id: &str, draft: Option<RuleDraft>) -> Result<usize, WriteError> {
-    let rules = Rules::new(pool.clone(), WakeUp::default());
+async fn write(db: &Db, id: &str, draft: Option<RuleDraft>) -> Result<usize, WriteError> {
+    let rules = Rules::new(db.clone(), WakeUp::default());
     let wanted = BTreeMap::from([(RuleId::parse(id).unwrap(), draft)]);
     rules.write_all(wanted, &author()).await
 }
 
-async fn count(pool: &PgPool, query: &'static str) -> i64 {
-    sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
+async fn count(db: &Db, query: &'static str) -> i64 {
+    sqlx::query_scalar(query).fetch_one(db).await.unwrap()
 }
 
 const DUE: &str = "select count(*) from members where due_at <= now() and generation = 1";
@@ -51,9 +51,9 @@ const DUE: &str = "select count(*) from members where due_at <= now() and genera
 #[tokio::test]
 async fn a_wide_change_reaches_every_member_once_and_no_absent_one() {
     let database = database().await;
-    let pool = database.pool();
+    let db = database.db();
     sqlx::query("insert into rooms (group_id, last_event_at) select 'class-' || i, now() from generate_series(1, 3) i")
-        .execute(pool)
+        .execute(db)
         .await
         .unwrap();
     sqlx::query(
@@ -61,45 +61,45 @@ async fn a_wide_change_reaches_every_member_once_and_no_absent_one() {
          select 'class-' || i % 3 + 1, 'user' || i, case when i > 2400 then 'absent' else 'present' end
          from generate_series(1, 2500) i",
     )
-    .execute(pool)
+    .execute(db)
     .await
     .unwrap();
-    write(pool, "r", Some(draft("class-*", "user*", &[1000])))
+    write(db, "r", Some(draft("class-*", "user*", &[1000])))
         .await
         .unwrap();
     // The same patterns again: one walk for both.
-    write(pool, "r", Some(draft("class-*", "user*", &[1001])))
+    write(db, "r", Some(draft("class-*", "user*", &[1001])))
         .await
         .unwrap();
     assert_eq!(
-        count(pool, DUE).await,
+        count(db, DUE).await,
         0,
         "the write itself touches no member"
     );
-    propagate(pool).await.unwrap();
-    assert_eq!(count(pool, DUE).await, 2400);
+    propagate(db).await.unwrap();
+    assert_eq!(count(db, DUE).await, 2400);
     assert_eq!(
-        count(pool, "select count(*) from rooms where due_at <= now()").await,
+        count(db, "select count(*) from rooms where due_at <= now()").await,
         3
     );
     // Only Chat knows who else is there.
     assert_eq!(
         count(
-            pool,
+            db,
             "select count(*) from rooms where sweep_requested_at is not null"
         )
         .await,
         3
     );
     let left = "select (select max(sequence) from rule_history) - sequence from propagation";
-    assert_eq!(count(pool, left).await, 0);
+    assert_eq!(count(db, left).await, 0);
 }
 
 #[tokio::test]
 async fn an_import_for_many_members_asks_their_rooms_and_tries_none_of_them() {
     let database = database().await;
-    let pool = database.pool();
-    let rules = Rules::new(pool.clone(), WakeUp::default());
+    let db = database.db();
+    let rules = Rules::new(db.clone(), WakeUp::default());
     let rule = |number| {
         let room = format!("class-{}", number % 3);
         let id = RuleId::parse(&format!("r{number}")).unwrap();
@@ -109,11 +109,11 @@ async fn an_import_for_many_members_asks_their_rooms_and_tries_none_of_them() {
         .write_all((0..600).map(rule).collect(), &author())
         .await
         .unwrap();
-    propagate(pool).await.unwrap();
-    assert_eq!(count(pool, "select count(*) from members").await, 0);
+    propagate(db).await.unwrap();
+    assert_eq!(count(db, "select count(*) from members").await, 0);
     assert_eq!(
         count(
-            pool,
+            db,
             "select count(*) from rooms where sweep_requested_at is not null"
         )
         .await,
@@ -125,17 +125,17 @@ async fn an_import_for_many_members_asks_their_rooms_and_tries_none_of_them() {
 #[tokio::test]
 async fn a_member_who_arrives_while_a_rule_write_is_open_gets_the_change() {
     let scene = Scene::empty().await;
-    let pool = scene.pool();
+    let db = scene.db();
     scene.rule("class-7", "*", &[1000]).await;
-    write(pool, "second", Some(draft("class-7", "user0", &[1001])))
+    write(db, "second", Some(draft("class-7", "user0", &[1001])))
         .await
         .unwrap();
-    propagate(pool).await.unwrap();
+    propagate(db).await.unwrap();
     sqlx::query("delete from members")
-        .execute(pool)
+        .execute(db)
         .await
         .unwrap();
-    let mut writing = pool.begin().await.unwrap();
+    let mut writing = db.begin().await.unwrap();
     for statement in [
         "delete from rules where id = 'second'",
         "insert into rule_history (rule_id, at, actor, action, before)
@@ -143,7 +143,7 @@ async fn a_member_who_arrives_while_a_rule_write_is_open_gets_the_change() {
     ] {
         sqlx::query(statement).execute(&mut *writing).await.unwrap();
     }
-    propagate(pool).await.unwrap();
+    propagate(db).await.unwrap();
     scene.chat().join("class-7", &users(1)).await.unwrap();
     scene.arrive("class-7", &users(1)).await;
     let worker = scene.worker(&scene.breaker());
@@ -153,7 +153,7 @@ async fn a_member_who_arrives_while_a_rule_write_is_open_gets_the_change() {
         2
     );
     writing.commit().await.unwrap();
-    propagate(pool).await.unwrap();
+    propagate(db).await.unwrap();
     while worker.step().await.unwrap() {}
     scene.wait_for_marks("class-7", "user0", &[1000]).await;
 }
@@ -195,7 +195,7 @@ async fn all_writers_at_once_never_deadlock_and_lose_no_change() {
     scene.rule("room-*", "user*", &[1000]).await;
     scene.add_replica().await;
     scene.add_replica().await;
-    let pool = scene.pool();
+    let db = scene.db();
     let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
     let until = Instant::now() + seconds();
     let patterns = ["room-1", "room-*", "*"];
@@ -208,7 +208,7 @@ async fn all_writers_at_once_never_deadlock_and_lose_no_change() {
             let account = accounts[random.random_range(0..accounts.len())];
             let rule = draft(group, account, &[1001 + random.random_range(0..4)]);
             let rule = random.random_bool(0.7).then_some(rule);
-            write(pool, &id, rule).await.unwrap();
+            write(db, &id, rule).await.unwrap();
             tokio::time::sleep(Duration::from_millis(random.random_range(0..100))).await;
         }
     };
@@ -237,9 +237,9 @@ async fn all_writers_at_once_never_deadlock_and_lose_no_change() {
         let mut random = StdRng::seed_from_u64(9);
         let request = RequestId::generate();
         while Instant::now() < until {
-            retry_failed(pool, None, None, &request).await.unwrap();
+            retry_failed(db, None, None, &request).await.unwrap();
             let account = format!("user{}", random.random_range(0..30));
-            let rules = Rules::new(pool.clone(), WakeUp::default());
+            let rules = Rules::new(db.clone(), WakeUp::default());
             let account = Account::parse(&account).unwrap();
             rules.erase(&account, false, &author()).await.unwrap();
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -269,7 +269,7 @@ async fn all_writers_at_once_never_deadlock_and_lose_no_change() {
         assert!(began.elapsed() < Duration::from_secs(150), "{wrong:?}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert_eq!(count(pool, deadlocks).await, 0);
+    assert_eq!(count(db, deadlocks).await, 0);
 }
 
 /// Members online who carry other marks than the rules require.
@@ -277,7 +277,7 @@ async fn wrong_members(scene: &Scene) -> Vec<String> {
     let rules: Vec<(String, i16, String, i16, Vec<i64>)> = sqlx::query_as(
         "select group_text, group_prefix_len, account_text, account_prefix_len, marks from rules",
     )
-    .fetch_all(scene.pool())
+    .fetch_all(scene.db())
     .await
     .unwrap();
     let mut wrong = Vec::new();

@@ -156,7 +156,7 @@ async fn post(to: SocketAddr, answers: Arc<Mutex<BTreeMap<u16, usize>>>, stop: C
 #[ignore = "takes a minute and needs nginx and haproxy"]
 async fn rolling_restarts_behind_nginx_and_haproxy_answer_every_callback() {
     let database = database().await;
-    insert_rule(database.pool(), "class-7", "vip-*", &[1000]).await;
+    insert_rule(database.db(), "class-7", "vip-*", &[1000]).await;
     let directory = tempfile::tempdir().unwrap();
     let [one, other, behind_nginx, behind_haproxy] = free();
     let orders = |port: SocketAddr| Orders {

@@ -35,10 +35,10 @@ async fn lose_callbacks(scene: &Scene, fraction: f64) -> u64 {
 async fn sweep_now(scene: &Scene) {
     let group = GroupId::parse("class-7").unwrap();
     sqlx::query("update rooms set swept_at = null")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
-    resync::request(scene.pool(), &WakeUp::default(), &group)
+    resync::request(scene.db(), &WakeUp::default(), &group)
         .await
         .unwrap();
     scene
@@ -106,7 +106,7 @@ async fn what_was_confirmed_a_moment_ago_is_left_alone() {
     behind_our_back(&scene, CommandType::Delete, "teacher", &[1000]).await;
     sweep_now(&scene).await;
     let believed: (Vec<i64>, bool) = sqlx::query_as("select marks, due_at is null from members")
-        .fetch_one(scene.pool())
+        .fetch_one(scene.db())
         .await
         .unwrap();
     assert_eq!(believed, (vec![1000], true));
@@ -176,7 +176,7 @@ async fn a_request_compares_a_room_that_nobody_told_of_even_where_sweeps_are_off
     sweep_now(&scene).await;
     scene.wait_for_marks("class-7", "teacher", &[1000]).await;
     let found: serde_json::Value = sqlx::query_scalar("select sweep_found from rooms")
-        .fetch_one(scene.pool())
+        .fetch_one(scene.db())
         .await
         .unwrap();
     assert_eq!(
@@ -206,7 +206,7 @@ async fn a_member_whose_leave_was_lost_is_found_to_have_left() {
     sweep_now(&scene).await;
     let presence = "select presence from members";
     let known: String = sqlx::query_scalar(presence)
-        .fetch_one(scene.pool())
+        .fetch_one(scene.db())
         .await
         .unwrap();
     assert_eq!(
@@ -216,7 +216,7 @@ async fn a_member_whose_leave_was_lost_is_found_to_have_left() {
     scene.two_minutes_pass().await;
     sweep_now(&scene).await;
     let known: String = sqlx::query_scalar(presence)
-        .fetch_one(scene.pool())
+        .fetch_one(scene.db())
         .await
         .unwrap();
     assert_eq!(known, "absent");
@@ -306,7 +306,7 @@ async fn after_a_time_without_any_replica_every_room_is_compared_at_once() {
     }
     scene.two_minutes_pass().await;
     sqlx::query("update sweep_beat set beat_at = now() - interval '1 minute'")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     scene.add_replica().await;
@@ -342,7 +342,7 @@ async fn the_heartbeat_goes_on_while_sweeps_hang_and_while_calls_are_paused() {
             })
             .await;
         sqlx::query("update sweep_beat set beat_at = now() - interval '5 s'")
-            .execute(scene.pool())
+            .execute(scene.db())
             .await
             .unwrap();
         scene
@@ -363,7 +363,7 @@ async fn rooms_long_silent_and_members_whom_no_rule_names_are_cleared_away() {
     sqlx::query(
         "update rooms set last_event_at = now() - interval '4 days' where group_id <> 'class-7'",
     )
-    .execute(scene.pool())
+    .execute(scene.db())
     .await
     .unwrap();
     // The leftovers of a call that was cut short do not keep a room.
@@ -371,7 +371,7 @@ async fn rooms_long_silent_and_members_whom_no_rule_names_are_cleared_away() {
         "update members set presence = 'absent', due_at = null, in_doubt = true
          where group_id = 'silent'",
     )
-    .execute(scene.pool())
+    .execute(scene.db())
     .await
     .unwrap();
     sqlx::query(
@@ -379,7 +379,7 @@ async fn rooms_long_silent_and_members_whom_no_rule_names_are_cleared_away() {
          values ('class-7', 'forgotten', 'absent', now() - interval '2 hours'),
                 ('class-7', 'just-left', 'absent', now())",
     )
-    .execute(scene.pool())
+    .execute(scene.db())
     .await
     .unwrap();
     scene.add_replica().await;
@@ -389,7 +389,7 @@ async fn rooms_long_silent_and_members_whom_no_rule_names_are_cleared_away() {
         .await;
     let left: Vec<(String, String)> =
         sqlx::query_as("select group_id, account from members order by 1, 2")
-            .fetch_all(scene.pool())
+            .fetch_all(scene.db())
             .await
             .unwrap();
     let left: Vec<(&str, &str)> = left.iter().map(|(g, a)| (g.as_str(), a.as_str())).collect();
@@ -453,11 +453,11 @@ async fn a_mark_that_only_a_deleted_rule_named_is_taken_away_once_more_and_then_
     scene.chat().join("class-7", &["teacher"]).await.unwrap();
     scene.wait_for_marks("class-7", "teacher", &[1000]).await;
     sqlx::query("delete from rules")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     sqlx::query("delete from members")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     scene.two_minutes_pass().await;
@@ -465,15 +465,15 @@ async fn a_mark_that_only_a_deleted_rule_named_is_taken_away_once_more_and_then_
     scene.wait_for_marks("class-7", "teacher", &[]).await;
     scene.wait_for_row("select count(*) = 0 from members").await;
     sqlx::query("update retired_marks set retired_at = now() - interval '1 hour'")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     behind_our_back(&scene, CommandType::Set, "teacher", &[1000]).await;
     // The mark is somebody else's from now on.
     let again = "update rooms set sweep_found = null";
-    sqlx::query(again).execute(scene.pool()).await.unwrap();
+    sqlx::query(again).execute(scene.db()).await.unwrap();
     let group = GroupId::parse("class-7").unwrap();
-    resync::request(scene.pool(), &WakeUp::default(), &group)
+    resync::request(scene.db(), &WakeUp::default(), &group)
         .await
         .unwrap();
     scene
@@ -494,7 +494,7 @@ async fn rule_that(scene: &Scene, id: &str, mark: i64, enabled: bool, starts: &s
     .bind(enabled)
     .bind(starts)
     .bind(ends)
-    .execute(scene.pool())
+    .execute(scene.db())
     .await
     .unwrap();
 }
@@ -512,7 +512,7 @@ async fn a_rule_that_never_demanded_anything_takes_no_mark_from_anyone_and_one_t
         "delete from rules where id = 'deleted-draft'",
         "update rules set marks = '{1010}', enabled = false where id = 'changed'",
     ] {
-        sqlx::query(sql).execute(scene.pool()).await.unwrap();
+        sqlx::query(sql).execute(scene.db()).await.unwrap();
     }
     let chat = scene.chat();
     chat.join("class-7", &["carol"]).await.unwrap();
@@ -529,7 +529,7 @@ async fn a_rule_that_never_demanded_anything_takes_no_mark_from_anyone_and_one_t
         "update rules set enabled = false where id = 'draft'",
         "update retired_marks set retired_at = now() - interval '30 days'",
     ] {
-        sqlx::query(sql).execute(scene.pool()).await.unwrap();
+        sqlx::query(sql).execute(scene.db()).await.unwrap();
     }
     scene.two_minutes_pass().await;
     sweep_now(&scene).await;
@@ -550,7 +550,7 @@ async fn a_room_that_an_event_declared_gone_comes_back_if_chat_knows_it() {
         at: None,
         request: RequestId::generate(),
     };
-    let was_there = room_gone(scene.pool(), &group, Ended::Told(&forged)).await;
+    let was_there = room_gone(scene.db(), &group, Ended::Told(&forged)).await;
     assert!(was_there.unwrap());
     behind_our_back(&scene, CommandType::Delete, "teacher", &[1000]).await;
     let soon =
@@ -559,7 +559,7 @@ async fn a_room_that_an_event_declared_gone_comes_back_if_chat_knows_it() {
     scene.wait_for_row(soon).await;
     scene.two_minutes_pass().await;
     sqlx::query("update rooms set sweep_due_at = now()")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     scene.wait_for_marks("class-7", "teacher", &[1000]).await;
@@ -573,7 +573,7 @@ async fn a_room_that_an_event_declared_gone_comes_back_if_chat_knows_it() {
         .wait_for_row("select gone_at is not null from rooms")
         .await;
     sqlx::query("update rooms set sweep_due_at = now()")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     scene
@@ -626,7 +626,7 @@ async fn no_row_is_left_out_by_both_queue_and_sweep() {
         .bind(heard)
         .bind(failed)
         .bind(waits)
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     }
@@ -652,7 +652,7 @@ async fn no_row_is_left_out_by_both_queue_and_sweep() {
     }
     scene.add_replica().await;
     sqlx::query("insert into rooms (group_id, due_at) values ('class-7', now())")
-        .execute(scene.pool())
+        .execute(scene.db())
         .await
         .unwrap();
     let settled = "select bool_and(failed_at is not null
@@ -671,7 +671,7 @@ async fn no_row_is_left_out_by_both_queue_and_sweep() {
     scene.wait_for_row(settled).await;
     let still_failed: Vec<String> =
         sqlx::query_scalar("select account from members where failed_at is not null")
-            .fetch_all(scene.pool())
+            .fetch_all(scene.db())
             .await
             .unwrap();
     assert!(!still_failed.iter().any(odd), "they had to be looked at");
@@ -690,7 +690,7 @@ async fn leaves(stage: &crate::support::stage::Stage, account: &str) {
                  from members where account = $1";
     while !sqlx::query_scalar::<_, bool>(heard)
         .bind(account)
-        .fetch_one(stage.pool())
+        .fetch_one(stage.db())
         .await
         .unwrap()
     {
@@ -734,7 +734,7 @@ async fn who_came_back_while_no_rule_named_him_is_marked_when_one_does_again() {
     let parked = "select presence = 'absent' and due_at is null from members
                   where account = 'teacher-here'";
     let parked: bool = sqlx::query_scalar(parked)
-        .fetch_one(stage.pool())
+        .fetch_one(stage.db())
         .await
         .unwrap();
     assert!(parked);

@@ -41,7 +41,7 @@ async fn behind_our_back(scene: &Scene, command: CommandType, account: &str) {
 
 async fn request(scene: &Scene, group: &str) {
     let group = GroupId::parse(group).unwrap();
-    resync::request(scene.pool(), &WakeUp::default(), &group)
+    resync::request(scene.db(), &WakeUp::default(), &group)
         .await
         .unwrap();
 }
@@ -74,7 +74,7 @@ async fn marked_room(account: &str, members: &[String]) -> Scene {
 
 async fn believed(scene: &Scene) -> Vec<(String, String, Vec<i64>, i64)> {
     sqlx::query_as("select account, presence, marks, generation from members order by account")
-        .fetch_all(scene.pool())
+        .fetch_all(scene.db())
         .await
         .unwrap()
 }
@@ -160,7 +160,7 @@ async fn chat_asking_for_fewer_lists_slows_the_sweep_and_nothing_else() {
         .wait_for_row("select sweep_error is not null from rooms")
         .await;
     let share = |api| {
-        let budget = Budget::new(scene.pool().clone(), api, CallRate::new(160));
+        let budget = Budget::new(scene.db().clone(), api, CallRate::new(160));
         async move { budget.state().await.unwrap().share }
     };
     assert!(share(CalledApi::GetMembers).await < 0.9);
@@ -228,7 +228,7 @@ async fn a_queue_longer_than_the_budget_does_not_starve_the_sweep() {
         .await;
     let waiting: i64 =
         sqlx::query_scalar("select count(*) from members where pending_since is not null")
-            .fetch_one(scene.pool())
+            .fetch_one(scene.db())
             .await
             .unwrap();
     assert!(waiting > 100, "the queue was still long: {waiting}");
@@ -249,13 +249,13 @@ async fn a_room_that_is_asked_for_goes_before_all_that_are_overdue() {
         "insert into rooms (group_id, last_event_at, sweep_due_at)
          select 'room-' || n, now(), now() - interval '1 minute' from generate_series(1, 500) n",
     )
-    .execute(scene.pool())
+    .execute(scene.db())
     .await
     .unwrap();
     request(&scene, "wanted").await;
     let first: String =
         sqlx::query_scalar("select group_id from rooms order by sweep_due_at limit 1")
-            .fetch_one(scene.pool())
+            .fetch_one(scene.db())
             .await
             .unwrap();
     assert_eq!(first, "wanted");
@@ -288,7 +288,7 @@ async fn a_replica_that_ends_in_the_middle_of_a_sweep_leaves_the_room_to_others_
         "select sweeping_until is null and sweep_due_at <= now()
              and sweep_requested_at is not null from rooms",
     )
-    .fetch_one(scene.pool())
+    .fetch_one(scene.db())
     .await
     .unwrap();
     assert!(free, "the lease is given back");
@@ -302,7 +302,7 @@ async fn more_accounts_than_one_call_takes_are_asked_about_in_several() {
              null, null, '', '', 1, now(), now() from generate_series(0, 1199) n",
     )
     .bind(ROOM)
-    .execute(scene.pool())
+    .execute(scene.db())
     .await
     .unwrap();
     let lost = Fault::new(Effect::LoseCallback);
@@ -369,11 +369,11 @@ async fn no_member_is_left_without_a_room() {
         "insert into rooms (group_id, opened_at)
          select unnest('{class-7,class-8}'::text[]), now() - interval '4 days'",
     )
-    .execute(scene.pool())
+    .execute(scene.db())
     .await
     .unwrap();
     // As the propagation does.
-    let mut writing = scene.pool().begin().await.unwrap();
+    let mut writing = scene.db().begin().await.unwrap();
     sqlx::query(
         "with room as materialized (
              select group_id from rooms where group_id = 'class-7' for key share)
@@ -389,7 +389,7 @@ async fn no_member_is_left_without_a_room() {
         .await;
     writing.commit().await.unwrap();
     let rooms: i64 = sqlx::query_scalar("select count(*) from members join rooms using (group_id)")
-        .fetch_one(scene.pool())
+        .fetch_one(scene.db())
         .await
         .unwrap();
     assert_eq!(rooms, 1);

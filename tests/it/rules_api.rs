@@ -565,10 +565,10 @@ async fn the_history_tells_who_did_what_and_survives_the_rule() {
 async fn a_new_exact_rule_makes_an_unknown_member_due() {
     let api = api().await;
     api.post(rule("room", "teacher", &[1000])).await;
-    propagate(api.pool()).await.unwrap();
+    propagate(api.db()).await.unwrap();
     let due: Vec<(String, String, String)> =
         sqlx::query_as("select group_id, account, presence from members where due_at <= now()")
-            .fetch_all(api.pool())
+            .fetch_all(api.db())
             .await
             .unwrap();
     assert_eq!(due, [("room".into(), "teacher".into(), "unknown".into())]);
@@ -583,13 +583,13 @@ async fn removing_a_rule_makes_members_present_due() {
          values ('room-1', 'teacher', 'present', '{1000}'), ('room-2', 'teacher', 'absent', '{}'),
                 ('hall-1', 'teacher', 'present', '{}')",
     )
-    .execute(api.pool())
+    .execute(api.db())
     .await
     .unwrap();
     api.delete("r").await;
-    propagate(api.pool()).await.unwrap();
+    propagate(api.db()).await.unwrap();
     let due: Vec<String> = sqlx::query_scalar("select group_id from members where due_at <= now()")
-        .fetch_all(api.pool())
+        .fetch_all(api.db())
         .await
         .unwrap();
     assert_eq!(due, ["room-1"]);
@@ -599,9 +599,9 @@ async fn removing_a_rule_makes_members_present_due() {
 async fn a_write_that_changes_nothing_leaves_members_in_peace() {
     let api = api().await;
     api.post(named("r", "room", "teacher", &[1000])).await;
-    propagate(api.pool()).await.unwrap();
+    propagate(api.db()).await.unwrap();
     sqlx::query("update members set presence = 'present', due_at = null")
-        .execute(api.pool())
+        .execute(api.db())
         .await
         .unwrap();
     assert_eq!(
@@ -613,9 +613,9 @@ async fn a_write_that_changes_nothing_leaves_members_in_peace() {
     everybody["enabled"] = json!(false);
     assert_eq!(api.post(everybody).await.status, 201);
     assert_eq!(api.delete("off").await.status, 204);
-    propagate(api.pool()).await.unwrap();
+    propagate(api.db()).await.unwrap();
     let due: i64 = sqlx::query_scalar("select count(*) from members where due_at is not null")
-        .fetch_one(api.pool())
+        .fetch_one(api.db())
         .await
         .unwrap();
     assert_eq!(due, 0);
@@ -624,7 +624,7 @@ async fn a_write_that_changes_nothing_leaves_members_in_peace() {
 #[tokio::test]
 async fn a_writer_that_hangs_makes_others_give_up_rather_than_wait_for_ever() {
     let api = api().await;
-    let mut hanging = api.pool().begin().await.unwrap();
+    let mut hanging = api.db().begin().await.unwrap();
     sqlx::query("lock table rules")
         .execute(&mut *hanging)
         .await
@@ -642,7 +642,7 @@ async fn a_writer_that_hangs_makes_others_give_up_rather_than_wait_for_ever() {
 #[tokio::test]
 async fn writers_that_wait_for_their_turn_leave_the_connections_to_readers() {
     let api = api().await;
-    let mut import = api.pool().begin().await.unwrap();
+    let mut import = api.db().begin().await.unwrap();
     sqlx::query("select pg_advisory_xact_lock($1)")
         .bind(i64::from_be_bytes(*b"sm.rules"))
         .execute(&mut *import)
@@ -657,7 +657,7 @@ async fn writers_that_wait_for_their_turn_leave_the_connections_to_readers() {
          and database = (select oid from pg_database where datname = current_database())";
     until("one of them waits in the database", async || {
         let waiting: i64 = sqlx::query_scalar(waiting)
-            .fetch_one(api.pool())
+            .fetch_one(api.db())
             .await
             .unwrap();
         waiting > 0
@@ -670,7 +670,7 @@ async fn writers_that_wait_for_their_turn_leave_the_connections_to_readers() {
         "select count(*) from pg_stat_activity
          where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()",
     )
-    .fetch_one(api.pool())
+    .fetch_one(api.db())
     .await
     .unwrap();
     assert_eq!(held, 2, "the import, and the first of those who wait");

@@ -7,7 +7,7 @@ use chrono::{DateTime, Duration, Utc};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use sqlx::PgPool;
+use stickymark::database::Db;
 use stickymark::domain::{
     Account, GroupId, MAX_MARKS_PER_ROOM, Mark, Marks, Pattern, RuleDraft, RuleId, Window,
 };
@@ -83,23 +83,23 @@ fn author() -> Author {
     }
 }
 
-async fn assert_shapes_are_counted(pool: &PgPool) {
+async fn assert_shapes_are_counted(db: &Db) {
     let counted: Vec<(i16, i16, i64)> = sqlx::query_as(
         "select group_prefix_len, account_prefix_len, rules from rule_shapes order by 1, 2",
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await
     .unwrap();
     let actual: Vec<(i16, i16, i64)> = sqlx::query_as(
         "select group_prefix_len, account_prefix_len, count(*) from rules group by 1, 2 order by 1, 2",
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await
     .unwrap();
     assert_eq!(counted, actual);
 }
 
-async fn assert_demands_are_counted(pool: &PgPool) {
+async fn assert_demands_are_counted(db: &Db) {
     let differing: i64 = sqlx::query_scalar(
         "with actual as (
              select group_text, group_prefix_len, coalesce(ends_at, 'infinity') as ends_at,
@@ -111,20 +111,20 @@ async fn assert_demands_are_counted(pool: &PgPool) {
              (table room_demands except table actual)
          ) as differing",
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await
     .unwrap();
     assert_eq!(differing, 0);
 }
 
-async fn assert_matches_are_found(pool: &PgPool, standing: &Standing) {
+async fn assert_matches_are_found(db: &Db, standing: &Standing) {
     let accounts: Vec<Account> = ["老", "老师", "老师1", "老师12", "t", "t1", "x", "*"]
         .iter()
         .map(|text| Account::parse(text).unwrap())
         .collect();
     for room in ["a", "ab", "aba", "abab", "b", "c", "*"] {
         let room = GroupId::parse(room).unwrap();
-        let found = matching_rules(pool, &room, &accounts).await.unwrap();
+        let found = matching_rules(db, &room, &accounts).await.unwrap();
         let found: BTreeSet<(usize, RuleId)> = found
             .into_iter()
             .map(|matched| {
@@ -152,7 +152,7 @@ async fn assert_matches_are_found(pool: &PgPool, standing: &Standing) {
 async fn random_writes(seed: u64, longest_set: usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let database = support::database().await;
-    let rules = Rules::new(database.pool().clone(), WakeUp::default());
+    let rules = Rules::new(database.db().clone(), WakeUp::default());
     // Windows begin and end at whole hours from here; the loop looks between them.
     let base = DateTime::from_timestamp(Utc::now().timestamp(), 0).unwrap();
     let mut standing = Standing::new();
@@ -201,9 +201,9 @@ async fn random_writes(seed: u64, longest_set: usize) {
         accepted > 10 && refused > 10,
         "{accepted} accepted, {refused} refused"
     );
-    assert_shapes_are_counted(database.pool()).await;
-    assert_demands_are_counted(database.pool()).await;
-    assert_matches_are_found(database.pool(), &standing).await;
+    assert_shapes_are_counted(database.db()).await;
+    assert_demands_are_counted(database.db()).await;
+    assert_matches_are_found(database.db(), &standing).await;
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ async fn migrate_waits_for_a_database_that_does_not_answer_yet() {
     assert!(output.status.success());
     assert_eq!(text(&output.stdout), "the database is up to date\n");
     let migrations: i64 = sqlx::query_scalar("select count(*) from _sqlx_migrations")
-        .fetch_one(database.pool())
+        .fetch_one(database.db())
         .await
         .unwrap();
     assert!(migrations > 0);

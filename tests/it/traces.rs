@@ -135,7 +135,7 @@ async fn free_address() -> String {
 
 async fn gets_spans_with_their_relations(endpoint: String, collector: Collector) {
     let database = database().await;
-    insert_rule(database.pool(), "class-7", "teacher10", &[1000]).await;
+    insert_rule(database.db(), "class-7", "teacher10", &[1000]).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let simulator = start(Options::default(), listener).unwrap();
     let directory = tempfile::tempdir().unwrap();

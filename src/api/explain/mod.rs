@@ -8,13 +8,13 @@ mod view;
 
 use axum::extract::{FromRef, State};
 use serde::Deserialize;
-use sqlx::PgPool;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::marks::MarkNames;
 use crate::api::{CommonProblems, Json, Problem, Query};
+use crate::database::Db;
 use crate::domain::{Account, GroupId};
 use crate::members::{MemberFilter, held_places, list_members};
 use crate::members::{RoomFilter, list_rooms};
@@ -25,23 +25,19 @@ use view::{Explanation, Facts};
 /// What explanations are made from. Clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Explanations {
-    pool: PgPool,
+    db: Db,
     breaker: Breaker,
     names: MarkNames,
 }
 
 impl Explanations {
     /// `breaker` is that of the calls that set marks.
-    pub fn new(pool: PgPool, breaker: Breaker, names: MarkNames) -> Self {
-        Self {
-            pool,
-            breaker,
-            names,
-        }
+    pub fn new(db: Db, breaker: Breaker, names: MarkNames) -> Self {
+        Self { db, breaker, names }
     }
 
     async fn facts(&self, group: &GroupId, account: &Account) -> Result<Facts, sqlx::Error> {
-        let rules = rules_for(&self.pool, group, account).await?;
+        let rules = rules_for(&self.db, group, account).await?;
         let member = MemberFilter {
             group: Some(group.clone()),
             account: Some(account.clone()),
@@ -53,9 +49,9 @@ impl Explanations {
         };
         Ok(Facts {
             rules,
-            member: list_members(&self.pool, &member, None, 1).await?.pop(),
-            room: list_rooms(&self.pool, &room, "", 1).await?.pop(),
-            held: held_places(&self.pool, group).await?,
+            member: list_members(&self.db, &member, None, 1).await?.pop(),
+            room: list_rooms(&self.db, &room, "", 1).await?.pop(),
+            held: held_places(&self.db, group).await?,
             paused: self.breaker.paused(),
             names: self.names.clone(),
         })

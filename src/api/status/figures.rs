@@ -5,23 +5,20 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::chat::Budget;
-use crate::database::{in_time, table_sizes};
+use crate::database::{Db, table_sizes};
 pub use crate::members::store::figures::{SharedFigures, shared_figures};
-use crate::metrics::{Api, DatabasePart, Metrics, QueueState, Table};
+use crate::metrics::{Api, Metrics, QueueState, Table};
 use crate::rules::propagation::backlog;
 
 pub const READ_EVERY: Duration = Duration::from_secs(15);
-/// A statement that takes longer is abandoned.
-const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 
 /// Reads the figures of a database into the metrics of a replica.
 #[derive(Debug)]
 pub struct Figures {
-    pub pool: PgPool,
+    pub db: Db,
     /// The budgets that all replicas share.
     pub budgets: Vec<Budget>,
     pub metrics: Metrics,
@@ -32,7 +29,6 @@ impl Figures {
     pub async fn run(self, stop: CancellationToken) {
         loop {
             if let Err(error) = self.read().await {
-                self.metrics.database_error(DatabasePart::Figures);
                 tracing::debug!(%error, "could not read the shared figures");
             }
             let pause = tokio::time::sleep(READ_EVERY);
@@ -62,10 +58,10 @@ impl Figures {
     /// # Errors
     /// Those of the database; the figures are as they were then.
     pub async fn read(&self) -> Result<(), sqlx::Error> {
-        let shared = in_time(LONGEST_STATEMENT, shared_figures(&self.pool)).await?;
+        let shared = shared_figures(&self.db).await?;
         let gauges = self.metrics.gauges();
         for budget in &self.budgets {
-            let state = in_time(LONGEST_STATEMENT, budget.state()).await?;
+            let state = budget.state().await?;
             if let Some(api) = Api::named(budget.api()) {
                 gauges.budget(api).set(state.per_second);
             }
@@ -81,13 +77,13 @@ impl Figures {
         gauges.queue_oldest_due.set(shared.oldest_due_seconds);
         gauges.rooms_live.set(number(shared.rooms_live));
         gauges.resync_oldest.set(shared.oldest_comparison_seconds);
-        for size in in_time(LONGEST_STATEMENT, table_sizes(&self.pool)).await? {
+        for size in table_sizes(&self.db).await? {
             if let Some(table) = Table::named(&size.name) {
                 gauges.table_rows(table).set(number(size.rows));
                 gauges.table_bytes(table).set(number(size.bytes));
             }
         }
-        let backlog = in_time(LONGEST_STATEMENT, backlog(&self.pool)).await?;
+        let backlog = backlog(&self.db).await?;
         gauges.propagation_pending.set(number(backlog.changes));
         gauges.queue_read.set(number(Utc::now().timestamp()));
         Ok(())

@@ -15,7 +15,6 @@ use std::time::Duration;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
@@ -27,6 +26,7 @@ pub use readiness::{DatabaseState, Readiness, Ready};
 use crate::api::{CommonProblems, Json, NoParameters, Problem, Query};
 use crate::callback::{Arrivals, Report, reports};
 use crate::chat::{Budget, RecentCalls};
+use crate::database::Db;
 use crate::members::{
     FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth, retry_reasons,
 };
@@ -97,7 +97,7 @@ impl Default for Watched {
 /// What the handler of the status needs.
 #[derive(Debug, Clone)]
 pub(crate) struct StatusSource {
-    pub pool: PgPool,
+    pub db: Db,
     pub readiness: Readiness,
     pub watched: Watched,
 }
@@ -303,9 +303,9 @@ type Stored = (
 /// What the database says; `None` if it does not respond in time.
 async fn stored(source: &StatusSource) -> Option<Stored> {
     let read = async {
-        let queue = queue_depth(&source.pool).await?;
-        let propagation = backlog(&source.pool).await?;
-        let failures = failure_reasons(&source.pool).await?;
+        let queue = queue_depth(&source.db).await?;
+        let propagation = backlog(&source.db).await?;
+        let failures = failure_reasons(&source.db).await?;
         let mut budgets = Vec::with_capacity(source.watched.budgets.len());
         for budget in &source.watched.budgets {
             let state = budget.state().await?;
@@ -315,8 +315,8 @@ async fn stored(source: &StatusSource) -> Option<Stored> {
                 share: state.share,
             });
         }
-        let arrived = reports::all(&source.pool, &source.watched.arrivals).await?;
-        let mut retries = retry_reasons(&source.pool).await?;
+        let arrived = reports::all(&source.db, &source.watched.arrivals).await?;
+        let mut retries = retry_reasons(&source.db).await?;
         // That a member is not online is no failure.
         retries.retain(|one| one.message.code != "left-out");
         Ok::<Stored, sqlx::Error>((queue, propagation, failures, budgets, retries, arrived))

@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use sqlx::PgPool;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
-use crate::database::is_read_only;
+use crate::database::{Db, is_read_only};
 
 /// How long an answer of the database is believed, so that probes never become a load.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -24,7 +23,7 @@ pub struct Readiness {
 
 #[derive(Debug)]
 struct Shared {
-    pool: PgPool,
+    db: Db,
     draining: AtomicBool,
     failed: AtomicBool,
     /// Held while the database is asked, so that probes that come together ask once.
@@ -56,11 +55,11 @@ pub struct Ready {
 }
 
 impl Readiness {
-    /// Ready as long as the database of this pool takes writes.
-    pub fn new(pool: PgPool) -> Self {
+    /// Ready as long as the database takes writes.
+    pub fn new(db: Db) -> Self {
         Self {
             shared: Arc::new(Shared {
-                pool,
+                db,
                 draining: AtomicBool::new(false),
                 failed: AtomicBool::new(false),
                 last: Mutex::new(None),
@@ -115,7 +114,7 @@ impl Readiness {
         match *last {
             Some((at, state)) if at.elapsed() < BELIEVED => state,
             _ => {
-                let state = ask(&self.shared.pool).await;
+                let state = ask(&self.shared.db).await;
                 tell_change(last.map(|(_, before)| before), state);
                 *last = Some((Instant::now(), state));
                 state
@@ -137,8 +136,8 @@ fn tell_change(before: Option<DatabaseState>, now: DatabaseState) {
     }
 }
 
-async fn ask(pool: &PgPool) -> DatabaseState {
-    match tokio::time::timeout(PATIENCE, is_read_only(pool)).await {
+async fn ask(db: &Db) -> DatabaseState {
+    match tokio::time::timeout(PATIENCE, is_read_only(db)).await {
         Ok(Ok(false)) => DatabaseState::Ok,
         Ok(Ok(true)) => DatabaseState::ReadOnly,
         Ok(Err(error)) => {

@@ -16,7 +16,6 @@ use chrono::DateTime;
 use reqwest::{Body, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -24,6 +23,7 @@ use crate::callback::{
     ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, CallbackSettings, Events, Forward, ForwardSettings,
     Signatures, router,
 };
+use crate::database::Db;
 use crate::domain::{MemberEvent, RoomEnd};
 use crate::members::{Inbox, InboxWriter, News, Settling, WakeUp};
 use crate::metrics::Metrics;
@@ -118,13 +118,13 @@ impl Setup {
 
 /// An inbox without a database, behind a filter that knows no rule yet and so lets everything pass.
 fn events() -> (Events, InboxWriter) {
-    let pool = PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap();
+    let db = Db::from(sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap());
     let settling = Settling {
         settle: Duration::ZERO,
         max_wait: Duration::ZERO,
     };
-    let (inbox, writer) = Inbox::new(pool.clone(), settling, WakeUp::default());
-    let (filter, _) = RuleFilter::new(&pool, inbox.clone(), FilterSettings::default());
+    let (inbox, writer) = Inbox::new(db.clone(), settling, WakeUp::default());
+    let (filter, _) = RuleFilter::new(&db, inbox.clone(), FilterSettings::default());
     (Events::new(inbox, filter, Vec::new()), writer)
 }
 

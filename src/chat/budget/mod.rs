@@ -14,12 +14,10 @@ mod store;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
-
 use self::slots::Reserved;
 use super::error::ChatError;
 use super::error_codes::ErrorClass;
-use crate::database::in_time;
+use crate::database::Db;
 use crate::metrics::{Api, DatabasePart, Label, Metrics, SlowdownReason};
 use crate::telemetry::warn_seldom;
 
@@ -36,8 +34,6 @@ const SPACING: f64 = 1.1;
 /// At this rate the calls that go out come to 160 a second. With more Chat sends its alert, which
 /// halves the rate. Source: <https://cloud.tencent.com/document/product/269/105418>.
 const HIGHEST_RATE: u32 = 176;
-/// A statement that takes longer is abandoned: its connection may be dead without a sign.
-const LONGEST_STATEMENT: Duration = Duration::from_secs(5);
 
 impl CallRate {
     /// From 1 to 176; what is outside counts as the nearest.
@@ -55,9 +51,10 @@ impl CallRate {
 pub struct Budgets(Vec<Budget>);
 
 impl Budgets {
-    pub fn new(pool: &PgPool, rate: CallRate, metrics: &Metrics) -> Self {
+    pub fn new(db: &Db, rate: CallRate, metrics: &Metrics) -> Self {
         let apis = [Api::ModifyUserInfo, Api::CheckMembers, Api::GetMembers];
-        let budget = |api| Budget::new(pool.clone(), api, rate).measured_by(metrics);
+        let db = db.part(DatabasePart::Budget, metrics);
+        let budget = |api| Budget::new(db.clone(), api, rate).measured_by(metrics);
         Self(apis.map(budget).into())
     }
 
@@ -78,7 +75,7 @@ impl Budgets {
 /// The budget of one Chat API.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    pool: PgPool,
+    db: Db,
     api: Api,
     rate: CallRate,
     reserved: Arc<Mutex<Reserved>>,
@@ -95,10 +92,10 @@ pub struct BudgetState {
 }
 
 impl Budget {
-    pub fn new(pool: PgPool, api: Api, rate: CallRate) -> Self {
+    pub fn new(db: Db, api: Api, rate: CallRate) -> Self {
         let reserved = Reserved::none_yet(rate.interval());
         Self {
-            pool,
+            db,
             api,
             rate,
             reserved: Arc::new(Mutex::new(reserved)),
@@ -106,7 +103,7 @@ impl Budget {
         }
     }
 
-    /// The same, reporting waits, slow-downs and faults of the database to these metrics.
+    /// The same, reporting waits and slow-downs to these metrics.
     #[must_use]
     pub fn measured_by(self, metrics: &Metrics) -> Self {
         let metrics = metrics.clone();
@@ -129,7 +126,7 @@ impl Budget {
         loop {
             let next = self.reserved().next();
             let Some(slot) = next else {
-                self.counted(self.reserve().await)?;
+                self.reserve().await?;
                 continue;
             };
             tokio::time::sleep_until(slot.at().into()).await;
@@ -162,8 +159,7 @@ impl Budget {
         let block = self.reserved().wanted();
         let length = self.rate.interval();
         let asked = Instant::now();
-        let granted = store::reserve(&self.pool, self.api(), block, length);
-        let granted = in_time(LONGEST_STATEMENT, granted).await?;
+        let granted = store::reserve(&self.db, self.api(), block, length).await?;
         if asked.elapsed() <= LATEST_GRANT {
             let apart = length.div_f64(granted.share);
             let first = granted.until_end - f64::from(block) * apart.as_secs_f64();
@@ -187,9 +183,8 @@ impl Budget {
     /// Once a second counts, since calls already under way say the same.
     async fn halve(&self, reason: SlowdownReason) {
         self.reserved().drop_all();
-        let halved = store::halve(&self.pool, self.api());
         let api = self.api();
-        match self.counted(in_time(LONGEST_STATEMENT, halved).await) {
+        match store::halve(&self.db, api).await {
             Ok(true) => {
                 warn_seldom!(
                     api,
@@ -203,13 +198,9 @@ impl Budget {
         }
     }
 
-    fn counted<T>(&self, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
-        result.inspect_err(|_| self.metrics.database_error(DatabasePart::Budget))
-    }
-
     /// What is in force now.
     pub async fn state(&self) -> Result<BudgetState, sqlx::Error> {
-        let share = store::share(&self.pool, self.api()).await?;
+        let share = store::share(&self.db, self.api()).await?;
         Ok(BudgetState {
             per_second: share * f64::from(self.rate.0),
             share,

@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
-
-use crate::database::interval;
+use crate::database::{Db, interval};
 
 /// Smallest share of the rate, also while the clock of Postgres is before the last halving.
 const LOWEST_SHARE: f64 = 0.02;
@@ -25,7 +23,7 @@ pub(super) struct Granted {
 
 /// Moves the next free moment on by so many slots of this length.
 pub(super) async fn reserve(
-    pool: &PgPool,
+    db: &Db,
     api: &str,
     slots: u32,
     length: Duration,
@@ -54,13 +52,13 @@ pub(super) async fn reserve(
         LOWEST_SHARE,
         MOST_AHEAD,
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await
 }
 
 /// Halves the share in force. False: that was done within the last second, and calls that were under
 /// way then say the same.
-pub(super) async fn halve(pool: &PgPool, api: &str) -> Result<bool, sqlx::Error> {
+pub(super) async fn halve(db: &Db, api: &str) -> Result<bool, sqlx::Error> {
     let halved = sqlx::query!(
         r#"
         update chat_budgets set
@@ -73,13 +71,13 @@ pub(super) async fn halve(pool: &PgPool, api: &str) -> Result<bool, sqlx::Error>
         LOWEST_SHARE,
         RECOVERY,
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(halved.rows_affected() > 0)
 }
 
 /// The share of the configured rate in force now.
-pub(super) async fn share(pool: &PgPool, api: &str) -> Result<f64, sqlx::Error> {
+pub(super) async fn share(db: &Db, api: &str) -> Result<f64, sqlx::Error> {
     let share = sqlx::query_scalar!(
         r#"
         select greatest($3, least(1, share
@@ -90,7 +88,7 @@ pub(super) async fn share(pool: &PgPool, api: &str) -> Result<f64, sqlx::Error> 
         RECOVERY,
         LOWEST_SHARE,
     )
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await?;
     Ok(share.unwrap_or(1.0))
 }

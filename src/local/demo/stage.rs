@@ -80,8 +80,8 @@ impl Stage {
         };
         let chat = running.client()?;
         let operator = Operator::new(admin, token.clone())?;
-        let pool = database.pool().clone();
-        let page = Page::open(chat.clone(), pool, operator.clone(), closing.clone());
+        let db = database.db().clone();
+        let page = Page::open(chat.clone(), db, operator.clone(), closing.clone());
         let service = service.with_stage(page.router());
         let service = tokio::spawn(service.run(stop));
         let url = format!("http://{callback}/callback");
@@ -162,7 +162,7 @@ async fn build(
     taken: &mut Vec<u16>,
 ) -> anyhow::Result<Service> {
     loop {
-        let error = match Service::build(&settings, database.pool().clone()).await {
+        let error = match Service::build(&settings, database.db().clone()).await {
             Ok(service) => return Ok(service),
             Err(error) => error,
         };

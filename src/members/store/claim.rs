@@ -15,10 +15,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::database::interval;
+use crate::database::{Db, interval};
 use crate::domain::{Account, GroupId, Mark, RequestId};
 use crate::members::store::record::Settling;
 use crate::members::{Member, Presence, mark_set};
@@ -53,7 +52,7 @@ pub struct Due {
 
 /// Claims the room that has been due longest, but none of those avoided; `None` if there is none.
 pub async fn claim(
-    pool: &PgPool,
+    db: &Db,
     lease: Duration,
     avoided: &[GroupId],
 ) -> Result<Option<Claim>, sqlx::Error> {
@@ -79,7 +78,7 @@ pub async fn claim(
         token,
         &avoided as &[&str],
     )
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let group =
@@ -97,13 +96,9 @@ pub async fn claim(
 /// In a busy room, arrivals that have waited for `settle` (at most half of `max_wait`) are taken along
 /// although their events are still debounced. The next ones gather for what that leaves of `max_wait`, so
 /// that no member waits longer, unless the next call is full in any case.
-pub async fn due_members(
-    pool: &PgPool,
-    claim: &Claim,
-    settling: Settling,
-) -> Result<Due, sqlx::Error> {
+pub async fn due_members(db: &Db, claim: &Claim, settling: Settling) -> Result<Due, sqlx::Error> {
     if claim.interrupted {
-        doubt_due(pool, &claim.group).await?;
+        doubt_due(db, &claim.group).await?;
     }
     let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
     let rows = sqlx::query_as!(
@@ -120,7 +115,7 @@ pub async fn due_members(
         claim.at + delta(settling.settle),
         MEMBERS_A_CALL,
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     let patience = settling.settle.min(settling.max_wait / 2);
     let busy = rows.len() >= BUSY;
@@ -150,7 +145,7 @@ pub async fn due_members(
 }
 
 /// A worker fell silent, perhaps after its call. Its results, if they come after all, count no more.
-async fn doubt_due(pool: &PgPool, group: &GroupId) -> Result<(), sqlx::Error> {
+async fn doubt_due(db: &Db, group: &GroupId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         with due as (
@@ -163,7 +158,7 @@ async fn doubt_due(pool: &PgPool, group: &GroupId) -> Result<(), sqlx::Error> {
         "#,
         group.as_str(),
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }
@@ -224,7 +219,7 @@ impl MemberColumns {
 /// Sees to it that rooms are claimed in time for members that were made due, but not before `after`. Call
 /// it after the commit. A room that is due within `slack` of that is left alone.
 pub(crate) async fn wake_rooms(
-    pool: &PgPool,
+    db: &Db,
     groups: &[String],
     after: Duration,
     slack: Duration,
@@ -257,7 +252,7 @@ pub(crate) async fn wake_rooms(
         interval(after),
         interval(slack),
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }
@@ -267,7 +262,7 @@ pub(crate) const FORGOTTEN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Rooms with due members that are not due themselves, which a process that died between a commit and
 /// [`wake_rooms`] leaves behind. Returns how many were found.
-pub(crate) async fn wake_forgotten_rooms(pool: &PgPool) -> Result<usize, sqlx::Error> {
+pub(crate) async fn wake_forgotten_rooms(db: &Db) -> Result<usize, sqlx::Error> {
     let groups = sqlx::query_scalar!(
         r#"
         with overdue as materialized (
@@ -279,14 +274,14 @@ pub(crate) async fn wake_forgotten_rooms(pool: &PgPool) -> Result<usize, sqlx::E
         limit 1000
         "#
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
-    wake_rooms(pool, &groups, Duration::ZERO, Duration::ZERO).await?;
+    wake_rooms(db, &groups, Duration::ZERO, Duration::ZERO).await?;
     Ok(groups.len())
 }
 
 /// How long until a room without a lease is due; `None` if none will be.
-pub async fn until_next_due(pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
+pub async fn until_next_due(db: &Db) -> Result<Option<Duration>, sqlx::Error> {
     let seconds = sqlx::query_scalar!(
         r#"
         select extract(epoch from due_at - now())::float8 as "seconds!" from rooms
@@ -295,7 +290,7 @@ pub async fn until_next_due(pool: &PgPool) -> Result<Option<Duration>, sqlx::Err
         limit 1
         "#
     )
-    .fetch_optional(pool)
+    .fetch_optional(db)
     .await?;
     Ok(seconds
         .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
@@ -307,10 +302,7 @@ pub const MEMBERS_A_MARK: usize = 1000;
 
 /// How many members of a room carry each mark, as far as Chat confirmed. Only the worker with the room's
 /// lease gives places away, so the count stays true until the call, except for members who leave meanwhile.
-pub async fn held_places(
-    pool: &PgPool,
-    group: &GroupId,
-) -> Result<BTreeMap<Mark, usize>, sqlx::Error> {
+pub async fn held_places(db: &Db, group: &GroupId) -> Result<BTreeMap<Mark, usize>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
         select mark as "mark!", count(*) as "holders!"
@@ -320,7 +312,7 @@ pub async fn held_places(
         "#,
         group.as_str(),
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     let place = |row: (i64, i64)| {
         let mark = Mark::parse(row.0).ok()?;
@@ -335,7 +327,7 @@ pub async fn held_places(
 /// Makes failed members due now because a person asks: of one room, of one account, or all. Returns how
 /// many. Wake the worker afterwards.
 pub async fn retry_failed(
-    pool: &PgPool,
+    db: &Db,
     group: Option<&GroupId>,
     account: Option<&Account>,
     request: &RequestId,
@@ -361,11 +353,11 @@ pub async fn retry_failed(
         account.map(Account::as_str),
         request.as_str(),
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     let members = retried.len();
     retried.sort_unstable();
     retried.dedup();
-    wake_rooms(pool, &retried, Duration::ZERO, Duration::ZERO).await?;
+    wake_rooms(db, &retried, Duration::ZERO, Duration::ZERO).await?;
     Ok(u64::try_from(members).unwrap_or(u64::MAX))
 }

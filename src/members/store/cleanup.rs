@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
-
-use crate::database::interval;
+use crate::database::{Db, interval};
 use crate::domain::GroupId;
 
 /// How often a replica looks for rooms to delete.
@@ -29,8 +27,8 @@ const MEMBERS: i64 = 5000;
 /// members. A statement that adds a member to a room that may be over locks the room's row as well.
 ///
 /// A room that an event declared gone is kept until a sweep has asked Chat about it.
-pub(crate) async fn delete_rooms(pool: &PgPool) -> Result<u64, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
+pub(crate) async fn delete_rooms(db: &Db) -> Result<u64, sqlx::Error> {
+    let mut transaction = db.begin().await?;
     let over = sqlx::query_scalar!(
         r#"
         select r.group_id from rooms r
@@ -78,7 +76,7 @@ pub(crate) async fn delete_rooms(pool: &PgPool) -> Result<u64, sqlx::Error> {
 }
 
 /// Forgets marks that rules stopped demanding long ago, except those that a disabled rule still names.
-pub(crate) async fn forget_retired_marks(pool: &PgPool) -> Result<(), sqlx::Error> {
+pub(crate) async fn forget_retired_marks(db: &Db) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         delete from retired_marks k
@@ -90,7 +88,7 @@ pub(crate) async fn forget_retired_marks(pool: &PgPool) -> Result<(), sqlx::Erro
         "#,
         interval(RETIREMENT),
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }
@@ -99,7 +97,7 @@ pub(crate) async fn forget_retired_marks(pool: &PgPool) -> Result<(), sqlx::Erro
 /// `keep` (`None`: no limit). Of present members only those without marks; a sweep has the others' marks
 /// removed first.
 pub(crate) async fn delete_unmatched(
-    pool: &PgPool,
+    db: &Db,
     group: &GroupId,
     keep: Option<Duration>,
 ) -> Result<(), sqlx::Error> {
@@ -130,7 +128,7 @@ pub(crate) async fn delete_unmatched(
         MEMBERS,
         keep.map(interval),
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }
@@ -138,16 +136,16 @@ pub(crate) async fn delete_unmatched(
 /// The same where no sweeps run: in some random rooms. A search for the rooms that need it would read
 /// all members.
 pub(crate) async fn delete_unmatched_somewhere(
-    pool: &PgPool,
+    db: &Db,
     keep: Option<Duration>,
 ) -> Result<(), sqlx::Error> {
     let groups = sqlx::query_scalar!(
         "select group_id from rooms where gone_at is null order by random() limit 50"
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     for group in groups.iter().filter_map(|text| GroupId::parse(text).ok()) {
-        delete_unmatched(pool, &group, keep).await?;
+        delete_unmatched(db, &group, keep).await?;
     }
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! Deletes what is stored about one account.
 
-use sqlx::PgPool;
-
+use crate::database::Db;
 use crate::domain::Account;
 
 /// Deletes the rows of an account in all rooms; returns how many. Chat may still hold marks that only
 /// these rows knew, so those rooms are compared with Chat at once.
-pub(crate) async fn delete_rows_of(pool: &PgPool, account: &Account) -> Result<u64, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
+pub(crate) async fn delete_rows_of(db: &Db, account: &Account) -> Result<u64, sqlx::Error> {
+    let mut transaction = db.begin().await?;
     let deleted = sqlx::query!(
         r#"
         with mine as materialized (
@@ -48,7 +47,7 @@ pub(crate) async fn delete_rows_of(pool: &PgPool, account: &Account) -> Result<u
 }
 
 /// How many rows [`delete_rows_of`] would delete.
-pub(crate) async fn count_rows_of(pool: &PgPool, account: &Account) -> Result<u64, sqlx::Error> {
+pub(crate) async fn count_rows_of(db: &Db, account: &Account) -> Result<u64, sqlx::Error> {
     let rows = sqlx::query_scalar!(
         r#"
         select count(*) as "rows!" from members
@@ -56,7 +55,7 @@ pub(crate) async fn count_rows_of(pool: &PgPool, account: &Account) -> Result<u6
         "#,
         account.as_str(),
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await?;
     Ok(rows.unsigned_abs())
 }

@@ -1,6 +1,6 @@
 //! The figures that all replicas share, read in one statement.
 
-use sqlx::PgPool;
+use crate::database::Db;
 
 /// Figures of the tables of members and rooms.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +22,7 @@ pub struct SharedFigures {
 }
 
 /// Reads them. The due members of a leased room are claimed.
-pub async fn shared_figures(pool: &PgPool) -> Result<SharedFigures, sqlx::Error> {
+pub async fn shared_figures(db: &Db) -> Result<SharedFigures, sqlx::Error> {
     sqlx::query_as!(
         SharedFigures,
         r#"
@@ -59,6 +59,6 @@ pub async fn shared_figures(pool: &PgPool) -> Result<SharedFigures, sqlx::Error>
         from queue cross join live
         "#
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await
 }

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use super::rooms::MembersByState;
 #[allow(unused_imports, reason = "named in schemas only")]
+use crate::database::Db;
 use crate::domain::Mark;
 use crate::domain::{Account, GroupId, MarkSet};
 use crate::members::{Presence, mark_set};
@@ -97,7 +97,7 @@ pub struct MemberFilter {
 /// Members in the order of room and account, after `after`, which stays a valid cursor however rows change
 /// between two pages.
 pub async fn list_members(
-    pool: &PgPool,
+    db: &Db,
     filter: &MemberFilter,
     after: Option<(&GroupId, &Account)>,
     limit: i64,
@@ -133,7 +133,7 @@ pub async fn list_members(
         filter.state as Option<MemberState>,
         limit,
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     let readable = rows.into_iter().filter_map(|row| {
         Some(MemberRow {
@@ -177,7 +177,7 @@ pub struct QueueDepth {
 }
 
 /// Counts the queue.
-pub async fn queue_depth(pool: &PgPool) -> Result<QueueDepth, sqlx::Error> {
+pub async fn queue_depth(db: &Db) -> Result<QueueDepth, sqlx::Error> {
     let row = sqlx::query!(
         r#"
         select
@@ -191,7 +191,7 @@ pub async fn queue_depth(pool: &PgPool) -> Result<QueueDepth, sqlx::Error> {
             (select count(*) from rooms where leased_until > now()) as "rooms_in_flight!"
         "#
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await?;
     Ok(QueueDepth {
         due: row.due,
@@ -214,7 +214,7 @@ pub struct FailureReason {
 }
 
 /// Why members failed, the most frequent reason first, at most ten reasons.
-pub async fn failure_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::Error> {
+pub async fn failure_reasons(db: &Db) -> Result<Vec<FailureReason>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
         select coalesce(last_error, '') as "reason!", count(*) as "members!"
@@ -222,7 +222,7 @@ pub async fn failure_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::
         group by 1 order by 2 desc, 1 limit 10
         "#
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     let reasons = rows.into_iter().map(|row| FailureReason {
         message: Message::of(&*row.reason),
@@ -233,7 +233,7 @@ pub async fn failure_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::
 }
 
 /// Why members wait for another call, the most frequent reason first, at most ten reasons.
-pub async fn retry_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::Error> {
+pub async fn retry_reasons(db: &Db) -> Result<Vec<FailureReason>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
         select last_error as "reason!", count(*) as "members!"
@@ -241,7 +241,7 @@ pub async fn retry_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::Er
         group by 1 order by 2 desc, 1 limit 10
         "#
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     let reasons = rows.into_iter().map(|row| FailureReason {
         message: Message::of(&*row.reason),
@@ -253,7 +253,7 @@ pub async fn retry_reasons(pool: &PgPool) -> Result<Vec<FailureReason>, sqlx::Er
 
 /// Counts the members of a room, of an account, or all, by state.
 pub async fn count_members(
-    pool: &PgPool,
+    db: &Db,
     group: Option<&GroupId>,
     account: Option<&Account>,
 ) -> Result<MembersByState, sqlx::Error> {
@@ -272,6 +272,6 @@ pub async fn count_members(
         group.map(GroupId::as_str),
         account.map(Account::as_str),
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await
 }

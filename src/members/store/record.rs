@@ -6,9 +6,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
-
-use crate::database::interval;
+use crate::database::{Db, interval};
 use crate::domain::Change;
 use crate::members::batch::{Batch, Columns};
 use crate::members::store::claim::wake_rooms;
@@ -25,14 +23,10 @@ pub struct Settling {
 
 /// Records a batch, sees to it that its rooms are claimed in time, and returns how many members became due. On an error, part of the batch may be
 /// stored; recording it again is harmless.
-pub async fn record(
-    pool: &PgPool,
-    batch: &mut Batch,
-    settling: Settling,
-) -> Result<usize, sqlx::Error> {
+pub async fn record(db: &Db, batch: &mut Batch, settling: Settling) -> Result<usize, sqlx::Error> {
     batch.tidy();
     for end in batch.destroyed() {
-        let was_there = room_gone(pool, &end.group, Ended::Told(end)).await?;
+        let was_there = room_gone(db, &end.group, Ended::Told(end)).await?;
         if was_there {
             let (group, request_id) = (end.group.as_str(), end.request.as_str());
             tracing::info!(group, request_id, "room was destroyed");
@@ -47,15 +41,15 @@ pub async fn record(
             continue;
         }
         let made_due = match change {
-            Change::Left => record_leaves(pool, &events, settling).await?,
-            Change::Arrived => record_arrivals(pool, &events, settling).await?,
+            Change::Left => record_leaves(db, &events, settling).await?,
+            Change::Arrived => record_arrivals(db, &events, settling).await?,
         };
         due += made_due.members;
         rooms.extend(made_due.asleep);
     }
     rooms.sort_unstable();
     rooms.dedup();
-    wake_rooms(pool, &rooms, settling.settle, settling.max_wait).await?;
+    wake_rooms(db, &rooms, settling.settle, settling.max_wait).await?;
     Ok(due)
 }
 
@@ -76,7 +70,7 @@ struct MadeDue {
 ///
 /// A stale arrival does not reopen a room that is gone. Rooms that are due soon in any case are not written.
 async fn record_arrivals(
-    pool: &PgPool,
+    db: &Db,
     events: &Columns<'_>,
     settling: Settling,
 ) -> Result<MadeDue, sqlx::Error> {
@@ -165,7 +159,7 @@ async fn record_arrivals(
         &events.waited,
         &events.traces as &[Option<&str>],
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await?;
     Ok(MadeDue {
         members: usize::try_from(due.members).unwrap_or(usize::MAX),
@@ -180,7 +174,7 @@ async fn record_arrivals(
 ///
 /// Chat forgets the marks of a member who leaves, so a leave ends all doubt unless it is doubtful itself.
 async fn record_leaves(
-    pool: &PgPool,
+    db: &Db,
     events: &Columns<'_>,
     settling: Settling,
 ) -> Result<MadeDue, sqlx::Error> {
@@ -228,7 +222,7 @@ async fn record_leaves(
         interval(settling.settle),
         &events.requests as &[&str],
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     let asleep: Vec<String> = doubtful.into_iter().flatten().collect();
     Ok(MadeDue {

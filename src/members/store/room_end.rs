@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 
-use crate::database::interval;
+use crate::database::{Db, interval};
 use crate::domain::{EventTime, GroupId, RoomEnd};
 
 /// A room that was declared gone is checked with Chat after this time, in which Chat's lists catch up.
@@ -22,11 +21,7 @@ pub enum Ended<'a> {
 }
 
 /// Records that a room has ended. Returns whether it was known and had not ended before.
-pub async fn room_gone(
-    pool: &PgPool,
-    group: &GroupId,
-    ended: Ended<'_>,
-) -> Result<bool, sqlx::Error> {
+pub async fn room_gone(db: &Db, group: &GroupId, ended: Ended<'_>) -> Result<bool, sqlx::Error> {
     let (at, request, asked) = match ended {
         Ended::Told(end) => (end.at, Some(end.request.as_str()), None),
         Ended::Answered(asked) => (None, None, Some(asked)),
@@ -63,7 +58,7 @@ pub async fn room_gone(
         asked,
         interval(CHECKED_AFTER),
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(ended.rows_affected() > 0)
 }

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::PgPool;
 use sqlx::types::Json;
 use utoipa::ToSchema;
 
+use crate::database::Db;
 use crate::domain::GroupId;
 use crate::messages::Message;
 
@@ -115,7 +115,7 @@ pub struct RoomFilter {
 /// # Errors
 /// Those of the database.
 pub async fn list_rooms(
-    pool: &PgPool,
+    db: &Db,
     filter: &RoomFilter,
     after: &str,
     limit: i64,
@@ -155,7 +155,7 @@ pub async fn list_rooms(
         filter.state.map(|state| state == RoomState::Gone),
         limit,
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     let rooms = rows.into_iter().filter_map(|row| {
         Some(RoomRow {

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 
-use crate::database::interval;
+use crate::database::{Db, interval};
 use crate::domain::{Account, GroupId, MarkSet};
 use crate::members::store::claim::MemberColumns;
 use crate::members::{MEMBERS_A_CALL, Member, Presence, mark_set};
@@ -40,7 +39,7 @@ pub(crate) struct Demand {
 /// A mark that no rule names any more is looked for in one more sweep, well after the rule changed: a call
 /// that was under way may set it late. A mark that a disabled rule names is looked for in every sweep.
 /// A rule that was never enabled, or has not begun, claims nothing.
-pub(crate) async fn demand(pool: &PgPool, group: &GroupId) -> Result<Demand, sqlx::Error> {
+pub(crate) async fn demand(db: &Db, group: &GroupId) -> Result<Demand, sqlx::Error> {
     let row = sqlx::query!(
         r#"
         with shape as (
@@ -75,7 +74,7 @@ pub(crate) async fn demand(pool: &PgPool, group: &GroupId) -> Result<Demand, sql
         group.as_str(),
         interval(RETIRED),
     )
-    .fetch_one(pool)
+    .fetch_one(db)
     .await?;
     Ok(Demand {
         marks: mark_set(&row.marks),
@@ -88,7 +87,7 @@ pub(crate) async fn demand(pool: &PgPool, group: &GroupId) -> Result<Demand, sql
 /// among the newest members that Chat lists. The last page is shorter than
 /// [`MEMBERS_A_CALL`].
 pub(crate) async fn candidates(
-    pool: &PgPool,
+    db: &Db,
     group: &GroupId,
     after: &str,
     absent_too: bool,
@@ -129,7 +128,7 @@ pub(crate) async fn candidates(
         absent_too,
         MEMBERS_A_CALL,
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await
 }
 
@@ -139,7 +138,7 @@ pub(crate) async fn candidates(
 /// time, or with one that is far away, is not its work, whatever else the row says; so no row is left out
 /// by queue and sweep at the same time.
 pub(crate) async fn known(
-    pool: &PgPool,
+    db: &Db,
     group: &GroupId,
     accounts: &[Account],
     quiet_since: DateTime<Utc>,
@@ -160,7 +159,7 @@ pub(crate) async fn known(
         quiet_since,
         interval(LONGEST_WORK),
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     let known = rows.into_iter().filter_map(|row| {
         let quiet = row.quiet;

@@ -7,9 +7,9 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 
 use super::super::array_text;
+use crate::database::Db;
 use crate::domain::{Account, GroupId, RequestId};
 use crate::members::{Claim, Member};
 
@@ -81,17 +81,17 @@ pub struct Results {
 /// Writes back the members of a claim and releases the room. Returns the accounts whose rows had changed
 /// meanwhile: Chat may hold marks for them that no answer confirmed.
 pub async fn write_back(
-    pool: &PgPool,
+    db: &Db,
     claim: &Claim,
     results: &Results,
 ) -> Result<HashSet<String>, sqlx::Error> {
     let Claim { group, lease, .. } = claim;
     if !results.forgotten.is_empty() {
-        delete(pool, group, &results.forgotten).await?;
+        delete(db, group, &results.forgotten).await?;
     }
-    let changed = update(pool, group, results.rows.iter()).await?;
+    let changed = update(db, group, results.rows.iter()).await?;
     if !changed.is_empty() {
-        doubt(pool, claim, &changed).await?;
+        doubt(db, claim, &changed).await?;
     }
     let confirmed = |row: &Member| row.confirmed_at == Some(results.at) && !row.marks.is_empty();
     let mut written = results
@@ -119,18 +119,14 @@ pub async fn write_back(
         results.gathers_until,
         claim.at,
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(changed)
 }
 
 /// Marks members as in doubt whose rows changed during the call, while the lease is still held. A leave
 /// ends doubt, since Chat clears the marks with it.
-async fn doubt(
-    pool: &PgPool,
-    claim: &Claim,
-    accounts: &HashSet<String>,
-) -> Result<(), sqlx::Error> {
+async fn doubt(db: &Db, claim: &Claim, accounts: &HashSet<String>) -> Result<(), sqlx::Error> {
     let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
     sqlx::query!(
         r#"
@@ -153,7 +149,7 @@ async fn doubt(
         claim.lease,
         &accounts as &[&str],
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }
@@ -161,7 +157,7 @@ async fn doubt(
 /// Writes rows of distinct members of a room that have the generation given in them. Returns the accounts
 /// of those that have another one.
 pub(crate) async fn update(
-    pool: &PgPool,
+    db: &Db,
     group: &GroupId,
     rows: impl Iterator<Item = &Member>,
 ) -> Result<HashSet<String>, sqlx::Error> {
@@ -235,7 +231,7 @@ pub(crate) async fn update(
         &rows.last_errors as &[Option<&str>],
         &rows.failed_at as &[Option<DateTime<Utc>>],
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     Ok(changed.into_iter().collect())
 }
@@ -243,7 +239,7 @@ pub(crate) async fn update(
 /// Adds rows of distinct members of a room. Returns the accounts that have a row already, or all if the
 /// room has none.
 pub(crate) async fn insert(
-    pool: &PgPool,
+    db: &Db,
     group: &GroupId,
     rows: impl Iterator<Item = &Member>,
 ) -> Result<HashSet<String>, sqlx::Error> {
@@ -270,7 +266,7 @@ pub(crate) async fn insert(
         &rows.due_at as &[Option<DateTime<Utc>>],
         &rows.pending_since as &[Option<DateTime<Utc>>],
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
     let mut refused: HashSet<String> = rows.accounts.iter().map(|&a| a.to_owned()).collect();
     added.iter().for_each(|account| {
@@ -279,11 +275,7 @@ pub(crate) async fn insert(
     Ok(refused)
 }
 
-async fn delete(
-    pool: &PgPool,
-    group: &GroupId,
-    members: &[(Account, i64)],
-) -> Result<(), sqlx::Error> {
+async fn delete(db: &Db, group: &GroupId, members: &[(Account, i64)]) -> Result<(), sqlx::Error> {
     let members = members.iter();
     let (accounts, generations): (Vec<&str>, Vec<i64>) = members
         .map(|(account, generation)| (account.as_str(), *generation))
@@ -309,7 +301,7 @@ async fn delete(
         &accounts as &[&str],
         &generations,
     )
-    .execute(pool)
+    .execute(db)
     .await?;
     Ok(())
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::rule_set::RuleSet;
 use super::store::{Changes, FollowError, Source, changes_since, in_time, read_all, source};
+use crate::database::Db;
 use crate::domain::MemberEvent;
 use crate::members::{Inbox, Named, News, NotTaken};
 use crate::metrics::DatabasePart;
@@ -58,9 +58,9 @@ impl Follower {
         shared: Arc<Shared>,
         incoming: UnboundedReceiver<MemberEvent>,
         inbox: Inbox,
-        pool: &PgPool,
+        db: &Db,
     ) -> Self {
-        let options = PgConnectOptions::clone(&pool.connect_options())
+        let options = PgConnectOptions::clone(&db.connect_options())
             .application_name("stickymark rule filter");
         Self {
             shared,
@@ -271,13 +271,13 @@ impl Follower {
 /// A connection that is notified of commits from now on. It has its own pool, so that a dead connection
 /// takes no place in the other.
 async fn connect(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
-    let pool = PgPoolOptions::new()
+    let db = PgPoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(RETRY.1)
         .connect_lazy_with(options.clone());
-    let mut listener = PgListener::connect_with(&pool).await?;
+    let mut listener = PgListener::connect_with(&db).await?;
     listener.ignore_pool_close_event(true);
     listener.eager_reconnect(false);
     in_time(listener.listen(CHANNEL)).await?;

@@ -29,11 +29,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use sqlx::PgPool;
 
 pub use follower::Follower;
 pub(super) use store::forget_account;
 
+use crate::database::Db;
 use crate::domain::MemberEvent;
 use crate::members::{Inbox, Named};
 use crate::metrics::{FilterDecision, Metrics};
@@ -102,14 +102,14 @@ impl RuleFilter {
     /// A filter over the rules in this database that lets everything through until its follower
     /// runs and has read them. Events looked at late go to `inbox`.
     ///
-    /// The follower uses one connection of its own, made with the options of `pool`.
-    pub fn new(pool: &PgPool, inbox: Inbox, settings: FilterSettings) -> (Self, Follower) {
-        Self::with_metrics(pool, inbox, settings, Metrics::default())
+    /// The follower uses one connection of its own, made with the options of `db`.
+    pub fn new(db: &Db, inbox: Inbox, settings: FilterSettings) -> (Self, Follower) {
+        Self::with_metrics(db, inbox, settings, Metrics::default())
     }
 
     /// The same, with metrics of its decisions.
     pub fn with_metrics(
-        pool: &PgPool,
+        db: &Db,
         inbox: Inbox,
         settings: FilterSettings,
         metrics: Metrics,
@@ -124,7 +124,7 @@ impl RuleFilter {
             settings,
             metrics,
         });
-        let follower = Follower::new(Arc::clone(&shared), incoming, inbox, pool);
+        let follower = Follower::new(Arc::clone(&shared), incoming, inbox, db);
         (Self { shared }, follower)
     }
 

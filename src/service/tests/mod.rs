@@ -14,8 +14,8 @@ async fn build(listen: &str, forward_url: &str) -> Result<Service, StartError> {
     ];
     let settings = Settings::load(None, environment).unwrap();
     // Nothing is asked of the database before the service runs.
-    let pool = PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap();
-    Service::build(&settings, pool).await
+    let db = Db::from(sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap());
+    Service::build(&settings, db).await
 }
 
 #[tokio::test]

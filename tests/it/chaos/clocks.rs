@@ -45,21 +45,21 @@ fn long_age() -> Vec<(&'static str, String)> {
 }
 
 async fn window(show: &Show, group: &str, starts: &str, ends: &str) {
-    insert_rule(&show.pool, group, "guest", &[1005]).await;
+    insert_rule(&show.db, group, "guest", &[1005]).await;
     let sql = format!(
         "update rules set starts_at = now() + interval '{starts}', ends_at = now() + interval '{ends}'
          where group_text = $1"
     );
     sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(group.trim_end_matches('*'))
-        .execute(&show.pool)
+        .execute(&show.db)
         .await
         .unwrap();
 }
 
 async fn row(show: &Show, query: &'static str) -> bool {
     let row: Option<Option<bool>> = sqlx::query_scalar(query)
-        .fetch_optional(&show.pool)
+        .fetch_optional(&show.db)
         .await
         .unwrap();
     row.flatten().unwrap_or(false)
@@ -124,7 +124,7 @@ async fn rules_start_and_end_by_the_clock_of_postgres() {
          due as (update members set due_at = now() where group_id like 'later-%')
          update rooms set due_at = now() where group_id like 'later-%'",
     )
-    .execute(&show.pool)
+    .execute(&show.db)
     .await
     .unwrap();
     for number in 0..12 {
@@ -140,7 +140,7 @@ async fn rules_start_and_end_by_the_clock_of_postgres() {
 #[tokio::test]
 async fn renewals_and_the_sweeps_minute_of_grace_go_by_the_clock_of_postgres() {
     let show = skewed(&long_age()).await;
-    insert_rule(&show.pool, "fresh-*", "guest", &[500]).await;
+    insert_rule(&show.db, "fresh-*", "guest", &[500]).await;
     let rooms: Vec<String> = (0..12).map(|number| format!("fresh-{number}")).collect();
     for room in &rooms {
         show.joins(room, "guest").await;
@@ -175,7 +175,7 @@ async fn renewals_and_the_sweeps_minute_of_grace_go_by_the_clock_of_postgres() {
         show.control.clear(lost).await.unwrap();
         let group = GroupId::parse(room).unwrap();
         let wake = WakeUp::default();
-        resync::request(&show.pool, &wake, &group).await.unwrap();
+        resync::request(&show.db, &wake, &group).await.unwrap();
     }
     until("all are swept", || {
         row(
@@ -195,13 +195,13 @@ async fn renewals_and_the_sweeps_minute_of_grace_go_by_the_clock_of_postgres() {
         "update members set heard_at = heard_at - interval '70 s',
              confirmed_at = confirmed_at - interval '70 s'",
     )
-    .execute(&show.pool)
+    .execute(&show.db)
     .await
     .unwrap();
     for room in &rooms {
         let group = GroupId::parse(room).unwrap();
         let wake = WakeUp::default();
-        resync::request(&show.pool, &wake, &group).await.unwrap();
+        resync::request(&show.db, &wake, &group).await.unwrap();
     }
     for room in &rooms {
         let patience = crate::support::process::PATIENCE;

@@ -59,7 +59,7 @@ async fn a_stopping_replica_finishes_its_calls_and_gives_its_claims_back() {
         "select (select count(*) from rooms where lease is not null)
               + (select count(*) from members where in_doubt or due_at is not null)",
     )
-    .fetch_one(&show.pool)
+    .fetch_one(&show.db)
     .await
     .unwrap();
     assert_eq!(left, 0, "nothing is held, in doubt or waiting");

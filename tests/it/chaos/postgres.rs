@@ -123,7 +123,7 @@ async fn terminated_connections_are_made_anew() {
             "select pg_terminate_backend(pid) from pg_stat_activity
              where datname = current_database() and application_name like 'stickymark%'",
         )
-        .execute(&show.pool)
+        .execute(&show.db)
         .await
         .unwrap();
     }
@@ -192,12 +192,12 @@ async fn a_full_disk_is_waited_for() {
         "create trigger disk_full before insert or update on members
          for each statement execute function no_space()",
     ] {
-        sqlx::query(statement).execute(&show.pool).await.unwrap();
+        sqlx::query(statement).execute(&show.db).await.unwrap();
     }
     told_while_away(&show).await;
     load.more(60).await;
     sqlx::query("drop trigger disk_full on members")
-        .execute(&show.pool)
+        .execute(&show.db)
         .await
         .unwrap();
     load.stop().await;
@@ -213,7 +213,7 @@ async fn an_exhausted_pool_recovers() {
     let show = Show::open_with(2, 3, small).await;
     let load = show.load(16);
     load.more(60).await;
-    let mut stranger = show.pool.begin().await.unwrap();
+    let mut stranger = show.db.begin().await.unwrap();
     sqlx::query("lock table members in access exclusive mode")
         .execute(&mut *stranger)
         .await

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use stickymark::database::Db;
 use stickymark::domain::GroupId;
 use stickymark::local::simulator::{Api, Effect, Fault, Settings};
 use stickymark::members::WakeUp;
@@ -28,11 +28,11 @@ async fn opened(server: &Server) -> Show {
             show.marked(room, account).await;
         }
     }
-    let pool = &show.pool;
+    let db = &show.db;
     until("all is settled", || async {
         let open = "select count(*) from members where pending_since is not null or in_doubt";
         sqlx::query_scalar::<_, i64>(open)
-            .fetch_one(pool)
+            .fetch_one(db)
             .await
             .unwrap()
             == 0
@@ -42,7 +42,7 @@ async fn opened(server: &Server) -> Show {
         "update members set heard_at = heard_at - interval '2 minutes',
              confirmed_at = confirmed_at - interval '2 minutes'",
     )
-    .execute(pool)
+    .execute(db)
     .await
     .unwrap();
     show
@@ -57,7 +57,7 @@ async fn in_the_middle_of_a_sweep(show: &Show) {
     };
     show.control.configure(&slow).await.unwrap();
     let group = GroupId::parse(ROOMS[0]).unwrap();
-    resync::request(&show.pool, &WakeUp::default(), &group)
+    resync::request(&show.db, &WakeUp::default(), &group)
         .await
         .unwrap();
     until("three pages are read", || async {
@@ -65,13 +65,13 @@ async fn in_the_middle_of_a_sweep(show: &Show) {
         pages.unwrap().len() >= 3
     })
     .await;
-    assert!(!swept(&show.pool, ROOMS[0]).await);
+    assert!(!swept(&show.db, ROOMS[0]).await);
 }
 
-async fn swept(pool: &PgPool, room: &str) -> bool {
+async fn swept(db: &Db, room: &str) -> bool {
     sqlx::query_scalar("select swept_at is not null from rooms where group_id = $1")
         .bind(room)
-        .fetch_one(pool)
+        .fetch_one(db)
         .await
         .unwrap()
 }

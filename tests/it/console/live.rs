@@ -137,7 +137,7 @@ async fn only_signed_in_pages_receive_events_and_their_number_is_limited() {
 async fn the_page_receives_events_while_the_database_is_down() {
     let api = api().await;
     let cookie = cookie(&api, VIEWER).await;
-    api.pool().close().await;
+    api.db().close().await;
     let watch = from_page(&api, Method::GET, "/console/events").header("cookie", &cookie);
     let mut events = Events::of(watch.send().await.unwrap());
     let now = events.until(|_| true).await;

@@ -20,7 +20,7 @@ async fn a_rejected_member_among_five_hundred_is_found_in_few_calls_and_the_othe
         if !at_once {
             assert_eq!(failed(&scene).await, [], "{code}: Chat may see him yet");
             let worn = "with changed as (update members set due_at = now(), tries = 11 where due_at is not null) update rooms set due_at = now()";
-            sqlx::query(worn).execute(scene.pool()).await.unwrap();
+            sqlx::query(worn).execute(scene.db()).await.unwrap();
             while worker.step().await.unwrap() {}
         }
         let failed = failed(&scene).await;
@@ -37,9 +37,9 @@ async fn a_rejected_member_among_five_hundred_is_found_in_few_calls_and_the_othe
         );
         let elsewhere = GroupId::parse("class-8").unwrap();
         let request = RequestId::generate();
-        let retried = retry_failed(scene.pool(), Some(&elsewhere), None, &request).await;
+        let retried = retry_failed(scene.db(), Some(&elsewhere), None, &request).await;
         assert_eq!(retried.unwrap(), 0);
-        let retried = retry_failed(scene.pool(), Some(&group), Some(&account), &request).await;
+        let retried = retry_failed(scene.db(), Some(&group), Some(&account), &request).await;
         assert_eq!(retried.unwrap(), 1);
         work(&scene).await;
         assert_eq!(marked(&scene).await, 500, "{code}");
@@ -128,7 +128,7 @@ async fn a_refusal_of_all_members_blames_none_of_them() {
     assert_eq!(failed(&scene).await, []);
     let waiting: i64 =
         sqlx::query_scalar("select count(*) from members where due_at > now() and tries = 1")
-            .fetch_one(scene.pool())
+            .fetch_one(scene.db())
             .await
             .unwrap();
     assert_eq!(waiting, 500);
@@ -156,7 +156,7 @@ async fn five_hundred_members_who_left_unseen_cost_two_calls() {
         let omitted: i64 = sqlx::query_scalar(
             "select count(*) from members where tries = 1 and due_at > now() and last_error like '%left the member out%'",
         )
-        .fetch_one(scene.pool())
+        .fetch_one(scene.db())
         .await
         .unwrap();
         assert_eq!(omitted, 500, "{code}");

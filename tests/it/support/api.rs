@@ -3,10 +3,10 @@
 use reqwest::{Client, Method, RequestBuilder, header};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use stickymark::api::status::Readiness;
 use stickymark::api::{self, AdminState};
 use stickymark::config::{AdminToken, Role};
+use stickymark::database::Db;
 use stickymark::members::WakeUp;
 
 use super::database::{TestDatabase, database};
@@ -42,9 +42,9 @@ pub async fn api() -> Api {
 /// With these tokens.
 pub async fn api_with(tokens: &[AdminToken]) -> Api {
     let database = database().await;
-    let readiness = Readiness::new(database.pool().clone());
-    let pool = database.pool().clone();
-    let state = AdminState::new(pool, WakeUp::default(), readiness.clone(), tokens);
+    let readiness = Readiness::new(database.db().clone());
+    let db = database.db().clone();
+    let state = AdminState::new(db, WakeUp::default(), readiness.clone(), tokens);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, api::router(state)).await });
@@ -149,8 +149,8 @@ impl Api {
         send(self.request(Method::DELETE, &format!("/v1/rules/{id}"))).await
     }
 
-    pub fn pool(&self) -> &PgPool {
-        self.database.pool()
+    pub fn db(&self) -> &Db {
+        self.database.db()
     }
 }
 

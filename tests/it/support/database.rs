@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use stickymark::config::{DatabaseSettings, Settings};
-use stickymark::database::{Database, DatabaseError, MIGRATIONS};
+use stickymark::database::{Database, DatabaseError, Db, MIGRATIONS};
 use stickymark::local::postgres::LocalPostgres;
 use url::Url;
 
@@ -55,7 +55,7 @@ fn private_server() -> String {
 pub struct TestDatabase {
     url: Url,
     name: String,
-    pool: PgPool,
+    db: Db,
 }
 
 /// A migrated database.
@@ -89,12 +89,20 @@ impl TestDatabase {
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(options);
-        Self { url, name, pool }
+        Self {
+            url,
+            name,
+            db: pool.into(),
+        }
     }
 
-    /// A pool of connections to it.
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// To execute statements on.
+    pub fn db(&self) -> &Db {
+        &self.db
     }
 
     /// Settings by which the application uses it.

@@ -17,16 +17,16 @@ pub mod wire;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use stickymark::database::Db;
 use stickymark::domain::{Account, GroupId, Pattern};
 use stickymark::rules::filter::RuleFilter;
 
 pub use database::{TestDatabase, connect, database, empty_database};
 
 /// Waits until these filters know every rule there is; until then arrivals come to the database late.
-pub async fn rules_are_known(pool: &PgPool, filters: impl Iterator<Item = &RuleFilter>) {
+pub async fn rules_are_known(db: &Db, filters: impl Iterator<Item = &RuleFilter>) {
     let revision: i64 = sqlx::query_scalar("select revision from rule_revision")
-        .fetch_one(pool)
+        .fetch_one(db)
         .await
         .unwrap();
     for filter in filters {
@@ -37,10 +37,10 @@ pub async fn rules_are_known(pool: &PgPool, filters: impl Iterator<Item = &RuleF
 }
 
 /// Waits until a query answers true.
-pub async fn wait_for_row(pool: &PgPool, query: &'static str) {
+pub async fn wait_for_row(db: &Db, query: &'static str) {
     let holds = async {
         while !sqlx::query_scalar::<_, Option<bool>>(query)
-            .fetch_optional(pool)
+            .fetch_optional(db)
             .await
             .unwrap()
             .flatten()
@@ -55,7 +55,7 @@ pub async fn wait_for_row(pool: &PgPool, query: &'static str) {
 }
 
 /// Writes a rule past the API, for tests of what lies below it.
-pub async fn insert_rule(pool: &PgPool, group: &str, account: &str, marks: &[i64]) {
+pub async fn insert_rule(db: &Db, group: &str, account: &str, marks: &[i64]) {
     let group = Pattern::<GroupId>::parse(group).unwrap();
     let account = Pattern::<Account>::parse(account).unwrap();
     sqlx::query(
@@ -67,7 +67,7 @@ pub async fn insert_rule(pool: &PgPool, group: &str, account: &str, marks: &[i64
     .bind(account.text())
     .bind(account.prefix_len())
     .bind(marks)
-    .execute(pool)
+    .execute(db)
     .await
     .unwrap();
 }

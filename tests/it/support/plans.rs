@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Executor, PgPool};
+use sqlx::{AssertSqlSafe, Executor};
+use stickymark::database::Db;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, filter::Targets};
@@ -139,7 +140,7 @@ impl LargeRoom {
     pub async fn open(statistics: Statistics, members: usize) -> Self {
         let database = database().await;
         explain_everything(&database).await;
-        fill(database.pool(), statistics).await;
+        fill(database.db(), statistics).await;
         let settings = [
             ("STICKYMARK__RESYNC__INTERVAL", "0s"),
             ("STICKYMARK__CHAT__CALLS_PER_SECOND", "200"),
@@ -190,7 +191,7 @@ impl LargeRoom {
         self.post("/v1/rooms/resync", json!({ "group": ROOM }))
             .await;
         let compared = "select swept_at is not null from rooms where group_id = 'gala'";
-        wait_for_row(self.stage.pool(), compared).await;
+        wait_for_row(self.stage.db(), compared).await;
         self.end("compare", began).await;
 
         let began = self.begin().await;
@@ -212,7 +213,7 @@ impl LargeRoom {
         let began = self.begin().await;
         self.stage.chat.destroy(ROOM).await.unwrap();
         let nobody = "select not exists (select from members where presence <> 'absent' and group_id = 'gala')";
-        wait_for_row(self.stage.pool(), nobody).await;
+        wait_for_row(self.stage.db(), nobody).await;
         self.end("end", began).await;
         self.stage.close().await;
         self.steps
@@ -227,8 +228,8 @@ impl LargeRoom {
 
     async fn begin(&self) -> Instant {
         if self.statistics == Statistics::Fresh {
-            let pool = self.stage.pool();
-            pool.execute("analyze members, rooms, rules").await.unwrap();
+            let db = self.stage.db();
+            db.execute("analyze members, rooms, rules").await.unwrap();
         }
         Instant::now()
     }
@@ -239,16 +240,16 @@ impl LargeRoom {
             "select not exists (select from members where due_at < now() + interval '20 s')
                  and (select sequence from propagation)
                      >= coalesce((select max(sequence) from rule_history), 0)";
-        wait_for_row(self.stage.pool(), nothing_is_due).await;
+        wait_for_row(self.stage.db(), nothing_is_due).await;
         self.steps.push((step, began.elapsed()));
     }
 }
 
 /// Every later connection sends the plan of each of its statements.
 async fn explain_everything(database: &TestDatabase) {
-    let pool = database.pool();
+    let db = database.db();
     let name: String = sqlx::query_scalar("select current_database()")
-        .fetch_one(pool)
+        .fetch_one(db)
         .await
         .unwrap();
     for (setting, value) in [
@@ -260,16 +261,20 @@ async fn explain_everything(database: &TestDatabase) {
         ("client_min_messages", "log"),
     ] {
         let set = format!("alter database {name} set {setting} = {value}");
-        pool.execute(AssertSqlSafe(set)).await.unwrap();
+        db.execute(AssertSqlSafe(set)).await.unwrap();
     }
-    pool.acquire().await.unwrap().close().await.unwrap();
+    // The connection of before has not heard of the settings.
+    let ended = db
+        .execute("select pg_terminate_backend(pg_backend_pid())")
+        .await;
+    ended.unwrap_err();
 }
 
 /// Small rooms, and statistics of nothing else.
-async fn fill(pool: &PgPool, statistics: Statistics) {
+async fn fill(db: &Db, statistics: Statistics) {
     for table in ["members", "rooms", "rules"] {
         let by_hand = format!("alter table {table} set (autovacuum_enabled = off)");
-        pool.execute(AssertSqlSafe(by_hand)).await.unwrap();
+        db.execute(AssertSqlSafe(by_hand)).await.unwrap();
     }
     let rooms = statistics.small_rooms();
     if rooms == 0 {
@@ -284,9 +289,9 @@ async fn fill(pool: &PgPool, statistics: Statistics) {
     ] {
         sqlx::query(statement)
             .bind(rooms)
-            .execute(pool)
+            .execute(db)
             .await
             .unwrap();
     }
-    pool.execute("analyze members, rooms, rules").await.unwrap();
+    db.execute("analyze members, rooms, rules").await.unwrap();
 }

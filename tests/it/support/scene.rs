@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use sqlx::PgPool;
 use stickymark::chat::{Budgets, CallRate, ChatClient, ChatEndpoint, CommandType, MemberMarks};
 use stickymark::config::Settings;
+use stickymark::database::Db;
 use stickymark::domain::{
     Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId,
 };
@@ -89,8 +89,8 @@ impl Scene {
 
     /// Starts one more replica; callbacks go to the newest.
     pub async fn add_replica(&mut self) {
-        let pool = self.pool().clone();
-        let service = Service::build(&self.settings, pool).await.unwrap();
+        let db = self.db().clone();
+        let service = Service::build(&self.settings, db).await.unwrap();
         let url = format!("http://{}/callback", service.callback_address());
         let (filter, metrics) = (service.rule_filter().clone(), service.metrics().clone());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -121,14 +121,14 @@ impl Scene {
         self.chat.waiting()
     }
 
-    pub fn pool(&self) -> &PgPool {
-        self.database.pool()
+    pub fn db(&self) -> &Db {
+        self.database.db()
     }
 
     /// A new rule, known to every replica: an arrival before that would be handed in late.
     pub async fn rule(&self, group: &str, account: &str, marks: &[i64]) {
-        insert_rule(self.pool(), group, account, marks).await;
-        rules_are_known(self.pool(), self.replicas.iter().map(|r| &r.filter)).await;
+        insert_rule(self.db(), group, account, marks).await;
+        rules_are_known(self.db(), self.replicas.iter().map(|r| &r.filter)).await;
     }
 
     /// What the newest replica counts.
@@ -161,8 +161,8 @@ impl Scene {
     pub fn worker(&self, breaker: &Breaker) -> Worker {
         let metrics = Metrics::default();
         Worker::new(WorkerSettings {
-            pool: self.pool().clone(),
-            chat: self.client_with(Budgets::new(self.pool(), CallRate::new(200), &metrics)),
+            db: self.db().clone(),
+            chat: self.client_with(Budgets::new(self.db(), CallRate::new(200), &metrics)),
             wake: WakeUp::default(),
             breaker: breaker.clone(),
             lease: Duration::from_secs(15),
@@ -194,7 +194,7 @@ impl Scene {
             settle: Duration::ZERO,
             max_wait: Duration::ZERO,
         };
-        record(self.pool(), &mut batch, at_once).await.unwrap();
+        record(self.db(), &mut batch, at_once).await.unwrap();
     }
 
     /// Takes a member's marks away as some other program of the operator might.
@@ -217,14 +217,14 @@ impl Scene {
             "update members set heard_at = heard_at - interval '2 minutes',
                  confirmed_at = confirmed_at - interval '2 minutes'",
         )
-        .execute(self.pool())
+        .execute(self.db())
         .await
         .unwrap();
     }
 
     /// Waits until a query, which gives one boolean, says yes.
     pub async fn wait_for_row(&self, query: &'static str) {
-        wait_for_row(self.pool(), query).await;
+        wait_for_row(self.db(), query).await;
     }
 
     pub async fn wait_for_marks(&self, group: &str, account: &str, marks: &[u32]) {

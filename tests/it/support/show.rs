@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
-use stickymark::database::MIGRATIONS;
+use stickymark::database::{Db, MIGRATIONS};
 use stickymark::local::simulator::{Api, Options, Running, Settings, Simulated, start};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -39,7 +39,7 @@ pub struct Show {
     /// Between the replicas and the database.
     pub database_wire: Wire,
     /// Straight into the database.
-    pub pool: PgPool,
+    pub db: Db,
     /// The replicas.
     pub replicas: Vec<Replica>,
     orders: Orders,
@@ -105,9 +105,10 @@ impl Show {
     ) -> Self {
         let pool = PgPool::connect(url.expose_secret()).await.unwrap();
         MIGRATIONS.run(&pool).await.unwrap();
-        insert_rule(&pool, "room-*", "vip*", &[1000, 1001]).await;
-        insert_rule(&pool, "room-*", "teacher", &[1000]).await;
-        insert_rule(&pool, "room-1", "teacher", &[1002]).await;
+        let db = Db::from(pool);
+        insert_rule(&db, "room-*", "vip*", &[1000, 1001]).await;
+        insert_rule(&db, "room-*", "teacher", &[1000]).await;
+        insert_rule(&db, "room-1", "teacher", &[1002]).await;
         let (chat_wire, control, chat, balancer) = stage().await;
         let mut url = Url::parse(url.expose_secret()).unwrap();
         let database_wire = Wire::to(address_of(&url)).await;
@@ -127,7 +128,7 @@ impl Show {
             chat_wire,
             balancer,
             database_wire,
-            pool,
+            db,
             replicas: Vec::new(),
             orders,
             logs: tempfile::tempdir().unwrap(),
@@ -323,7 +324,8 @@ async fn stage() -> (Wire, Simulated, Running, Balancer) {
     (wire, control, chat, balancer)
 }
 
-fn address_of(url: &Url) -> std::net::SocketAddr {
+/// Where a database listens.
+pub fn address_of(url: &Url) -> std::net::SocketAddr {
     let addresses = url.socket_addrs(|| Some(5432)).unwrap();
     *addresses
         .iter()

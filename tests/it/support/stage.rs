@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use stickymark::chat::{Budgets, ChatClient, ChatEndpoint};
 use stickymark::config::Settings;
+use stickymark::database::Db;
 use stickymark::domain::Account;
 use stickymark::local::simulator::{
     CallRecord, Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated, start,
@@ -91,7 +91,7 @@ impl Stage {
 
     /// One more replica on the same database. Callbacks go on to the first.
     pub async fn add_replica(&mut self) {
-        let service = Service::build(&self.settings, self.pool().clone())
+        let service = Service::build(&self.settings, self.db().clone())
             .await
             .unwrap();
         let admin = format!("http://{}", service.admin_address());
@@ -119,8 +119,8 @@ impl Stage {
         }
     }
 
-    pub fn pool(&self) -> &PgPool {
-        self.database.pool()
+    pub fn db(&self) -> &Db {
+        self.database.db()
     }
 
     /// Where the management API of the first replica listens.
@@ -153,7 +153,7 @@ impl Stage {
             "{}",
             answer.text().await.unwrap()
         );
-        rules_are_known(self.pool(), self.replicas.iter().map(|r| &r.filter)).await;
+        rules_are_known(self.db(), self.replicas.iter().map(|r| &r.filter)).await;
     }
 
     /// Changes a rule by a merge patch.
@@ -179,10 +179,7 @@ impl Stage {
         if let Err(error) = seen.await {
             let rows = "select coalesce(string_agg(m::text || ' ' || r::text, '; '), 'no row')
                         from members m join rooms r using (group_id)";
-            let rows: String = sqlx::query_scalar(rows)
-                .fetch_one(self.pool())
-                .await
-                .unwrap();
+            let rows: String = sqlx::query_scalar(rows).fetch_one(self.db()).await.unwrap();
             let calls = self.mark_calls().await;
             panic!("{error:?}; the table has {rows}; calls: {calls:#?}");
         }
@@ -194,7 +191,7 @@ impl Stage {
             "select not exists (select from members where pending_since is not null or in_doubt)
                  and (select sequence from propagation)
                      >= coalesce((select max(sequence) from rule_history), 0)";
-        wait_for_row(self.pool(), nobody).await;
+        wait_for_row(self.db(), nobody).await;
     }
 
     /// The calls that set or delete marks.

@@ -15,7 +15,6 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use futures::{Stream, StreamExt, stream};
-use sqlx::PgPool;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -25,6 +24,7 @@ use super::guard::Refused;
 use super::news::News;
 use super::picture::{self, Calls, Picture};
 use super::trouble::Trouble;
+use crate::database::Db;
 use crate::domain::{Account, GroupId};
 use crate::local::demo::house::Marks;
 use crate::local::demo::ledger::{Change, Look};
@@ -42,7 +42,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// One who draws.
 struct Painter {
     shared: Arc<Shared>,
-    pool: PgPool,
+    db: Db,
     operator: Operator,
     cast: Cast,
     news: News,
@@ -53,14 +53,14 @@ struct Painter {
 /// Draws as long as looks come and the page is not closing; a picture that was begun is finished.
 pub(super) async fn draw(
     shared: Arc<Shared>,
-    pool: PgPool,
+    db: Db,
     operator: Operator,
     mut looks: mpsc::Receiver<(Look, Vec<Change>)>,
 ) {
     let closing = shared.closing.clone();
     let mut painter = Painter {
         shared,
-        pool,
+        db,
         operator,
         cast: Cast::default(),
         news: News::default(),
@@ -113,7 +113,7 @@ impl Painter {
         let accounts: Vec<Account> = names.filter_map(|name| Account::parse(name).ok()).collect();
         let now = Utc::now();
         let mut wanted: BTreeMap<String, Marks> = BTreeMap::new();
-        for rule in matching_rules(&self.pool, &group, &accounts).await? {
+        for rule in matching_rules(&self.db, &group, &accounts).await? {
             let Some(account) = accounts.get(rule.account) else {
                 continue;
             };

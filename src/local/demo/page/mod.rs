@@ -21,13 +21,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::middleware;
 use axum::routing::{get, post, put};
-use sqlx::PgPool;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Change, Look};
 use super::operator::Operator;
+use crate::database::Db;
 use crate::local::simulator::Simulated;
 
 /// Where the page is.
@@ -62,7 +62,7 @@ impl Page {
     /// Opens the page. `closing` ends what is still being watched.
     pub(super) fn open(
         chat: Simulated,
-        pool: PgPool,
+        db: Db,
         operator: Operator,
         closing: CancellationToken,
     ) -> Self {
@@ -75,7 +75,7 @@ impl Page {
             moved: Notify::new(),
             closing,
         });
-        let drawn = live::draw(shared.clone(), pool, operator, waiting);
+        let drawn = live::draw(shared.clone(), db, operator, waiting);
         let drawing = tokio::spawn(drawn);
         Self {
             shared,

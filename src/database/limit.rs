@@ -24,6 +24,13 @@ pub async fn in_time<T>(
     }
 }
 
+/// Whether a statement gave up because a lock did not come free.
+/// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.as_deref() == Some("55P03")
+}
+
 /// A duration as Postgres takes it.
 pub(crate) fn interval(duration: Duration) -> PgInterval {
     let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);

@@ -25,7 +25,7 @@ use sqlx::{Connection, Executor, PgConnection};
 pub use db::{Connections, Db, Transaction};
 pub use error::DatabaseError;
 pub use limit::in_time;
-pub(crate) use limit::interval;
+pub(crate) use limit::{interval, is_lock_timeout};
 
 #[cfg(feature = "local")]
 use crate::local::postgres::LocalPostgres;
@@ -39,7 +39,7 @@ pub use store::{is_read_only, table_sizes};
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// A migration may take as long as it needs.
-const MIGRATING_SESSION: &str = "set statement_timeout = 0; \
+const MIGRATING_SESSION: &str = "set statement_timeout = 0; set lock_timeout = 0; \
                                  set idle_in_transaction_session_timeout = 0";
 
 /// How long a server may take to accept a connection, and to answer the first question.

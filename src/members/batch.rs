@@ -153,6 +153,27 @@ impl Batch {
         }
     }
 
+    /// Takes some members out.
+    pub fn split_off(&mut self, which: impl Fn(&MemberEvent) -> bool) -> Self {
+        self.tidy();
+        let events: Vec<Heard> = self
+            .events
+            .extract_if(.., |heard| which(&heard.event))
+            .collect();
+        self.tidy = self.events.len();
+        Self {
+            tidy: events.len(),
+            events,
+            destroyed: BTreeMap::new(),
+        }
+    }
+
+    /// Its members.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
+        let events = self.events.iter().map(|heard| &heard.event);
+        events.map(|event| (event.group.as_str(), event.account.as_str()))
+    }
+
     /// Puts back what could not be written, as the older side of every pair.
     pub fn put_back(&mut self, older: Self) {
         let newer = std::mem::replace(self, older);

@@ -3,6 +3,8 @@
 //! While the database is away it is all that keeps their events, so it is bounded, by members and not
 //! by their events, and what is being written at that moment counts too.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -38,6 +40,8 @@ impl News {
 pub(super) struct Waiting {
     pub since: Instant,
     pub committed: oneshot::Sender<()>,
+    /// Hashes of the members that it brought news of. Two alike only make it wait for both.
+    pub about: Vec<u64>,
 }
 
 /// What waits for the next statement, and who waits for its commit.
@@ -64,15 +68,27 @@ impl Gathered {
     }
 
     /// Takes news and the caller who brought it.
-    pub fn take(&mut self, news: News, caller: Waiting) {
+    pub fn take(&mut self, news: News, mut caller: Waiting) {
         let since = caller.since;
         match news {
-            News::Members(events, named) => events
-                .into_iter()
-                .for_each(|event| self.batch.add_heard(event, named, since)),
+            News::Members(events, named) => {
+                caller.about = events.iter().map(hash).collect();
+                events
+                    .into_iter()
+                    .for_each(|event| self.batch.add_heard(event, named, since));
+            }
             News::RoomDestroyed(end) => self.batch.destroy(end),
         }
         self.callers.push(caller);
+    }
+
+    /// Takes the news of these members out, with the callers who brought it.
+    pub fn split_off(&mut self, members: &HashSet<u64>) -> Self {
+        let concerned = |caller: &mut Waiting| caller.about.iter().any(|m| members.contains(m));
+        Self {
+            batch: self.batch.split_off(|event| members.contains(&hash(event))),
+            callers: self.callers.extract_if(.., concerned).collect(),
+        }
     }
 
     /// Puts back what could not be written. A caller that gave up needs no answer and keeps no place.
@@ -81,6 +97,17 @@ impl Gathered {
         self.callers.extend(older.callers);
         self.callers.retain(|caller| !caller.committed.is_closed());
     }
+}
+
+fn hash(event: &MemberEvent) -> u64 {
+    hash_of(event.group.as_str(), event.account.as_str())
+}
+
+/// The hash of a member; see [`Waiting::about`].
+pub(super) fn hash_of(group: &str, account: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (group, account).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -18,8 +18,9 @@ use tracing::Instrument;
 use super::WakeUp;
 use super::batch::Batch;
 use super::gathered::{Gathered, News, Waiting};
+use super::store::locked::locked_members;
 use super::store::record::{Settling, record};
-use crate::database::Db;
+use crate::database::{Db, is_lock_timeout};
 use crate::domain::RequestId;
 use crate::metrics::Metrics;
 use crate::telemetry::{continue_traces, failed, warn_seldom};
@@ -31,6 +32,8 @@ const WAITING_MEMBERS: usize = 100_000;
 const MEMBERS_A_STATEMENT: usize = 2_000;
 /// First and longest pause between tries while the database is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How often it is looked whether locked members are free again.
+const LOCKED_RETRY: Duration = Duration::from_millis(500);
 
 /// Why events were not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +70,8 @@ pub struct InboxWriter {
     settling: Settling,
     wake: WakeUp,
     gathered: Gathered,
+    /// News of members whose rows a stranger has locked. It waits alone.
+    locked: Gathered,
     /// How many members are gathered or being written, for callers of the inbox.
     shown: Arc<AtomicUsize>,
     metrics: Metrics,
@@ -91,6 +96,7 @@ impl Inbox {
                 settling,
                 wake,
                 gathered,
+                locked: Gathered::default(),
                 shown,
                 metrics: Metrics::default(),
                 stop: CancellationToken::new(),
@@ -121,6 +127,7 @@ impl Inbox {
                 caller: Waiting {
                     since: Instant::now(),
                     committed,
+                    about: Vec::new(),
                 },
                 _place: place,
             })
@@ -151,8 +158,14 @@ impl InboxWriter {
         let mut pause = RETRY.0;
         let mut away_since = None;
         while self.gather().await {
-            let writing = std::mem::take(&mut self.gathered);
-            match self.write(writing).await {
+            let written = match self.unlock().await {
+                Ok(()) => {
+                    let writing = std::mem::take(&mut self.gathered);
+                    self.write(writing).await
+                }
+                Err(error) => Err(error),
+            };
+            match written {
                 Ok(()) => {
                     pause = RETRY.0;
                     if let Some(since) = away_since.take().as_ref().map(Instant::elapsed) {
@@ -173,15 +186,14 @@ impl InboxWriter {
     /// Takes what has been handed in, waiting only if there is nothing to write. False at the end.
     async fn gather(&mut self) -> bool {
         if self.gathered.is_empty() {
-            let first = match self.stop.run_until_cancelled(self.receiver.recv()).await {
-                Some(first) => first,
-                None => {
-                    self.receiver.close();
-                    self.receiver.recv().await
-                }
+            let locked = !self.locked.is_empty();
+            let first = tokio::select! {
+                first = self.first() => first,
+                () = tokio::time::sleep(LOCKED_RETRY), if locked => return true,
             };
             match first {
                 Some(delivery) => self.gathered.take(delivery.news, delivery.caller),
+                None if locked => tokio::time::sleep(LOCKED_RETRY).await,
                 None => return false,
             }
         }
@@ -193,9 +205,34 @@ impl InboxWriter {
         true
     }
 
+    async fn first(&mut self) -> Option<Delivery> {
+        let first = self.stop.run_until_cancelled(self.receiver.recv()).await;
+        if let Some(first) = first {
+            return first;
+        }
+        self.receiver.close();
+        self.receiver.recv().await
+    }
+
+    /// Brings back the news of members who are not locked any more. What came since about those who are
+    /// waits with them.
+    async fn unlock(&mut self) -> Result<(), sqlx::Error> {
+        if self.locked.is_empty() {
+            return Ok(());
+        }
+        let still = locked_members(&self.db, self.locked.batch.members()).await?;
+        let mut free = std::mem::take(&mut self.locked);
+        self.locked = free.split_off(&still);
+        self.gathered.put_back(free);
+        let mut newer = self.gathered.split_off(&still);
+        newer.put_back(std::mem::take(&mut self.locked));
+        self.locked = newer;
+        Ok(())
+    }
+
     /// Writes a batch, in parts if it is large, and gathers meanwhile. What could not be written is
     /// put back as the older news. A part that the database refuses for what it says is halved until
-    /// the culprit stands alone, and that one is dropped.
+    /// the culprit stands alone, and that one is dropped. Members whose rows stay locked are set aside.
     async fn write(&mut self, mut writing: Gathered) -> Result<(), sqlx::Error> {
         let mut due = 0;
         let mut part_size = MEMBERS_A_STATEMENT;
@@ -229,6 +266,22 @@ impl InboxWriter {
                     part_size = part.half();
                     writing.batch.put_back(part);
                 }
+                Err(error) if is_lock_timeout(&error) => {
+                    let locked = locked_members(&self.db, part.members()).await;
+                    writing.batch.put_back(part);
+                    let locked = locked.unwrap_or_default();
+                    if locked.is_empty() {
+                        self.gathered.put_back(writing);
+                        return Err(error);
+                    }
+                    let mut aside = writing.split_off(&locked);
+                    warn_seldom!(
+                        members = aside.batch.len(),
+                        "events wait for members whose rows are locked"
+                    );
+                    aside.put_back(std::mem::take(&mut self.locked));
+                    self.locked = aside;
+                }
                 Err(error) => {
                     span.in_scope(|| failed("database"));
                     writing.batch.put_back(part);
@@ -251,12 +304,13 @@ impl InboxWriter {
 
     /// Lets the inbox know how much is in work.
     fn show(&self, writing: usize) {
-        let members = self.gathered.batch.len() + writing;
+        let members = self.gathered.batch.len() + self.locked.batch.len() + writing;
         self.shown.store(members, Ordering::Relaxed);
     }
 
     /// Writes a part of what is being written in all, and gathers meanwhile.
     async fn write_part(&mut self, part: &mut Batch, writing: usize) -> Result<usize, sqlx::Error> {
+        let writing = writing + self.locked.batch.len();
         let mut statement = std::pin::pin!(record(&self.db, part, self.settling));
         loop {
             tokio::select! {

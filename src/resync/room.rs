@@ -239,10 +239,7 @@ impl<'a> RoomSweep<'a> {
             .map(|known| known.row.clone().not_found())
             .collect();
         let changed = write_back::update(self.db, group, rows.iter()).await?;
-        for row in rows
-            .iter()
-            .filter(|row| !changed.contains(row.account.as_str()))
-        {
+        for row in rows.iter().filter(|row| !changed.contains(&row.account)) {
             self.found.vanished += 1;
             self.drifted(batch.known.get(&row.account), &[DriftKind::Gone]);
         }
@@ -281,11 +278,12 @@ impl<'a> RoomSweep<'a> {
             differences.iter().partition(|difference| difference.new);
         let new = new.into_iter().map(|d| &d.row);
         let old = old.into_iter().map(|d| &d.row);
-        let mut changed = write_back::insert(self.db, group, new).await?;
-        changed.extend(write_back::update(self.db, group, old).await?);
+        let mut left = write_back::update(self.db, group, old).await?;
+        left.changed
+            .extend(write_back::insert(self.db, group, new).await?);
         let counted = differences
             .iter()
-            .filter(|difference| !changed.contains(difference.row.account.as_str()));
+            .filter(|difference| !left.contains(&difference.row.account));
         let mut due = false;
         for difference in counted {
             self.found.missing += u64::from(difference.missing);

@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::database::{Db, Transaction};
+use crate::database::{Db, Transaction, is_lock_timeout};
 use sqlx::PgConnection;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -77,9 +77,9 @@ async fn lock(transaction: &mut PgConnection, patience: Duration) -> Result<(), 
     sqlx::query!("select pg_advisory_xact_lock($1)", RULES_LOCK)
         .fetch_one(&mut *transaction)
         .await
-        .map_err(|error| match error.as_database_error() {
-            Some(refused) if refused.code().as_deref() == Some(LOCK_TIMEOUT) => WriteError::Busy,
-            _ => error.into(),
+        .map_err(|error| match is_lock_timeout(&error) {
+            true => WriteError::Busy,
+            false => error.into(),
         })?;
     // Members are locked later, and only for moments.
     sqlx::query!("set local lock_timeout = '5s'")
@@ -87,9 +87,6 @@ async fn lock(transaction: &mut PgConnection, patience: Duration) -> Result<(), 
         .await?;
     Ok(())
 }
-
-/// `lock_not_available`, <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
-const LOCK_TIMEOUT: &str = "55P03";
 
 impl Turn<'_> {
     /// Commits what was written, and ends the turn.

@@ -92,6 +92,39 @@ async fn an_event_that_the_database_refuses_is_dropped_alone() {
 }
 
 #[tokio::test]
+async fn news_of_a_locked_member_waits_and_all_other_news_does_not() {
+    let (database, inbox, writer) = inbox().await;
+    let writing = tokio::spawn(writer.run());
+    inbox.hand_in(joined("alice")).await.unwrap();
+    let mut stranger = database.db().begin().await.unwrap();
+    sqlx::query("select from members where account = 'alice' for update")
+        .execute(&mut *stranger)
+        .await
+        .unwrap();
+    let hand_in = |news| {
+        let inbox = inbox.clone();
+        tokio::spawn(async move { inbox.hand_in(news).await })
+    };
+    // In one batch with the others at first, then on its own.
+    let first = hand_in(joined("alice"));
+    let others: Vec<_> = (0..50)
+        .map(|number| hand_in(joined(&format!("user{number}"))))
+        .collect();
+    for other in others {
+        assert_eq!(other.await.unwrap(), Ok(()));
+    }
+    let second = hand_in(joined("alice"));
+    assert_eq!(inbox.hand_in(joined("bob")).await, Ok(()));
+    assert_eq!(rows(&database).await, 52);
+    assert!(!first.is_finished() && !second.is_finished());
+    stranger.rollback().await.unwrap();
+    assert_eq!(first.await.unwrap(), Ok(()));
+    assert_eq!(second.await.unwrap(), Ok(()));
+    drop(inbox);
+    writing.await.unwrap();
+}
+
+#[tokio::test]
 async fn what_was_handed_in_before_the_close_is_written() {
     let (database, inbox, writer) = inbox().await;
     let stop = CancellationToken::new();

@@ -12,6 +12,7 @@ use stickymark::members::{
     record, room_gone, until_next_due, write_back,
 };
 
+use crate::support::process::until;
 use crate::support::{TestDatabase, database, insert_rule};
 
 const LEASE: Duration = Duration::from_secs(15);
@@ -418,6 +419,54 @@ async fn an_event_during_the_call_wins_over_its_result() {
             "and she is looked at again"
         );
     }
+}
+
+/// A rule was deleted, so the round took her marks away and forgets her; meanwhile another rule made her due
+/// again. What her row says she has is not what Chat has now.
+#[tokio::test]
+async fn who_becomes_due_while_a_call_forgets_him_is_in_doubt() {
+    let database = room_with_rule().await;
+    let db = database.db();
+    marked(db).await;
+    hear(db, AT_ONCE, EventSource::Online, Some(101)).await;
+    let claimed = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
+    sqlx::query("update members set generation = generation + 1, due_at = now()")
+        .execute(db)
+        .await
+        .unwrap();
+    write_all(db, &claimed, &Outcome::Forgotten).await;
+    let row = alice(db).await.unwrap();
+    assert_eq!((row.due, row.in_doubt), (true, true));
+}
+
+#[tokio::test]
+async fn a_member_locked_by_a_stranger_holds_up_no_other_of_the_room() {
+    let database = room_with_rule().await;
+    let db = database.db();
+    let mut batch = Batch::default();
+    for account in ["alice", "bob"] {
+        batch.add(event(account, EventSource::Join, Some(1)), Named::Perhaps);
+    }
+    record(db, &mut batch, AT_ONCE).await.unwrap();
+    let both = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
+    assert_eq!(both.members.len(), 2);
+    let mut stranger = db.begin().await.unwrap();
+    sqlx::query("select from members where account = 'alice' for update")
+        .execute(&mut *stranger)
+        .await
+        .unwrap();
+    write_all(db, &both, &confirmed(&[1000])).await;
+    let marked = "select account from members where marks = '{1000}'";
+    let marked = sqlx::query_scalar::<_, String>(marked);
+    assert_eq!(marked.fetch_all(db).await.unwrap(), ["bob"]);
+    stranger.rollback().await.unwrap();
+    until("alice is claimed again", || async {
+        match claim(db, LEASE, AT_ONCE).await.unwrap() {
+            Some(alone) => alone.members.len() == 1 && alone.members[0].account.as_str() == "alice",
+            None => false,
+        }
+    })
+    .await;
 }
 
 fn failed(retry: Option<Duration>) -> Outcome {

@@ -48,6 +48,7 @@ pub(crate) mod cleanup;
 pub(crate) mod erase;
 pub(crate) mod figures;
 pub(crate) mod list;
+pub(crate) mod locked;
 pub(crate) mod record;
 pub(crate) mod room_end;
 pub(crate) mod rooms;

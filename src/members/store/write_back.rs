@@ -6,12 +6,18 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::super::array_text;
-use crate::database::Db;
+use super::locked::locked_members;
+use crate::database::{Db, is_lock_timeout};
 use crate::domain::{Account, GroupId, RequestId};
+use crate::members::gathered::hash_of;
 use crate::members::{Claim, Member};
+use crate::telemetry::warn_seldom;
+
+/// How long a room with a locked member waits for its next round.
+const LOCKED_PAUSE: TimeDelta = TimeDelta::seconds(1);
 
 /// Rows as columns for `UNNEST`. Arrays are text, since Postgres would flatten an array of arrays.
 #[derive(Default)]
@@ -78,38 +84,51 @@ pub struct Results {
     pub gathers_until: Option<DateTime<Utc>>,
 }
 
-/// Writes back the members of a claim and releases the room. Returns the accounts whose rows had changed
-/// meanwhile: Chat may hold marks for them that no answer confirmed.
+/// Writes back the members of a claim and releases the room. Returns the accounts whose rows it left as
+/// they are: because they had changed meanwhile, so Chat may hold marks for them that no answer confirmed,
+/// or because a stranger keeps them locked. The latter stay due. For them the room is left as if its worker
+/// had fallen silent, so that the next round takes its members as in doubt, and not at once, so that they
+/// do not cost a call each moment.
 pub async fn write_back(
     db: &Db,
     claim: &Claim,
     results: &Results,
 ) -> Result<HashSet<String>, sqlx::Error> {
     let Claim { group, lease, .. } = claim;
-    if !results.forgotten.is_empty() {
-        delete(db, group, &results.forgotten).await?;
+    let Left {
+        mut changed,
+        mut locked,
+    } = update(db, group, results.rows.iter()).await?;
+    match delete(db, group, &results.forgotten).await {
+        Ok(others) => changed.extend(others),
+        Err(error) if is_lock_timeout(&error) => {
+            let accounts = results.forgotten.iter().map(|(account, _)| account);
+            locked.extend(accounts.map(|account| account.as_str().to_owned()));
+        }
+        Err(error) => return Err(error),
     }
-    let changed = update(db, group, results.rows.iter()).await?;
     if !changed.is_empty() {
         doubt(db, claim, &changed).await?;
     }
+    let pause = (!locked.is_empty()).then_some(results.at + LOCKED_PAUSE);
+    let left: HashSet<String> = changed.into_iter().chain(locked).collect();
     let confirmed = |row: &Member| row.confirmed_at == Some(results.at) && !row.marks.is_empty();
     let mut written = results
         .rows
         .iter()
-        .filter(|row| !changed.contains(row.account.as_str()));
+        .filter(|row| !left.contains(row.account.as_str()));
     // A room in which Chat marks a member exists, unless it has ended since.
     let lives = written.any(confirmed);
     sqlx::query!(
         r#"
-        update rooms r set leased_until = null, lease = null,
+        update rooms r set leased_until = $6, lease = null,
             gone_at = case when $3 and gone_at < $5 then null else gone_at end,
             -- Members of whom this statement does not know may be due at a time that was moved away from
             -- the end of the lease.
-            due_at = greatest($4, least(
+            due_at = coalesce($6, greatest($4, least(
                 case when r.due_at is distinct from r.leased_until then r.due_at end,
                 (select m.due_at from members m
-                 where m.group_id = $1 and m.due_at is not null order by m.due_at limit 1)))
+                 where m.group_id = $1 and m.due_at is not null order by m.due_at limit 1))))
         from (select set_config('synchronous_commit', 'off', true)) unflushed
         where group_id = $1 and lease = $2
         "#,
@@ -118,10 +137,11 @@ pub async fn write_back(
         lives,
         results.gathers_until,
         claim.at,
+        pause,
     )
     .execute(db)
     .await?;
-    Ok(changed)
+    Ok(left)
 }
 
 /// Marks members as in doubt whose rows changed during the call, while the lease is still held. A leave
@@ -154,14 +174,66 @@ async fn doubt(db: &Db, claim: &Claim, accounts: &HashSet<String>) -> Result<(),
     Ok(())
 }
 
-/// Writes rows of distinct members of a room that have the generation given in them. Returns the accounts
-/// of those that have another one.
+/// Accounts whose rows were not written.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// They have another generation.
+    pub changed: HashSet<String>,
+    /// A stranger keeps them locked.
+    pub locked: HashSet<String>,
+}
+
+impl Left {
+    pub fn contains(&self, account: &Account) -> bool {
+        self.changed.contains(account.as_str()) || self.locked.contains(account.as_str())
+    }
+}
+
+/// Writes rows of distinct members of a room that have the generation given in them, except those that are
+/// locked.
 pub(crate) async fn update(
     db: &Db,
     group: &GroupId,
     rows: impl Iterator<Item = &Member>,
+) -> Result<Left, sqlx::Error> {
+    let mut rows: Vec<&Member> = rows.collect();
+    let mut left = Left::default();
+    loop {
+        match update_all(db, group, Columns::of(rows.iter().copied())).await {
+            Ok(changed) => {
+                left.changed = changed;
+                return Ok(left);
+            }
+            Err(error) if is_lock_timeout(&error) => {
+                let members = rows
+                    .iter()
+                    .map(|row| (group.as_str(), row.account.as_str()));
+                let locked = locked_members(db, members).await?;
+                if locked.is_empty() {
+                    return Err(error);
+                }
+                warn_seldom!(
+                    members = locked.len(),
+                    "results wait for members whose rows are locked"
+                );
+                rows.retain(|row| {
+                    let locked = locked.contains(&hash_of(group.as_str(), row.account.as_str()));
+                    if locked {
+                        left.locked.insert(row.account.as_str().to_owned());
+                    }
+                    !locked
+                });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn update_all(
+    db: &Db,
+    group: &GroupId,
+    rows: Columns<'_>,
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let rows = Columns::of(rows);
     if rows.accounts.is_empty() {
         return Ok(HashSet::new());
     }
@@ -275,33 +347,46 @@ pub(crate) async fn insert(
     Ok(refused)
 }
 
-async fn delete(db: &Db, group: &GroupId, members: &[(Account, i64)]) -> Result<(), sqlx::Error> {
+/// Deletes rows that have the generation given here. Returns the accounts of those that have another one.
+async fn delete(
+    db: &Db,
+    group: &GroupId,
+    members: &[(Account, i64)],
+) -> Result<Vec<String>, sqlx::Error> {
+    if members.is_empty() {
+        return Ok(Vec::new());
+    }
     let members = members.iter();
     let (accounts, generations): (Vec<&str>, Vec<i64>) = members
         .map(|(account, generation)| (account.as_str(), *generation))
         .unzip();
-    sqlx::query!(
+    sqlx::query_scalar!(
         r#"
         with gone as materialized (
             select $1::text as group_id, g.*
             from unnest($2::text[], $3::bigint[]) as g (account, generation)
+            -- Locked in the order that every writer of members keeps.
+            order by account collate "C"
         ),
-        -- Locked in the order that every writer of members keeps.
         locked as materialized (
-            select m.group_id, m.account
-            from members m join gone g on m.group_id = g.group_id and m.account = g.account
-            where m.generation = g.generation
-            order by m.account
-            for update of m
+            select g.group_id, g.account, m.generation = g.generation as unchanged
+            from gone g cross join lateral (
+                select generation from members m
+                where m.group_id = g.group_id and m.account = g.account
+                offset 0
+                for update
+            ) m
+        ),
+        deleted as (
+            delete from members m using locked l
+            where m.group_id = l.group_id and m.account = l.account and l.unchanged
         )
-        delete from members m using locked l
-        where m.group_id = l.group_id and m.account = l.account
+        select account as "account!" from locked where not unchanged
         "#,
         group.as_str(),
         &accounts as &[&str],
         &generations,
     )
-    .execute(db)
-    .await?;
-    Ok(())
+    .fetch_all(db)
+    .await
 }

@@ -85,6 +85,8 @@ impl TestDatabase {
         .await;
         let url = named(&name);
         let options = PgConnectOptions::from_str(url.as_str()).unwrap();
+        // As in the sessions of the program.
+        let options = options.options([("lock_timeout", "500ms")]);
         let pool = PgPoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(10))

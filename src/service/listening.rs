@@ -2,8 +2,8 @@
 //!
 //! A client that sends nothing, sends half a head or reads no answer costs one of a bounded number of
 //! connections and a bounded buffer, for a limited time. When all connections are in use, a new one
-//! replaces the one that has been silent for longest, those of strangers first, so hostile connections keep
-//! out no others.
+//! replaces the one that has been silent for longest, those of strangers first, and a stranger gets no
+//! second answer, so hostile connections keep out no others.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -21,8 +21,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
-use futures::FutureExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -197,11 +196,16 @@ pub(super) async fn serve(
             }
         }
     }
-    // To close the port resets the connections that wait to be accepted.
-    while let Some(Ok(accepted)) = listener.accept().now_or_never() {
-        begin(accepted).await;
+    // To close the port resets the connections that wait to be accepted. The system is asked for them:
+    // tokio knows only those of its last look.
+    if let Ok(listener) = listener.into_std() {
+        while let Ok((stream, peer)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).map(|()| stream);
+            if let Ok(stream) = stream.and_then(TcpStream::from_std) {
+                begin((stream, peer)).await;
+            }
+        }
     }
-    drop(listener);
     tasks.close();
     tasks.wait().await;
 }
@@ -220,11 +224,19 @@ async fn answer_all(
         request.extensions_mut().insert(ConnectInfo(peer));
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let handling = Handling::begin(Arc::clone(&answering));
-        let answer = router.clone().oneshot(request.map(Body::new));
+        let request = request.map(|body| Body::new(Arriving::begin(body, &answering)));
+        let answer = router.clone().oneshot(request);
         async move {
-            let Ok(answer) = answer.await;
+            let Ok(mut answer) = answer.await;
+            let Place {
+                connections,
+                activity,
+                ..
+            } = &*handling.0;
             if !reads && answer.status().is_success() {
-                handling.0.activity.trusted.store(true, Ordering::Relaxed);
+                activity.trusted.store(true, Ordering::Relaxed);
+            } else if !activity.trusted.load(Ordering::Relaxed) && connections.are_all_in_use() {
+                close_after(&mut answer);
             }
             drop(handling);
             Ok::<_, Infallible>(answer)
@@ -297,10 +309,12 @@ struct Open {
 struct Activity {
     begun: AtomicU32,
     ended: AtomicU32,
+    /// Requests under way whose body is not complete.
+    incomplete: AtomicU32,
     /// Whether a request that is not just a read succeeded: on the callback listener only a callback that
     /// proved its origin does.
     trusted: AtomicBool,
-    /// The time of the latest answer, else of the connection's begin, in milliseconds.
+    /// The time of the latest answer or head of a request, else of the connection's begin, in milliseconds.
     latest: AtomicU64,
     is_closing: AtomicBool,
     closing: Notify,
@@ -313,6 +327,12 @@ impl Activity {
 
     fn is_busy(&self) -> bool {
         self.begun.load(Ordering::Acquire) != self.ended.load(Ordering::Acquire)
+    }
+
+    /// A request whose body is not complete may never be.
+    fn handles_a_complete_request(&self) -> bool {
+        let under_way = self.begun.load(Ordering::Acquire) - self.ended.load(Ordering::Acquire);
+        under_way > self.incomplete.load(Ordering::Acquire)
     }
 
     /// Connections that are not trusted come first. Among them an answer is no merit: a stranger gets one
@@ -340,6 +360,10 @@ impl Connections {
     /// In milliseconds.
     fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn are_all_in_use(&self) -> bool {
+        self.lock().by_id.len() >= self.most
     }
 
     /// A place for one more, which may cost the most silent one its own.
@@ -371,11 +395,11 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes one that handles no request and whose grace is over, if there is one.
+    /// Closes one that handles no complete request and whose grace is over, if there is one.
     fn close_most_silent(&mut self, now: u64) {
         let grace = GRACE.as_millis() as u64;
         let silent = self.by_id.iter().filter(|(_, activity)| {
-            !activity.is_busy()
+            !activity.handles_a_complete_request()
                 && !activity.is_closing.load(Ordering::Relaxed)
                 && activity.latest.load(Ordering::Relaxed) + grace <= now
         });
@@ -411,7 +435,13 @@ struct Handling(Arc<Place>);
 
 impl Handling {
     fn begin(place: Arc<Place>) -> Self {
-        place.activity.begun.fetch_add(1, Ordering::AcqRel);
+        let Place {
+            connections,
+            activity,
+            ..
+        } = &*place;
+        activity.latest.store(connections.now(), Ordering::Relaxed);
+        activity.begun.fetch_add(1, Ordering::AcqRel);
         Self(place)
     }
 }
@@ -425,6 +455,58 @@ impl Drop for Handling {
         } = &*self.0;
         activity.latest.store(connections.now(), Ordering::Relaxed);
         activity.ended.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// The body of a request, which counts as incomplete until its end.
+struct Arriving {
+    body: Incoming,
+    incomplete: Option<Arc<Place>>,
+}
+
+impl Arriving {
+    fn begin(body: Incoming, place: &Arc<Place>) -> Self {
+        let incomplete = (!body.is_end_stream()).then(|| Arc::clone(place));
+        if incomplete.is_some() {
+            place.activity.incomplete.fetch_add(1, Ordering::AcqRel);
+        }
+        Self { body, incomplete }
+    }
+
+    fn end(&mut self) {
+        if let Some(place) = self.incomplete.take() {
+            place.activity.incomplete.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl hyper::body::Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if self.body.is_end_stream() || matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            self.end();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -562,10 +644,14 @@ pub(super) async fn say_goodbye(
     mut response: Response,
 ) -> Response {
     if leaving.is_cancelled() {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(CONNECTION, close);
+        close_after(&mut response);
     }
     response
+}
+
+fn close_after(response: &mut Response) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
 }
 
 /// Waits for a listener that was stopped, for a limited time.

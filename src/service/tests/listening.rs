@@ -227,6 +227,55 @@ async fn a_connection_with_a_request_is_not_replaced() {
 }
 
 #[tokio::test]
+async fn a_connection_is_replaced_while_the_body_of_its_request_is_incomplete_but_not_later() {
+    let limits = Limits {
+        connections: 1,
+        ..PATIENT
+    };
+    let gate = watch::Sender::new(false);
+    let (began, mut begins) = mpsc::channel(1);
+    let opened = gate.subscribe();
+    let waits = async move |body: Bytes| {
+        assert_eq!(body, "whole");
+        began.send(()).await.unwrap();
+        opened.clone().wait_for(|open| *open).await.unwrap();
+        "hello"
+    };
+    let (address, _stop) = start(limits, axum::Router::new().route("/", post(waits))).await;
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n";
+    let mut half = connect(address).await;
+    send(&mut half, &format!("{head}who")).await;
+    let mut whole = connect(address).await;
+    assert_eq!(rest(&mut half).await, "");
+    send(&mut whole, &format!("{head}whole")).await;
+    begins.recv().await.unwrap();
+    let mut next = connect(address).await;
+    tokio::time::sleep(4 * SHORT).await;
+    gate.send_replace(true);
+    is_answered(&mut whole).await;
+    send(&mut next, &format!("{head}whole")).await;
+    is_answered(&mut next).await;
+}
+
+#[tokio::test]
+async fn a_stranger_gets_one_answer_while_all_connections_are_in_use() {
+    let limits = Limits {
+        connections: 2,
+        ..PATIENT
+    };
+    let (address, _stop) = start(limits, hello()).await;
+    let mut alone = connect(address).await;
+    send(&mut alone, REQUEST).await;
+    is_answered(&mut alone).await;
+    let mut stranger = connect(address).await;
+    send(&mut stranger, &REQUEST.repeat(3)).await;
+    let answers = rest(&mut stranger).await;
+    assert_eq!(answers.matches("hello").count(), 1, "{answers}");
+    send(&mut alone, REQUEST).await;
+    is_answered(&mut alone).await;
+}
+
+#[tokio::test]
 async fn a_listener_that_stops_answers_what_it_was_asked_and_closes_the_rest() {
     let gate = watch::Sender::new(false);
     let (began, mut begins) = mpsc::channel(1);

@@ -2,7 +2,9 @@
 //!
 //! Wrong tokens are counted by where they come from, so that one guesser does not lock out others.
 //! Behind a proxy that is the address that the proxy appended to `X-Forwarded-For`. Where no proxy is,
-//! a client can write there what it likes, so all of one peer have a wider limit together.
+//! a client can write there what it likes, so all of one peer have a wider limit together. Clients behind
+//! one address are told apart by nothing, so long secrets, which cannot be guessed, are accepted in any case; see
+//! `auth`.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

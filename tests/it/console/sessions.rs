@@ -2,8 +2,9 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
+use stickymark::config::Role;
 
-use crate::support::api::{Answer, Api, EDITOR, VIEWER, api, api_with, rule, send};
+use crate::support::api::{Answer, Api, EDITOR, VIEWER, api, api_with, rule, send, token};
 
 /// A request as the pages of the console send it.
 pub fn from_page(api: &Api, method: Method, path: &str) -> RequestBuilder {
@@ -130,12 +131,7 @@ async fn a_session_is_valid_at_every_replica_and_ends_with_its_token() {
     let cookie = cookie(&one, EDITOR).await;
     let at = |api: &Api| send(from_page(api, Method::GET, "/v1/rules").header("cookie", &cookie));
     assert_eq!(at(&other).await.status, 200);
-    let renewed = api_with(&[crate::support::api::token(
-        "eve",
-        stickymark::config::Role::Editor,
-        "another-secret",
-    )])
-    .await;
+    let renewed = api_with(&[token("eve", Role::Editor, "another-secret")]).await;
     assert_eq!(at(&renewed).await.status, 401);
 }
 
@@ -168,6 +164,27 @@ async fn a_wrong_secret_does_not_sign_in_and_guessing_is_slow() {
     assert_eq!(other.status, 200);
     let session = from_page(&api, Method::GET, "/v1/rules").header("cookie", cookie);
     assert_eq!(send(session).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_guesser_of_the_same_address_locks_out_no_token_that_is_too_long_to_guess() {
+    const LONG: &str = "0123456789abcdef0123456789abcdef";
+    let api = api_with(&[
+        token("eve", Role::Editor, LONG),
+        token("vic", Role::Viewer, VIEWER),
+    ])
+    .await;
+    let with = |secret: &str| send(api.bare(Method::GET, "/v1/rules").bearer_auth(secret));
+    let wrong = "0123456789abcdef0123456789abcdeg";
+    while with(wrong).await.status != 429 {}
+    assert_eq!(with(VIEWER).await.status, 429, "short: it can be guessed");
+    assert_eq!(with(LONG).await.status, 200);
+    assert_eq!(sign_in(&api, LONG).await.status, 200);
+    assert_eq!(
+        with(wrong).await.status,
+        429,
+        "a right token resets nothing"
+    );
 }
 
 #[tokio::test]

@@ -77,7 +77,8 @@ fn answer(name: &str, known: Option<TypedHeader<IfNoneMatch>>) -> Result<Respons
         return Err(super::router::not_found_here());
     }
     let file = serve(name, Arc::clone(&CONFIG)).map_err(|error| Problem::internal(&error))?;
-    let file = file.ok_or_else(|| Problem::internal(&("no such file of Swagger UI", name)))?;
+    let file =
+        file.ok_or_else(|| Problem::internal(&format_args!("Swagger UI has no file {name}")))?;
     let fixed = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::REFERRER_POLICY, "no-referrer"),

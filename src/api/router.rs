@@ -263,7 +263,8 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
-    Problem::internal(&("panic", text)).into_response()
+    let text = text.unwrap_or("without a text");
+    Problem::internal(&format_args!("panic: {text}")).into_response()
 }
 
 #[cfg(test)]

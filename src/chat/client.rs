@@ -101,7 +101,7 @@ impl ChatClient {
         check_base_url(&endpoint.base_url)?;
         if endpoint.request_timeout <= BACKEND_TIMEOUT {
             tracing::warn!(
-                request_timeout = ?endpoint.request_timeout,
+                request_timeout = %humantime::format_duration(endpoint.request_timeout),
                 "chat.request_timeout should exceed the 3 s that Chat itself may take"
             );
         }

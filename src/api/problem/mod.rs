@@ -211,8 +211,8 @@ impl Problem {
     }
 
     /// A fault of ours. The cause goes to the log, never to the client.
-    pub fn internal(cause: &dyn std::fmt::Debug) -> Self {
-        tracing::error!(?cause, "the service has a fault");
+    pub fn internal(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%cause, "the service has a fault");
         Self::new(
             ProblemType::Internal,
             "the log of the service says more, under the request id",
@@ -233,7 +233,7 @@ impl From<sqlx::Error> for Problem {
         if !is_unavailable(&error) {
             return Self::internal(&error);
         }
-        tracing::warn!(?error, "the database does not answer a request of the API");
+        tracing::warn!(%error, "the database does not answer a request of the API");
         Self::database_unavailable()
     }
 }

@@ -188,7 +188,7 @@ pub(crate) async fn export(
     });
     let body = stream::iter([Ok(first.0)]).chain(rest);
     let body = Body::from_stream(body.inspect_err(|error| {
-        tracing::warn!(?error, "an export is cut short");
+        tracing::warn!(%error, "an export is cut short");
     }));
     let declared = match as_text {
         true => "text/plain; charset=utf-8",

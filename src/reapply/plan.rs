@@ -77,8 +77,12 @@ pub fn plan(member: &Member, rules: &[Matched], now: DateTime<Utc>) -> MemberPla
 /// The marks of ours that Chat may hold for the member: the confirmed ones, and in doubt also those of
 /// rules that have ended and those that a rule change took away (`revoked`). Never a mark that no rule
 /// demanded; a rule that was never enabled or has not begun demands nothing.
+///
+/// Chat has taken away what it confirmed before an arrival, but one arrival has two callbacks, join and
+/// online, and the call may have come between them.
 fn possibly_held(member: &Member, rules: &[Matched], now: DateTime<Utc>) -> MarkSet {
     let mut held = &member.marks | &member.revoked;
+    held.extend(&member.confirmed_marks);
     if member.in_doubt {
         let begun = rules
             .iter()
@@ -132,6 +136,19 @@ mod tests {
             confirmed_at: Some(now()),
             ..arrived()
         }
+    }
+
+    #[test]
+    fn what_was_set_before_the_second_callback_of_an_arrival_is_not_forgotten() {
+        let arrived = Member {
+            confirmed_marks: marks([1000, 1001]),
+            ..arrived()
+        };
+        let without_rule = plan(&arrived, &[], now());
+        assert_eq!(without_rule.delete, marks([1000, 1001]));
+        let still_demanded = plan(&arrived, &[rule([1001])], now());
+        assert_eq!(still_demanded.delete, marks([1000]));
+        assert_eq!(still_demanded.set, marks([1001]));
     }
 
     #[test]

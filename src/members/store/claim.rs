@@ -229,24 +229,31 @@ pub(crate) async fn wake_rooms(
     }
     sqlx::query!(
         r#"
-        with first as materialized (
-            select g.group_id, greatest(now() + $2, (
-                select m.due_at from members m
-                where m.group_id = g.group_id and m.due_at is not null order by m.due_at limit 1
-            )) as due_at
+        with
+        -- Most rooms are awake, and cost one look at their row. `offset 0` keeps it one.
+        perhaps as materialized (
+            select g.group_id
             from unnest($1::text[]) as g (group_id)
-            where exists (select from members m
-                          where m.group_id = g.group_id and m.due_at is not null)
-        ),
-        -- Locked in the order that every writer of rooms keeps.
-        asleep as (
-            select r.group_id, f.due_at from rooms r join first f on f.group_id = r.group_id
-            where r.due_at is null or r.due_at > f.due_at + $3::interval
-               or r.due_at is not distinct from r.leased_until
-            order by r.group_id
-            for no key update of r
+            cross join lateral (
+                select from rooms r
+                where r.group_id = g.group_id
+                  and (r.due_at is null or r.due_at > now() + $2::interval + $3::interval
+                       or r.due_at is not distinct from r.leased_until)
+                offset 0) r
         )
-        update rooms r set due_at = a.due_at from asleep a where r.group_id = a.group_id
+        insert into rooms as r (group_id, due_at)
+        select p.group_id, greatest(now() + $2, m.due_at)
+        from perhaps p
+        cross join lateral (
+            select due_at from members
+            where members.group_id = p.group_id and due_at is not null
+            order by due_at limit 1) m
+        -- Locked in the order that every writer of rooms keeps.
+        order by p.group_id collate "C"
+        -- Never inserts, since the rooms are there: see "Batches" in the module's header.
+        on conflict on constraint rooms_pkey do update set due_at = excluded.due_at
+        where r.due_at is null or r.due_at > excluded.due_at + $3
+           or r.due_at is not distinct from r.leased_until
         "#,
         groups,
         interval(after),

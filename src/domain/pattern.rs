@@ -6,6 +6,7 @@
 //! database both rest on.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
 use super::{Account, GroupId, InvalidAccount, InvalidGroupId};
@@ -165,6 +166,12 @@ impl<T> Clone for Pattern<T> {
             open: self.open,
             over: PhantomData,
         }
+    }
+}
+
+impl<T> Hash for Pattern<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.text, self.open).hash(state);
     }
 }
 

@@ -4,7 +4,7 @@
 //! It runs within a [`Turn`](super::turn::Turn), so that two writers cannot together break a limit
 //! that neither breaks alone, and the order of the history is the order of the changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -43,27 +43,71 @@ pub(super) async fn apply(
     changes: Vec<Change>,
     author: &Author,
 ) -> Result<Vec<Applied>, WriteError> {
-    let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#)
-        .fetch_one(&mut *transaction)
-        .await?;
-    let last_versions = last_versions(transaction, &changes).await?;
-    let applied: Vec<Applied> = changes
-        .into_iter()
-        .map(|change| change.at(now, &last_versions))
-        .collect();
-    let changed: Vec<&Applied> = applied
-        .iter()
-        .filter(|one| one.before != one.after)
-        .collect();
-
-    write(transaction, &changed).await?;
-    let areas = limits::areas(new_demands(&changed, now));
-    if let Err(conflict) = limits::check(transaction, &areas, now).await? {
-        let rules = limits::rules_of(transaction, &conflict).await?;
-        return Err(WriteError::MarkLimit { conflict, rules });
-    }
-    history::record(transaction, &changed, author, now).await?;
+    let mut applying = Applying::begin(transaction, author).await?;
+    let applied = applying.write(transaction, changes).await?;
+    applying.finish(transaction).await?;
     Ok(applied)
+}
+
+/// Changes that are applied part by part, so that many of them need no more memory than a part.
+pub(super) struct Applying<'a> {
+    author: &'a Author,
+    now: DateTime<Utc>,
+    /// Many rules of a room demand the same.
+    demands: HashSet<Demand>,
+    changed: usize,
+}
+
+impl<'a> Applying<'a> {
+    pub async fn begin(
+        transaction: &mut PgConnection,
+        author: &'a Author,
+    ) -> Result<Self, sqlx::Error> {
+        let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#)
+            .fetch_one(transaction)
+            .await?;
+        Ok(Self {
+            author,
+            now,
+            demands: HashSet::new(),
+            changed: 0,
+        })
+    }
+
+    /// A part. It counts only if [`Self::finish`] succeeds, too.
+    pub async fn write(
+        &mut self,
+        transaction: &mut PgConnection,
+        changes: Vec<Change>,
+    ) -> Result<Vec<Applied>, sqlx::Error> {
+        let last_versions = last_versions(transaction, &changes).await?;
+        let applied: Vec<Applied> = changes
+            .into_iter()
+            .map(|change| change.at(self.now, &last_versions))
+            .collect();
+        let changed: Vec<&Applied> = applied
+            .iter()
+            .filter(|one| one.before != one.after)
+            .collect();
+        write(transaction, &changed).await?;
+        history::record(transaction, &changed, self.author, self.now).await?;
+        self.changed += changed.len();
+        self.demands.extend(new_demands(&changed, self.now));
+        Ok(applied)
+    }
+
+    /// Checks that no room needs too many marks after all that was written.
+    pub async fn finish(self, transaction: &mut PgConnection) -> Result<(), WriteError> {
+        if self.changed >= MANY {
+            table::analyze(transaction).await?;
+        }
+        let areas = limits::areas(self.demands.into_iter().collect());
+        if let Err(conflict) = limits::check(transaction, &areas, self.now).await? {
+            let rules = limits::rules_of(transaction, &conflict).await?;
+            return Err(WriteError::MarkLimit { conflict, rules });
+        }
+        Ok(())
+    }
 }
 
 /// The last versions of deleted rules that come back. Versions go on where they ended, so that an
@@ -89,25 +133,18 @@ async fn write(transaction: &mut PgConnection, changed: &[&Applied]) -> Result<(
     }
     table::delete(transaction, &removed).await?;
     table::update(transaction, &replaced).await?;
-    table::insert(transaction, &made).await?;
-    if changed.len() >= MANY {
-        table::analyze(transaction).await?;
-    }
-    Ok(())
+    table::insert(transaction, &made).await
 }
 
 /// What the changes demand that was not demanded before; only that can break the limit.
-fn new_demands(changed: &[&Applied], now: DateTime<Utc>) -> Vec<Demand> {
-    changed
-        .iter()
-        .filter_map(|one| {
-            let after = one.after.as_ref()?;
-            let demand = Demand::of(&after.draft, now)?;
-            let before = one.before.as_ref();
-            let demanded = before.and_then(|rule| Demand::of(&rule.draft, now));
-            (!demanded.is_some_and(|demanded| demanded.includes(&demand))).then_some(demand)
-        })
-        .collect()
+fn new_demands(changed: &[&Applied], now: DateTime<Utc>) -> impl Iterator<Item = Demand> {
+    changed.iter().filter_map(move |one| {
+        let after = one.after.as_ref()?;
+        let demand = Demand::of(&after.draft, now)?;
+        let before = one.before.as_ref();
+        let demanded = before.and_then(|rule| Demand::of(&rule.draft, now));
+        (!demanded.is_some_and(|demanded| demanded.includes(&demand))).then_some(demand)
+    })
 }
 
 impl Change {

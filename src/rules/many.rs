@@ -51,7 +51,9 @@ impl Rules {
             turn.commit().await?;
             self.wake().now();
         }
-        Ok(Imported::of(applied, None))
+        let mut changed = Imported::default();
+        changed.add(applied, dry_run);
+        Ok(changed)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
-use super::row::{RuleRow, array_text};
+use super::row::{RuleRow, array_text, corrupt};
 use crate::domain::{Account, Rule, RuleId};
 
 /// One rule.
@@ -54,12 +54,12 @@ pub(super) async fn fetch_for_account(
     rows.into_iter().map(Rule::try_from).collect()
 }
 
-/// The rules of a label, or all, except those of these ids; and how many the label has in all.
-pub(super) async fn fetch_others(
+/// The rules of a label, or all, but those given here; and how many the label has in all.
+pub(super) async fn others(
     transaction: &mut PgConnection,
     label: Option<&str>,
     ids: &[&RuleId],
-) -> Result<(Vec<Rule>, usize), sqlx::Error> {
+) -> Result<(Vec<RuleId>, usize), sqlx::Error> {
     let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
     let all = sqlx::query_scalar!(
         r#"select count(*) as "all!" from rules where $1::text is null or label = $1"#,
@@ -67,10 +67,9 @@ pub(super) async fn fetch_others(
     )
     .fetch_one(&mut *transaction)
     .await?;
-    let rows = sqlx::query_as!(
-        RuleRow,
+    let others = sqlx::query_scalar!(
         r#"
-        select r.* from rules r
+        select r.id from rules r
         where ($1::text is null or r.label = $1)
           and not exists (select from unnest($2::text[]) as i (id) where i.id = r.id)
         order by r.id
@@ -80,8 +79,11 @@ pub(super) async fn fetch_others(
     )
     .fetch_all(transaction)
     .await?;
-    let others: Result<Vec<Rule>, _> = rows.into_iter().map(Rule::try_from).collect();
-    Ok((others?, usize::try_from(all).unwrap_or(usize::MAX)))
+    let others: Result<Vec<RuleId>, _> = others.iter().map(|id| RuleId::parse(id)).collect();
+    Ok((
+        others.map_err(corrupt)?,
+        usize::try_from(all).unwrap_or(usize::MAX),
+    ))
 }
 
 /// Adds rules.

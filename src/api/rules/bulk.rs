@@ -267,19 +267,13 @@ async fn read_body(body: Body, label: Option<&str>) -> Result<Brought, Problem> 
 
 impl ImportAnswer {
     pub(super) fn of(imported: Imported, dry_run: bool) -> Self {
-        let count = |action: Action| {
-            let of = |(before, after): &&(Option<_>, Option<_>)| {
-                Action::of(before.is_some(), after.is_some()) == action
-            };
-            imported.changes.iter().filter(of).count()
-        };
         let refusal = imported.refusal.map(|refusal| refusal.to_string());
         Self {
             dry_run,
-            created: count(Action::Created),
-            updated: count(Action::Updated),
+            created: imported.created,
+            updated: imported.updated,
             unchanged: imported.unchanged,
-            removed: count(Action::Deleted),
+            removed: imported.removed,
             message: refusal.as_deref().map(Message::of),
             refusal,
             changes: dry_run.then(|| {

@@ -7,13 +7,14 @@
 
 mod lines;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::PgConnection;
 
 pub use lines::{BadLines, Lines, MAX_LINE, MAX_RULES};
 
-use super::apply::{Applied, Change, apply};
+use super::apply::{Applied, Applying, Change};
+use super::history::Action;
 use super::store::{Author, Rules, WriteError};
 use super::table;
 use super::turn::{IMPORT_PATIENCE, Turn};
@@ -21,6 +22,9 @@ use crate::domain::{Rule, RuleDraft, RuleId};
 
 /// The share of the standing rules that a replace may remove where nothing is said.
 const DEFAULT_REMOVALS_PERCENT: usize = 20;
+
+/// Rules that are written at a time. Memory holds no more of them than this beside what was brought.
+const PART: usize = 2_000;
 
 /// What becomes of rules that stand and are not brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +53,15 @@ pub struct ImportOptions {
 pub type Brought = BTreeMap<RuleId, (u64, RuleDraft)>;
 
 /// What an import did, or would do.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Imported {
-    /// Each rule that is not as it was before: before and after.
-    pub changes: Vec<(Option<Rule>, Option<Rule>)>,
+    pub created: usize,
+    pub updated: usize,
+    pub removed: usize,
     /// Rules that were brought as they stand.
     pub unchanged: usize,
+    /// Of a dry run: each rule that would not be as it is, before and after.
+    pub changes: Vec<(Option<Rule>, Option<Rule>)>,
     /// Of a dry run: why the import would be refused all the same.
     pub refusal: Option<Removals>,
 }
@@ -101,24 +108,64 @@ impl Rules {
     /// [`ImportError`]; nothing was written then.
     pub async fn import(
         &self,
-        brought: Brought,
+        mut brought: Brought,
         options: &ImportOptions,
         author: &Author,
     ) -> Result<Imported, ImportError> {
         let mut turn = begin_import(self).await?;
-        let (changes, refusal) = plan(&mut turn, brought, options).await?;
+        let (gone, refusal) = removals(&mut turn, &brought, options).await?;
         match refusal {
             Some(refusal) if !options.dry_run => return Err(refusal.into()),
             _ => {}
         }
-        let applied = apply(&mut turn, changes, author).await?;
+        let mut imported = Imported {
+            refusal,
+            ..Imported::default()
+        };
+        let mut applying = Applying::begin(&mut turn, author).await?;
+        for part in gone.chunks(PART) {
+            let ids: Vec<&RuleId> = part.iter().collect();
+            let mut standing = table::fetch_all(&mut *turn, &ids).await?;
+            let removals = part.iter().map(|id| Change {
+                id: id.clone(),
+                before: standing.remove(id),
+                after: None,
+            });
+            let applied = applying.write(&mut turn, removals.collect()).await?;
+            imported.add(applied, options.dry_run);
+        }
+        let mut foreign = BadLines::default();
+        while !brought.is_empty() {
+            let part: Brought = std::iter::from_fn(|| brought.pop_first())
+                .take(PART)
+                .collect();
+            let ids: Vec<&RuleId> = part.keys().collect();
+            let mut standing = table::fetch_all(&mut *turn, &ids).await?;
+            if let Some(label) = &options.label {
+                note_foreign(&part, &standing, label, &mut foreign);
+            }
+            if foreign.total > 0 {
+                continue;
+            }
+            let changes = part.into_iter().map(|(id, (_, draft))| Change {
+                before: standing.remove(&id),
+                id,
+                after: Some(draft),
+            });
+            let applied = applying.write(&mut turn, changes.collect()).await?;
+            imported.add(applied, options.dry_run);
+        }
+        if foreign.total > 0 {
+            return Err(ImportError::Lines(foreign));
+        }
+        applying.finish(&mut turn).await?;
         if options.dry_run {
             turn.rollback().await?;
         } else {
             turn.commit().await?;
             self.wake().now();
         }
-        Ok(Imported::of(applied, refusal))
+        Ok(imported)
     }
 }
 
@@ -131,78 +178,59 @@ async fn begin_import(rules: &Rules) -> Result<Turn<'_>, WriteError> {
     Ok(turn)
 }
 
-/// What is to be changed, read under the lock.
-async fn plan(
+/// The rules that a replace removes, and why it must not.
+async fn removals(
     transaction: &mut PgConnection,
-    brought: Brought,
+    brought: &Brought,
     options: &ImportOptions,
-) -> Result<(Vec<Change>, Option<Removals>), ImportError> {
+) -> Result<(Vec<RuleId>, Option<Removals>), ImportError> {
+    let Mode::Replace { max_removals } = options.mode else {
+        return Ok((Vec::new(), None));
+    };
     let ids: Vec<&RuleId> = brought.keys().collect();
-    let mut standing = table::fetch_all(&mut *transaction, &ids).await?;
-    if let Some(label) = &options.label {
-        foreign(&brought, &standing, label)?;
-    }
-    let mut removed = Vec::new();
-    let mut refusal = None;
-    if let Mode::Replace { max_removals } = options.mode {
-        let (gone, in_scope) =
-            table::fetch_others(&mut *transaction, options.label.as_deref(), &ids).await?;
-        let allowed = max_removals.unwrap_or((in_scope * DEFAULT_REMOVALS_PERCENT).div_ceil(100));
-        refusal = (gone.len() > allowed).then_some(Removals {
-            removed: gone.len(),
-            allowed,
-            standing: in_scope,
-        });
-        removed = gone;
-    }
-    let removals = removed.into_iter().map(|rule| Change {
-        id: rule.id.clone(),
-        before: Some(rule),
-        after: None,
+    let (gone, standing) = table::others(transaction, options.label.as_deref(), &ids).await?;
+    let allowed = max_removals.unwrap_or((standing * DEFAULT_REMOVALS_PERCENT).div_ceil(100));
+    let refusal = (gone.len() > allowed).then_some(Removals {
+        removed: gone.len(),
+        allowed,
+        standing,
     });
-    let mut changes: Vec<Change> = removals.collect();
-    changes.extend(brought.into_iter().map(|(id, (_, draft))| Change {
-        before: standing.remove(&id),
-        id,
-        after: Some(draft),
-    }));
-    Ok((changes, refusal))
+    Ok((gone, refusal))
 }
 
 /// An import within a label must not take rules away from another.
-fn foreign(
+fn note_foreign(
     brought: &Brought,
-    standing: &std::collections::HashMap<RuleId, Rule>,
+    standing: &HashMap<RuleId, Rule>,
     label: &str,
-) -> Result<(), ImportError> {
-    let mut bad = BadLines::default();
+    foreign: &mut BadLines,
+) {
     for (id, (line, _)) in brought {
         if let Some(rule) = standing.get(id).filter(|rule| rule.draft.label != label) {
             let detail = format!(
                 "rule {id} has the label {:?}; choose another id, or import without a label",
                 rule.draft.label
             );
-            bad.add(*line, lines::one("/id", detail));
+            foreign.add(*line, lines::one("/id", detail));
         }
-    }
-    match bad.total {
-        0 => Ok(()),
-        _ => Err(ImportError::Lines(bad)),
     }
 }
 
 impl Imported {
-    pub(super) fn of(applied: Vec<Applied>, refusal: Option<Removals>) -> Self {
-        let all = applied.len();
-        let changes: Vec<_> = applied
-            .into_iter()
-            .filter(|one| one.before != one.after)
-            .map(|one| (one.before, one.after))
-            .collect();
-        Self {
-            unchanged: all - changes.len(),
-            changes,
-            refusal,
+    pub(super) fn add(&mut self, applied: Vec<Applied>, keep: bool) {
+        for Applied { before, after } in applied {
+            if before == after {
+                self.unchanged += 1;
+                continue;
+            }
+            match Action::of(before.is_some(), after.is_some()) {
+                Action::Created => self.created += 1,
+                Action::Updated => self.updated += 1,
+                Action::Deleted => self.removed += 1,
+            }
+            if keep {
+                self.changes.push((before, after));
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::{
 };
 
 /// What rules ask of rooms.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Demand {
     /// The rooms.
     pub group: Pattern<GroupId>,

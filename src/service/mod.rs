@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
+#[cfg(feature = "local")]
 use crate::api::console::Stage;
 use crate::api::marks::MarkNames;
 use crate::api::status::figures::Figures;
@@ -35,7 +36,6 @@ use crate::callback::{
 use crate::chat::{Budgets, CallRate, ChatClient, ChatEndpoint};
 use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
-#[cfg(feature = "local")]
 use crate::database::Db;
 use crate::members::{Inbox, Settling, WakeUp};
 use crate::metrics::{DatabasePart, Metrics};

@@ -64,6 +64,9 @@ const CLOSING_AT_ONCE: usize = 16;
 /// may be on its way.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// How long a connection that makes room still reads.
+const LAST_LOOK: Duration = Duration::from_millis(1);
+
 /// How long a listener that stops waits for the first request of a connection. A proxy that opened it
 /// for a request does not send a POST again.
 const FIRST_REQUEST_WITHIN: Duration = Duration::from_millis(500);
@@ -244,15 +247,24 @@ async fn answer_all(
     });
     let protocols = protocols();
     let mut connection = pin!(protocols.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
-        ended = connection.as_mut() => {
-            if let Err(error) = ended {
-                tracing::debug!(%peer, error, "a connection ended early");
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, error, "a connection ended early");
+                }
+                return;
             }
-            return;
+            () = place.activity.closing.notified() => {
+                // A request may have arrived that a busy server has not seen yet. tokio looks at sockets
+                // whenever it looks at timers.
+                let last_look = tokio::time::timeout(LAST_LOOK, connection.as_mut());
+                if last_look.await.is_ok() || !place.is_kept() {
+                    return;
+                }
+            }
+            () = stop.cancelled() => break,
         }
-        () = place.activity.closing.notified() => return,
-        () = stop.cancelled() => {}
     }
     let ended = async {
         if !place.activity.was_answered() {
@@ -335,6 +347,12 @@ impl Activity {
         under_way > self.incomplete.load(Ordering::Acquire)
     }
 
+    /// Whether it handles no complete request and its grace is over.
+    fn may_close(&self, now: u64) -> bool {
+        let grace = GRACE.as_millis() as u64;
+        !self.handles_a_complete_request() && self.latest.load(Ordering::Relaxed) + grace <= now
+    }
+
     /// Connections that are not trusted come first. Among them an answer is no merit: a stranger gets one
     /// at once, while a new connection of Chat may still have to send its request.
     fn silence(&self) -> (bool, u64) {
@@ -395,13 +413,10 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes one that handles no complete request and whose grace is over, if there is one.
+    /// Closes one that may be closed, if there is one.
     fn close_most_silent(&mut self, now: u64) {
-        let grace = GRACE.as_millis() as u64;
         let silent = self.by_id.iter().filter(|(_, activity)| {
-            !activity.handles_a_complete_request()
-                && !activity.is_closing.load(Ordering::Relaxed)
-                && activity.latest.load(Ordering::Relaxed) + grace <= now
+            !activity.is_closing.load(Ordering::Relaxed) && activity.may_close(now)
         });
         let most_silent = silent.min_by_key(|(id, activity)| (activity.silence(), **id));
         if let Some((_, activity)) = most_silent {
@@ -417,6 +432,20 @@ struct Place {
     connections: Arc<Connections>,
     id: u64,
     activity: Arc<Activity>,
+}
+
+impl Place {
+    /// Whether a connection that was told to close got a request since, and stays.
+    fn is_kept(&self) -> bool {
+        let mut open = self.connections.lock();
+        let is_kept = !self.activity.may_close(self.connections.now());
+        if is_kept {
+            self.activity.is_closing.store(false, Ordering::Relaxed);
+            open.closing -= 1;
+            self.connections.freed.notify_one();
+        }
+        is_kept
+    }
 }
 
 impl Drop for Place {

@@ -15,11 +15,12 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use stickymark::local::simulator::SAMPLE_SDK_APP_ID;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::process::{Orders, Replica, until};
-use crate::support::{database, insert_rule};
+use crate::support::{TestDatabase, database, insert_rule};
 
 const TOKEN: &str = "token-of-this-test";
 const EDITOR: &str = "secret-of-eve-the-editor";
@@ -84,20 +85,34 @@ fn nginx(directory: &Path, http: &str) -> String {
     )
 }
 
-fn nginx_of_callbacks(directory: &Path, at: SocketAddr, [one, other]: [SocketAddr; 2]) -> String {
+fn nginx_of_callbacks(
+    directory: &Path,
+    at: SocketAddr,
+    [one, other]: [SocketAddr; 2],
+    repeats: bool,
+) -> String {
+    let repeated = match repeats {
+        true => "proxy_next_upstream error timeout non_idempotent;",
+        false => "",
+    };
     let http = format!(
         "upstream stickymark {{ server {one} max_fails=0; server {other} max_fails=0; keepalive 32; }}
          server {{
            listen {at};
            location / {{
              proxy_pass http://stickymark; proxy_http_version 1.1; proxy_set_header Connection '';
+             {repeated}
            }}
          }}"
     );
     nginx(directory, &http)
 }
 
-fn haproxy(at: SocketAddr, [one, other]: [SocketAddr; 2]) -> String {
+fn haproxy(at: SocketAddr, [one, other]: [SocketAddr; 2], repeats: bool) -> String {
+    let repeated = match repeats {
+        true => "retry-on conn-failure empty-response",
+        false => "",
+    };
     format!(
         "defaults
            mode http
@@ -106,6 +121,7 @@ fn haproxy(at: SocketAddr, [one, other]: [SocketAddr; 2]) -> String {
            timeout server 10s
            option redispatch
            retries 3
+           {repeated}
          frontend callbacks
            bind {at}
            default_backend stickymark
@@ -152,14 +168,103 @@ async fn post(to: SocketAddr, answers: Arc<Mutex<BTreeMap<u16, usize>>>, stop: C
     posting.join_all().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes a minute and needs nginx and haproxy"]
-async fn rolling_restarts_behind_nginx_and_haproxy_answer_every_callback() {
-    let database = database().await;
-    insert_rule(database.db(), "class-7", "vip-*", &[1000]).await;
-    let directory = tempfile::tempdir().unwrap();
-    let [one, other, behind_nginx, behind_haproxy] = free();
-    let orders = |port: SocketAddr| Orders {
+/// Two replicas behind both proxies, which pass on callbacks until the end.
+struct Behind {
+    replicas: [Replica; 2],
+    ports: [SocketAddr; 2],
+    started: usize,
+    load: Vec<Load>,
+    stop: CancellationToken,
+    _proxies: [Proxy; 2],
+    database: TestDatabase,
+    directory: tempfile::TempDir,
+}
+
+struct Load {
+    proxy: &'static str,
+    posting: JoinHandle<()>,
+    answers: Arc<Mutex<BTreeMap<u16, usize>>>,
+}
+
+impl Behind {
+    /// `repeats`: the proxies send a request to the other replica when the first one gives no answer.
+    async fn start(repeats: bool) -> Self {
+        let database = database().await;
+        insert_rule(database.db(), "class-7", "vip-*", &[1000]).await;
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other, behind_nginx, behind_haproxy] = free();
+        let ports = [one, other];
+        let replicas = [
+            replica(&database, &directory, 0, one).await,
+            replica(&database, &directory, 1, other).await,
+        ];
+        let text = nginx_of_callbacks(directory.path(), behind_nginx, ports, repeats);
+        let file = directory.path().join("nginx.conf");
+        let nginx = Proxy::start("nginx", &file, &text, behind_nginx).await;
+        let file = directory.path().join("haproxy.cfg");
+        let text = haproxy(behind_haproxy, ports, repeats);
+        let haproxy = Proxy::start("haproxy", &file, &text, behind_haproxy).await;
+        let stop = CancellationToken::new();
+        let load = [("nginx", behind_nginx), ("haproxy", behind_haproxy)].map(|(proxy, at)| {
+            let answers = Arc::default();
+            let posting = tokio::spawn(post(at, Arc::clone(&answers), stop.clone()));
+            Load {
+                proxy,
+                posting,
+                answers,
+            }
+        });
+        Self {
+            replicas,
+            ports,
+            started: 2,
+            load: load.into(),
+            stop,
+            _proxies: [nginx, haproxy],
+            database,
+            directory,
+        }
+    }
+
+    async fn start_again(&mut self, which: usize) {
+        let port = self.ports[which];
+        self.replicas[which] = replica(&self.database, &self.directory, self.started, port).await;
+        self.started += 1;
+        // haproxy looks twice before it routes there again.
+        sleep(Duration::from_secs(2)).await;
+    }
+
+    /// Ends the load: every callback must have been answered with 200.
+    async fn assert_all_answered(self, what: &str) {
+        self.stop.cancel();
+        for load in self.load {
+            load.posting.await.unwrap();
+            let (proxy, answers) = (load.proxy, load.answers.lock().unwrap().clone());
+            println!("{proxy}: {what}, answers by status: {answers:?}");
+            if proxy == "nginx" && answers.len() > 1 {
+                let log = std::fs::read_to_string(self.directory.path().join("nginx.log")).unwrap();
+                // A refused connection is tried at the other replica.
+                let others = log
+                    .lines()
+                    .filter(|line| !line.contains("111: Connection refused"));
+                println!("{}", others.take(20).collect::<Vec<_>>().join("\n"));
+            }
+            assert_eq!(
+                answers.keys().collect::<Vec<_>>(),
+                [&200],
+                "{proxy}: {answers:?}"
+            );
+        }
+    }
+}
+
+async fn replica(
+    database: &TestDatabase,
+    directory: &tempfile::TempDir,
+    number: usize,
+    port: SocketAddr,
+) -> Replica {
+    let orders = Orders {
         database: database.settings().url.unwrap().expose_secret().to_owned(),
         chat: "http://127.0.0.1:9".to_owned(),
         environment: vec![
@@ -167,53 +272,33 @@ async fn rolling_restarts_behind_nginx_and_haproxy_answer_every_callback() {
             ("STICKYMARK__CALLBACK__LISTEN", port.to_string()),
         ],
     };
-    let mut started = 0;
-    let mut start = async |port| {
-        started += 1;
-        let log = directory.path().join(format!("log-{started}"));
-        Replica::start(&orders(port), log).await
-    };
-    let mut replicas = [start(one).await, start(other).await];
-    let text = nginx_of_callbacks(directory.path(), behind_nginx, [one, other]);
-    let file = directory.path().join("nginx.conf");
-    let _nginx = Proxy::start("nginx", &file, &text, behind_nginx).await;
-    let file = directory.path().join("haproxy.cfg");
-    let text = haproxy(behind_haproxy, [one, other]);
-    let _haproxy = Proxy::start("haproxy", &file, &text, behind_haproxy).await;
+    Replica::start(&orders, directory.path().join(format!("log-{number}"))).await
+}
 
-    let stop = CancellationToken::new();
-    let load = [("nginx", behind_nginx), ("haproxy", behind_haproxy)].map(|(name, at)| {
-        let answers = Arc::default();
-        let posting = post(at, Arc::clone(&answers), stop.clone());
-        (name, tokio::spawn(posting), answers)
-    });
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute and needs nginx and haproxy"]
+async fn rolling_restarts_behind_nginx_and_haproxy_answer_every_callback() {
+    let mut behind = Behind::start(false).await;
     for restart in 0..RESTARTS {
-        let replica = &mut replicas[restart % 2];
+        let replica = &mut behind.replicas[restart % 2];
         replica.signal("TERM");
         assert!(replica.ended().await.success());
-        *replica = start([one, other][restart % 2]).await;
-        // haproxy looks twice before it routes there again.
-        sleep(Duration::from_secs(2)).await;
+        behind.start_again(restart % 2).await;
     }
-    stop.cancel();
-    for (name, posting, answers) in load {
-        posting.await.unwrap();
-        let answers = answers.lock().unwrap().clone();
-        println!("{name}: {RESTARTS} restarts, answers by status: {answers:?}");
-        if name == "nginx" && answers.len() > 1 {
-            let log = std::fs::read_to_string(directory.path().join("nginx.log")).unwrap();
-            // A refused connection is tried at the other replica.
-            let others = log
-                .lines()
-                .filter(|line| !line.contains("111: Connection refused"));
-            println!("{}", others.take(20).collect::<Vec<_>>().join("\n"));
-        }
-        assert_eq!(
-            answers.keys().collect::<Vec<_>>(),
-            [&200],
-            "{name}: {answers:?}"
-        );
+    let what = format!("{RESTARTS} restarts");
+    behind.assert_all_answered(&what).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nginx and haproxy"]
+async fn killed_replicas_lose_no_callback_behind_proxies_that_repeat_requests() {
+    let mut behind = Behind::start(true).await;
+    for which in [0, 1, 0, 1] {
+        sleep(Duration::from_secs(1)).await;
+        behind.replicas[which].kill();
+        behind.start_again(which).await;
     }
+    behind.assert_all_answered("4 killed").await;
 }
 
 /// Signs in and writes as the console's pages do.

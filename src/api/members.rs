@@ -90,7 +90,10 @@ struct Retried {
     retried: u64,
 }
 
-/// List members that a rule matches, in the order of rooms and accounts.
+/// List members.
+///
+/// Members that a rule matches, in the order of rooms and accounts. `counts` says how many are in each
+/// state.
 #[utoipa::path(
     get, path = "/members", operation_id = "listMembers", tag = "members", params(ListQuery),
     responses((status = 200, description = "A page of members.", body = MemberPage), CommonProblems)
@@ -100,15 +103,16 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<MemberPage>, Problem> {
     let page = Page::new("members", query.limit, query.after.as_deref(), read_key)?;
+    let (group, account) = (query.group.as_ref(), query.account.as_ref());
+    let counts = count_members(&members.db, group, account).await?;
     let filter = MemberFilter {
+        few: query.state.is_some_and(|state| counts.are_few(state)),
         group: query.group,
         account: query.account,
         state: query.state,
     };
     let after = page.after.as_ref().map(|(group, account)| (group, account));
     let rows = list_members(&members.db, &filter, after, i64::from(page.rows())).await?;
-    let (group, account) = (filter.group.as_ref(), filter.account.as_ref());
-    let counts = count_members(&members.db, group, account).await?;
     let (items, next) = page.cut(rows, write_key);
     Ok(Json(MemberPage {
         items,
@@ -117,7 +121,10 @@ async fn list(
     }))
 }
 
-/// Retry failed members: those of a room, of an account, or all.
+/// Retry failed members.
+///
+/// Those of a room, of an account, or all. They become due now and are served within the budget of
+/// calls.
 #[utoipa::path(
     post, path = "/members/retry", operation_id = "retryMembers", tag = "members", request_body = RetryInput,
     responses(

@@ -11,7 +11,9 @@ use crate::api::{BodyProblems, CommonProblems, Json, JsonBody, Limit, Page, Prob
 use crate::database::Db;
 use crate::domain::GroupId;
 use crate::members::WakeUp;
-use crate::members::store::rooms::{RoomFilter, RoomRow, RoomState, list_rooms};
+use crate::members::store::rooms::{
+    RoomFilter, RoomRow, RoomState, RoomsByState, count_rooms, list_rooms,
+};
 use crate::resync::request;
 
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ where
 struct RoomPage {
     /// In the order of their ids.
     items: Vec<RoomRow>,
+    /// All rooms, or the one asked for, in every state, whatever `state` is asked for.
+    counts: RoomsByState,
     /// `after` of the next page; null on the last one.
     #[schema(required = true)]
     next: Option<String>,
@@ -87,7 +91,10 @@ struct ResyncRequested {
     group: GroupId,
 }
 
-/// List rooms, in the order of their ids.
+/// List rooms.
+///
+/// Rooms known from callbacks or rules, in the order of their ids, each with its members by state and
+/// its last comparison with Chat.
 #[utoipa::path(
     get, path = "/rooms", operation_id = "listRooms", tag = "rooms", params(ListQuery),
     responses((status = 200, description = "A page of rooms.", body = RoomPage), CommonProblems)
@@ -103,12 +110,21 @@ async fn list(
         state: query.state,
     };
     let after = page.after.as_ref().map_or("", GroupId::as_str);
-    let rows = list_rooms(&rooms.db, &filter, after, i64::from(page.rows())).await?;
-    let (items, next) = page.cut(rows, |row| row.group.to_string());
-    Ok(Json(RoomPage { items, next }))
+    let found = list_rooms(&rooms.db, &filter, after, i64::from(page.rows())).await?;
+    let counts = count_rooms(&rooms.db, filter.group.as_ref()).await?;
+    let (items, next) = page.cut(found, |row| row.group.to_string());
+    Ok(Json(RoomPage {
+        items,
+        counts,
+        next,
+    }))
 }
 
-/// Compare a room with Chat as soon as possible, and fix what differs.
+/// Compare a room with Chat now.
+///
+/// The request is stored, and some replica compares the room as soon as the budget of calls allows.
+/// Missing marks are set, extra ones removed. The entry of the room in the list then shows what was
+/// found.
 #[utoipa::path(
     post, path = "/rooms/resync", operation_id = "resyncRoom", tag = "rooms", request_body = ResyncInput,
     responses(

@@ -164,6 +164,60 @@ async fn rooms_show_their_members_by_state_and_whether_they_are_gone() {
         (&second["items"][0]["group"], &second["next"]),
         (&json!("live"), &Value::Null)
     );
+    assert_eq!(live["counts"], json!({"live": 1, "gone": 1}));
+    let one = api.get("/v1/rooms?group=gone&state=live").await.body;
+    assert_eq!(one["counts"], json!({"live": 0, "gone": 1}));
+}
+
+#[tokio::test]
+async fn the_last_event_of_a_room_is_that_of_its_latest_member() {
+    let api = api().await;
+    let all = "insert into rooms (group_id, last_event_at) values ('a', '2026-01-01T00:00:00Z'), ('b', now());
+               insert into members (group_id, account, presence, heard_at)
+               values ('a', 'ann', 'present', '2026-01-01T00:00:40Z')";
+    sqlx::raw_sql(all).execute(api.db()).await.unwrap();
+    let room = api.get("/v1/rooms?group=a").await.body;
+    assert_eq!(room["items"][0]["last_event_at"], "2026-01-01T00:00:40Z");
+    let explained = api.get("/v1/explain?group=a&account=bob").await.body;
+    assert_eq!(explained["room"]["last_event_at"], "2026-01-01T00:00:40Z");
+}
+
+#[tokio::test]
+async fn the_status_counts_rooms_whose_last_comparison_failed() {
+    let api = api().await;
+    let rooms = "insert into rooms (group_id, sweep_failures, gone_at)
+                 values ('fails', 2, null), ('works', 0, null), ('gone', 1, now())";
+    sqlx::query(rooms).execute(api.db()).await.unwrap();
+    let status = api.get("/v1/status").await.body;
+    assert_eq!(status["queue"]["rooms_failing"], 1);
+}
+
+/// They are read and sorted, others are read in the order of the index.
+#[tokio::test]
+async fn few_members_among_many_come_in_order_and_by_pages() {
+    let api = api().await;
+    let many = "insert into members (group_id, account, presence)
+                select 'room-' || n % 7, 'account-' || n, 'present' from generate_series(1, 500) n";
+    sqlx::query(many).execute(api.db()).await.unwrap();
+    for (group, account) in [("b", "x"), ("a", "z"), ("b", "a"), ("a", "y")] {
+        member(&api, group, account, "present", "pending").await;
+    }
+    let first = api.get("/v1/members?state=pending&limit=3").await.body;
+    let pair = |group: &str, account: &str| (group.to_owned(), account.to_owned());
+    assert_eq!(
+        pairs(&first),
+        [pair("a", "y"), pair("a", "z"), pair("b", "a")]
+    );
+    let next = first["next"].as_str().unwrap();
+    let second = api
+        .get(&format!("/v1/members?state=pending&limit=3&after={next}"))
+        .await
+        .body;
+    assert_eq!(
+        (pairs(&second), &second["next"]),
+        (vec![pair("b", "x")], &Value::Null)
+    );
+    assert_eq!(second["counts"]["pending"], 4);
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ impl Explanations {
             group: Some(group.clone()),
             account: Some(account.clone()),
             state: None,
+            few: false,
         };
         let room = RoomFilter {
             group: Some(group.clone()),
@@ -79,7 +80,10 @@ struct ExplainQuery {
     account: Account,
 }
 
-/// Explain the marks of a member of a room.
+/// Explain the marks of a member.
+///
+/// What the member has, what rules require and which, what happened last, and when the next attempt is;
+/// also for accounts that no rule matches and rooms that are not known.
 #[utoipa::path(
     get, path = "/explain", operation_id = "explainMember", tag = "members", params(ExplainQuery),
     responses((status = 200, description = "The explanation.", body = Explanation), CommonProblems)

@@ -85,6 +85,7 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
         ("members due later", &queue["later"]),
         ("oldest due, seconds", &queue["oldest_seconds"]),
         ("failed members", &queue["failed"]),
+        ("rooms whose comparison failed", &queue["rooms_failing"]),
         ("calls of the last minute", &calls["calls"]),
         ("failed calls", &calls["failed"]),
         ("last error", &calls["last_error"]["detail"]),

@@ -92,6 +92,8 @@ pub struct MemberFilter {
     pub group: Option<GroupId>,
     pub account: Option<Account>,
     pub state: Option<MemberState>,
+    /// Few match, so all are read and sorted; walking the index in order, one would pass millions of others.
+    pub few: bool,
 }
 
 /// Members in the order of room and account, after `after`, which stays a valid cursor however rows change
@@ -121,9 +123,10 @@ pub async fn list_members(
         where (m.group_id, m.account) > ($1, $2)
           and ($3::text is null or m.group_id = $3) and ($4::text is null or m.account = $4)
           and ($5::text is null or s.state = $5)
-          -- Redundant, so that a search for failed members can use their index.
+          -- Redundant, so that a search for failed or pending members can use their indexes.
           and ($5 is distinct from 'failed' or m.failed_at is not null)
-        order by m.group_id, m.account
+          and ($5 is distinct from 'pending' or m.due_at is not null)
+        order by case when $7 then m.group_id || '' end, m.group_id, m.account
         limit $6
         "#,
         after_group,
@@ -132,6 +135,7 @@ pub async fn list_members(
         filter.account.as_ref().map(Account::as_str),
         filter.state as Option<MemberState>,
         limit,
+        filter.few,
     )
     .fetch_all(db)
     .await?;
@@ -174,6 +178,8 @@ pub struct QueueDepth {
     pub failed: i64,
     /// Rooms with a call in flight.
     pub rooms_in_flight: i64,
+    /// Rooms whose last comparison with Chat failed.
+    pub rooms_failing: i64,
 }
 
 /// Counts the queue.
@@ -188,7 +194,8 @@ pub async fn queue_depth(db: &Db) -> Result<QueueDepth, sqlx::Error> {
              from members m join rooms r using (group_id)
              where m.due_at <= now() and coalesce(r.leased_until <= now(), true)) as "oldest_seconds!",
             (select count(*) from members where failed_at is not null) as "failed!",
-            (select count(*) from rooms where leased_until > now()) as "rooms_in_flight!"
+            (select count(*) from rooms where leased_until > now()) as "rooms_in_flight!",
+            (select count(*) from rooms where sweep_failures > 0 and gone_at is null) as "rooms_failing!"
         "#
     )
     .fetch_one(db)
@@ -199,6 +206,7 @@ pub async fn queue_depth(db: &Db) -> Result<QueueDepth, sqlx::Error> {
         oldest_seconds: row.oldest_seconds,
         failed: row.failed,
         rooms_in_flight: row.rooms_in_flight,
+        rooms_failing: row.rooms_failing,
     })
 }
 

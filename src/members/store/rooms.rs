@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use utoipa::ToSchema;
 
+use super::list::MemberState;
 use crate::database::Db;
 use crate::domain::GroupId;
 use crate::messages::Message;
@@ -101,6 +102,19 @@ pub struct MembersByState {
     pub failed: i64,
 }
 
+impl MembersByState {
+    /// Whether less than one in a hundred is in this state.
+    pub fn are_few(&self, state: MemberState) -> bool {
+        let in_state = match state {
+            MemberState::Pending => self.pending,
+            MemberState::Applied => self.applied,
+            MemberState::Offline => self.offline,
+            MemberState::Failed => self.failed,
+        };
+        in_state * 100 < self.pending + self.applied + self.offline + self.failed
+    }
+}
+
 /// Which rooms; `None` is any.
 #[derive(Debug, Clone, Default)]
 pub struct RoomFilter {
@@ -122,7 +136,8 @@ pub async fn list_rooms(
 ) -> Result<Vec<RoomRow>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select r.group_id, r.opened_at, r.last_event_at, r.gone_at, r.swept_at,
+        -- The room's own time of it is up to a minute old.
+        select r.group_id, r.opened_at, greatest(r.last_event_at, c.heard_at) as last_event_at, r.gone_at, r.swept_at,
                r.sweep_found as "sweep_found: Json<Found>", r.sweep_due_at, r.sweep_requested_at,
                coalesce(r.sweeping_until > now(), false) as "sweeping!",
                r.sweep_failures, r.sweep_error,
@@ -135,7 +150,8 @@ pub async fn list_rooms(
             order by group_id limit $4
         ) r
         cross join lateral (
-            select count(*) filter (where s.state = 'pending') as pending,
+            select max(m.heard_at) as heard_at,
+                   count(*) filter (where s.state = 'pending') as pending,
                    count(*) filter (where s.state = 'applied') as applied,
                    count(*) filter (where s.state = 'offline') as offline,
                    count(*) filter (where s.state = 'failed') as failed
@@ -186,4 +202,29 @@ pub async fn list_rooms(
         })
     });
     Ok(rooms.collect())
+}
+
+/// Rooms by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RoomsByState {
+    pub live: i64,
+    pub gone: i64,
+}
+
+/// Counts all rooms, or the one, by state.
+///
+/// # Errors
+/// Those of the database.
+pub async fn count_rooms(db: &Db, group: Option<&GroupId>) -> Result<RoomsByState, sqlx::Error> {
+    sqlx::query_as!(
+        RoomsByState,
+        r#"
+        select count(*) filter (where gone_at is null) as "live!",
+               count(*) filter (where gone_at is not null) as "gone!"
+        from rooms where ($1::text is null or group_id = $1)
+        "#,
+        group.map(GroupId::as_str),
+    )
+    .fetch_one(db)
+    .await
 }

@@ -5,9 +5,9 @@ import { get, write } from '../api.js';
 import { h } from '../dom.js';
 import { time } from '../format.js';
 import { t } from '../i18n.js';
-import { field, select, textInput } from '../parts/form.js';
+import { field, textInput } from '../parts/form.js';
 import { icon } from '../parts/icon.js';
-import { PAGE, listPage } from '../parts/list.js';
+import { PAGE, listPage, stateTabs } from '../parts/list.js';
 import { attempt } from '../parts/notice.js';
 import { say } from '../parts/say.js';
 import { DRIFT } from '../parts/states.js';
@@ -21,11 +21,11 @@ export function roomsPage(context) {
   return listPage('rooms', context, {
     fields: {
       group: field(t('rule.field.group'), textInput('group')),
-      state: field(t('rooms.state'), select('state', [
-        ['', t('rooms.live')], ['gone', t('rooms.gone')], ['any', t('filter.any')]])),
     },
     // Rules may name thousands of rooms that Chat does not have; live rooms are what one looks for.
     find: ({ state, ...query }) => get('/v1/rooms', { ...query, state: state === 'any' ? '' : state || 'live', limit: PAGE }, { signal }),
+    tabs: ({ counts }, query) => stateTabs('rooms', query, [
+      ['', t('rooms.live'), counts.live], ['gone', t('rooms.gone'), counts.gone], ['any', t('rooms.any'), counts.live + counts.gone]]),
     columns: (refresh) => [
       [t('rule.field.group'), (room) => h('a', { href: address('members', { group: room.group }) }, room.group), 'name'],
       [t('rooms.state'), state],

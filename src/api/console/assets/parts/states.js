@@ -52,13 +52,14 @@ function retries({ queue, retries: reasons }) {
     reasons.slice(0, 2).map((one) => h('p', {}, `${number(one.members)} × `, say(one.message))));
 }
 
-function compare({ resync, chat_resync: pause }) {
+function compare({ resync, queue, chat_resync: pause }) {
   if (pause.paused) return state('bad', 'compare', t('overview.chat.paused', { since: moment(pause.since) }));
   const found = DRIFT.filter((name) => resync.found[name] > 0);
-  return state(resync.failed > 0 ? 'warn' : 'good', 'compare', [
+  const failing = queue?.rooms_failing ?? 0;
+  return state(failing > 0 ? 'warn' : 'good', 'compare', [
     t('overview.compare.ok', { n: resync.rooms }),
     found.length > 0 && t('overview.compare.found', { found: listed(found.map((name) => t(`drift.${name}`, { n: resync.found[name] }))) }),
-    resync.failed > 0 && t('overview.compare.failed', { n: resync.failed }),
+    failing > 0 && t('overview.compare.failed', { n: failing }),
   ].filter(Boolean).join(' · '));
 }
 

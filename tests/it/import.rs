@@ -302,6 +302,34 @@ async fn what_is_asked_wrongly_is_refused_before_the_body_counts() {
     assert_eq!((long.status, long.problem()), (413, "body-too-large"));
 }
 
+#[tokio::test]
+async fn an_export_takes_the_filters_of_the_list() {
+    let api = api().await;
+    import(&api, "", ndjson(&[ten("a"), ten("b")].concat())).await;
+    for query in [
+        "q=a-3",
+        "label=b&mark=1001",
+        "matches_group=room&matches_account=b-2",
+        "enabled=false",
+        "group=room&account=a-0",
+        "",
+    ] {
+        let listed = api.get(&format!("/v1/rules?{query}")).await;
+        let exported = export(&api, query).await;
+        let exported: Vec<Value> = exported
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(
+            exported,
+            *listed.body["items"].as_array().unwrap(),
+            "{query}"
+        );
+    }
+    let wrong = api.get("/v1/rules/export?sort=updated").await;
+    assert_eq!((wrong.status, wrong.problem()), (400, "invalid-parameter"));
+}
+
 /// Says how long it took, and demands nothing of it: machines differ.
 #[tokio::test]
 async fn a_hundred_thousand_rules_are_imported_in_one_go() {

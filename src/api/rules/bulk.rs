@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::api::rules::ExportQuery;
 use crate::api::rules::extract::Label;
 use crate::api::{CommonProblems, Json, Problem, ProblemDetails, ProblemType, Query};
 use crate::domain::RuleId;
@@ -39,15 +40,6 @@ pub(crate) struct ImportQuery {
     /// with `mode=replace`.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 4294967295u32)]
     max_removals: Option<u32>,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ExportQuery {
-    /// Only rules of this label.
-    #[param(value_type = Option<String>, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    label: Option<Label>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
@@ -107,8 +99,10 @@ struct ImportChange {
     after: Option<RuleView>,
 }
 
-/// Import many rules, all or none: NDJSON, one rule with its id a line, at most 64 MiB and 250,000
-/// rules.
+/// Import many rules.
+///
+/// NDJSON, one rule with its id a line, at most 64 MiB and 250,000 rules; all or none. `errors` names
+/// the lines that are wrong. `dry_run=true` answers the changes without making them.
 #[utoipa::path(
     post, path = "/rules/import", operation_id = "importRules", tag = "rules", params(ImportQuery),
     request_body(
@@ -151,7 +145,10 @@ pub(crate) async fn import(
     Ok(Json(ImportAnswer::of(imported, options.dry_run)))
 }
 
-/// Export rules as NDJSON, in the order of their ids. Imported again it changes nothing.
+/// Export rules.
+///
+/// As NDJSON, in the order of their ids, with the filters of the list. Imported again, it changes
+/// nothing.
 #[utoipa::path(
     get, path = "/rules/export", operation_id = "exportRules", tag = "rules",
     params(ExportQuery),
@@ -172,10 +169,7 @@ pub(crate) async fn export(
         .and_then(|value| value.to_str().ok());
     let as_text =
         accept.is_some_and(|accept| accept.contains("text/plain") && !accept.contains("json"));
-    let filter = Filter {
-        label: query.label.map(|Label(label)| label),
-        ..Filter::default()
-    };
+    let filter = query.filter();
     // The first page is read before the answer begins, so that a database that is away is a 503.
     let first = page(&rules, &filter, None).await?;
     let rest = stream::try_unfold(first.1.clone(), move |after| {

@@ -63,50 +63,84 @@ struct HistoryPage {
     next: Option<String>,
 }
 
-/// An empty parameter counts as absent.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    /// The beginning of an id, a room, an account or a label.
-    #[param(
-        value_type = Option<String>,
-        max_length = 64,
-        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$",
-        example = "class-"
-    )]
-    q: Option<Beginning>,
-    /// Rules whose pattern of rooms covers this room.
-    #[param(value_type = Option<String>, pattern = "^[ -~]{1,48}$")]
-    matches_group: Option<GroupId>,
-    /// Rules whose pattern of accounts covers this account.
-    #[param(value_type = Option<String>, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
-    matches_account: Option<Account>,
-    /// Rules with exactly this pattern of rooms, as written in the rule.
-    #[param(value_type = Option<String>, pattern = r"^(?:[ -)+-~]|\\\*){0,48}\*?$")]
-    group: Option<Pattern<GroupId>>,
-    /// Rules with exactly this pattern of accounts, as written in the rule.
-    #[param(
-        value_type = Option<String>,
-        pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,64}\*?$"
-    )]
-    account: Option<Pattern<Account>>,
-    /// Rules with this mark, among others.
-    mark: Option<Mark>,
-    /// Rules of this label.
-    #[param(value_type = Option<String>, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    label: Option<Label>,
-    /// Enabled or disabled rules.
-    enabled: Option<bool>,
-    /// The order: by id (if absent), or the latest change first.
-    #[param(inline)]
-    sort: Option<RuleOrder>,
-    /// Most items of a page; 100 if absent.
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
-    limit: Option<Limit>,
-    /// The `next` cursor of the page before.
-    #[param(pattern = "^[A-Za-z0-9_-]+$")]
-    after: Option<String>,
+/// The parameters of a query for rules: the filters, and more. `serde(flatten)` and `deny_unknown_fields`
+/// exclude each other, so the filters are written into each of them.
+macro_rules! rule_query {
+    ($(#[$meta:meta])* $visibility:vis struct $name:ident { $($more:tt)* }) => {
+        $(#[$meta])*
+        #[derive(Deserialize, IntoParams)]
+        #[into_params(parameter_in = Query)]
+        #[serde(deny_unknown_fields)]
+        $visibility struct $name {
+            /// The beginning of an id, a room, an account or a label.
+            #[param(
+                value_type = Option<String>,
+                max_length = 64,
+                pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$",
+                example = "class-"
+            )]
+            q: Option<Beginning>,
+            /// Rules whose pattern of rooms covers this room.
+            #[param(value_type = Option<String>, pattern = "^[ -~]{1,48}$")]
+            matches_group: Option<GroupId>,
+            /// Rules whose pattern of accounts covers this account.
+            #[param(value_type = Option<String>, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
+            matches_account: Option<Account>,
+            /// Rules with exactly this pattern of rooms, as written in the rule.
+            #[param(value_type = Option<String>, pattern = r"^(?:[ -)+-~]|\\\*){0,48}\*?$")]
+            group: Option<Pattern<GroupId>>,
+            /// Rules with exactly this pattern of accounts, as written in the rule.
+            #[param(
+                value_type = Option<String>,
+                pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,64}\*?$"
+            )]
+            account: Option<Pattern<Account>>,
+            /// Rules with this mark, among others.
+            mark: Option<Mark>,
+            /// Rules of this label.
+            #[param(value_type = Option<String>, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+            label: Option<Label>,
+            /// Enabled or disabled rules.
+            enabled: Option<bool>,
+            $($more)*
+        }
+
+        impl $name {
+            /// The filters alone.
+            fn filter(&self) -> Filter {
+                Filter {
+                    q: self.q.as_ref().map(|Beginning(q)| q.clone()),
+                    matches_group: self.matches_group.clone(),
+                    matches_account: self.matches_account.clone(),
+                    group: self.group.clone(),
+                    account: self.account.clone(),
+                    mark: self.mark,
+                    label: self.label.as_ref().map(|Label(label)| label.clone()),
+                    enabled: self.enabled,
+                }
+            }
+        }
+    };
+}
+
+rule_query! {
+    /// An empty parameter counts as absent.
+    struct ListQuery {
+        /// The order: by id (if absent), or the latest change first.
+        #[param(inline)]
+        sort: Option<RuleOrder>,
+        /// Most items of a page; 100 if absent.
+        #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+        limit: Option<Limit>,
+        /// The `next` cursor of the page before.
+        #[param(pattern = "^[A-Za-z0-9_-]+$")]
+        after: Option<String>,
+    }
+}
+
+rule_query! {
+    /// An empty parameter counts as absent.
+    pub(crate) struct ExportQuery {}
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
@@ -195,6 +229,9 @@ struct IfNoneMatch {
 }
 
 /// List rules.
+///
+/// `q` searches as one types; `matches_group` and `matches_account` find the rules that cover a member;
+/// the other filters compare whole values. Filters are combined. `total` counts all pages.
 #[utoipa::path(
     get, path = "/rules", operation_id = "listRules", tag = "rules", params(ListQuery),
     responses((status = 200, description = "A page of rules.", body = RulePage), CommonProblems)
@@ -208,16 +245,7 @@ async fn list(
         Some(RuleOrder::Updated) => ("rules-updated", Order::Updated),
     };
     let page = Page::new(kind, query.limit, query.after.as_deref(), read_key)?;
-    let filter = Filter {
-        q: query.q.map(|Beginning(q)| q),
-        matches_group: query.matches_group,
-        matches_account: query.matches_account,
-        group: query.group,
-        account: query.account,
-        mark: query.mark,
-        label: query.label.map(|Label(label)| label),
-        enabled: query.enabled,
-    };
+    let filter = query.filter();
     let (found, total) = rules
         .page(&filter, order, page.after.as_ref(), page.rows())
         .await?;
@@ -248,7 +276,9 @@ fn read_key(key: &str) -> Option<After> {
     Some(After { id, updated_at })
 }
 
-/// Enable, disable or delete several rules, all or none.
+/// Enable, disable or delete several rules.
+///
+/// All or none. `dry_run=true` answers the changes without making them.
 #[utoipa::path(
     patch, path = "/rules", operation_id = "changeRules", tag = "rules", params(ChangeQuery),
     request_body = RuleChange,
@@ -291,7 +321,10 @@ async fn change_many(
     Ok(Json(ImportAnswer::of(changed, dry_run)))
 }
 
-/// Create a rule. The id is the client's, or generated.
+/// Create a rule.
+///
+/// The id is the client's, or generated. Members in the room get their marks within seconds. To create
+/// or replace a rule with a known id, use PUT.
 #[utoipa::path(
     post, path = "/rules", operation_id = "createRule", tag = "rules", request_body = RuleInput,
     responses(
@@ -343,6 +376,9 @@ async fn get(
 }
 
 /// Create or replace a rule.
+///
+/// Fields that are left out get their defaults. PUT of an unchanged rule changes nothing, not even its
+/// version. With `If-Match`, only the version that was read is replaced.
 #[utoipa::path(
     put, path = "/rules/{id}", operation_id = "putRule", tag = "rules", request_body = RuleInput,
     params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch, IfNoneMatch),
@@ -378,6 +414,9 @@ async fn put(
 }
 
 /// Change some fields of a rule.
+///
+/// A JSON Merge Patch (RFC 7396): fields that are left out stay, and null resets a field to its
+/// default.
 #[utoipa::path(
     patch, path = "/rules/{id}", operation_id = "patchRule", tag = "rules",
     request_body(content((RulePatch = "application/merge-patch+json"), (RulePatch = "application/json"))),
@@ -407,7 +446,9 @@ async fn patch(
     Ok(found(&rule))
 }
 
-/// Delete a rule. Marks that only this rule required are removed from members now online.
+/// Delete a rule.
+///
+/// Its marks are removed from members who get them from no other rule. The history is kept.
 #[utoipa::path(
     delete, path = "/rules/{id}", operation_id = "deleteRule", tag = "rules",
     params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch),
@@ -431,7 +472,9 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// List the changes of a rule, oldest first; also of a deleted one.
+/// List the changes of a rule.
+///
+/// Oldest first, with who made them and the id of the request; also of a deleted rule.
 #[utoipa::path(
     get, path = "/rules/{id}/history", operation_id = "listRuleHistory", tag = "rules",
     params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), HistoryQuery),

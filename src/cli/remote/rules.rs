@@ -36,7 +36,7 @@ pub(in crate::cli) enum RulesCommand {
     ///
     /// Exit status 0: nothing; 1: something, or an error, which standard error then names.
     Diff(DiffArguments),
-    /// Write all rules, or those of a label, to standard output as NDJSON.
+    /// Write all rules, or those that the filters let through, to standard output as NDJSON.
     Export(ExportArguments),
     /// List rules.
     List(ListArguments),
@@ -56,14 +56,9 @@ pub(in crate::cli) enum RulesCommand {
     Adopt(AdoptArguments),
 }
 
+/// Which rules; the words are those of the API.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct ListArguments {
-    #[command(flatten)]
-    remote: Remote,
-    #[command(flatten)]
-    shape: Shape,
-    #[command(flatten)]
-    most: Most,
+pub(super) struct Filters {
     /// Only rules whose id, room, account or label begins so.
     q: Option<String>,
     /// Rules that cover this room.
@@ -87,6 +82,18 @@ pub(in crate::cli) struct ListArguments {
     /// Only enabled rules (true) or disabled ones (false).
     #[arg(long)]
     enabled: Option<bool>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ListArguments {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    most: Most,
+    #[command(flatten)]
+    filters: Filters,
     /// The order: by id, or the latest change first.
     #[arg(long, value_parser = ["id", "updated"])]
     sort: Option<String>,
@@ -187,20 +194,26 @@ pub(in crate::cli) async fn run(
     }
 }
 
+impl Filters {
+    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
+        let enabled = self.enabled.map(|enabled| enabled.to_string());
+        let query = [
+            given("q", self.q.as_ref()),
+            given("matches_group", self.matches_group.as_ref()),
+            given("matches_account", self.matches_account.as_ref()),
+            given("group", self.group.as_ref()),
+            given("account", self.account.as_ref()),
+            given("mark", self.mark.as_ref()),
+            given("label", self.label.as_ref()),
+            given("enabled", enabled.as_ref()),
+        ];
+        query.into_iter().flatten().collect()
+    }
+}
+
 async fn list(arguments: ListArguments) -> anyhow::Result<()> {
-    let enabled = arguments.enabled.map(|enabled| enabled.to_string());
-    let query = [
-        given("q", arguments.q.as_ref()),
-        given("matches_group", arguments.matches_group.as_ref()),
-        given("matches_account", arguments.matches_account.as_ref()),
-        given("group", arguments.group.as_ref()),
-        given("account", arguments.account.as_ref()),
-        given("mark", arguments.mark.as_ref()),
-        given("label", arguments.label.as_ref()),
-        given("enabled", enabled.as_ref()),
-        given("sort", arguments.sort.as_ref()),
-    ];
-    let query: Vec<_> = query.into_iter().flatten().collect();
+    let mut query = arguments.filters.query();
+    query.extend(given("sort", arguments.sort.as_ref()));
     let ListArguments {
         remote,
         shape,

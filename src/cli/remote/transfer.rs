@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::names::Names;
+use super::rules::Filters;
 use super::table::Style;
 use super::{Remote, Shape, changes, given, json};
 use crate::cli::{Different, Usage};
@@ -78,9 +79,8 @@ pub(in crate::cli) struct DiffArguments {
 pub(in crate::cli) struct ExportArguments {
     #[command(flatten)]
     remote: Remote,
-    /// Only rules of this label.
-    #[arg(long, short)]
-    label: Option<String>,
+    #[command(flatten)]
+    filters: Filters,
 }
 
 /// Imports a file.
@@ -136,11 +136,9 @@ async fn send(
     json(remote.send(request).await?).await
 }
 
-/// Writes all rules, or those of a label.
+/// Writes all rules, or those that the filters let through.
 pub(super) async fn export(arguments: ExportArguments) -> anyhow::Result<()> {
-    let query: Vec<_> = given("label", arguments.label.as_ref())
-        .into_iter()
-        .collect();
+    let query = arguments.filters.query();
     let request = arguments
         .remote
         .request(Method::GET, &["rules", "export"], &query)?;

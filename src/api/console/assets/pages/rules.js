@@ -32,7 +32,9 @@ export function rulesPage(context) {
   return listPage('rules', context, {
     fields,
     find: (query) => {
-      exported.href = here(withQuery('/v1/rules/export', { label: query.label }));
+      const { after, sort, ...filters } = query;
+      exported.href = here(withQuery('/v1/rules/export', filters));
+      exported.textContent = t(Object.values(filters).some(Boolean) ? 'rules.export.found' : 'rules.export');
       return get('/v1/rules', { ...query, limit: PAGE }, { signal });
     },
     columns: (refresh, { sort }) => [

@@ -57,7 +57,11 @@ enum ChatProbeOutcome {
     NothingTried,
 }
 
-/// Try one call now while calls to Chat are paused. Each replica pauses its own calls.
+/// Try a call to Chat now.
+///
+/// While calls are paused after a fault that an operator must fix, this tries one at once, so that one
+/// need not wait for the next probe. Each replica pauses its own calls; this is about the replica that
+/// answers.
 #[utoipa::path(
     post, path = "/chat/probe", operation_id = "probeChat", tag = "status",
     responses((status = 200, description = "What the try brought.", body = ChatProbe), CommonProblems)

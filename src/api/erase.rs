@@ -39,9 +39,11 @@ pub(super) struct EraseAnswer {
     history: u64,
 }
 
-/// Erase an account: delete the rules for exactly this account and its member rows, and replace its
-/// name in the history of rules by a pseudonym. Its marks are removed from Chat as after any deletion
-/// of a rule. Ids and labels of rules are kept.
+/// Erase an account.
+///
+/// Deletes the rules for exactly this account and its member rows, and replaces its name in the history
+/// of rules by a pseudonym. Its marks are removed from Chat as after any deletion of a rule. Ids and
+/// labels of rules are kept.
 #[utoipa::path(
     post, path = "/erase", operation_id = "eraseAccount", tag = "members", params(EraseQuery),
     request_body = EraseInput,

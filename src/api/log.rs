@@ -26,7 +26,10 @@ pub(super) async fn log() -> Result<Json<Log>, Problem> {
     Ok(Json(shown(in_force()?)))
 }
 
-/// Change what this replica logs, until its end: other replicas and later starts keep `log.filter`.
+/// Change what this replica logs.
+///
+/// Until it ends: other replicas, and later starts of this one, use `log.filter`. The syntax is that of
+/// `log.filter`, for example `info,stickymark=debug`.
 #[utoipa::path(
     put, path = "/log", operation_id = "setLogFilter", tag = "status", request_body = Log,
     responses(

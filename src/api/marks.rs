@@ -64,7 +64,9 @@ pub(crate) struct NamedMark {
     name: String,
 }
 
-/// List the names of marks: `marks.names` of the settings.
+/// List the names of marks.
+///
+/// Those that `marks.names` in the settings gives them.
 #[utoipa::path(
     get, path = "/marks", operation_id = "listMarkNames", tag = "rules",
     responses((status = 200, description = "The named marks.", body = MarkNameList), CommonProblems)

@@ -13,7 +13,9 @@ use crate::database::Connections;
 use crate::metrics::{self, CallbackCommand, ConnectionState};
 use crate::telemetry::dropped_lines;
 
-/// All metrics of this replica, in Prometheus' text format; `deploy/metrics.md` explains them.
+/// Metrics of this replica.
+///
+/// In Prometheus' text format; `deploy/metrics.md` explains them.
 #[utoipa::path(
     get, path = "/metrics", operation_id = "getMetrics", tag = "probes", security(()),
     responses((status = 200, description = "The metrics.", body = str, content_type = "text/plain"))

@@ -10,6 +10,8 @@ use crate::api::status::{Readiness, Ready};
 use crate::api::{Json, ProbeProblems, Problem, Query};
 
 /// Liveness probe.
+///
+/// It asks no other system, so an unreachable database restarts nothing.
 #[utoipa::path(
     get, path = "/livez", operation_id = "getLiveness", tag = "probes", security(()),
     responses(
@@ -40,6 +42,9 @@ enum Exclude {
 }
 
 /// Readiness probe.
+///
+/// With `exclude=database`, replicas stay ready while the database is away: callbacks then wait in
+/// memory for it, instead of being refused by a load balancer without replicas.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "probes", security(()),
     params(ReadyQuery),

@@ -227,7 +227,10 @@ impl From<FilterState> for FilterView {
     }
 }
 
-/// Read the state of the service. Also while the database does not answer.
+/// Read the state of the service.
+///
+/// Callbacks, queue, calls to Chat, budgets and failures at one look; also while the database does not
+/// answer, with null for what could not be read.
 #[utoipa::path(
     get, path = "/status", operation_id = "getStatus", tag = "status",
     responses((status = 200, description = "The state.", body = Status), CommonProblems)

@@ -60,11 +60,6 @@ impl Restorations {
         }
     }
 
-    /// How many there were since the start.
-    pub fn total(&self) -> u64 {
-        self.kept().total
-    }
-
     /// What came after the first `seen`, at most `most` of it.
     pub fn after(&self, seen: u64, most: usize) -> Unseen {
         let kept = self.kept();

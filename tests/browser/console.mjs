@@ -74,6 +74,10 @@ export function consoleTests(shared) {
       await teacher.getByRole("button", { name: "Come back teacher-li" }).click();
       await mark(teacher, 1001, "set");
       await page.locator(".latest li").filter({ hasText: "teacher-li" }).first().waitFor();
+      // A page that is opened later shows it too.
+      await page.reload();
+      await page.locator(".latest li").filter({ hasText: "teacher-li" }).first().waitFor();
+      assert.ok(await page.locator(".latest li").count() <= 12);
       await page.getByRole("link", { name: "Stage" }).click();
       await page.getByRole("heading", { name: "The stage" }).waitFor();
       assert.deepEqual(complaints, []);
@@ -98,6 +102,28 @@ export function consoleTests(shared) {
       assert.deepEqual(await wrong.evaluateAll((inputs) => inputs.map((input) => input.name)), ["group"]);
       await page.getByRole("button", { name: "Cancel" }).click();
     }, { expected: ["422"] }));
+
+  test("says which rule is the same as a new one, and copies ids", () =>
+    asEditor(async (page, context) => {
+      await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+      const clipboard = () => page.evaluate(() => navigator.clipboard.readText());
+      await goTo(page, shared.demo.console, "/rules/new");
+      await page.getByLabel("Room", { exact: true }).fill("math-7");
+      await page.getByLabel("Account", { exact: true }).fill("pupil-01");
+      await page.getByLabel("Marks", { exact: true }).fill("1003");
+      await page.getByRole("button", { name: "Save" }).click();
+      await page.getByText("The enabled rule one-pupil has the same room, account and marks.").waitFor();
+      await asConsole(page, "DELETE", "/v1/rules/math-7-pupil-01");
+      await goTo(page, shared.demo.console, "/rules/one-pupil/edit");
+      await page.getByRole("button", { name: "Copy one-pupil" }).click();
+      await page.getByText("Copied one-pupil.").waitFor();
+      assert.equal(await clipboard(), "one-pupil");
+      await goTo(page, shared.demo.console, "/explain?group=math-7&account=teacher-li");
+      const id = await page.locator(".verdict code").textContent();
+      await page.locator(".verdict .copy").click();
+      await page.getByText(`Copied ${id}.`).waitFor();
+      assert.equal(await clipboard(), id);
+    }));
 
   test("edits, disables and deletes a rule, and keeps its history", () =>
     asEditor(async (page) => {
@@ -219,6 +245,9 @@ export function consoleTests(shared) {
       await page.getByText("1 rule on this page, 1 in total").waitFor();
       assert.deepEqual(await names(), ["zz-last"]);
       assert.match(page.url(), /q=vip-7/);
+      const exported = await page.getByRole("link", { name: "Export matching rules" }).getAttribute("href");
+      const lines = await (await page.request.get(new URL(exported, page.url()).href)).text();
+      assert.deepEqual(lines.trim().split("\n").map((line) => JSON.parse(line).id), ["zz-last"]);
       await page.getByRole("button", { name: "Clear" }).click();
       await page.getByRole("link", { name: "zz-last", exact: true }).waitFor();
       await page.getByLabel("Covers room").fill("gala-2");
@@ -265,6 +294,21 @@ export function consoleTests(shared) {
       await tabs.getByRole("link", { name: "in sync" }).click();
       await tabs.locator('[aria-current="true"]').getByText("in sync").waitFor();
       assert.match(page.url(), /state=applied/);
+    }));
+
+  test("counts live and other rooms in tabs", () =>
+    asEditor(async (page) => {
+      await asConsole(page, "PUT", "/v1/rules/next-term", { group: "next-term", account: "ann", marks: [1000] });
+      await goTo(page, shared.demo.console, "/rooms");
+      const tabs = page.getByRole("navigation", { name: "State" });
+      const count = async (name) => Number((await tabs.getByRole("link", { name }).textContent()).replace(/\D/g, ""));
+      assert.equal(await count("All"), await count("live") + await count("not in Chat"));
+      assert.equal(await page.locator("tbody tr").count(), await count("live"));
+      await tabs.getByRole("link", { name: "All" }).click();
+      await tabs.locator('[aria-current="true"]').getByText("All").waitFor();
+      await settled(page);
+      assert.equal(await page.locator("tbody tr").count(), await count("All"));
+      await asConsole(page, "DELETE", "/v1/rules/next-term");
     }));
 
   test("shows an hour on request, and the value under the pointer", () =>
@@ -430,7 +474,8 @@ export function consoleTests(shared) {
       await page.getByRole("button", { name: "English" }).click();
 
       await context.clearCookies();
-      await page.getByRole("button", { name: "Save" }).click();
+      // The frame asks for the status now and then, and may notice first.
+      await page.getByRole("button", { name: "Save" }).click({ timeout: 3000 }).catch(() => {});
       await page.getByText("Your session has expired.").waitFor();
       await page.getByLabel("Token").fill(shared.demo.token);
       await page.getByRole("button", { name: "Sign in" }).click();

@@ -82,6 +82,22 @@ export function stageTests(shared) {
       await page.locator("#pause").waitFor({ state: "hidden" });
     }));
 
+  test("says in Chinese why the service pauses", () =>
+    onStage(async (page) => {
+      const trouble = (name) => page.locator(`[data-trouble="${name}"]`).click();
+      await trouble("plan_ended");
+      await page.locator('[data-trouble="plan_ended"][aria-pressed="true"]').waitFor();
+      const mod = page.getByRole("region", { name: "直播群 math-7" }).locator('.member[data-key="mod-ana"]');
+      await mod.getByRole("button", { name: "掉线 mod-ana" }).click();
+      await mod.getByRole("button", { name: "回来 mod-ana" }).click();
+      const pause = page.locator("#pause:not([hidden])");
+      await pause.waitFor();
+      assert.equal(await pause.textContent(), "对 IM 的调用已暂停：IM 拒绝了调用，错误码 60020（套餐已过期或未付费）。处理办法：请续费或付清套餐费用；约五分钟后调用恢复。");
+      await trouble("none");
+      await mark(mod, 9001, "set");
+      await page.locator("#pause").waitFor({ state: "hidden" });
+    }, { locale: "zh-CN" }));
+
   test("destroys a room and creates it again", () =>
     onStage(async (page) => {
       const room = page.getByRole("region", { name: "Room gala" });

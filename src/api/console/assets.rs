@@ -37,6 +37,7 @@ const FILES: &[(&str, &[u8])] = files![
     "pages/sign-in.js",
     "parts/changes.js",
     "parts/chart.js",
+    "parts/copy.js",
     "parts/dialog.js",
     "parts/diff.js",
     "parts/draft.js",

@@ -1,7 +1,7 @@
 //! What happens now, sent to the pages that watch: `GET /console/events`, server-sent events as in
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 //!
-//! First one event `past` with the points of the last two minutes and those of the last hour, then once a second one event
+//! First one event `past` with the points of the last two minutes and of the last hour and the latest restorations, then once a second one event
 //! `now`: the status as `GET /v1/status` gives it, the latest point, and who was restored since. All
 //! pages share one look at the database, and that look is taken the more seldom the longer it
 //! takes. Nothing is kept for a page: one that reads too slowly misses what came in between. A stream
@@ -135,15 +135,18 @@ async fn events(
         let detail = format!("{SEATS} pages watch this replica already");
         Problem::new(ProblemType::TooManyRequests, detail)
     })?;
+    let known = live.restorations.after(0, MOST_RESTORED);
     let past = event(
         "past",
         &Past {
             seconds: live.pulse.points(),
             half_minutes: live.pulse.half_minutes(),
+            restored: known.latest.iter().map(Restored::from).collect(),
         },
     );
     let closing = source.closing().cancelled_owned();
-    let events = stream::iter(past).chain(watch(Watcher::new(live, source, seat)));
+    let events = watch(Watcher::new(live, source, seat, known.total));
+    let events = stream::iter(past).chain(events);
     let events = events.take_until(closing).map(Ok::<_, Infallible>);
     let stream = Sse::new(events).keep_alive(KeepAlive::default());
     // Proxies that gather answers would hold the events back.
@@ -161,11 +164,11 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(live: Live, source: StatusSource, seat: OwnedSemaphorePermit) -> Self {
+    fn new(live: Live, source: StatusSource, seat: OwnedSemaphorePermit, seen: u64) -> Self {
         let mut beats = tokio::time::interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            seen: live.restorations.total(),
+            seen,
             live,
             source,
             beats,
@@ -200,9 +203,10 @@ fn watch(watcher: Watcher) -> impl Stream<Item = Event> {
 
 /// The past; the oldest point first.
 #[derive(Serialize)]
-struct Past {
+struct Past<'a> {
     seconds: Vec<Point>,
     half_minutes: Vec<Point>,
+    restored: Vec<Restored<'a>>,
 }
 
 /// The data of one event.

@@ -22,8 +22,8 @@ pub(super) struct Operator {
 /// What the service says of a pause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pause {
-    /// What Chat said last.
-    pub reason: Option<String>,
+    /// What Chat said last, as the API says it: with its code and parameters.
+    pub message: Option<Value>,
     /// What a person has to do.
     pub advice: Option<String>,
 }

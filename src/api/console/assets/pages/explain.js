@@ -5,6 +5,7 @@ import { get } from '../api.js';
 import { h, show } from '../dom.js';
 import { clock, time } from '../format.js';
 import { t } from '../i18n.js';
+import { copyButton } from '../parts/copy.js';
 import { field, textInput } from '../parts/form.js';
 import { icon } from '../parts/icon.js';
 import { soonAgain } from '../parts/list.js';
@@ -53,8 +54,8 @@ function story(facts, canWrite, again) {
   return [
     h('div', { class: `verdict ${tone}` }, icon(tone), h('div', {},
       h('h2', {}, t(key, { account, group, ...values })),
-      member && h('p', {}, t('explain.has'), ' ', marks(member.marks), ' ', t('explain.should'), ' ', marks(facts.desired)),
-      member?.request_id && h('p', { class: 'hint' }, t('explain.request'), ' ', h('code', {}, member.request_id)))),
+      member && h('p', {}, pair(t('explain.has'), member.marks), ' ', pair(t('explain.should'), facts.desired)),
+      member?.request_id && h('p', { class: 'hint' }, t('explain.request'), ' ', h('code', {}, member.request_id), ' ', copyButton(member.request_id)))),
     h('ol', { class: 'timeline' }, chapters(facts).map((one) => h('li', { class: one.tone },
       h('p', { class: 'event' }, clock(one.at), ' ', t(one.key, one.values)),
       one.quote && h('blockquote', {}, say(one.quote))))),
@@ -66,6 +67,8 @@ function story(facts, canWrite, again) {
     room(facts.room),
   ];
 }
+
+const pair = (label, numbers) => h('span', { class: 'pair' }, label, ' ', marks(numbers));
 
 const rules = (title, list) => (list.length === 0 ? null : h('section', { class: 'card' },
   h('h2', {}, title),

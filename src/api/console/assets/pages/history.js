@@ -5,6 +5,7 @@ import { getAll, rulePath } from '../api.js';
 import { h } from '../dom.js';
 import { time } from '../format.js';
 import { t } from '../i18n.js';
+import { copyButton } from '../parts/copy.js';
 import { action, diff } from '../parts/diff.js';
 import { load } from '../parts/notice.js';
 
@@ -20,4 +21,5 @@ export function historyPage({ id }) {
 
 const entry = (change) => h('li', {},
   h('p', { class: 'event' }, action(change.action), ' ', t('history.by', { actor: change.actor }), ' · ', time(change.at)),
+  change.request_id && h('p', { class: 'hint' }, t('history.request'), ' ', h('code', {}, change.request_id), ' ', copyButton(change.request_id)),
   diff(change.before, change.after));

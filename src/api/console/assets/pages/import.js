@@ -15,7 +15,11 @@ import { viewerHint, writeButton } from '../parts/write.js';
 const SHOWN = 200;
 
 export function importPage({ canWrite }) {
-  const file = field(t('import.file'), h('input', { type: 'file', name: 'file', accept: '.ndjson,.jsonl,.json,.txt' }));
+  const chosen = h('span', { class: 'none' }, t('import.file.none'));
+  const file = field(t('import.file'), h('input', { type: 'file', name: 'file', class: 'sr', accept: '.ndjson,.jsonl,.json,.txt' }));
+  // The browser's own button would speak the language of the browser.
+  file.node.append(h('span', { class: 'actions' }, h('label', { class: 'button quiet', for: file.input.id }, t('import.file.choose')), chosen));
+  file.input.addEventListener('change', () => show(chosen, file.input.files[0]?.name ?? t('import.file.none')));
   const text = field(t('import.text'), h('textarea', { name: 'rules', rows: '8', spellcheck: 'false', class: 'code', placeholder: '{"id":"class-7-teacher","group":"class-7","account":"teacher10","marks":[1000]}' }), { hint: t('import.text.hint'), wide: true });
   const mode = radios(t('import.mode'), 'mode', 'merge', [
     ['merge', t('import.merge'), t('import.merge.hint')],

@@ -63,11 +63,11 @@ export function overviewPage({ signal, canWrite }) {
     if (seen.status) for (const one of tiles) one.draw(seen.status, seen.short.at(-1), seen[range], RANGES[range]);
   };
   const figures = h('div', {},
-    ranges,
+    h('div', { class: 'bar' }, h('p', { class: 'lead' }, t('overview.lead')), ranges),
     h('section', { class: 'tiles', 'aria-label': t('overview.pictures') }, tiles.map((one) => one.node)),
     h('div', { class: 'columns' },
-      h('section', { class: 'card' }, h('h2', {}, t('overview.latest')), none, list),
-      h('section', { class: 'card' }, h('h2', {}, t('overview.states')), parts)));
+      h('section', { class: 'card' }, h('h2', {}, t('overview.states')), parts),
+      h('section', { class: 'card' }, h('h2', {}, t('overview.latest')), none, list)));
   const seen = { short: [], long: [], news: [], banner: '', at: null, status: null };
 
   const draw = ({ status, point, restored, skipped }) => {
@@ -85,14 +85,19 @@ export function overviewPage({ signal, canWrite }) {
     seen.banner = key;
     show(connection, status.draining && hint(t('overview.draining')));
     figures.classList.remove('outdated');
+    add(restored, skipped);
+  };
+  const add = (restored, skipped = 0) => {
     if (restored.length) none.remove();
     list.prepend(...restored.reverse().map(restoration), ...(skipped ? [more(skipped)] : []));
     while (list.children.length > SHOWN) list.lastChild.remove();
   };
   watch({
     signal,
-    past: ({ seconds, half_minutes: halves }) => {
+    past: ({ seconds, half_minutes: halves, restored }) => {
       [seen.short, seen.long, seen.news] = [seconds, halves, []];
+      show(list);
+      add(restored);
     },
     now: draw,
     lost: () => {
@@ -103,7 +108,7 @@ export function overviewPage({ signal, canWrite }) {
     },
   });
 
-  return { title: t('overview.title'), nodes: [warning, connection, figures, h('p', { class: 'hint' }, t('overview.lead'))] };
+  return { title: t('overview.title'), nodes: [warning, connection, figures] };
 }
 
 function tile(name, value, words, below) {

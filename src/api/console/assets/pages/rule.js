@@ -5,6 +5,7 @@ import { ApiError, get, ifVersion, rulePath, write } from '../api.js';
 import { h, show } from '../dom.js';
 import { fromLocalInput, time, toLocalInput } from '../format.js';
 import { t } from '../i18n.js';
+import { copyButton } from '../parts/copy.js';
 import { confirm } from '../parts/dialog.js';
 import { diff } from '../parts/diff.js';
 import { draft } from '../parts/draft.js';
@@ -78,6 +79,13 @@ function read(fields, enabled, rule) {
   };
 }
 
+// Another enabled rule that requires the same.
+async function sameAs({ id, group, account, marks: wanted }) {
+  const found = await get('/v1/rules', { group, account, enabled: true, limit: 500 }).catch(() => ({ items: [] }));
+  const same = (one) => one.id !== id && one.marks.length === wanted.length && one.marks.every((mark) => wanted.includes(mark));
+  return found.items.find(same);
+}
+
 function editor(rule, canWrite) {
   const isNew = rule.version === undefined;
   const fields = fieldsOf(rule, isNew);
@@ -100,7 +108,10 @@ function editor(rule, canWrite) {
       const saved = isNew
         ? await write('POST', '/v1/rules', value)
         : await write('PUT', rulePath(rule.id), value, ifVersion(version));
-      notify(t(isNew ? 'rule.now.created' : 'rule.now.saved', { id: saved.id }));
+      const twin = isNew && await sameAs(saved);
+      const words = t(isNew ? 'rule.now.created' : 'rule.now.saved', { id: saved.id });
+      if (twin) notify(`${words} ${t('rule.twin', { id: twin.id })}`, 'warn');
+      else notify(words);
       leave();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
@@ -152,6 +163,7 @@ function editor(rule, canWrite) {
 }
 
 const facts = (rule) => h('p', { class: 'facts' },
+  copyButton(rule.id), ' ',
   t('rule.version', { version: rule.version }), ' · ', t('rule.created'), ' ', time(rule.created_at), ' · ',
   t('rule.updated'), ' ', time(rule.updated_at), ' · ',
   h('a', { href: ruleAddress(rule.id, 'history') }, t('rule.history')));

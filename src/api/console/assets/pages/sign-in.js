@@ -10,7 +10,7 @@ export function signInPage(done, reason) {
   const token = field(t('sign.token'),
     h('input', { type: 'password', name: 'token', autocomplete: 'current-password', required: true, autofocus: true }),
     { hint: t('sign.hint') });
-  const problem = h('div', {}, reason);
+  const problem = h('div', { class: 'problem' }, reason);
   const submit = async (event) => {
     event.preventDefault();
     show(problem);

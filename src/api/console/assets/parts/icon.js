@@ -10,6 +10,7 @@ const PATHS = {
   rooms: 'M4 20V8l8-4 8 4v12M4 20h16M10 20v-6h4v6',
   members: 'M16 20v-1a4 4 0 0 0-8 0v1m4-8a3.500 3.500 0 1 0 0-7 3.500 3.500 0 0 0 0 7',
   stage: 'M4 5h16v11H4zM12 16v4m-4 0h8',
+  copy: 'M9 9h11v11H9zM5 15H4V4h11v1',
   good: 'm5 12.500 4.500 4.500L19 7.500',
   warn: 'M12 5v9m0 4v.1',
   bad: 'm7 7 10 10M17 7 7 17',

@@ -5,6 +5,7 @@
 
 import { h } from "/console/assets/dom.js";
 import { locale } from "/console/assets/i18n.js";
+import { advice, say as told } from "/console/assets/parts/say.js";
 import { attribute, list, say } from "./dom.js";
 import { frame } from "./frame.js";
 import { createRoom, updateRoom } from "./room.js";
@@ -57,7 +58,8 @@ function showChat({ trouble, calls, pause }) {
     attribute(button, "aria-pressed", button.dataset.trouble === trouble);
   }
   at("pause").hidden = pause === null;
-  say(at("pause"), pause === null ? "" : words.pause(pause.reason ?? "", pause.advice));
+  const plain = (text) => text?.textContent ?? text ?? "";
+  say(at("pause"), pause === null ? "" : words.pause(plain(told(pause.message)), plain(pause.message && advice(pause.message, pause.advice))));
 }
 
 function showNews(news) {

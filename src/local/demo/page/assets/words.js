@@ -83,7 +83,7 @@ const zh = {
   hint_slow: "IM 每次调用都在 3 秒后才应答。",
   hint_silent: "IM 不再发送回调。在下一次与 IM 核对直播群之前，Stickymark 无从得知谁回来了。",
   hint_other: "IM 现有的故障不是在本页设置的。点“正常”即可全部清除。",
-  pause: (reason, advice) => `对 IM 的调用已暂停：${reason}。${advice ? `处理办法：${advice}。` : ""}`,
+  pause: (reason, advice) => `对 IM 的调用已暂停：${reason}。${advice ? `处理办法：${advice.replace(/[。.]?$/, "。")}` : ""}`,
   connecting: "正在等待演示程序……",
   playing: "演示正在进行，请看标记的消失与恢复。几秒后即可使用演示台。",
   room: (group) => `直播群 ${group}`,

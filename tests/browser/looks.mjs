@@ -52,7 +52,7 @@ export function looks(shared) {
       const pages = { ...PAGES, "rooms of all states": "/rooms?state=any", "the long room": `/explain?group=${encodeURIComponent(rule.group)}&account=${rule.account}` };
       for (const [name, hash] of Object.entries(pages)) {
         await goTo(page, shared.demo.console, hash);
-        for (const width of [360, 480, 700, 768, 900, 1024, 1180, 1240, 1440, 1920]) {
+        for (const width of [360, 480, 700, 768, 900, 1024, 1180, 1240, 1280, 1440, 1920]) {
           await page.setViewportSize({ width, height: 800 });
           await fits(page, `${name} at ${width}`);
           const cut = await page.locator(".table, nav").evaluateAll((boxes) => boxes.filter((box) => box.scrollWidth > box.clientWidth).length);

@@ -154,7 +154,7 @@ const restoration = (one) => h('li', {},
   h('span', { class: 'member-name' },
     h('a', { href: explainPage(one) }, one.account),
     h('small', {}, one.group)),
-  h('span', { class: 'delay' }, one.marks.length ? marks(one.marks) : t('overview.removed'), ' ', t('overview.after', { delay: span(one.delay_seconds) })));
+  h('span', { class: 'delay' }, one.marks.length ? marks(one.marks) : t('overview.removed'), ' ', h('span', { class: 'nowrap' }, t('overview.after', { delay: span(one.delay_seconds) }))));
 
 const more = (n) => h('li', { class: 'none' }, h('span', {}, t('overview.latest.skipped', { n })));
 

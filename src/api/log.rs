@@ -18,6 +18,8 @@ pub(super) struct Log {
 }
 
 /// Read what this replica logs.
+///
+/// The filter in force: `log.filter`, or what PUT has set since.
 #[utoipa::path(
     get, path = "/log", operation_id = "getLogFilter", tag = "status",
     responses((status = 200, description = "The filter in force.", body = Log), CommonProblems)

@@ -318,8 +318,20 @@ async fn the_document_describes_every_route_and_problem() {
     assert_eq!(types.len(), 17);
     assert_every_reference_resolves(&document, &document);
     let operations = document["paths"].as_object().unwrap().values();
-    let operations = operations.flat_map(|item| item.as_object().unwrap().values());
+    let operations: Vec<&Value> = operations
+        .flat_map(|item| item.as_object().unwrap().values())
+        .collect();
+    for operation in &operations {
+        let text = |field: &str| operation[field].as_str().unwrap_or_default();
+        let (summary, description) = (text("summary"), text("description"));
+        assert!(
+            (1..60).contains(&summary.len()) && !description.is_empty(),
+            "{}: {summary:?}, {description:?}",
+            operation["operationId"]
+        );
+    }
     let names: Vec<&str> = operations
+        .iter()
         .map(|operation| operation["operationId"].as_str().unwrap())
         .collect();
     assert_eq!(

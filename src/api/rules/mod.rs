@@ -350,6 +350,8 @@ async fn create(
 }
 
 /// Read a rule.
+///
+/// Its `ETag` is its version, for `If-Match` of a later write.
 #[utoipa::path(
     get, path = "/rules/{id}", operation_id = "getRule", tag = "rules",
     params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfNoneMatch),

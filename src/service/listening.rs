@@ -64,9 +64,6 @@ const CLOSING_AT_ONCE: usize = 16;
 /// may be on its way.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// How long a connection that makes room still reads.
-const LAST_LOOK: Duration = Duration::from_millis(1);
-
 /// How long a listener that stops waits for the first request of a connection. A proxy that opened it
 /// for a request does not send a POST again.
 const FIRST_REQUEST_WITHIN: Duration = Duration::from_millis(500);
@@ -247,24 +244,15 @@ async fn answer_all(
     });
     let protocols = protocols();
     let mut connection = pin!(protocols.serve_connection(TokioIo::new(stream), service));
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%peer, error, "a connection ended early");
-                }
-                return;
+    tokio::select! {
+        ended = connection.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(%peer, error, "a connection ended early");
             }
-            () = place.activity.closing.notified() => {
-                // A request may have arrived that a busy server has not seen yet. tokio looks at sockets
-                // whenever it looks at timers.
-                let last_look = tokio::time::timeout(LAST_LOOK, connection.as_mut());
-                if last_look.await.is_ok() || !place.is_kept() {
-                    return;
-                }
-            }
-            () = stop.cancelled() => break,
+            return;
         }
+        () = place.activity.closing.notified() => return,
+        () = stop.cancelled() => {}
     }
     let ended = async {
         if !place.activity.was_answered() {
@@ -343,7 +331,9 @@ impl Activity {
 
     /// A request whose body is not complete may never be.
     fn handles_a_complete_request(&self) -> bool {
-        let under_way = self.begun.load(Ordering::Acquire) - self.ended.load(Ordering::Acquire);
+        // In this order, since a request may begin and end meanwhile.
+        let ended = self.ended.load(Ordering::Acquire);
+        let under_way = self.begun.load(Ordering::Acquire).wrapping_sub(ended);
         under_way > self.incomplete.load(Ordering::Acquire)
     }
 
@@ -432,20 +422,6 @@ struct Place {
     connections: Arc<Connections>,
     id: u64,
     activity: Arc<Activity>,
-}
-
-impl Place {
-    /// Whether a connection that was told to close got a request since, and stays.
-    fn is_kept(&self) -> bool {
-        let mut open = self.connections.lock();
-        let is_kept = !self.activity.may_close(self.connections.now());
-        if is_kept {
-            self.activity.is_closing.store(false, Ordering::Relaxed);
-            open.closing -= 1;
-            self.connections.freed.notify_one();
-        }
-        is_kept
-    }
 }
 
 impl Drop for Place {

@@ -258,23 +258,6 @@ async fn a_connection_is_replaced_while_the_body_of_its_request_is_incomplete_bu
 }
 
 #[tokio::test]
-async fn a_request_that_arrived_unseen_is_answered_though_its_connection_makes_room() {
-    let limits = Limits {
-        connections: 1,
-        ..PATIENT
-    };
-    let (address, _stop) = start(limits, hello()).await;
-    for _ in 0..10 {
-        let mut first = connect(address).await;
-        tokio::time::sleep(4 * SHORT).await;
-        // The server shares the thread of this test, so it sees both at once.
-        send(&mut first, REQUEST).await;
-        let _second = std::net::TcpStream::connect(address).unwrap();
-        is_answered(&mut first).await;
-    }
-}
-
-#[tokio::test]
 async fn a_stranger_gets_one_answer_while_all_connections_are_in_use() {
     let limits = Limits {
         connections: 2,

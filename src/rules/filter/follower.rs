@@ -271,16 +271,19 @@ impl Follower {
 /// A connection that is notified of commits from now on. It has its own pool, so that a dead connection
 /// takes no place in the other.
 async fn connect(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
-    let db = PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(RETRY.1)
         .connect_lazy_with(options.clone());
-    let mut listener = PgListener::connect_with(&db).await?;
+    let mut listener = PgListener::connect_with(&pool).await?;
     listener.ignore_pool_close_event(true);
     listener.eager_reconnect(false);
     in_time(listener.listen(CHANNEL)).await?;
+    // Marked as closed, it closes the connection when that is dropped. It would test it otherwise, and
+    // complain where PostgreSQL ends together with the program.
+    drop(pool.close());
     Ok(listener)
 }
 

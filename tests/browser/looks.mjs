@@ -65,7 +65,9 @@ export function looks(shared) {
   test("speaks Chinese throughout to a Chinese browser, and calls the product IM", () =>
     onPage(shared, { locale: "zh-CN" }, async (page) => {
       await signIn(page, shared.demo.console, shared.demo.token);
-      const tabs = await page.locator("header nav a").allTextContents();
+      // Without the sign that something needs attention, which a slow machine may show.
+      const words = await page.locator("header nav a").allTextContents();
+      const tabs = words.map((text) => text.replace("需要处理", ""));
       assert.deepEqual(tabs, ["概览", "规则", "导入", "标记诊断", "直播群", "成员", "演示台"]);
       for (const [name, hash] of Object.entries(PAGES)) {
         await goTo(page, shared.demo.console, hash);

@@ -145,7 +145,7 @@ impl From<PgPool> for Db {
 impl<'p> Executor<'p> for &Db {
     type Database = Postgres;
 
-    /// All rows at once: whoever reads more than memory holds reads in a transaction.
+    /// All rows at once. To read more than memory holds, read in a transaction.
     fn fetch_many<'e, 'q: 'e, E>(
         self,
         query: E,

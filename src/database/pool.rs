@@ -23,8 +23,8 @@ const TRUSTED_IDLE: Duration = Duration::from_millis(500);
 pub(super) const TEST_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the server ends by itself, so that a statement that timed out here leaves no session behind
-/// that keeps locks. Longer than any statement of ours, imports included. Nobody waits long for a lock
-/// that a person at a prompt may hold. And nothing is compiled: that takes a second where the planner
+/// that keeps locks. Longer than any statement of ours, imports included. No statement waits long for a
+/// lock that a person at a prompt may hold. And nothing is compiled: that takes a second where the planner
 /// guesses too high, and our statements take milliseconds.
 const SESSION: &str = "set statement_timeout = '60s'; \
                        set lock_timeout = '500ms'; \

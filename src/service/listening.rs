@@ -2,8 +2,9 @@
 //!
 //! A client that sends nothing, sends half a head or reads no answer costs one of a bounded number of
 //! connections and a bounded buffer, for a limited time. When all connections are in use, a new one
-//! replaces the one that has been silent for longest, those of strangers first, and a stranger gets no
-//! second answer, so hostile connections keep out no others.
+//! replaces the one that has been silent for longest, those of strangers first, so hostile connections
+//! keep out no others. On the callback listener a stranger gets one answer a connection, so that many
+//! requests cost as many connections.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -76,12 +77,15 @@ pub(super) struct Limits {
     pub head: Duration,
     /// Without a byte in either direction while no request is being handled.
     pub silence: Duration,
+    /// Whether a connection may ask again before one of its requests proved who sends it.
+    pub keeps_strangers: bool,
 }
 
 impl Limits {
-    fn new(connections: usize) -> Self {
+    fn new(connections: usize, keeps_strangers: bool) -> Self {
         Self {
             connections,
+            keeps_strangers,
             head: Duration::from_secs(10),
             // Longer than common proxies keep a connection (60 s), so that they close it first.
             silence: Duration::from_secs(75),
@@ -103,7 +107,7 @@ impl Limits {
                 "the limit of open files (ulimit -n) allows few connections; raise it to {enough}"
             );
         }
-        (Self::new(callback), Self::new(admin))
+        (Self::new(callback, false), Self::new(admin, true))
     }
 }
 
@@ -183,6 +187,7 @@ pub(super) async fn serve(
             peer,
             router.clone(),
             place,
+            limits.keeps_strangers,
             stop.clone(),
         ));
     };
@@ -216,6 +221,7 @@ async fn answer_all(
     peer: SocketAddr,
     router: Router,
     place: Arc<Place>,
+    keeps_strangers: bool,
     stop: CancellationToken,
 ) {
     let answering = Arc::clone(&place);
@@ -228,14 +234,10 @@ async fn answer_all(
         let answer = router.clone().oneshot(request);
         async move {
             let Ok(mut answer) = answer.await;
-            let Place {
-                connections,
-                activity,
-                ..
-            } = &*handling.0;
+            let trusted = &handling.0.activity.trusted;
             if !reads && answer.status().is_success() {
-                activity.trusted.store(true, Ordering::Relaxed);
-            } else if !activity.trusted.load(Ordering::Relaxed) && connections.are_all_in_use() {
+                trusted.store(true, Ordering::Relaxed);
+            } else if !keeps_strangers && !trusted.load(Ordering::Relaxed) {
                 close_after(&mut answer);
             }
             drop(handling);
@@ -368,10 +370,6 @@ impl Connections {
     /// In milliseconds.
     fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn are_all_in_use(&self) -> bool {
-        self.lock().by_id.len() >= self.most
     }
 
     /// A place for one more, which may cost the most silent one its own.

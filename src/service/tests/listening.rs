@@ -20,6 +20,7 @@ const PATIENT: Limits = Limits {
     connections: 10,
     head: LONG,
     silence: LONG,
+    keeps_strangers: true,
 };
 
 async fn start(limits: Limits, router: axum::Router) -> (SocketAddr, CancellationToken) {
@@ -258,21 +259,24 @@ async fn a_connection_is_replaced_while_the_body_of_its_request_is_incomplete_bu
 }
 
 #[tokio::test]
-async fn a_stranger_gets_one_answer_while_all_connections_are_in_use() {
+async fn a_stranger_that_is_not_kept_gets_one_answer() {
     let limits = Limits {
-        connections: 2,
+        keeps_strangers: false,
         ..PATIENT
     };
-    let (address, _stop) = start(limits, hello()).await;
-    let mut alone = connect(address).await;
-    send(&mut alone, REQUEST).await;
-    is_answered(&mut alone).await;
-    let mut stranger = connect(address).await;
-    send(&mut stranger, &REQUEST.repeat(3)).await;
-    let answers = rest(&mut stranger).await;
-    assert_eq!(answers.matches("hello").count(), 1, "{answers}");
-    send(&mut alone, REQUEST).await;
-    is_answered(&mut alone).await;
+    let router = hello().route("/post", post(async || "hello"));
+    let (address, _stop) = start(limits, router).await;
+    for stranger in [REQUEST, "POST /unknown HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut stream = connect(address).await;
+        send(&mut stream, &stranger.repeat(3)).await;
+        let answers = rest(&mut stream).await;
+        assert_eq!(answers.matches("HTTP/1.1").count(), 1, "{answers}");
+    }
+    let mut known = connect(address).await;
+    for request in ["POST /post HTTP/1.1\r\nHost: x\r\n\r\n", REQUEST] {
+        send(&mut known, request).await;
+        is_answered(&mut known).await;
+    }
 }
 
 #[tokio::test]

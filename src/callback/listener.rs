@@ -46,7 +46,7 @@ pub const ANSWER_WITHIN: Duration = Duration::from_millis(1800);
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// All the bodies that are held at once.
-pub const BODY_BYTES_HELD: usize = 64 * MAX_BODY_BYTES;
+pub const BODY_BYTES_HELD: usize = 16 * MAX_BODY_BYTES;
 
 /// How much is read and dropped of a refused body. With what the connection has buffered already,
 /// a stranger's costs at most 64 KiB of reading. The sender of one that is too long is no stranger.

@@ -18,279 +18,123 @@ pub(crate) const OTHER: &str = "other";
 /// The parameter that is a message itself.
 const CAUSE: &str = "cause";
 
+macro_rules! templates {
+    ($($code:literal = $template:literal)+) => { &[$(($code, $template),)+] };
+}
+
 /// Codes and their templates. Of two that fit, the first counts.
-const TEMPLATES: &[(&str, &str)] = &[
+const TEMPLATES: &[(&str, &str)] = templates! {
     // Fields and parameters.
-    (
-        "required-in-import",
-        "is required, so that a second import creates no second rule",
-    ),
-    ("required", "is required"),
-    ("required", "missing field `{field}`"),
-    ("repeated", "must be given only once"),
-    ("repeated", "duplicate field `{field}`"),
-    ("unknown-parameter", "is not a parameter of this request"),
-    (
-        "unknown-field",
-        "unknown field `{field}`, expected {expected}",
-    ),
-    (
-        "unknown-field",
-        "unknown field `{field}`, there are no fields",
-    ),
-    ("wrong-type", "invalid type: {found}, expected {expected}"),
-    ("wrong-value", "invalid value: {found}, expected {expected}"),
-    (
-        "wrong-length",
-        "invalid length {found}, expected {expected}",
-    ),
-    (
-        "unknown-variant",
-        "unknown variant `{found}`, expected {expected}",
-    ),
-    ("not-a-boolean", "provided string was not `true` or `false`"),
-    ("not-a-number", "invalid digit found in string"),
-    ("number-too-large", "number too large to fit in target type"),
-    ("not-an-object", "must be a JSON object, not a list"),
-    ("invalid-limit", "must be a number from {min} to {max}"),
-    (
-        "invalid-cursor",
-        "must be the `next` cursor of a previous page of this list",
-    ),
-    (
-        "invalid-etag",
-        "must be * or a list of ETags in double quotes, like \"3\"",
-    ),
-    ("only-with-replace", "works only with mode=replace"),
-    (
-        "invalid-log-filter",
-        "is not a filter: {reason}; write a level such as info, or target=level, separated by commas",
-    ),
-    (
-        "invalid-id",
-        "a rule id has 1 to 64 characters of A-Z a-z 0-9 . _ - and is not \".\", \"..\", \"import\" or \"export\"",
-    ),
-    (
-        "id-of-the-path",
-        "must be {id}, as in the path; an id cannot be changed",
-    ),
-    (
-        "empty-pattern",
-        "a pattern must not be empty; write * for all",
-    ),
-    (
-        "star-inside",
-        "a * is allowed only at the end; write \\* for a literal star",
-    ),
-    ("empty-group", "a group id must not be empty"),
-    (
-        "group-too-long",
-        "a group id has at most {max} bytes, this one has {actual}",
-    ),
-    (
-        "group-not-ascii",
-        "a group id is printable ASCII; the character at byte {at} is not",
-    ),
-    ("empty-account", "an account must not be empty"),
-    (
-        "account-too-long",
-        "an account has at most {max} bytes, this one has {actual}",
-    ),
-    (
-        "account-control-character",
-        "an account has no control characters; there is one at byte {at}",
-    ),
-    (
-        "invalid-mark",
-        "a mark is 500, 600, or from 1000 to 4294967295, not {given}",
-    ),
-    ("no-marks", "a rule has at least one mark"),
-    (
-        "too-many-marks",
-        "a rule has at most {max} marks, this one has {actual}",
-    ),
-    (
-        "duplicate-mark",
-        "duplicate mark {mark}; the marks of a rule are distinct",
-    ),
-    (
-        "invalid-time",
-        "must be a time like 2026-01-31T20:00:00Z (RFC 3339): {reason}",
-    ),
-    (
-        "time-out-of-range",
-        "must be in the years 0001 to 9999, in UTC",
-    ),
-    ("ends-before-start", "must be later than starts_at"),
-    (
-        "text-too-long",
-        "has at most {max} characters, this one has {actual}",
-    ),
-    (
-        "control-character",
-        "must not contain control characters; {character} at byte {at}",
-    ),
-    (
-        "too-many-ids",
-        "has at most {max} ids, this one has {actual}",
-    ),
+    "required-in-import" = "is required, so that a second import creates no second rule"
+    "required" = "is required"
+    "required" = "missing field `{field}`"
+    "repeated" = "must be given only once"
+    "repeated" = "duplicate field `{field}`"
+    "unknown-parameter" = "is not a parameter of this request"
+    "unknown-field" = "unknown field `{field}`, expected {expected}"
+    "unknown-field" = "unknown field `{field}`, there are no fields"
+    "wrong-type" = "invalid type: {found}, expected {expected}"
+    "wrong-value" = "invalid value: {found}, expected {expected}"
+    "wrong-length" = "invalid length {found}, expected {expected}"
+    "unknown-variant" = "unknown variant `{found}`, expected {expected}"
+    "not-a-boolean" = "provided string was not `true` or `false`"
+    "not-a-number" = "invalid digit found in string"
+    "number-too-large" = "number too large to fit in target type"
+    "not-an-object" = "must be a JSON object, not a list"
+    "invalid-limit" = "must be a number from {min} to {max}"
+    "invalid-cursor" = "must be the `next` cursor of a previous page of this list"
+    "invalid-etag" = "must be * or a list of ETags in double quotes, like \"3\""
+    "only-with-replace" = "works only with mode=replace"
+    "invalid-log-filter" = "is not a filter: {reason}; write a level such as info, or \
+     target=level, separated by commas"
+    "invalid-id" = "a rule id has 1 to 64 characters of A-Z a-z 0-9 . _ - and is not \".\", \
+     \"..\", \"import\" or \"export\""
+    "id-of-the-path" = "must be {id}, as in the path; an id cannot be changed"
+    "empty-pattern" = "a pattern must not be empty; write * for all"
+    "star-inside" = "a * is allowed only at the end; write \\* for a literal star"
+    "empty-group" = "a group id must not be empty"
+    "group-too-long" = "a group id has at most {max} bytes, this one has {actual}"
+    "group-not-ascii" = "a group id is printable ASCII; the character at byte {at} is not"
+    "empty-account" = "an account must not be empty"
+    "account-too-long" = "an account has at most {max} bytes, this one has {actual}"
+    "account-control-character" = "an account has no control characters; there is one at byte {at}"
+    "invalid-mark" = "a mark is 500, 600, or from 1000 to 4294967295, not {given}"
+    "no-marks" = "a rule has at least one mark"
+    "too-many-marks" = "a rule has at most {max} marks, this one has {actual}"
+    "duplicate-mark" = "duplicate mark {mark}; the marks of a rule are distinct"
+    "invalid-time" = "must be a time like 2026-01-31T20:00:00Z (RFC 3339): {reason}"
+    "time-out-of-range" = "must be in the years 0001 to 9999, in UTC"
+    "ends-before-start" = "must be later than starts_at"
+    "text-too-long" = "has at most {max} characters, this one has {actual}"
+    "control-character" = "must not contain control characters; {character} at byte {at}"
+    "too-many-ids" = "has at most {max} ids, this one has {actual}"
     // Lines of an import.
-    ("line-too-long", "is longer than {max} bytes"),
-    ("line-not-json", "is not a JSON object: {reason}"),
-    (
-        "label-of-the-import",
-        "must be {label}, as the import says, or absent",
-    ),
-    ("duplicate-line", "duplicate of line {line}"),
-    (
-        "other-label",
-        "rule {id} has the label {label}; choose another id, or import without a label",
-    ),
+    "line-too-long" = "is longer than {max} bytes"
+    "line-not-json" = "is not a JSON object: {reason}"
+    "label-of-the-import" = "must be {label}, as the import says, or absent"
+    "duplicate-line" = "duplicate of line {line}"
+    "other-label" = "rule {id} has the label {label}; choose another id, or import without a label"
     // Problems as a whole.
-    ("no-such-path", "no such path; /openapi.json lists all"),
-    (
-        "no-such-method",
-        "the header Allow names the methods of this path",
-    ),
-    (
-        "not-declared-json",
-        "send the body uncompressed with Content-Type: application/json (or application/merge-patch+json)",
-    ),
-    (
-        "not-declared-ndjson",
-        "send the rules uncompressed, one a line, with Content-Type: application/x-ndjson or application/octet-stream",
-    ),
-    (
-        "body-cut-short",
-        "the body ended before its announced length",
-    ),
-    ("not-json", "the body is not JSON: {reason}"),
-    ("body-too-long", "a body has at most {max} bytes"),
-    (
-        "import-too-long",
-        "an import has at most {bytes} bytes and {rules} rules",
-    ),
-    (
-        "no-token",
-        "send the header Authorization: Bearer <secret of an entry of admin.tokens>",
-    ),
-    ("unknown-token", "unknown token"),
-    (
-        "too-many-wrong-tokens",
-        "too many unknown tokens came from your address; try again in some seconds",
-    ),
-    (
-        "viewer",
-        "{name} is a viewer; writes require a token of the role editor",
-    ),
-    (
-        "not-from-the-console",
-        "a session of the console writes only from its own pages, with the header X-Stickymark-Console: 1; elsewhere send Authorization: Bearer",
-    ),
-    (
-        "only-this-machine",
-        "the header Host: {host} does not name this machine; without admin.tokens, call as localhost or 127.0.0.1, or set admin.tokens to allow others",
-    ),
-    (
-        "other-origin",
-        "the header Origin: {origin} is not of this service, which the request calls {host}",
-    ),
-    (
-        "other-site",
-        "the header Sec-Fetch-Site: {site} shows that a page of another origin sent this request",
-    ),
-    ("too-many-pages", "{max} pages watch this replica already"),
-    ("no-log", "this process writes no logs of its own"),
-    ("rule-not-found", "rule {id} not found"),
-    (
-        "rule-exists",
-        "rule {id} already exists; PUT /v1/rules/{id} replaces it",
-    ),
-    (
-        "version-conflict",
-        "version conflict: rule {id} is at version {version}",
-    ),
-    (
-        "version-conflict-none",
-        "version conflict: rule {id} does not exist",
-    ),
-    (
-        "mark-limit-exceeded",
-        "rooms {group} would need {count} marks from {from}, and a room holds {max}: marks {marks} of rules {rules}",
-    ),
-    (
-        "mark-limit-exceeded",
-        "rooms {group} would need {count} marks, and a room holds {max}: marks {marks} of rules {rules}",
-    ),
-    (
-        "too-many-removals",
-        "this would remove {removed} of {all} rules, and at most {allowed} may go; max_removals={removed} allows it",
-    ),
-    (
-        "invalid-lines",
-        "nothing was imported: {lines} invalid lines; `errors` lists the first {listed}",
-    ),
-    (
-        "invalid-lines",
-        "nothing was imported: {lines} invalid lines",
-    ),
-    (
-        "other-writes",
-        "other writes of rules take long; nothing was written, try again in a moment",
-    ),
-    (
-        "database-unavailable",
-        "the database did not answer in time; try again in a moment",
-    ),
-    (
-        "internal",
-        "the log of the service says more, under the request id",
-    ),
+    "no-such-path" = "no such path; /openapi.json lists all"
+    "no-such-method" = "the header Allow names the methods of this path"
+    "not-declared-json" = "send the body uncompressed with Content-Type: application/json (or \
+     application/merge-patch+json)"
+    "not-declared-ndjson" = "send the rules uncompressed, one a line, with Content-Type: \
+     application/x-ndjson or application/octet-stream"
+    "body-cut-short" = "the body ended before its announced length"
+    "not-json" = "the body is not JSON: {reason}"
+    "body-too-long" = "a body has at most {max} bytes"
+    "import-too-long" = "an import has at most {bytes} bytes and {rules} rules"
+    "no-token" = "send the header Authorization: Bearer <secret of an entry of admin.tokens>"
+    "unknown-token" = "unknown token"
+    "too-many-wrong-tokens" = "too many unknown tokens came from your address; try again in some seconds"
+    "viewer" = "{name} is a viewer; writes require a token of the role editor"
+    "not-from-the-console" = "a session of the console writes only from its own pages, with the \
+     header X-Stickymark-Console: 1; elsewhere send Authorization: Bearer"
+    "only-this-machine" = "the header Host: {host} does not name this machine; without \
+     admin.tokens, call as localhost or 127.0.0.1, or set admin.tokens to allow others"
+    "other-origin" = "the header Origin: {origin} is not of this service, which the request calls {host}"
+    "other-site" = "the header Sec-Fetch-Site: {site} shows that a page of another origin sent this request"
+    "too-many-pages" = "{max} pages watch this replica already"
+    "no-log" = "this process writes no logs of its own"
+    "rule-not-found" = "rule {id} not found"
+    "rule-exists" = "rule {id} already exists; PUT /v1/rules/{id} replaces it"
+    "version-conflict" = "version conflict: rule {id} is at version {version}"
+    "version-conflict-none" = "version conflict: rule {id} does not exist"
+    "mark-limit-exceeded" = "rooms {group} would need {count} marks from {from}, and a room holds \
+     {max}: marks {marks} of rules {rules}"
+    "mark-limit-exceeded" = "rooms {group} would need {count} marks, and a room holds {max}: \
+     marks {marks} of rules {rules}"
+    "too-many-removals" = "this would remove {removed} of {all} rules, and at most {allowed} may \
+     go; max_removals={removed} allows it"
+    "invalid-lines" = "nothing was imported: {lines} invalid lines; `errors` lists the first {listed}"
+    "invalid-lines" = "nothing was imported: {lines} invalid lines"
+    "other-writes" = "other writes of rules take long; nothing was written, try again in a moment"
+    "database-unavailable" = "the database did not answer in time; try again in a moment"
+    "internal" = "the log of the service says more, under the request id"
     // Why a call failed, a member waits, or calls are paused.
-    (
-        "member-refused",
-        "Chat accepts the other members of a call, but not this one: {cause}",
-    ),
-    (
-        "chat-refused",
-        "Chat refused the call with {chat_code} ({meaning}): {info}",
-    ),
-    (
-        "chat-http-status",
-        "a server on the way to Chat answered with HTTP status {status}",
-    ),
-    ("chat-timeout", "Chat did not answer in time"),
-    ("chat-unreachable", "Chat cannot be reached: {reason}"),
-    ("chat-interrupted", "the connection to Chat broke: {reason}"),
-    ("chat-bad-answer", "Chat's answer cannot be used: {reason}"),
-    ("not-signed", "cannot create a UserSig: {reason}"),
-    (
-        "no-slot",
-        "no slot for a call: the database failed: {reason}",
-    ),
-    ("invalid-call", "a call names {reason}"),
-    ("invalid-call", "each member of a call has marks; {reason}"),
-    ("invalid-call", "cannot write the call as JSON: {reason}"),
-    (
-        "no-place",
-        "no place: {max} members of the room carry the mark {marks}, as many as Chat allows; set when one of them leaves",
-    ),
-    (
-        "partly-confirmed",
-        "Chat confirms only some of the marks; perhaps 1000 members carry the others",
-    ),
-    (
-        "left-out-in-room",
-        "Chat leaves the member out although they are in the room; perhaps 1000 members carry the mark already",
-    ),
-    (
-        "left-out",
-        "Chat left the member out of its answer, as it does for members who are not online",
-    ),
-    ("sweep-database", "the database failed: {reason}"),
-    ("sweep-lease-lost", "the lease was lost to another replica"),
-    ("sweep-endless", "Chat's list has no end"),
-];
+    "member-refused" = "Chat accepts the other members of a call, but not this one: {cause}"
+    "chat-refused" = "Chat refused the call with {chat_code} ({meaning}): {info}"
+    "chat-http-status" = "a server on the way to Chat answered with HTTP status {status}"
+    "chat-timeout" = "Chat did not answer in time"
+    "chat-unreachable" = "Chat cannot be reached: {reason}"
+    "chat-interrupted" = "the connection to Chat broke: {reason}"
+    "chat-bad-answer" = "Chat's answer cannot be used: {reason}"
+    "not-signed" = "cannot create a UserSig: {reason}"
+    "no-slot" = "no slot for a call: the database failed: {reason}"
+    "invalid-call" = "a call names {reason}"
+    "invalid-call" = "each member of a call has marks; {reason}"
+    "invalid-call" = "cannot write the call as JSON: {reason}"
+    "no-place" = "no place: {max} members of the room carry the mark {marks}, as many as Chat \
+     allows; set when one of them leaves"
+    "partly-confirmed" = "Chat confirms only some of the marks; perhaps 1000 members carry the others"
+    "left-out-in-room" = "Chat leaves the member out although they are in the room; perhaps 1000 \
+     members carry the mark already"
+    "left-out" = "Chat left the member out of its answer, as it does for members who are not online"
+    "sweep-database" = "the database failed: {reason}"
+    "sweep-lease-lost" = "the lease was lost to another replica"
+    "sweep-endless" = "Chat's list has no end"
+};
 
 /// A text as a code with parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]

@@ -67,33 +67,6 @@ struct Entry {
     advice: &'static str,
 }
 
-const fn entry(code: i64, class: ErrorClass, meaning: &'static str) -> Entry {
-    Entry {
-        code,
-        class,
-        meaning,
-        advice: "",
-    }
-}
-
-const fn fix(code: i64, meaning: &'static str, advice: &'static str) -> Entry {
-    Entry {
-        code,
-        class: Configuration,
-        meaning,
-        advice,
-    }
-}
-
-const fn sign(code: i64, meaning: &'static str) -> Entry {
-    Entry {
-        code,
-        class: NewSignature,
-        meaning,
-        advice: CHECK_SIGNER,
-    }
-}
-
 const CHECK_ADMIN: &str = "make chat.admin_account an administrator of the app in the console";
 const CHECK_KEY: &str = "check that chat.sdk_app_id and chat.secret_key belong together";
 const CHECK_SIGNER: &str = "check that chat.sdk_app_id, chat.secret_key and chat.admin_account \
@@ -101,148 +74,89 @@ const CHECK_SIGNER: &str = "check that chat.sdk_app_id, chat.secret_key and chat
 const CHECK_PLAN: &str = "upgrade to the Pro, Pro Plus or Enterprise edition";
 const CHECK_APP: &str = "check chat.sdk_app_id and the state of the app in the console";
 
-/// Sorted by code.
-const TABLE: &[Entry] = &[
-    sign(10001, "the admin account is not logged in"),
-    entry(10002, Retry, "internal error"),
-    entry(10003, RequestFault, "the command does not exist"),
-    entry(
-        10004,
-        RequestFault,
-        "a parameter is illegal or not supported for this type of group",
-    ),
-    entry(10005, Split, "too many accounts in one call"),
-    entry(10006, SlowDown, "the operation is done too often"),
-    fix(
-        10007,
-        "no permission, wrong type of group, or a feature is off",
+macro_rules! codes {
+    ($($code:literal $class:ident $meaning:literal $(=> $advice:expr)?;)+) => {
+        &[$(Entry { code: $code, class: $class, meaning: $meaning, advice: [$($advice,)? ""][0] },)+]
+    };
+}
+
+/// Sorted by code: its class, its meaning, and what a person does about it.
+const TABLE: &[Entry] = codes! {
+    10001 NewSignature "the admin account is not logged in" => CHECK_SIGNER;
+    10002 Retry "internal error";
+    10003 RequestFault "the command does not exist";
+    10004 RequestFault "a parameter is illegal or not supported for this type of group";
+    10005 Split "too many accounts in one call";
+    10006 SlowDown "the operation is done too often";
+    10007 Configuration "no permission, wrong type of group, or a feature is off" =>
         "use an administrator as chat.admin_account, switch on \"List of online audio-video group \
-         members\" in the console, and make sure that the group is an AVChatRoom",
-    ),
-    entry(10010, RoomGone, "the group is gone"),
-    entry(10011, RequestFault, "the JSON of the call is broken"),
-    fix(10012, "the account of the caller is illegal", CHECK_ADMIN),
-    entry(10015, RoomGone, "the group id is illegal or does not exist"),
-    fix(
-        10016,
-        "the app's own \"before\" callback refused",
-        "let the callback backend of the app allow calls of chat.admin_account",
-    ),
-    entry(10018, Split, "the answer would be longer than 1 MB"),
-    entry(10019, MemberFault, "an account does not exist"),
-    entry(10021, RequestFault, "the group id is taken"),
-    entry(10023, SlowDown, "too many messages"),
-    entry(10025, RequestFault, "the group id is taken by the caller"),
-    fix(
-        10026,
-        "the command is disabled for the app",
-        "ask Tencent Cloud to enable the command for the app",
-    ),
-    fix(
-        10036,
-        "the app has as many live rooms as its plan allows",
-        CHECK_PLAN,
-    ),
-    fix(10058, "the trial allows no more groups", CHECK_PLAN),
-    fix(
-        10059,
-        "the plan of the app does not include the feature",
-        CHECK_PLAN,
-    ),
-    entry(20004, Retry, "network trouble inside Chat"),
-    entry(20005, Retry, "internal error of messages"),
-    entry(60002, RequestFault, "the URL of the call cannot be parsed"),
-    entry(60003, RequestFault, "the JSON of the call cannot be parsed"),
-    sign(60004, "the account or its signature was not accepted"),
-    sign(60005, "the account or its signature was not accepted"),
-    fix(60006, "the SDKAppID is invalid", CHECK_APP),
-    entry(60007, SlowDown, "the API is called too often"),
-    entry(60008, Retry, "the service timed out"),
-    fix(
-        60009,
-        "the resource of the URL does not exist",
-        "check chat.base_url; it is a scheme and a host, usually without a path",
-    ),
-    fix(
-        60010,
-        "the caller is no administrator of the app",
-        CHECK_ADMIN,
-    ),
-    entry(60011, SlowDown, "the app makes too many calls"),
-    entry(60012, RequestFault, "the SDKAppID is missing"),
-    entry(60013, Retry, "Chat's own answer was broken"),
-    entry(60014, Retry, "the check of the account timed out"),
-    entry(60015, RequestFault, "an account in the call is no string"),
-    fix(60016, "the app is disabled", CHECK_APP),
-    fix(
-        60017,
-        "the call is disabled",
-        "ask Tencent Cloud to enable the call for the app",
-    ),
-    entry(60018, SlowDown, "too many calls"),
-    entry(60019, SlowDown, "too many calls"),
-    fix(
-        60020,
-        "the plan has expired or is not paid",
-        "renew or pay the plan; calls work again about five minutes later",
-    ),
-    fix(
-        60021,
-        "the address of this machine is not on the app's list",
-        "put the address that calls leave from on the list of allowed addresses in the console",
-    ),
-    entry(60025, RequestFault, "a parameter of the URL is wrong"),
-    fix(
-        60026,
-        "the host belongs to another region than the app",
-        "set chat.region (or chat.base_url) to the region the app was made in",
-    ),
-    fix(
-        60028,
-        "the trial's volume of 24 hours is used up",
-        CHECK_PLAN,
-    ),
-    sign(70001, "the UserSig has expired"),
-    entry(70002, RequestFault, "the UserSig is empty"),
-    sign(70003, "the UserSig is invalid"),
-    sign(70005, "the UserSig is invalid"),
-    fix(
-        70009,
-        "the UserSig was made with the key of another app",
-        CHECK_KEY,
-    ),
-    fix(70013, "the UserSig is for another account", CHECK_ADMIN),
-    fix(70014, "the UserSig is for another app", CHECK_KEY),
-    fix(
-        70016,
-        "the app has no key",
-        "make a key for UserSig in the console",
-    ),
-    fix(70020, "the SDKAppID does not exist", CHECK_APP),
-    Entry {
-        code: 70050,
-        class: SlowDown,
-        meaning: "too many UserSigs were refused",
-        advice: CHECK_SIGNER,
-    },
-    fix(70051, "the admin account is blocked", CHECK_ADMIN),
-    entry(70107, MemberFault, "an account does not exist"),
-    entry(70169, Retry, "the server timed out"),
-    entry(70202, Retry, "the server timed out"),
-    entry(70402, RequestFault, "a parameter is illegal"),
-    fix(
-        70403,
-        "the caller is no administrator of the app",
-        CHECK_ADMIN,
-    ),
-    entry(70500, Retry, "internal error"),
-    fix(
-        72001,
-        "the feature of user status is off",
-        "switch on user status query and status change notification in the console",
-    ),
-    entry(91000, Retry, "internal error"),
-];
+         members\" in the console, and make sure that the group is an AVChatRoom";
+    10010 RoomGone "the group is gone";
+    10011 RequestFault "the JSON of the call is broken";
+    10012 Configuration "the account of the caller is illegal" => CHECK_ADMIN;
+    10015 RoomGone "the group id is illegal or does not exist";
+    10016 Configuration "the app's own \"before\" callback refused" =>
+        "let the callback backend of the app allow calls of chat.admin_account";
+    10018 Split "the answer would be longer than 1 MB";
+    10019 MemberFault "an account does not exist";
+    10021 RequestFault "the group id is taken";
+    10023 SlowDown "too many messages";
+    10025 RequestFault "the group id is taken by the caller";
+    10026 Configuration "the command is disabled for the app" =>
+        "ask Tencent Cloud to enable the command for the app";
+    10036 Configuration "the app has as many live rooms as its plan allows" => CHECK_PLAN;
+    10058 Configuration "the trial allows no more groups" => CHECK_PLAN;
+    10059 Configuration "the plan of the app does not include the feature" => CHECK_PLAN;
+    20004 Retry "network trouble inside Chat";
+    20005 Retry "internal error of messages";
+    60002 RequestFault "the URL of the call cannot be parsed";
+    60003 RequestFault "the JSON of the call cannot be parsed";
+    60004 NewSignature "the account or its signature was not accepted" => CHECK_SIGNER;
+    60005 NewSignature "the account or its signature was not accepted" => CHECK_SIGNER;
+    60006 Configuration "the SDKAppID is invalid" => CHECK_APP;
+    60007 SlowDown "the API is called too often";
+    60008 Retry "the service timed out";
+    60009 Configuration "the resource of the URL does not exist" =>
+        "check chat.base_url; it is a scheme and a host, usually without a path";
+    60010 Configuration "the caller is no administrator of the app" => CHECK_ADMIN;
+    60011 SlowDown "the app makes too many calls";
+    60012 RequestFault "the SDKAppID is missing";
+    60013 Retry "Chat's own answer was broken";
+    60014 Retry "the check of the account timed out";
+    60015 RequestFault "an account in the call is no string";
+    60016 Configuration "the app is disabled" => CHECK_APP;
+    60017 Configuration "the call is disabled" => "ask Tencent Cloud to enable the call for the app";
+    60018 SlowDown "too many calls";
+    60019 SlowDown "too many calls";
+    60020 Configuration "the plan has expired or is not paid" =>
+        "renew or pay the plan; calls work again about five minutes later";
+    60021 Configuration "the address of this machine is not on the app's list" =>
+        "put the address that calls leave from on the list of allowed addresses in the console";
+    60025 RequestFault "a parameter of the URL is wrong";
+    60026 Configuration "the host belongs to another region than the app" =>
+        "set chat.region (or chat.base_url) to the region the app was made in";
+    60028 Configuration "the trial's volume of 24 hours is used up" => CHECK_PLAN;
+    70001 NewSignature "the UserSig has expired" => CHECK_SIGNER;
+    70002 RequestFault "the UserSig is empty";
+    70003 NewSignature "the UserSig is invalid" => CHECK_SIGNER;
+    70005 NewSignature "the UserSig is invalid" => CHECK_SIGNER;
+    70009 Configuration "the UserSig was made with the key of another app" => CHECK_KEY;
+    70013 Configuration "the UserSig is for another account" => CHECK_ADMIN;
+    70014 Configuration "the UserSig is for another app" => CHECK_KEY;
+    70016 Configuration "the app has no key" => "make a key for UserSig in the console";
+    70020 Configuration "the SDKAppID does not exist" => CHECK_APP;
+    70050 SlowDown "too many UserSigs were refused" => CHECK_SIGNER;
+    70051 Configuration "the admin account is blocked" => CHECK_ADMIN;
+    70107 MemberFault "an account does not exist";
+    70169 Retry "the server timed out";
+    70202 Retry "the server timed out";
+    70402 RequestFault "a parameter is illegal";
+    70403 Configuration "the caller is no administrator of the app" => CHECK_ADMIN;
+    70500 Retry "internal error";
+    72001 Configuration "the feature of user status is off" =>
+        "switch on user status query and status change notification in the console";
+    91000 Retry "internal error";
+};
 
 impl ErrorCode {
     /// Whether it is about the app in Tencent Cloud (disabled, not paid, a volume used up, a call

@@ -85,58 +85,130 @@ const DELAYS_FOR: Duration = Duration::from_secs(60);
 
 /// The metrics of one service.
 #[derive(Debug, Clone)]
-pub struct Metrics(Arc<Families>);
+pub struct Metrics(Arc<Shared>);
 
 #[derive(Debug)]
-struct Families {
+struct Shared {
     registry: Registry,
-    callbacks: Counters<2>,
-    callback_duration: Histograms,
-    event_lag: Histogram,
-    inbox_wait: Histogram,
-    inbox_batch: Histogram,
-    filter: Counters<1>,
-    forward: Counters<1>,
-    forward_duration: Histogram,
-    admin_refusals: Counters<1>,
-    mark_delay: Histogram,
-    recent_delays: Mutex<VecDeque<(Instant, f64)>>,
-    marked: Counters<1>,
-    calls: Counters<3>,
-    call_duration: Histograms,
-    call_members: Histograms,
-    budget_wait: Histograms,
-    slowdowns: Counters<2>,
-    resync_rooms: Counters<1>,
-    drift: Counters<1>,
-    drift_age: Histogram,
-    database_errors: Counters<1>,
+    families: Families,
     gauges: GaugeSet,
+    recent_delays: Mutex<VecDeque<(Instant, f64)>>,
 }
 
-/// Metrics that are set: by the handler of a scrape, or by the task that reads shared figures.
-#[derive(Debug)]
-pub struct GaugeSet {
-    pub ready: Gauge,
-    callback_last: Gauges,
-    pub inbox_members: Gauge,
-    pub filter_age: Gauge,
-    pub log_lines_dropped: Gauge,
-    pub filter_rules: Gauge,
-    queue_members: Gauges,
-    pub queue_oldest_due: Gauge,
-    pub queue_read: Gauge,
-    pub propagation_pending: Gauge,
-    pub rooms_live: Gauge,
-    pub chat_paused: Gauge,
-    pub budget_configured: Gauge,
-    budget: Gauges,
-    pub resync_oldest: Gauge,
-    pub resync_interval: Gauge,
-    connections: Gauges,
-    pub connections_max: Gauge,
-    table_rows: Gauges,
-    table_bytes: Gauges,
+/// A struct of metrics and its constructor: for each a name, a help text, and what it is made from.
+macro_rules! metrics {
+    ($(#[$about:meta])* $vis:vis $set:ident {
+        $($field:ident: $kind:ty = $make:ident($($argument:expr),+);)+
+    }) => {
+        $(#[$about])*
+        #[derive(Debug)]
+        $vis struct $set { $($vis $field: $kind,)+ }
+
+        impl $set {
+            fn new(make: &mut Maker) -> Self {
+                Self { $($field: make.$make($($argument),+),)+ }
+            }
+        }
+    };
+}
+
+metrics! {
+    Families {
+        callbacks: Counters<2> = counters(
+            "callbacks", "requests on the callback listener",
+            all_pairs::<_, CallbackOutcome>(CallbackCommand::ALL));
+        callback_duration: Histograms = histograms(
+            "callback_duration_seconds", "from a request's head to its answer", ANSWER,
+            CallbackCommand::ALL);
+        event_lag: Histogram = histogram(
+            "callback_event_lag_seconds", "from the EventTime of a callback to its arrival", LAG);
+        inbox_wait: Histogram = histogram(
+            "inbox_wait_seconds", "from handing in an event to its commit", COMMIT);
+        inbox_batch: Histogram = histogram(
+            "inbox_batch_members", "members in one statement of the inbox", STATEMENT);
+        filter: Counters<1> = counters(
+            "filter_decisions", "events by the decision of the rule filter",
+            pairs(FilterDecision::ALL));
+        forward: Counters<1> = counters(
+            "forward_requests", "callbacks to be forwarded, by result", pairs(ForwardResult::ALL));
+        forward_duration: Histogram = histogram(
+            "forward_duration_seconds",
+            "from sending to the backend's whole answer, or to the timeout", ANSWER);
+        admin_refusals: Counters<1> = counters(
+            "admin_refusals", "requests to the admin listener refused for their token or origin",
+            pairs(AdminRefusal::ALL));
+        mark_delay: Histogram = histogram(
+            "mark_delay_seconds", "from a member's callback to Chat's confirmation of their marks",
+            MARK);
+        marked: Counters<1> = counters(
+            "marked_members", "members in modify_user_info calls, by result",
+            pairs(MarkResult::ALL));
+        calls: Counters<3> = counters("chat_calls", "calls to Chat that ended", call_labels());
+        call_duration: Histograms = histograms(
+            "chat_call_duration_seconds", "from sending to Chat's whole answer", CALL, Api::ALL);
+        call_members: Histograms = histograms(
+            "chat_call_members", "members in one call", CALL_MEMBERS, &NAMES_MEMBERS);
+        budget_wait: Histograms = histograms(
+            "budget_wait_seconds", "how long a call waited for its slot", SLOT, &BUDGETED);
+        slowdowns: Counters<2> = counters(
+            "budget_slowdowns", "halvings of a budget", all_pairs::<_, SlowdownReason>(&BUDGETED));
+        resync_rooms: Counters<1> = counters(
+            "resync_rooms", "comparisons of a room with Chat that ended",
+            pairs(ResyncOutcome::ALL));
+        drift: Counters<1> = counters(
+            "resync_drift_members", "members that a sweep found to differ", pairs(DriftKind::ALL));
+        drift_age: Histogram = histogram(
+            "resync_drift_age_seconds",
+            "time since the marks of such a member were last confirmed", DRIFT);
+        database_errors: Counters<1> = counters(
+            "database_errors", "statements that failed", pairs(DatabasePart::ALL));
+    }
+}
+
+metrics! {
+    /// Metrics that are set: by the handler of a scrape, or by the task that reads shared figures.
+    pub GaugeSet {
+        ready: Gauge = gauge("ready", "1 while /readyz would answer 200");
+        callback_last: Gauges = gauges(
+            "callback_last_timestamp_seconds",
+            "Unix time of the latest callback that proved its origin", CallbackCommand::ALL);
+        inbox_members: Gauge = gauge(
+            "inbox_members", "members whose events wait for their commit");
+        log_lines_dropped: Gauge = gauge(
+            "log_lines_dropped",
+            "lines of the log dropped since the start because their reader was too slow");
+        filter_age: Gauge = gauge(
+            "filter_age_seconds", "time since the filter last agreed with the rules in PostgreSQL");
+        filter_rules: Gauge = gauge("filter_rules", "rules in the filter");
+        queue_members: Gauges = gauges(
+            "queue_members", "shared: members with something to do", QueueState::ALL);
+        queue_oldest_due: Gauge = gauge(
+            "queue_oldest_due_seconds", "shared: how long the member due longest has waited");
+        propagation_pending: Gauge = gauge(
+            "rule_changes_pending",
+            "shared: changes of rules that have not reached the members they concern yet");
+        queue_read: Gauge = gauge(
+            "queue_read_timestamp_seconds",
+            "Unix time at which the shared figures were last read");
+        rooms_live: Gauge = gauge("rooms_live", "shared: live rooms");
+        chat_paused: Gauge = gauge(
+            "chat_paused", "1 while calls are paused until an operator acts");
+        budget_configured: Gauge = gauge(
+            "budget_configured_calls_per_second", "chat.calls_per_second");
+        budget: Gauges = gauges(
+            "budget_calls_per_second", "shared: calls a second in force for all replicas",
+            &BUDGETED);
+        resync_oldest: Gauge = gauge(
+            "resync_oldest_seconds", "shared: time since the comparison that is longest ago");
+        resync_interval: Gauge = gauge("resync_interval_seconds", "resync.interval; 0 = off");
+        connections: Gauges = gauges(
+            "database_connections", "connections of the pool", ConnectionState::ALL);
+        connections_max: Gauge = gauge("database_connections_max", "database.max_connections");
+        table_rows: Gauges = gauges(
+            "table_rows", "shared: rows of a table, as PostgreSQL estimates", Table::ALL);
+        table_bytes: Gauges = gauges(
+            "table_bytes", "shared: size of a table with its indexes", Table::ALL);
+    }
 }
 
 /// Counts since the start of the process.
@@ -154,7 +226,18 @@ pub struct Totals {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self(Arc::new(Families::new()))
+        let mut make = Maker::default();
+        #[cfg(target_os = "linux")]
+        make.0.register_collector(Box::new(process::Process));
+        let build: Family<[Pair; 2], Gauge> = make.one("build_info", "always 1", Family::default());
+        let this = [("commit", version::COMMIT), ("version", version::VERSION)];
+        build.get_or_create(&this).set(1.0);
+        Self(Arc::new(Shared {
+            families: Families::new(&mut make),
+            gauges: GaugeSet::new(&mut make),
+            registry: make.0,
+            recent_delays: Mutex::default(),
+        }))
     }
 }
 
@@ -167,9 +250,9 @@ impl Metrics {
         took: Option<Duration>,
     ) {
         let labels = [command.pair(), outcome.pair()];
-        self.0.callbacks.get_or_create(&labels).inc();
+        self.0.families.callbacks.get_or_create(&labels).inc();
         if let Some(took) = took {
-            let durations = &self.0.callback_duration;
+            let durations = &self.0.families.callback_duration;
             let duration = durations.get_or_create(&[command.pair()]);
             duration.observe(took.as_secs_f64());
         }
@@ -177,40 +260,49 @@ impl Metrics {
 
     /// A callback came so many seconds after its event. By two clocks, so it may be less than none.
     pub fn event_lag(&self, seconds: f64) {
-        self.0.event_lag.observe(seconds.max(0.0));
+        self.0.families.event_lag.observe(seconds.max(0.0));
     }
 
     /// An event was committed this long after the inbox took it.
     pub fn inbox_waited(&self, waited: Duration) {
-        self.0.inbox_wait.observe(waited.as_secs_f64());
+        self.0.families.inbox_wait.observe(waited.as_secs_f64());
     }
 
     pub fn inbox_batch(&self, members: usize) {
-        self.0.inbox_batch.observe(members as f64);
+        self.0.families.inbox_batch.observe(members as f64);
     }
 
     pub fn filtered(&self, decision: FilterDecision, events: u64) {
         self.0
+            .families
             .filter
             .get_or_create(&[decision.pair()])
             .inc_by(events);
     }
 
     pub fn forwarded(&self, result: ForwardResult) {
-        self.0.forward.get_or_create(&[result.pair()]).inc();
+        self.0
+            .families
+            .forward
+            .get_or_create(&[result.pair()])
+            .inc();
     }
 
     pub fn forward_took(&self, took: Duration) {
-        self.0.forward_duration.observe(took.as_secs_f64());
+        self.0.families.forward_duration.observe(took.as_secs_f64());
     }
 
     pub fn admin_refused(&self, reason: AdminRefusal) {
-        self.0.admin_refusals.get_or_create(&[reason.pair()]).inc();
+        self.0
+            .families
+            .admin_refusals
+            .get_or_create(&[reason.pair()])
+            .inc();
     }
 
     /// A member's marks were confirmed so many seconds after their callback.
     pub fn mark_delay(&self, seconds: f64) {
-        self.0.mark_delay.observe(seconds);
+        self.0.families.mark_delay.observe(seconds);
         let mut recent = self.recent_delays();
         if recent.len() == DELAYS_KEPT {
             recent.pop_front();
@@ -221,6 +313,7 @@ impl Metrics {
     pub fn marked(&self, result: MarkResult, members: usize) {
         let members = u64::try_from(members).unwrap_or(u64::MAX);
         self.0
+            .families
             .marked
             .get_or_create(&[result.pair()])
             .inc_by(members);
@@ -237,30 +330,38 @@ impl Metrics {
     }
 
     pub fn budget_waited(&self, api: Api, waited: Duration) {
-        let waits = self.0.budget_wait.get_or_create(&[api.pair()]);
+        let waits = self.0.families.budget_wait.get_or_create(&[api.pair()]);
         waits.observe(waited.as_secs_f64());
     }
 
     pub fn slowed_down(&self, api: Api, reason: SlowdownReason) {
         let labels = [api.pair(), reason.pair()];
-        self.0.slowdowns.get_or_create(&labels).inc();
+        self.0.families.slowdowns.get_or_create(&labels).inc();
     }
 
     pub fn resynced(&self, outcome: ResyncOutcome) {
-        self.0.resync_rooms.get_or_create(&[outcome.pair()]).inc();
+        self.0
+            .families
+            .resync_rooms
+            .get_or_create(&[outcome.pair()])
+            .inc();
     }
 
     /// A sweep found a member to differ in one or more ways; `age` is the time since their marks
     /// were last confirmed.
     pub fn drifted(&self, kinds: &[DriftKind], age: Duration) {
         for kind in kinds {
-            self.0.drift.get_or_create(&[kind.pair()]).inc();
-            self.0.drift_age.observe(age.as_secs_f64());
+            self.0.families.drift.get_or_create(&[kind.pair()]).inc();
+            self.0.families.drift_age.observe(age.as_secs_f64());
         }
     }
 
     pub fn database_error(&self, part: DatabasePart) {
-        self.0.database_errors.get_or_create(&[part.pair()]).inc();
+        self.0
+            .families
+            .database_errors
+            .get_or_create(&[part.pair()])
+            .inc();
     }
 
     pub fn gauges(&self) -> &GaugeSet {
@@ -278,13 +379,13 @@ impl Metrics {
     }
 
     pub fn totals(&self) -> Totals {
-        let families = &*self.0;
+        let families = &self.0.families;
         let mut totals = Totals {
             restored: families
                 .marked
                 .get_or_create(&[MarkResult::Confirmed.pair()])
                 .get(),
-            waiting: families.gauges.queue_members(QueueState::Due).get() as u64,
+            waiting: self.0.gauges.queue_members(QueueState::Due).get() as u64,
             ..Totals::default()
         };
         for command in CallbackCommand::ALL {
@@ -363,7 +464,7 @@ pub struct Calling<'a> {
 
 impl Calling<'_> {
     pub fn ended(self, outcome: CallOutcome, class: CallClass) {
-        let families = &*self.metrics.0;
+        let families = &self.metrics.0.families;
         let labels = [self.api.pair(), class.pair(), outcome.pair()];
         families.calls.get_or_create(&labels).inc();
         if outcome == CallOutcome::NotSent {
@@ -449,200 +550,6 @@ impl Maker {
         let family = self.one(name, help, family);
         pairs(labels).for_each(|labels| drop(family.get_or_create(&labels)));
         family
-    }
-}
-
-impl Families {
-    fn new() -> Self {
-        let mut make = Maker::default();
-        #[cfg(target_os = "linux")]
-        make.0.register_collector(Box::new(process::Process));
-        let build: Family<[Pair; 2], Gauge> = make.one("build_info", "always 1", Family::default());
-        let this = [("commit", version::COMMIT), ("version", version::VERSION)];
-        build.get_or_create(&this).set(1.0);
-        Self {
-            callbacks: make.counters(
-                "callbacks",
-                "requests on the callback listener",
-                all_pairs::<_, CallbackOutcome>(CallbackCommand::ALL),
-            ),
-            callback_duration: make.histograms(
-                "callback_duration_seconds",
-                "from a request's head to its answer",
-                ANSWER,
-                CallbackCommand::ALL,
-            ),
-            event_lag: make.histogram(
-                "callback_event_lag_seconds",
-                "from the EventTime of a callback to its arrival",
-                LAG,
-            ),
-            inbox_wait: make.histogram(
-                "inbox_wait_seconds",
-                "from handing in an event to its commit",
-                COMMIT,
-            ),
-            inbox_batch: make.histogram(
-                "inbox_batch_members",
-                "members in one statement of the inbox",
-                STATEMENT,
-            ),
-            filter: make.counters(
-                "filter_decisions",
-                "events by the decision of the rule filter",
-                pairs(FilterDecision::ALL),
-            ),
-            forward: make.counters(
-                "forward_requests",
-                "callbacks to be forwarded, by result",
-                pairs(ForwardResult::ALL),
-            ),
-            forward_duration: make.histogram(
-                "forward_duration_seconds",
-                "from sending to the backend's whole answer, or to the timeout",
-                ANSWER,
-            ),
-            admin_refusals: make.counters(
-                "admin_refusals",
-                "requests to the admin listener refused for their token or origin",
-                pairs(AdminRefusal::ALL),
-            ),
-            mark_delay: make.histogram(
-                "mark_delay_seconds",
-                "from a member's callback to Chat's confirmation of their marks",
-                MARK,
-            ),
-            recent_delays: Mutex::default(),
-            marked: make.counters(
-                "marked_members",
-                "members in modify_user_info calls, by result",
-                pairs(MarkResult::ALL),
-            ),
-            calls: make.counters("chat_calls", "calls to Chat that ended", call_labels()),
-            call_duration: make.histograms(
-                "chat_call_duration_seconds",
-                "from sending to Chat's whole answer",
-                CALL,
-                Api::ALL,
-            ),
-            call_members: make.histograms(
-                "chat_call_members",
-                "members in one call",
-                CALL_MEMBERS,
-                &NAMES_MEMBERS,
-            ),
-            budget_wait: make.histograms(
-                "budget_wait_seconds",
-                "how long a call waited for its slot",
-                SLOT,
-                &BUDGETED,
-            ),
-            slowdowns: make.counters(
-                "budget_slowdowns",
-                "halvings of a budget",
-                all_pairs::<_, SlowdownReason>(&BUDGETED),
-            ),
-            resync_rooms: make.counters(
-                "resync_rooms",
-                "comparisons of a room with Chat that ended",
-                pairs(ResyncOutcome::ALL),
-            ),
-            drift: make.counters(
-                "resync_drift_members",
-                "members that a sweep found to differ",
-                pairs(DriftKind::ALL),
-            ),
-            drift_age: make.histogram(
-                "resync_drift_age_seconds",
-                "time since the marks of such a member were last confirmed",
-                DRIFT,
-            ),
-            database_errors: make.counters(
-                "database_errors",
-                "statements that failed",
-                pairs(DatabasePart::ALL),
-            ),
-            gauges: GaugeSet::new(&mut make),
-            registry: make.0,
-        }
-    }
-}
-
-impl GaugeSet {
-    fn new(make: &mut Maker) -> Self {
-        Self {
-            ready: make.gauge("ready", "1 while /readyz would answer 200"),
-            callback_last: make.gauges(
-                "callback_last_timestamp_seconds",
-                "Unix time of the latest callback that proved its origin",
-                CallbackCommand::ALL,
-            ),
-            inbox_members: make.gauge(
-                "inbox_members",
-                "members whose events wait for their commit",
-            ),
-            log_lines_dropped: make.gauge(
-                "log_lines_dropped",
-                "lines of the log dropped since the start because their reader was too slow",
-            ),
-            filter_age: make.gauge(
-                "filter_age_seconds",
-                "time since the filter last agreed with the rules in PostgreSQL",
-            ),
-            filter_rules: make.gauge("filter_rules", "rules in the filter"),
-            queue_members: make.gauges(
-                "queue_members",
-                "shared: members with something to do",
-                QueueState::ALL,
-            ),
-            queue_oldest_due: make.gauge(
-                "queue_oldest_due_seconds",
-                "shared: how long the member due longest has waited",
-            ),
-            propagation_pending: make.gauge(
-                "rule_changes_pending",
-                "shared: changes of rules that have not reached the members they concern yet",
-            ),
-            queue_read: make.gauge(
-                "queue_read_timestamp_seconds",
-                "Unix time at which the shared figures were last read",
-            ),
-            rooms_live: make.gauge("rooms_live", "shared: live rooms"),
-            chat_paused: make.gauge(
-                "chat_paused",
-                "1 while calls are paused until an operator acts",
-            ),
-            budget_configured: make.gauge(
-                "budget_configured_calls_per_second",
-                "chat.calls_per_second",
-            ),
-            budget: make.gauges(
-                "budget_calls_per_second",
-                "shared: calls a second in force for all replicas",
-                &BUDGETED,
-            ),
-            resync_oldest: make.gauge(
-                "resync_oldest_seconds",
-                "shared: time since the comparison that is longest ago",
-            ),
-            resync_interval: make.gauge("resync_interval_seconds", "resync.interval; 0 = off"),
-            connections: make.gauges(
-                "database_connections",
-                "connections of the pool",
-                ConnectionState::ALL,
-            ),
-            connections_max: make.gauge("database_connections_max", "database.max_connections"),
-            table_rows: make.gauges(
-                "table_rows",
-                "shared: rows of a table, as PostgreSQL estimates",
-                Table::ALL,
-            ),
-            table_bytes: make.gauges(
-                "table_bytes",
-                "shared: size of a table with its indexes",
-                Table::ALL,
-            ),
-        }
     }
 }
 

@@ -1,10 +1,12 @@
-//! `stickymark explain`, `status`.
+//! `stickymark explain`, `status`, `log`.
 
 use clap::Args;
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::names::Names;
 use super::table::{self, Style};
-use super::{Remote, Shape};
+use super::{NONE, Remote};
 use crate::cli::output;
 
 #[derive(Debug, Args)]
@@ -12,7 +14,11 @@ pub(in crate::cli) struct ExplainArguments {
     #[command(flatten)]
     remote: Remote,
     #[command(flatten)]
-    shape: Shape,
+    query: ExplainQuery,
+}
+
+#[derive(Debug, Args, Serialize)]
+struct ExplainQuery {
     /// The room.
     #[arg(value_name = "ROOM")]
     group: String,
@@ -24,20 +30,26 @@ pub(in crate::cli) struct ExplainArguments {
 pub(in crate::cli) struct StatusArguments {
     #[command(flatten)]
     remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct LogArguments {
     #[command(flatten)]
-    shape: Shape,
+    remote: Remote,
+    /// The filter to use from now on, such as info,stickymark::reapply=debug; without it, the present
+    /// one is printed. Only the replica that answers changes, until it restarts.
+    filter: Option<String>,
 }
 
 /// Why a member has, or lacks, marks.
 pub(in crate::cli) async fn explain(arguments: ExplainArguments) -> anyhow::Result<()> {
-    let query = [("group", arguments.group), ("account", arguments.account)];
-    let remote = arguments.remote;
-    let answer = remote.get(&["explain"], &query).await?;
-    if !arguments.shape.is_table() {
-        return arguments.shape.print_one(&answer, &["group", "account"]);
+    let ExplainArguments { remote, query } = arguments;
+    let answer = remote.service.get(&["explain"], &query).await?;
+    if !remote.shape.is_table() {
+        return remote.shape.print_one(&answer, &["group", "account"]);
     }
     output::line(&format!("{}\n", table::plain(&answer["summary"])))?;
-    let style = Style::new(Names::of(&remote).await);
+    let style = remote.style().await;
     let (member, pending) = (&answer["member"], &answer["pending"]);
     style.print_pairs(&[
         ("required marks", &answer["desired"]),
@@ -53,29 +65,38 @@ pub(in crate::cli) async fn explain(arguments: ExplainArguments) -> anyhow::Resu
         ("last error", &member["last_error"]),
         ("room", &answer["room"]["state"]),
     ])?;
-    let matched = answer["matched"].as_array().cloned().unwrap_or_default();
-    if !matched.is_empty() {
-        output::line("\nActive rules that match:")?;
-        let fields = ["id", "group", "account", "marks", "ends_at", "label"];
-        style.print(&matched, &fields, "")?;
-    }
-    let near = answer["near"].as_array().cloned().unwrap_or_default();
-    if !near.is_empty() {
-        output::line("\nNear misses:")?;
-        style.print(&near, &["rule.id", "rule.marks", "detail"], "")?;
+    let rule = ["id", "group", "account", "marks", "ends_at", "label"];
+    let near = ["rule.id", "rule.marks", "detail"];
+    for (title, list, fields) in [
+        ("Active rules that match:", &answer["matched"], &rule[..]),
+        ("Near misses:", &answer["near"], &near),
+    ] {
+        print_below(&style, title, list, fields)?;
     }
     Ok(())
 }
 
+/// Prints a table with a title, unless it would be empty.
+fn print_below(style: &Style, title: &str, list: &Value, fields: &[&str]) -> anyhow::Result<()> {
+    match list.as_array() {
+        Some(items) if !items.is_empty() => {
+            output::line(&format!("\n{title}"))?;
+            Ok(style.print(items, fields, "")?)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The state of the service.
 pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result<()> {
-    let status = arguments.remote.get(&["status"], &[]).await?;
-    if !arguments.shape.is_table() {
-        return arguments.shape.print_one(&status, &["version"]);
+    let remote = arguments.remote;
+    let status = remote.service.get(&["status"], &NONE).await?;
+    if !remote.shape.is_table() {
+        return remote.shape.print_one(&status, &["version"]);
     }
     let (callbacks, queue) = (&status["callbacks"], &status["queue"]);
     let (chat, calls) = (&status["chat"], &status["calls"]);
-    let style = Style::new(Names::default());
+    let style = Style::new(Default::default());
     style.print_pairs(&[
         ("version", &status["version"]),
         ("database", &status["database"]),
@@ -97,43 +118,56 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
         ("how to fix it", &chat["advice"]),
         ("filter bypassed", &status["filter"]["bypassing"]),
     ])?;
+    let refused = "Refused callbacks of the last minutes:";
     for (title, list, fields) in [
         (
             "Latest callbacks:",
             &callbacks["kinds"],
-            ["command", "last_at"].as_slice(),
+            &["command", "last_at"][..],
         ),
         (
-            "Refused callbacks of the last minutes:",
+            refused,
             &callbacks["refusals"],
-            ["requests", "last_at", "reason"].as_slice(),
+            &["requests", "last_at", "reason"],
         ),
         (
             "Callbacks to other paths:",
             &callbacks["other_paths"],
-            ["requests", "last_at", "path"].as_slice(),
+            &["requests", "last_at", "path"],
         ),
         (
             "Budgets:",
             &status["budgets"],
-            ["api", "per_second", "share"].as_slice(),
+            &["api", "per_second", "share"],
         ),
         (
             "Why members wait for a retry:",
             &status["retries"],
-            ["members", "reason"].as_slice(),
+            &["members", "reason"],
         ),
         (
             "Why members failed:",
             &status["failures"],
-            ["members", "reason"].as_slice(),
+            &["members", "reason"],
         ),
     ] {
-        let items = list.as_array().cloned().unwrap_or_default();
-        if !items.is_empty() {
-            output::line(&format!("\n{title}"))?;
-            style.print(&items, fields, "")?;
-        }
+        print_below(&style, title, list, fields)?;
     }
     Ok(())
+}
+
+/// What a running replica logs.
+pub(in crate::cli) async fn log(arguments: LogArguments) -> anyhow::Result<()> {
+    let LogArguments { remote, filter } = arguments;
+    let answer = match filter {
+        Some(filter) => {
+            let body = json!({"filter": filter});
+            remote
+                .service
+                .write(Method::PUT, &["log"], &NONE, &body)
+                .await?
+        }
+        None => remote.service.get(&["log"], &NONE).await?,
+    };
+    remote.say(&answer, &["filter"], &table::plain(&answer["filter"]))
 }

@@ -1,23 +1,12 @@
-//! `stickymark members`, `stickymark members retry`, `stickymark members erase`.
+//! `stickymark members`, `rooms`, `resync`.
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::names::Names;
-use super::table::{Style, plain};
-use super::{Most, Remote, Shape, given, json};
-use crate::cli::output;
-
-const COLUMNS: [&str; 7] = [
-    "group",
-    "account",
-    "state",
-    "marks",
-    "confirmed_at",
-    "due_at",
-    "last_error",
-];
+use super::table::plain;
+use super::{List, Most, NONE, Remote};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -25,7 +14,11 @@ pub(in crate::cli) struct MembersArguments {
     #[command(subcommand)]
     command: Option<MembersCommand>,
     #[command(flatten)]
-    list: ListArguments,
+    remote: Remote,
+    #[command(flatten)]
+    most: Most,
+    #[command(flatten)]
+    query: MembersQuery,
 }
 
 #[derive(Debug, Subcommand)]
@@ -36,23 +29,26 @@ enum MembersCommand {
     Erase(EraseArguments),
 }
 
-#[derive(Debug, Args)]
-struct ListArguments {
+#[derive(Debug, Args, Serialize)]
+struct MembersQuery {
     #[command(flatten)]
-    remote: Remote,
-    #[command(flatten)]
-    shape: Shape,
-    #[command(flatten)]
-    most: Most,
-    /// Only members of this room.
-    #[arg(long)]
-    group: Option<String>,
-    /// Only this account.
-    #[arg(long)]
-    account: Option<String>,
+    #[serde(flatten)]
+    only: Only,
     /// Only members in this state.
     #[arg(long, value_parser = ["pending", "applied", "offline", "failed"])]
     state: Option<String>,
+}
+
+#[derive(Debug, Args, Serialize)]
+struct Only {
+    /// Only members of this room.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    /// Only this account.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -60,21 +56,13 @@ struct RetryArguments {
     #[command(flatten)]
     remote: Remote,
     #[command(flatten)]
-    shape: Shape,
-    /// Only members of this room.
-    #[arg(long)]
-    group: Option<String>,
-    /// Only this account.
-    #[arg(long)]
-    account: Option<String>,
+    only: Only,
 }
 
 #[derive(Debug, Args)]
 struct EraseArguments {
     #[command(flatten)]
     remote: Remote,
-    #[command(flatten)]
-    shape: Shape,
     /// Exactly this account.
     account: String,
     /// Only say what would be erased.
@@ -82,73 +70,147 @@ struct EraseArguments {
     dry_run: bool,
 }
 
-pub(in crate::cli) async fn run(arguments: MembersArguments) -> anyhow::Result<()> {
-    match arguments.command {
-        Some(MembersCommand::Retry(arguments)) => retry(arguments).await,
-        Some(MembersCommand::Erase(arguments)) => erase(arguments).await,
-        None => list(arguments.list).await,
-    }
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RoomsArguments {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    most: Most,
+    #[command(flatten)]
+    query: RoomsQuery,
 }
 
-async fn list(arguments: ListArguments) -> anyhow::Result<()> {
-    let ListArguments {
-        remote,
-        shape,
-        most,
-        ..
-    } = arguments;
-    let query = [
-        given("group", arguments.group.as_ref()),
-        given("account", arguments.account.as_ref()),
-        given("state", arguments.state.as_ref()),
-    ];
-    let query: Vec<_> = query.into_iter().flatten().collect();
-    let members = remote.items(&["members"], &query, most.most).await?;
-    if !shape.is_table() {
-        return shape.print_items(&members, &["group", "account"]);
+#[derive(Debug, Args, Serialize)]
+struct RoomsQuery {
+    /// Only this room.
+    group: Option<String>,
+    /// Only rooms in this state.
+    #[arg(long, value_parser = ["live", "gone"])]
+    state: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ResyncArguments {
+    #[command(flatten)]
+    remote: Remote,
+    /// The room to compare with Chat.
+    #[arg(value_name = "ROOM")]
+    group: String,
+}
+
+pub(in crate::cli) async fn run(arguments: MembersArguments) -> anyhow::Result<()> {
+    match arguments.command {
+        Some(MembersCommand::Retry(arguments)) => return retry(arguments).await,
+        Some(MembersCommand::Erase(arguments)) => return erase(arguments).await,
+        None => {}
     }
-    let style = Style::new(Names::of(&remote).await);
-    Ok(style.print(&members, &COLUMNS, "no members")?)
+    let columns = &[
+        "group",
+        "account",
+        "state",
+        "marks",
+        "confirmed_at",
+        "due_at",
+        "last_error",
+    ];
+    let list = List {
+        path: &["members"],
+        columns,
+        name: &["group", "account"],
+        none: "no members",
+    };
+    let MembersArguments { remote, most, .. } = arguments;
+    remote.list(list, &arguments.query, &most, |_, _| ()).await
 }
 
 async fn retry(arguments: RetryArguments) -> anyhow::Result<()> {
-    let only = [("group", arguments.group), ("account", arguments.account)];
-    let only = only
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
-    let body: Map<String, Value> = only.collect();
-    let remote = arguments.remote;
-    let request = remote.request(Method::POST, &["members", "retry"], &[])?;
-    let answer = json(remote.send(request.json(&body)).await?).await?;
-    match arguments.shape.is_table() {
-        true => Ok(output::line(&format!(
-            "retrying {} members",
-            plain(&answer["retried"])
-        ))?),
-        false => arguments.shape.print_one(&answer, &["retried"]),
-    }
+    let RetryArguments { remote, only } = arguments;
+    let path = ["members", "retry"];
+    let answer = remote
+        .service
+        .write(Method::POST, &path, &NONE, &only)
+        .await?;
+    let line = format!("retrying {} members", plain(&answer["retried"]));
+    remote.say(&answer, &["retried"], &line)
 }
 
 async fn erase(arguments: EraseArguments) -> anyhow::Result<()> {
-    let query = [("dry_run", arguments.dry_run.to_string())];
-    let body = serde_json::json!({ "account": arguments.account });
-    let remote = arguments.remote;
-    let request = remote.request(Method::POST, &["erase"], &query)?;
-    let answer = json(remote.send(request.json(&body)).await?).await?;
-    match arguments.shape.is_table() {
-        true => Ok(output::line(&format!(
-            "{} {} rules, {} member rows, {} history entries",
-            if arguments.dry_run {
-                "would erase"
-            } else {
-                "erased"
-            },
-            plain(&answer["rules"]),
-            plain(&answer["members"]),
-            plain(&answer["history"]),
-        ))?),
-        false => arguments
-            .shape
-            .print_one(&answer, &["rules", "members", "history"]),
+    let EraseArguments {
+        remote,
+        account,
+        dry_run,
+    } = arguments;
+    let body = json!({ "account": account });
+    let query = [("dry_run", dry_run)];
+    let answer = remote
+        .service
+        .write(Method::POST, &["erase"], &query, &body)
+        .await?;
+    let counts = ["rules", "members", "history"];
+    let [rules, members, history] = counts.map(|count| plain(&answer[count]));
+    let done = if dry_run { "would erase" } else { "erased" };
+    let line = format!("{done} {rules} rules, {members} member rows, {history} history entries");
+    remote.say(&answer, &counts, &line)
+}
+
+/// Rooms and how their last comparison with Chat ended.
+pub(in crate::cli) async fn rooms(arguments: RoomsArguments) -> anyhow::Result<()> {
+    let list = List {
+        path: &["rooms"],
+        columns: &[
+            "group",
+            "state",
+            "members.applied",
+            "members.pending",
+            "members.failed",
+            "members.offline",
+            "last_event_at",
+            "sweep.at",
+            "found",
+            "sweep.last_error",
+        ],
+        name: &["group"],
+        none: "no rooms",
+    };
+    let RoomsArguments {
+        remote,
+        most,
+        query,
+    } = arguments;
+    let found = |room: &mut Value, _: &_| room["found"] = found(&room["sweep"]).into();
+    remote.list(list, &query, &most, found).await
+}
+
+/// What the last comparison found, in words.
+fn found(sweep: &Value) -> String {
+    if sweep["running"] == true {
+        return "in progress".to_owned();
     }
+    if !sweep["requested_at"].is_null() {
+        return "requested".to_owned();
+    }
+    let Some(drift) = sweep["drift"].as_object() else {
+        return "-".to_owned();
+    };
+    let some = drift.iter().filter(|(_, count)| **count != 0);
+    let some: Vec<String> = some
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    match some.is_empty() {
+        true => "in sync".to_owned(),
+        false => some.join(", "),
+    }
+}
+
+/// Has a room compared with Chat now.
+pub(in crate::cli) async fn resync(arguments: ResyncArguments) -> anyhow::Result<()> {
+    let ResyncArguments { remote, group } = arguments;
+    let path = ["rooms", "resync"];
+    let body = json!({"group": group});
+    let answer = remote
+        .service
+        .write(Method::POST, &path, &NONE, &body)
+        .await?;
+    let line = format!("comparison requested; see `stickymark rooms {group}`");
+    remote.say(&answer, &["group"], &line)
 }

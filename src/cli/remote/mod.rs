@@ -3,11 +3,8 @@
 
 mod adopt;
 mod changes;
-mod log;
 mod look;
 mod members;
-mod names;
-mod rooms;
 mod rules;
 mod table;
 mod transfer;
@@ -20,25 +17,41 @@ use clap::{Args, ValueEnum};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
 use super::{Usage, output};
+use table::{Names, Style};
 
-pub(super) use log::{LogArguments, run as log};
-pub(super) use look::{ExplainArguments, StatusArguments, explain, status};
-pub(super) use members::{MembersArguments, run as members};
-pub(super) use rooms::{ResyncArguments, RoomsArguments, list as rooms, resync};
+pub(super) use look::{ExplainArguments, LogArguments, StatusArguments, explain, log, status};
+pub(super) use members::{
+    MembersArguments, ResyncArguments, RoomsArguments, resync, rooms, run as members,
+};
 pub(super) use rules::{RulesCommand, run as rules};
 
 /// Longest wait for a connection. Answers may take longer: an import is worked on for a while.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Items of a page that is asked for.
 const PAGE: &str = "500";
+/// A query without parameters.
+const NONE: NoQuery = NoQuery {};
+
+#[derive(Serialize)]
+struct NoQuery {}
+
+/// A service, and how its answers are printed.
+#[derive(Debug, Args)]
+pub(super) struct Remote {
+    #[command(flatten)]
+    service: Service,
+    #[command(flatten)]
+    shape: Shape,
+}
 
 /// Where the service is, and who asks.
 #[derive(Debug, Args)]
-pub(super) struct Remote {
+struct Service {
     /// The management API of the service.
     #[arg(
         long,
@@ -120,17 +133,57 @@ struct Most {
     most: usize,
 }
 
+/// A list of the service: its path, the columns of its table, and the fields that name an item.
+struct List<'a> {
+    path: &'a [&'a str],
+    columns: &'a [&'a str],
+    name: &'a [&'a str],
+    /// What people read of an empty one.
+    none: &'a str,
+}
+
 fn secret(text: &str) -> Result<SecretString, Infallible> {
     Ok(SecretString::from(text))
 }
 
 impl Remote {
+    async fn style(&self) -> Style {
+        Style::new(Names::of(&self.service).await)
+    }
+
+    /// Prints at most `most` items of a list. `edit` adds what only people read.
+    async fn list(
+        &self,
+        list: List<'_>,
+        query: &impl Serialize,
+        most: &Most,
+        edit: impl Fn(&mut Value, &Style),
+    ) -> anyhow::Result<()> {
+        let mut items = self.service.items(list.path, query, most.most).await?;
+        if !self.shape.is_table() {
+            return self.shape.print_items(&items, list.name);
+        }
+        let style = self.style().await;
+        items.iter_mut().for_each(|item| edit(item, &style));
+        Ok(style.print(&items, list.columns, list.none)?)
+    }
+
+    /// Prints what a write was answered: a line for people, or the answer.
+    fn say(&self, answer: &Value, name: &[&str], line: &str) -> anyhow::Result<()> {
+        match self.shape.is_table() {
+            true => Ok(output::line(line)?),
+            false => self.shape.print_one(answer, name),
+        }
+    }
+}
+
+impl Service {
     /// A request below `/v1`. The segments are escaped.
     fn request(
         &self,
         method: Method,
         path: &[&str],
-        query: &[(&str, String)],
+        query: &impl Serialize,
     ) -> anyhow::Result<RequestBuilder> {
         let mut url = self.url.clone();
         match url.path_segments_mut() {
@@ -139,9 +192,8 @@ impl Remote {
             }
             Err(()) => anyhow::bail!("--url must be like http://127.0.0.1:8081"),
         }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
+        let query = serde_urlencoded::to_string(query)?;
+        url.set_query(Some(&*query).filter(|query| !query.is_empty()));
         let legible = |secret: &SecretString| HeaderValue::from_str(secret.expose_secret()).is_ok();
         if !self.token.as_ref().is_none_or(legible) {
             let wrong = "the token (--token or STICKYMARK_TOKEN) has a line break or the like in it; \
@@ -159,9 +211,18 @@ impl Remote {
         })
     }
 
-    /// A GET, read as JSON.
-    async fn get(&self, path: &[&str], query: &[(&str, String)]) -> anyhow::Result<Value> {
-        let request = self.request(Method::GET, path, query)?;
+    async fn get(&self, path: &[&str], query: &impl Serialize) -> anyhow::Result<Value> {
+        json(self.send(self.request(Method::GET, path, query)?).await?).await
+    }
+
+    async fn write(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &impl Serialize,
+        body: &impl Serialize,
+    ) -> anyhow::Result<Value> {
+        let request = self.request(method, path, query)?.json(body);
         json(self.send(request).await?).await
     }
 
@@ -196,29 +257,40 @@ impl Remote {
     async fn items(
         &self,
         path: &[&str],
-        query: &[(&str, String)],
+        query: &impl Serialize,
         most: usize,
     ) -> anyhow::Result<Vec<Value>> {
+        #[derive(Serialize)]
+        struct Page<'a, Q> {
+            #[serde(flatten)]
+            query: &'a Q,
+            limit: &'a str,
+            after: Option<String>,
+        }
         let mut items = Vec::new();
-        let mut query = query.to_vec();
-        query.push(("limit", PAGE.to_owned()));
+        let mut after = None;
         loop {
-            let mut page = self.get(path, &query).await?;
+            let limit = PAGE;
+            let mut page = self
+                .get(
+                    path,
+                    &Page {
+                        query,
+                        limit,
+                        after,
+                    },
+                )
+                .await?;
             if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
                 items.extend(found);
             }
-            match page["next"].as_str() {
-                Some(next) if items.len() < most => {
-                    query.retain(|(name, _)| *name != "after");
-                    query.push(("after", next.to_owned()));
-                }
-                next => {
-                    if next.is_some() || items.len() > most {
-                        eprintln!("only the first {most}; --limit lists more");
-                    }
-                    break;
-                }
+            after = page["next"].as_str().map(str::to_owned);
+            if after.is_none() || items.len() >= most {
+                break;
             }
+        }
+        if after.is_some() || items.len() > most {
+            eprintln!("only the first {most}; --limit lists more");
         }
         items.truncate(most);
         Ok(items)
@@ -262,11 +334,6 @@ fn print_json(value: &Value) -> anyhow::Result<()> {
     Ok(output::line(&serde_json::to_string_pretty(value)?)?)
 }
 
-/// A parameter, if it is given.
-fn given(name: &'static str, value: Option<&String>) -> Option<(&'static str, String)> {
-    value.map(|value| (name, value.clone()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,15 +350,10 @@ mod tests {
     #[test]
     fn ids_cannot_leave_their_place_in_the_path() {
         let url = "http://host/behind/".parse().unwrap();
-        let remote = Remote { url, token: None };
-        let request = remote
-            .request(
-                Method::GET,
-                &["rules", "a/../b?c"],
-                &[("label", "x&y".to_owned())],
-            )
-            .unwrap();
-        let request = request.build().unwrap();
+        let service = Service { url, token: None };
+        let path = ["rules", "a/../b?c"];
+        let request = service.request(Method::GET, &path, &[("label", "x&y")]);
+        let request = request.unwrap().build().unwrap();
         assert_eq!(
             request.url().as_str(),
             "http://host/behind/v1/rules/a%2F..%2Fb%3Fc?label=x%26y"

@@ -6,14 +6,13 @@ use anyhow::Context;
 use chrono::{SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use reqwest::{Method, RequestBuilder, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use super::adopt::{self, AdoptArguments};
-use super::names::Names;
 use super::table::{Style, plain};
 use super::transfer::{self, DiffArguments, ExportArguments, ImportArguments};
-use super::{Most, Remote, Shape, changes, given};
-use crate::cli::{Usage, output};
+use super::{List, Most, NONE, Remote, changes};
 use crate::config::{ConfigError, Settings};
 
 /// Columns of a table of rules.
@@ -57,7 +56,7 @@ pub(in crate::cli) enum RulesCommand {
 }
 
 /// Which rules; the words are those of the API.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
 pub(super) struct Filters {
     /// Only rules whose id, room, account or label begins so.
     q: Option<String>,
@@ -89,10 +88,15 @@ pub(in crate::cli) struct ListArguments {
     #[command(flatten)]
     remote: Remote,
     #[command(flatten)]
-    shape: Shape,
-    #[command(flatten)]
     most: Most,
     #[command(flatten)]
+    query: ListQuery,
+}
+
+#[derive(Debug, Args, Serialize)]
+struct ListQuery {
+    #[command(flatten)]
+    #[serde(flatten)]
     filters: Filters,
     /// The order: by id, or the latest change first.
     #[arg(long, value_parser = ["id", "updated"])]
@@ -103,8 +107,6 @@ pub(in crate::cli) struct ListArguments {
 pub(in crate::cli) struct OneArguments {
     #[command(flatten)]
     remote: Remote,
-    #[command(flatten)]
-    shape: Shape,
     /// The rule.
     id: String,
 }
@@ -130,8 +132,6 @@ pub(in crate::cli) struct DeleteArguments {
 pub(in crate::cli) struct ManyArguments {
     #[command(flatten)]
     remote: Remote,
-    #[command(flatten)]
-    shape: Shape,
     /// The rules; all of them are changed, or none.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
@@ -150,6 +150,13 @@ pub(in crate::cli) struct PutArguments {
     /// Only if the rule is at this version.
     #[arg(long, value_name = "VERSION")]
     if_version: Option<i64>,
+    #[command(flatten)]
+    rule: RuleOptions,
+}
+
+/// A rule, written as the API reads it.
+#[derive(Debug, Args, Serialize)]
+struct RuleOptions {
     /// The rooms: a room, a prefix followed by *, or *.
     #[arg(long, requires = "account", requires = "mark")]
     group: Option<String>,
@@ -158,20 +165,30 @@ pub(in crate::cli) struct PutArguments {
     account: Option<String>,
     /// A mark; repeat it, or separate several with commas.
     #[arg(long, requires = "group", value_delimiter = ',')]
+    #[serde(rename = "marks")]
     mark: Vec<i64>,
     /// When it starts: a time such as 2027-01-01T00:00:00Z, or in how long, such as 2h.
-    #[arg(long, requires = "group", value_name = "TIME")]
+    #[arg(long, requires = "group", value_name = "TIME", value_parser = time)]
+    #[serde(rename = "starts_at")]
     starts: Option<String>,
     /// When it ends, written like the start.
-    #[arg(long, requires = "group", value_name = "TIME")]
+    #[arg(long, requires = "group", value_name = "TIME", value_parser = time)]
+    #[serde(rename = "ends_at")]
     until: Option<String>,
     #[arg(long, short, requires = "group")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<String>,
     #[arg(long, requires = "group")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
     /// The rule is kept, but requires no marks.
     #[arg(long, requires = "group")]
+    #[serde(rename = "enabled", serialize_with = "opposite")]
     disabled: bool,
+}
+
+fn opposite<S: Serializer>(disabled: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(!disabled)
 }
 
 /// Runs one of them. Only `adopt` reads the settings of the service.
@@ -194,74 +211,50 @@ pub(in crate::cli) async fn run(
     }
 }
 
-impl Filters {
-    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
-        let enabled = self.enabled.map(|enabled| enabled.to_string());
-        let query = [
-            given("q", self.q.as_ref()),
-            given("matches_group", self.matches_group.as_ref()),
-            given("matches_account", self.matches_account.as_ref()),
-            given("group", self.group.as_ref()),
-            given("account", self.account.as_ref()),
-            given("mark", self.mark.as_ref()),
-            given("label", self.label.as_ref()),
-            given("enabled", enabled.as_ref()),
-        ];
-        query.into_iter().flatten().collect()
-    }
-}
-
 async fn list(arguments: ListArguments) -> anyhow::Result<()> {
-    let mut query = arguments.filters.query();
-    query.extend(given("sort", arguments.sort.as_ref()));
+    let list = List {
+        path: &["rules"],
+        columns: &COLUMNS,
+        name: &["id"],
+        none: "no rules",
+    };
     let ListArguments {
         remote,
-        shape,
         most,
-        ..
+        query,
     } = arguments;
-    let rules = remote.items(&["rules"], &query, most.most).await?;
-    if !shape.is_table() {
-        return shape.print_items(&rules, &["id"]);
-    }
-    let style = Style::new(Names::of(&remote).await);
-    Ok(style.print(&rules, &COLUMNS, "no rules")?)
+    remote.list(list, &query, &most, |_, _| ()).await
 }
 
 async fn get(arguments: OneArguments) -> anyhow::Result<()> {
-    let OneArguments { remote, shape, id } = arguments;
-    let rule = remote.get(&["rules", &id], &[]).await?;
-    if !shape.is_table() {
-        return shape.print_one(&rule, &["id"]);
+    let OneArguments { remote, id } = arguments;
+    let rule = remote.service.get(&["rules", &id], &NONE).await?;
+    if !remote.shape.is_table() {
+        return remote.shape.print_one(&rule, &["id"]);
     }
     let more = ["note", "version", "created_at", "updated_at"];
-    let fields: Vec<_> = COLUMNS
-        .into_iter()
-        .chain(more)
-        .map(|field| (field, &rule[field]))
-        .collect();
-    let style = Style::new(Names::of(&remote).await);
-    Ok(style.print_pairs(&fields)?)
+    let fields = COLUMNS.into_iter().chain(more);
+    let fields: Vec<_> = fields.map(|field| (field, &rule[field])).collect();
+    Ok(remote.style().await.print_pairs(&fields)?)
 }
 
 async fn history(arguments: HistoryArguments) -> anyhow::Result<()> {
     let HistoryArguments { one, most } = arguments;
-    let OneArguments { remote, shape, id } = one;
-    let path = ["rules", &id, "history"];
-    let mut entries = remote.items(&path, &[], most.most).await?;
-    if !shape.is_table() {
-        return shape.print_items(&entries, &["sequence"]);
-    }
-    let style = Style::new(Names::of(&remote).await);
-    for entry in &mut entries {
+    let path = ["rules", &one.id, "history"];
+    let list = List {
+        path: &path,
+        columns: &["at", "actor", "action", "request_id", "rule"],
+        name: &["sequence"],
+        none: "no changes",
+    };
+    let what = |entry: &mut Value, style: &Style| {
         let what = match (&entry["before"], &entry["after"]) {
-            (Value::Null, only) | (only, Value::Null) => changes::summary(only, &style),
-            (before, after) => changes::differences(before, after, &style),
+            (Value::Null, only) | (only, Value::Null) => changes::summary(only, style),
+            (before, after) => changes::differences(before, after, style),
         };
         entry["rule"] = what.into();
-    }
-    let columns = ["at", "actor", "action", "request_id", "rule"];
-    Ok(style.print(&entries, &columns, "no changes")?)
+    };
+    one.remote.list(list, &NONE, &most, what).await
 }
 
 async fn put(arguments: PutArguments) -> anyhow::Result<()> {
@@ -273,87 +266,62 @@ async fn put(arguments: PutArguments) -> anyhow::Result<()> {
                 .with_context(|| format!("{} cannot be read", file.display()))?;
             text
         }
-        None => rule(&arguments)?.to_string(),
+        None => serde_json::to_string(&arguments.rule)?,
     };
-    let OneArguments { remote, shape, id } = arguments.one;
+    let OneArguments { remote, id } = arguments.one;
     let request = remote
-        .request(Method::PUT, &["rules", &id], &[])?
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(text);
-    let response = remote.send(only_at(request, arguments.if_version)).await?;
+        .service
+        .request(Method::PUT, &["rules", &id], &NONE)?;
+    let request = request.header(header::CONTENT_TYPE, "application/json");
+    let request = only_at(request.body(text), arguments.if_version);
+    let response = remote.service.send(request).await?;
     let created = response.status() == StatusCode::CREATED;
     let rule = super::json(response).await?;
-    if !shape.is_table() {
-        return shape.print_one(&rule, &["id"]);
-    }
     let (id, version) = (plain(&rule["id"]), plain(&rule["version"]));
     let done = if created { "created" } else { "saved" };
-    Ok(output::line(&format!("{done} {id} (version {version})"))?)
-}
-
-/// The rule of the options.
-fn rule(arguments: &PutArguments) -> anyhow::Result<Value> {
-    let text = |value: &Option<String>| value.clone().map(Value::from);
-    let fields = [
-        ("group", text(&arguments.group)),
-        ("account", text(&arguments.account)),
-        ("marks", Some(json!(arguments.mark))),
-        ("enabled", Some(json!(!arguments.disabled))),
-        (
-            "starts_at",
-            arguments.starts.as_deref().map(time).transpose()?,
-        ),
-        ("ends_at", arguments.until.as_deref().map(time).transpose()?),
-        ("label", text(&arguments.label)),
-        ("note", text(&arguments.note)),
-    ];
-    let given = fields
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    Ok(Value::Object(given.collect::<Map<_, _>>()))
+    remote.say(&rule, &["id"], &format!("{done} {id} (version {version})"))
 }
 
 /// A time as it is, or so long from now.
-fn time(text: &str) -> anyhow::Result<Value> {
+fn time(text: &str) -> Result<String, String> {
     let Ok(duration) = humantime::parse_duration(text) else {
-        return Ok(text.into());
+        return Ok(text.to_owned());
     };
-    let at = chrono::TimeDelta::from_std(duration)
-        .ok()
-        .and_then(|duration| Utc::now().checked_add_signed(duration))
-        .ok_or_else(|| Usage(format!("{text} is too far away")))?;
-    Ok(at.to_rfc3339_opts(SecondsFormat::Secs, true).into())
+    let duration = chrono::TimeDelta::from_std(duration).ok();
+    let at = duration.and_then(|duration| Utc::now().checked_add_signed(duration));
+    let at = at.ok_or_else(|| format!("{text} is too far away"))?;
+    Ok(at.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
 async fn change(action: &str, arguments: ManyArguments) -> anyhow::Result<()> {
     let ManyArguments {
         remote,
-        shape,
         ids,
         dry_run,
     } = arguments;
-    let query = [("dry_run", dry_run.to_string())];
-    let request = remote.request(Method::PATCH, &["rules"], &query)?;
-    let request = request.json(&json!({"ids": ids, "action": action}));
-    let answer = super::json(remote.send(request).await?).await?;
-    match shape.is_table() {
-        true => Ok(changes::print(
-            &answer,
-            &Style::new(Names::of(&remote).await),
-        )?),
-        false => shape.print_one(&answer, &["updated"]),
+    let query = [("dry_run", dry_run)];
+    let body = json!({"ids": ids, "action": action});
+    let answer = remote
+        .service
+        .write(Method::PATCH, &["rules"], &query, &body)
+        .await?;
+    match remote.shape.is_table() {
+        true => Ok(changes::print(&answer, &remote.style().await)?),
+        false => remote.shape.print_one(&answer, &["updated"]),
     }
 }
 
 async fn delete(arguments: DeleteArguments) -> anyhow::Result<()> {
-    let DeleteArguments { one, if_version } = arguments;
-    let OneArguments { remote, shape, id } = one;
-    let request = remote.request(Method::DELETE, &["rules", &id], &[])?;
-    remote.send(only_at(request, if_version)).await?;
-    match shape.is_table() {
-        true => Ok(output::line(&format!("deleted {id}"))?),
-        false => shape.print_one(&json!({"id": id, "action": "deleted"}), &["id"]),
-    }
+    let DeleteArguments {
+        one: OneArguments { remote, id },
+        if_version,
+    } = arguments;
+    let request = remote
+        .service
+        .request(Method::DELETE, &["rules", &id], &NONE)?;
+    remote.service.send(only_at(request, if_version)).await?;
+    let answer = json!({"id": id, "action": "deleted"});
+    remote.say(&answer, &["id"], &format!("deleted {id}"))
 }
 
 /// Guards a write against changes that its author has not seen.

@@ -1,18 +1,41 @@
 //! Tables for a terminal.
 
+use std::collections::HashMap;
 use std::io;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
-use super::names::Names;
+use super::{NONE, Service};
 use crate::cli::output;
+
+/// The names of marks, as the service has them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names(HashMap<u64, String>);
+
+impl Names {
+    /// Asks the service. An older one has none.
+    pub(super) async fn of(service: &Service) -> Self {
+        let answer = service.get(&["marks"], &NONE).await.unwrap_or_default();
+        let items = answer["items"].as_array().into_iter().flatten();
+        let named = items.filter_map(|one| Some((one["mark"].as_u64()?, plain(&one["name"]))));
+        Self(named.collect())
+    }
+
+    /// `1000 (teacher)`, or the number alone.
+    fn shown(&self, mark: &Value) -> String {
+        match mark.as_u64().and_then(|mark| self.0.get(&mark)) {
+            Some(name) => format!("{mark} ({name})"),
+            None => plain(mark),
+        }
+    }
+}
 
 /// How the values of a table are written.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Style {
-    pub names: Names,
-    pub now: DateTime<Utc>,
+    names: Names,
+    now: DateTime<Utc>,
 }
 
 impl Style {
@@ -133,14 +156,7 @@ pub(super) fn plain(value: &Value) -> String {
         Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
-    let shown = |letter: char| {
-        if letter.is_control() {
-            '\u{fffd}'
-        } else {
-            letter
-        }
-    };
-    text.chars().map(shown).collect()
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 #[cfg(test)]

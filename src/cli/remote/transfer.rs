@@ -8,13 +8,12 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use futures::stream;
 use reqwest::{Body, Method, header};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::names::Names;
 use super::rules::Filters;
-use super::table::Style;
-use super::{Remote, Shape, changes, given, json};
+use super::{Remote, Service, changes, json};
 use crate::cli::{Different, Usage};
 
 /// Bytes read at a time.
@@ -22,6 +21,18 @@ const PIECE: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ImportArguments {
+    #[command(flatten)]
+    diff: DiffArguments,
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// How many rules a replace may delete; 20 % of them if not given.
+    #[arg(long, value_name = "NUMBER")]
+    max_removals: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DiffArguments {
     #[command(flatten)]
     remote: Remote,
     /// The file; - is standard input.
@@ -32,17 +43,10 @@ pub(in crate::cli) struct ImportArguments {
     /// Only rules of this label.
     #[arg(long, short)]
     label: Option<String>,
-    /// Show what would change, and change nothing.
-    #[arg(long)]
-    dry_run: bool,
-    /// How many rules a replace may delete; 20 % of them if not given.
-    #[arg(long, value_name = "NUMBER")]
-    max_removals: Option<u32>,
-    #[command(flatten)]
-    shape: Shape,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
 enum Mode {
     /// They are kept.
     Merge,
@@ -50,52 +54,25 @@ enum Mode {
     Replace,
 }
 
-impl Mode {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Merge => "merge",
-            Self::Replace => "replace",
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct DiffArguments {
-    #[command(flatten)]
-    remote: Remote,
-    /// The file; - is standard input.
-    file: PathBuf,
-    /// What an import would do with rules that are not in the file.
-    #[arg(long, value_enum, default_value_t = Mode::Merge)]
-    mode: Mode,
-    /// Compare only rules of this label.
-    #[arg(long, short)]
-    label: Option<String>,
-    #[command(flatten)]
-    shape: Shape,
-}
-
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExportArguments {
     #[command(flatten)]
-    remote: Remote,
+    service: Service,
     #[command(flatten)]
     filters: Filters,
 }
 
 /// Imports a file.
 pub(super) async fn import(arguments: ImportArguments) -> anyhow::Result<()> {
-    let most = arguments.max_removals.map(|most| most.to_string());
-    let query = [
-        Some(("dry_run", arguments.dry_run.to_string())),
-        Some(("mode", arguments.mode.as_str().to_owned())),
-        given("label", arguments.label.as_ref()),
-        given("max_removals", most.as_ref()),
-    ];
-    let answer = send(&arguments.remote, &arguments.file, query).await?;
-    match arguments.shape.is_table() {
-        true => changes::print(&answer, &Style::new(Names::of(&arguments.remote).await))?,
-        false => arguments.shape.print_one(&answer, &["created"])?,
+    let ImportArguments {
+        diff,
+        dry_run,
+        max_removals,
+    } = arguments;
+    let answer = send(&diff, dry_run, max_removals).await?;
+    match diff.remote.shape.is_table() {
+        true => changes::print(&answer, &diff.remote.style().await)?,
+        false => diff.remote.shape.print_one(&answer, &["created"])?,
     }
     match answer["refusal"].is_null() {
         true => Ok(()),
@@ -105,44 +82,50 @@ pub(super) async fn import(arguments: ImportArguments) -> anyhow::Result<()> {
 
 /// Says what an import would do.
 pub(super) async fn diff(arguments: DiffArguments) -> anyhow::Result<()> {
-    let query = [
-        Some(("dry_run", true.to_string())),
-        Some(("mode", arguments.mode.as_str().to_owned())),
-        given("label", arguments.label.as_ref()),
-        None,
-    ];
-    let answer = send(&arguments.remote, &arguments.file, query).await?;
-    if !arguments.shape.is_table() {
-        arguments.shape.print_one(&answer, &["created"])?;
+    let answer = send(&arguments, true, None).await?;
+    let remote = arguments.remote;
+    if !remote.shape.is_table() {
+        remote.shape.print_one(&answer, &["created"])?;
     } else if changes::are_any(&answer) {
-        changes::print(&answer, &Style::new(Names::of(&arguments.remote).await))?;
+        changes::print(&answer, &remote.style().await)?;
     }
-    if changes::are_any(&answer) {
-        return Err(Different.into());
+    match changes::are_any(&answer) {
+        true => Err(Different.into()),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 async fn send(
-    remote: &Remote,
-    file: &Path,
-    query: [Option<(&str, String)>; 4],
+    arguments: &DiffArguments,
+    dry_run: bool,
+    max_removals: Option<u32>,
 ) -> anyhow::Result<Value> {
-    let query: Vec<_> = query.into_iter().flatten().collect();
-    let request = remote
+    #[derive(Serialize)]
+    struct Query<'a> {
+        dry_run: bool,
+        mode: Mode,
+        label: Option<&'a str>,
+        max_removals: Option<u32>,
+    }
+    let query = Query {
+        dry_run,
+        mode: arguments.mode,
+        label: arguments.label.as_deref(),
+        max_removals,
+    };
+    let service = &arguments.remote.service;
+    let request = service
         .request(Method::POST, &["rules", "import"], &query)?
         .header(header::CONTENT_TYPE, "application/x-ndjson")
-        .body(body(open(file)?));
-    json(remote.send(request).await?).await
+        .body(body(open(&arguments.file)?));
+    json(service.send(request).await?).await
 }
 
 /// Writes all rules, or those that the filters let through.
 pub(super) async fn export(arguments: ExportArguments) -> anyhow::Result<()> {
-    let query = arguments.filters.query();
-    let request = arguments
-        .remote
-        .request(Method::GET, &["rules", "export"], &query)?;
-    let mut response = arguments.remote.send(request).await?;
+    let ExportArguments { service, filters } = arguments;
+    let request = service.request(Method::GET, &["rules", "export"], &filters)?;
+    let mut response = service.send(request).await?;
     let mut out = io::stdout().lock();
     while let Some(piece) = response.chunk().await.context("the export was cut short")? {
         out.write_all(&piece)?;

@@ -12,7 +12,6 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::IntoResponse;
 use futures::stream;
-use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -128,12 +127,30 @@ fn forwarding(url: Url) -> ForwardSettings {
     }
 }
 
-async fn front(forward: ForwardSettings) -> Front {
-    let setup = Setup {
-        forward: Some(forward),
+fn setup(url: Url) -> Setup {
+    let forward = Some(forwarding(url));
+    Setup {
+        forward,
         ..Setup::default()
-    };
-    setup.start().await
+    }
+}
+
+async fn front(url: Url) -> Front {
+    setup(url).start().await
+}
+
+/// A backend that agrees to everything, in front of it a listener.
+async fn agreed() -> (Backend, Front) {
+    let backend = Backend::start(async || AGREED).await;
+    let front = front(backend.url()).await;
+    (backend, front)
+}
+
+async fn answering<R>(answer: R) -> Url
+where
+    R: IntoResponse + Clone + Send + Sync + 'static,
+{
+    Backend::start(move || ready(answer.clone())).await.url()
 }
 
 fn before_join() -> Value {
@@ -167,8 +184,8 @@ async fn post_by_hand(front: &Front, head: &str, body: &str) -> String {
 
 /// Posts a member event and a "before" event. Both must be answered with these bytes, counted as
 /// `outcome`; the member event is recorded.
-async fn assert_passed_on(url: Url, status: StatusCode, body: &str, outcome: &str) {
-    let front = front(forwarding(url)).await;
+async fn assert_passed_on(url: Url, status: u16, body: &str, outcome: &str) {
+    let front = front(url).await;
     for callback in [join(), before_join()] {
         let answer = front.post(&callback).await;
         assert_eq!(answer.status(), status);
@@ -180,24 +197,16 @@ async fn assert_passed_on(url: Url, status: StatusCode, body: &str, outcome: &st
 
 /// Posts a member event, which must be answered with OK and recorded, and a "before" event, which
 /// must be an HTTP error, so that the console decides. Both must be counted as `outcome`.
-async fn assert_failed(forward: ForwardSettings, outcome: &str) -> Response {
-    let front = front(forward).await;
+async fn assert_failed(front: Front, outcome: &str, status: StatusCode) {
     assert_ok(front.post(&join()).await).await;
     assert_eq!(front.events(), 1);
-    let response = front.post(&before_join()).await;
+    assert_refused(front.post(&before_join()).await, status, outcome).await;
     front.assert_forwarded(outcome, 2);
-    response
-}
-
-async fn assert_bad_gateway(url: Url, outcome: &str) {
-    let response = assert_failed(forwarding(url), outcome).await;
-    assert_refused(response, StatusCode::BAD_GATEWAY, outcome).await;
 }
 
 #[tokio::test]
 async fn query_and_body_reach_the_backend_byte_for_byte() {
-    let backend = Backend::start(async || AGREED).await;
-    let front = front(forwarding(backend.url())).await;
+    let (backend, front) = agreed().await;
     let answer = post_by_hand(&front, "Connection: close\r\n", &odd_body()).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.ends_with(AGREED), "{answer}");
@@ -219,7 +228,7 @@ async fn chats_query_is_appended_to_that_of_the_backends_url() {
         ("", "/?"),
     ] {
         let url = format!("http://{}{own}", backend.address);
-        let front = front(forwarding(url.parse().unwrap())).await;
+        let front = front(url.parse().unwrap()).await;
         post_by_hand(&front, "Connection: close\r\n", &odd_body()).await;
         let received = backend.received(1).await;
         let received = &received.last().unwrap().path_and_query;
@@ -229,8 +238,7 @@ async fn chats_query_is_appended_to_that_of_the_backends_url() {
 
 #[tokio::test]
 async fn headers_go_on_except_those_of_one_connection() {
-    let backend = Backend::start(async || AGREED).await;
-    let front = front(forwarding(backend.url())).await;
+    let (backend, front) = agreed().await;
     let head = "Content-Type: text/plain; charset=x\r\nUser-Agent: Chat\r\nX-Request-Id: 7\r\n\
         traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
         X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\n\
@@ -268,8 +276,7 @@ async fn headers_go_on_except_those_of_one_connection() {
 #[tokio::test]
 async fn the_answer_to_a_before_event_is_the_backends() {
     let json = [(CONTENT_TYPE, "application/json; charset=GBK")];
-    let backend = Backend::start(move || ready((json.clone(), NO))).await;
-    let front = front(forwarding(backend.url())).await;
+    let front = front(answering((json, NO)).await).await;
     let answer = front.post(&before_join()).await;
     assert_eq!(answer.status(), StatusCode::OK);
     let content_type = &answer.headers()["content-type"];
@@ -279,7 +286,7 @@ async fn the_answer_to_a_before_event_is_the_backends() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_json_is_passed_on_and_counted_apart() {
+async fn an_answer_that_is_not_json_and_a_refusal_are_passed_on_and_counted() {
     for answer in [
         "",
         "success",
@@ -289,26 +296,20 @@ async fn an_answer_that_is_not_json_is_passed_on_and_counted_apart() {
         "{\"ErrorCode\":0",
         "{} {}",
     ] {
-        let backend = Backend::start(move || ready(answer)).await;
-        assert_passed_on(backend.url(), StatusCode::OK, answer, "not_json").await;
+        assert_passed_on(answering(answer).await, 200, answer, "not_json").await;
     }
     let old = raw_backend(b"HTTP/1.0 200 OK\r\n\r\nsuccess").await;
-    assert_passed_on(old, StatusCode::OK, "success", "not_json").await;
+    assert_passed_on(old, 200, "success", "not_json").await;
+    for status in [400, 401, 403, 404] {
+        let code = StatusCode::from_u16(status).unwrap();
+        let backend = answering((code, "who are you?")).await;
+        assert_passed_on(backend, status, "who are you?", "bad_status").await;
+    }
     let compressed = [(CONTENT_ENCODING, "gzip")];
-    let backend = Backend::start(move || ready((compressed.clone(), "{}"))).await;
-    let front = front(forwarding(backend.url())).await;
+    let front = front(answering((compressed, "{}")).await).await;
     let answer = front.post(&join()).await;
     assert_eq!(answer.headers()["content-encoding"], "gzip");
     front.assert_forwarded("not_json", 1);
-}
-
-#[tokio::test]
-async fn a_refusal_of_the_backend_is_passed_on_and_counted() {
-    for status in [400, 401, 403, 404] {
-        let status = StatusCode::from_u16(status).unwrap();
-        let backend = Backend::start(move || ready((status, "who are you?"))).await;
-        assert_passed_on(backend.url(), status, "who are you?", "bad_status").await;
-    }
 }
 
 #[tokio::test]
@@ -317,12 +318,7 @@ async fn redirects_are_passed_on_and_not_followed() {
     for status in [301, 302, 307, 308] {
         let status = StatusCode::from_u16(status).unwrap();
         let location = [(LOCATION, elsewhere.url().to_string())];
-        let backend = Backend::start(move || ready((status, location.clone(), "{}"))).await;
-        let setup = Setup {
-            forward: Some(forwarding(backend.url())),
-            ..Setup::default()
-        };
-        let mut front = setup.start().await;
+        let mut front = front(answering((status, location, "{}")).await).await;
         front.client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -339,8 +335,7 @@ async fn redirects_are_passed_on_and_not_followed() {
 
 #[tokio::test]
 async fn every_command_goes_on_known_or_not() {
-    let backend = Backend::start(async || AGREED).await;
-    let front = front(forwarding(backend.url())).await;
+    let (backend, front) = agreed().await;
     let destroyed = json!({"CallbackCommand": "Group.CallbackAfterGroupDestroyed",
         "GroupId": "room-7", "Type": "AVChatRoom"});
     let mut public = join();
@@ -366,8 +361,7 @@ async fn every_command_goes_on_known_or_not() {
 
 #[tokio::test]
 async fn what_fails_our_checks_does_not_reach_the_backend() {
-    let backend = Backend::start(async || AGREED).await;
-    let front = front(forwarding(backend.url())).await;
+    let (backend, front) = agreed().await;
     let joined = join().to_string();
     for (query, body, status) in [
         (query_with("1", JOIN, "token", NOW), joined.as_str(), 403),
@@ -389,8 +383,7 @@ async fn what_fails_our_checks_does_not_reach_the_backend() {
 
 #[tokio::test]
 async fn a_member_event_that_we_cannot_read_goes_on_but_is_a_bad_request() {
-    let backend = Backend::start(async || AGREED).await;
-    let front = front(forwarding(backend.url())).await;
+    let (backend, front) = agreed().await;
     let mut body = join();
     body["GroupId"] = json!("g".repeat(49));
     let response = front.post(&body).await;
@@ -412,8 +405,7 @@ async fn recording_and_forwarding_wait_for_each_other_only_at_the_end() {
     .await;
     let setup = Setup {
         commits: false,
-        forward: Some(forwarding(backend.url())),
-        ..Setup::default()
+        ..setup(backend.url())
     };
     let front = setup.start().await;
     let mut heard = front.heard.subscribe();
@@ -434,8 +426,7 @@ async fn what_is_not_stored_is_unavailable_whatever_the_backend_says() {
     let setup = Setup {
         commits: false,
         answer_within: SOON,
-        forward: Some(forwarding(backend.url())),
-        ..Setup::default()
+        ..setup(backend.url())
     };
     let response = setup.start().await.post(&join()).await;
     assert_refused(response, StatusCode::SERVICE_UNAVAILABLE, "not stored yet").await;
@@ -444,8 +435,7 @@ async fn what_is_not_stored_is_unavailable_whatever_the_backend_says() {
 
 #[tokio::test]
 async fn connections_to_the_backend_are_kept() {
-    let backend = Backend::start(async || AGREED).await;
-    let front = front(forwarding(backend.url())).await;
+    let (backend, front) = agreed().await;
     for _ in 0..3 {
         front.post(&join()).await.bytes().await.unwrap();
     }
@@ -471,7 +461,7 @@ async fn no_callback_is_lost_to_a_kept_connection_that_the_backend_closed() {
             closed.send_modify(|count| *count += 1);
         }
     });
-    let front = front(forwarding(url)).await;
+    let front = front(url).await;
     for sent in 1..=20 {
         let answer = front.post(&before_join()).await;
         assert_eq!(answer.text().await.unwrap(), "{}");
@@ -494,8 +484,7 @@ async fn the_call_to_the_backend_is_completed_when_chat_hangs_up() {
     .await;
     let setup = Setup {
         commits: false,
-        forward: Some(forwarding(backend.url())),
-        ..Setup::default()
+        ..setup(backend.url())
     };
     let front = setup.start().await;
     let request = front.request(Method::POST, &format!("{PATH}?{}", signed_query(JOIN)));
@@ -527,70 +516,66 @@ async fn a_slow_backend_is_not_waited_for() {
         Backend::start(pending::<()>).await,
         Backend::start(endless).await,
     ] {
-        let mut forward = forwarding(backend.url());
-        forward.answer_within = SOON;
-        let response = assert_failed(forward, "timeout").await;
-        assert_refused(response, StatusCode::GATEWAY_TIMEOUT, "timeout").await;
+        let mut setup = setup(backend.url());
+        setup.forward.as_mut().unwrap().answer_within = SOON;
+        let front = setup.start().await;
+        assert_failed(front, "timeout", StatusCode::GATEWAY_TIMEOUT).await;
     }
 }
 
 #[tokio::test]
-async fn a_backend_that_is_down_does_no_harm() {
-    assert_bad_gateway(unused_address().await, "unreachable").await;
-    let unknown = "http://backend.invalid/im".parse().unwrap();
-    assert_bad_gateway(unknown, "unreachable").await;
-    let backend = Backend::start(async || "{}").await;
-    let mut no_tls = backend.url();
-    no_tls.set_scheme("https").unwrap();
-    assert_bad_gateway(no_tls, "unreachable").await;
-}
-
-#[tokio::test]
-async fn what_is_not_http_or_breaks_off_is_a_bad_answer() {
-    for answer in [
-        "garbage\r\n\r\n",
-        "",
-        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
-    ] {
-        let url = raw_backend(answer.as_bytes()).await;
-        assert_bad_gateway(url, "bad_answer").await;
-    }
-}
-
-#[tokio::test]
-async fn an_error_of_the_backend_is_a_failure() {
-    for status in [500, 502, 503] {
-        let status = StatusCode::from_u16(status).unwrap();
-        let backend = Backend::start(move || ready((status, "{}"))).await;
-        assert_bad_gateway(backend.url(), "bad_status").await;
-    }
-    let switching =
+async fn a_backend_that_is_down_or_answers_badly_does_no_harm() {
+    const SWITCHING: &[u8] =
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
-    assert_bad_gateway(raw_backend(switching).await, "bad_status").await;
+    const BROKEN_OFF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{";
+    let mut no_tls = answering("{}").await;
+    no_tls.set_scheme("https").unwrap();
+    for (url, outcome) in [
+        (unused_address().await, "unreachable"),
+        ("http://backend.invalid/im".parse().unwrap(), "unreachable"),
+        (no_tls, "unreachable"),
+        (raw_backend(b"garbage\r\n\r\n").await, "bad_answer"),
+        (raw_backend(b"").await, "bad_answer"),
+        (raw_backend(BROKEN_OFF).await, "bad_answer"),
+        (
+            answering((StatusCode::INTERNAL_SERVER_ERROR, "{}")).await,
+            "bad_status",
+        ),
+        (
+            answering((StatusCode::BAD_GATEWAY, "{}")).await,
+            "bad_status",
+        ),
+        (
+            answering((StatusCode::SERVICE_UNAVAILABLE, "{}")).await,
+            "bad_status",
+        ),
+        (raw_backend(SWITCHING).await, "bad_status"),
+    ] {
+        assert_failed(front(url).await, outcome, StatusCode::BAD_GATEWAY).await;
+    }
 }
 
 #[tokio::test]
 async fn an_answer_of_64_kib_is_passed_on_and_a_longer_one_is_not() {
     const LIMIT: usize = 64 * 1024;
     let answer_of = |bytes: usize| format!("{{\"ErrorInfo\":\"{}\"}}", "x".repeat(bytes - 16));
-    let backend = Backend::start(move || ready(answer_of(LIMIT))).await;
-    assert_passed_on(backend.url(), StatusCode::OK, &answer_of(LIMIT), "answered").await;
-    let stated = Backend::start(move || ready(answer_of(LIMIT + 1))).await;
-    assert_bad_gateway(stated.url(), "oversized").await;
+    let backend = answering(answer_of(LIMIT)).await;
+    assert_passed_on(backend, 200, &answer_of(LIMIT), "answered").await;
     let unstated = Backend::start(async || {
         let pieces = std::iter::repeat_with(|| Ok::<_, Infallible>("{\"x\":1}"));
         axum::body::Body::from_stream(stream::iter(pieces))
-    })
-    .await;
-    assert_bad_gateway(unstated.url(), "oversized").await;
+    });
+    for url in [answering(answer_of(LIMIT + 1)).await, unstated.await.url()] {
+        assert_failed(front(url).await, "oversized", StatusCode::BAD_GATEWAY).await;
+    }
 }
 
 #[tokio::test]
 async fn more_callbacks_than_may_wait_are_answered_at_once() {
     let backend = Backend::start(pending::<()>).await;
-    let mut forward = forwarding(backend.url());
-    forward.at_once = 1;
-    let front = front(forward).await;
+    let mut setup = setup(backend.url());
+    setup.forward.as_mut().unwrap().at_once = 1;
+    let front = setup.start().await;
     let request = front.request(Method::POST, &format!("{PATH}?{}", signed_query(JOIN)));
     let first = tokio::spawn(request.body(join().to_string()).send());
     backend.received(1).await;
@@ -609,11 +594,9 @@ async fn the_operator_may_decide_what_failures_are_answered_with() {
         (ForwardFailure::Ok, 200, 200),
         (ForwardFailure::Fail, 502, 502),
     ] {
-        let forward = ForwardSettings {
-            on_failure,
-            ..forwarding(unused_address().await)
-        };
-        let front = front(forward).await;
+        let mut setup = setup(unused_address().await);
+        setup.forward.as_mut().unwrap().on_failure = on_failure;
+        let front = setup.start().await;
         for (command, status) in [
             (JOIN, joined),
             ("State.StateChange", joined),
@@ -633,11 +616,7 @@ async fn the_operator_may_decide_what_failures_are_answered_with() {
 async fn a_callback_that_comes_back_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let itself = format!("http://{}{PATH}", listener.local_addr().unwrap());
-    let setup = Setup {
-        forward: Some(forwarding(itself.parse().unwrap())),
-        ..Setup::default()
-    };
-    let front = setup.start_on(listener);
+    let front = setup(itself.parse().unwrap()).start_on(listener);
     assert_ok(front.post(&join()).await).await;
     let counted = front.counted("stickymark_forward_requests_total");
     assert_eq!(

@@ -31,6 +31,7 @@ use crate::rules::filter::{FilterSettings, RuleFilter};
 
 const NOW: i64 = 1_760_000_000;
 const JOIN: &str = "Group.CallbackAfterNewMemberJoin";
+const STATE: &str = "Group.CallbackOnMemberStateChange";
 const BEFORE_JOIN: &str = "Group.CallbackBeforeApplyJoinGroup";
 const PATH: &str = "/callback/s3cret";
 /// Longer than any test runs: what ends by this time has failed.
@@ -228,8 +229,12 @@ fn settings(path: &str, tokens: &[&str]) -> CallbackSettings {
     }
 }
 
+fn sign(token: &str, time: i64) -> String {
+    hex::encode(Sha256::digest(format!("{token}{time}")))
+}
+
 fn query_with(app: &str, command: &str, token: &str, time: i64) -> String {
-    let sign = hex::encode(Sha256::digest(format!("{token}{time}")));
+    let sign = sign(token, time);
     format!(
         "SdkAppid={app}&CallbackCommand={command}&contenttype=json&ClientIP=203.0.113.7\
          &OptPlatform=Android&RequestID=5f0c&RequestTime={time}&Sign={sign}"
@@ -243,7 +248,19 @@ fn signed_query(command: &str) -> String {
 fn join() -> Value {
     json!({"CallbackCommand": JOIN, "GroupId": "room-7", "Type": "AVChatRoom", "JoinType": "Apply",
         "Operator_Account": "alice", "NewMemberList": [{"Member_Account": "alice"}],
-        "EventTime": NOW * 1000})
+        "EventTime": NOW * 1000 + 123})
+}
+
+fn exit() -> Value {
+    json!({"CallbackCommand": "Group.CallbackAfterMemberExit", "GroupId": "room-7",
+        "Type": "AVChatRoom", "ExitType": "Quit", "Operator_Account": "alice",
+        "ExitMemberList": [{"Member_Account": "alice"}], "EventTime": NOW * 1000 + 123})
+}
+
+fn state_change() -> Value {
+    json!({"CallbackCommand": STATE, "GroupId": "room-7", "EventType": "Online",
+        "EventCause": "HeartbeatRecover", "EventTime": (NOW * 1000 + 123).to_string(),
+        "MemberList": [{"Member_Account": "alice"}, {"Member_Account": "bob"}]})
 }
 
 async fn assert_ok(response: Response) {

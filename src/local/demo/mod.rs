@@ -18,13 +18,11 @@ mod timeline;
 mod watch;
 
 use std::io::{self, Stdout};
-use std::process;
 
-use anyhow::{Context, bail};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use anyhow::bail;
 
 use crate::config::{LogFormat, LogSettings};
+use crate::local::stop_on_signal;
 use crate::telemetry;
 use show::Show;
 use stage::Stage;
@@ -103,29 +101,6 @@ async fn perform(stage: &Stage, timeline: &mut Timeline<Stdout>, once: bool) -> 
 fn is_unread(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<io::Error>();
     error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// Cancelled by the first signal; the second ends the process at once.
-fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    let cannot = "signals cannot be listened for";
-    let mut interrupt = signal(SignalKind::interrupt()).context(cannot)?;
-    let mut terminate = signal(SignalKind::terminate()).context(cannot)?;
-    tokio::spawn(async move {
-        for first in [true, false] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if first {
-                stopped.cancel();
-            } else {
-                process::exit(1);
-            }
-        }
-    });
-    Ok(stop)
 }
 
 /// To be stopped is the end that the demo waits for, but `--once` promised a verdict.

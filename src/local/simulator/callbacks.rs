@@ -84,19 +84,23 @@ impl Event {
     pub(super) fn join(group: &GroupId, accounts: Vec<Account>, at: i64) -> Self {
         let fields = json!({
             "Type": "AVChatRoom", "JoinType": "Apply",
-            "Operator_Account": accounts.first().map(Account::as_str),
-            "NewMemberList": wrapped(&accounts), "EventTime": at,
+            "Operator_Account": accounts.first().map(Account::as_str), "EventTime": at,
         });
-        Self::new(Kind::NewMemberJoin, Some(group), accounts, fields)
+        Self::of_members(
+            Kind::NewMemberJoin,
+            group,
+            "NewMemberList",
+            accounts,
+            fields,
+        )
     }
 
     pub(super) fn exit(group: &GroupId, accounts: Vec<Account>, at: i64) -> Self {
         let fields = json!({
             "Type": "AVChatRoom", "ExitType": "Quit",
-            "Operator_Account": accounts.first().map(Account::as_str),
-            "ExitMemberList": wrapped(&accounts), "EventTime": at,
+            "Operator_Account": accounts.first().map(Account::as_str), "EventTime": at,
         });
-        Self::new(Kind::MemberExit, Some(group), accounts, fields)
+        Self::of_members(Kind::MemberExit, group, "ExitMemberList", accounts, fields)
     }
 
     pub(super) fn presence(
@@ -106,17 +110,20 @@ impl Event {
         cause: &str,
         at: i64,
     ) -> Self {
-        let fields = json!({
-            "EventType": event, "EventCause": cause,
-            "MemberList": wrapped(&accounts), "EventTime": at,
-        });
-        Self::new(Kind::MemberStateChange, Some(group), accounts, fields)
+        let fields = json!({ "EventType": event, "EventCause": cause, "EventTime": at });
+        Self::of_members(
+            Kind::MemberStateChange,
+            group,
+            "MemberList",
+            accounts,
+            fields,
+        )
     }
 
     pub(super) fn destroyed(group: &GroupId, at: i64) -> Self {
         let fields = json!({
             "Type": "AVChatRoom", "Owner_Account": "administrator", "Name": group.as_str(),
-            "EventTime": at,
+            "GroupId": group.as_str(), "EventTime": at,
         });
         Self::new(Kind::GroupDestroyed, Some(group), Vec::new(), fields)
     }
@@ -129,11 +136,21 @@ impl Event {
         Self::new(Kind::RequestOverLimit, None, Vec::new(), fields)
     }
 
+    fn of_members(
+        kind: Kind,
+        group: &GroupId,
+        list: &str,
+        accounts: Vec<Account>,
+        mut body: Value,
+    ) -> Self {
+        body["GroupId"] = group.as_str().into();
+        let member = |account: &Account| json!({ "Member_Account": account.as_str() });
+        body[list] = accounts.iter().map(member).collect();
+        Self::new(kind, Some(group), accounts, body)
+    }
+
     fn new(kind: Kind, group: Option<&GroupId>, accounts: Vec<Account>, mut body: Value) -> Self {
         body["CallbackCommand"] = kind.command().into();
-        if let Some(group) = group {
-            body["GroupId"] = group.as_str().into();
-        }
         Self {
             kind,
             group: group.cloned(),
@@ -141,11 +158,6 @@ impl Event {
             body: body.to_string(),
         }
     }
-}
-
-fn wrapped(accounts: &[Account]) -> Vec<Value> {
-    let wrap = |account: &Account| json!({ "Member_Account": account.as_str() });
-    accounts.iter().map(wrap).collect()
 }
 
 /// Where callbacks go.
@@ -315,18 +327,4 @@ async fn post(http: &reqwest::Client, delivery: &Delivery) -> anyhow::Result<()>
         "receiver's answer is not JSON: {text}"
     );
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The sample of <https://www.tencentcloud.com/document/product/1047/34354>.
-    #[test]
-    fn the_sign_is_that_of_the_documented_sample() {
-        assert_eq!(
-            sign(&SecretString::from("xxxxyyyy"), 1_669_872_112),
-            "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061"
-        );
-    }
 }

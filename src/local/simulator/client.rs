@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::control::{MOST_CALLS, MemberView, Moved, RoomSummary, RoomView, Stats};
+use super::Settings;
+use super::control::{Command, MemberView, Move, Moved, RoomSummary, RoomView, Stats};
 use super::faults::Fault;
 use super::log::{Api, CallRecord};
-use super::options::Settings;
+use super::rooms::Movement;
 
 /// How long one wait for a moment lasts before the next one.
 const ONE_WAIT: Duration = Duration::from_secs(10);
@@ -69,85 +69,85 @@ impl Simulated {
     }
 
     pub async fn create(&self, group: &str) -> Result<()> {
-        self.order("create", json!({ "group": group })).await
+        let group = group.to_owned();
+        self.order(Command::Create { group }).await
     }
 
     /// Members enter; a room that never existed is created.
     pub async fn join(&self, group: &str, accounts: &[impl AsRef<str>]) -> Result<Moved> {
-        self.move_members("join", group, accounts).await
+        self.moves(Movement::Join, group, accounts).await
     }
 
     pub async fn leave(&self, group: &str, accounts: &[impl AsRef<str>]) -> Result<Moved> {
-        self.move_members("leave", group, accounts).await
+        self.moves(Movement::Leave, group, accounts).await
     }
 
     /// Members lose their connections.
     pub async fn drop_offline(&self, group: &str, accounts: &[impl AsRef<str>]) -> Result<Moved> {
-        self.move_members("drop", group, accounts).await
+        self.moves(Movement::Drop, group, accounts).await
     }
 
     /// Members who lost their connections return.
     pub async fn come_back(&self, group: &str, accounts: &[impl AsRef<str>]) -> Result<Moved> {
-        self.move_members("back", group, accounts).await
+        self.moves(Movement::Back, group, accounts).await
     }
 
-    /// The three days of mark 500 are over for members.
-    pub async fn expire(&self, group: &str, accounts: &[impl AsRef<str>]) -> Result<Moved> {
-        self.move_members("expire", group, accounts).await
-    }
-
-    pub async fn destroy(&self, group: &str) -> Result<Moved> {
-        let command = json!({ "group": group, "wait": self.waiting });
-        self.ask("destroy", command).await
-    }
-
-    async fn move_members(
+    pub async fn moves(
         &self,
-        movement: &str,
+        movement: Movement,
         group: &str,
         accounts: &[impl AsRef<str>],
     ) -> Result<Moved> {
-        let accounts: Vec<&str> = accounts.iter().map(AsRef::as_ref).collect();
-        let command = json!({
-            "group": group, "accounts": accounts, "wait": self.waiting,
-            "members_per_callback": self.per_callback,
-        });
-        self.ask(movement, command).await
+        let accounts = accounts.iter().map(|account| account.as_ref().to_owned());
+        let members = Move {
+            group: group.to_owned(),
+            accounts: accounts.collect(),
+            wait: self.waiting,
+            members_per_callback: Some(self.per_callback),
+        };
+        let command = match movement {
+            Movement::Join => Command::Join,
+            Movement::Leave => Command::Leave,
+            Movement::Drop => Command::Drop,
+            Movement::Back => Command::Back,
+        };
+        self.ask(command(members)).await
+    }
+
+    pub async fn destroy(&self, group: &str) -> Result<Moved> {
+        let (group, wait) = (group.to_owned(), self.waiting);
+        self.ask(Command::Destroy { group, wait }).await
     }
 
     /// Sets where callbacks go; `None` = nowhere.
     pub async fn set_callback(&self, url: Option<&str>, token: Option<SecretString>) -> Result<()> {
-        let token = token.as_ref().map(ExposeSecret::expose_secret);
-        let command = json!({ "url": url, "token": token });
-        self.order("callback", command).await
+        let url = url.map(str::to_owned);
+        let token = token.map(|token| token.expose_secret().to_owned());
+        self.order(Command::Callback { url, token }).await
     }
 
     /// Injects a fault and returns its id.
     pub async fn inject(&self, fault: &Fault) -> Result<u64> {
-        let answer: Value = self.ask("fault", fault).await?;
+        let answer: Value = self.ask(Command::Fault(fault.clone())).await?;
         Ok(answer["id"].as_u64().unwrap_or_default())
     }
 
     /// The faults in effect.
     pub async fn faults(&self) -> Result<BTreeMap<u64, Fault>> {
-        self.ask("faults", json!({})).await
+        self.ask(Command::Faults {}).await
     }
 
     /// Ends a fault; callbacks that it held are sent.
     pub async fn clear(&self, fault: u64) -> Result<()> {
-        self.order("clear", json!({ "id": fault })).await
+        self.order(Command::Clear { id: Some(fault) }).await
     }
 
     pub async fn clear_all(&self) -> Result<()> {
-        self.order("clear", json!({})).await
-    }
-
-    pub async fn settings(&self) -> Result<Settings> {
-        self.ask("settings", json!({})).await
+        self.order(Command::Clear { id: None }).await
     }
 
     pub async fn configure(&self, settings: &Settings) -> Result<()> {
-        self.order("settings", settings).await
+        self.order(Command::Settings(json!(settings))).await
     }
 
     /// Every remembered call, oldest first.
@@ -157,35 +157,31 @@ impl Simulated {
 
     /// Every remembered call with a greater `seq`, oldest first.
     pub async fn calls_after(&self, seq: u64) -> Result<Vec<CallRecord>> {
-        self.read_calls(seq, json!({})).await
+        self.ask(Command::Calls {
+            after: seq,
+            api: None,
+            group: None,
+        })
+        .await
     }
 
     /// Every remembered call of one API for one room, oldest first.
     pub async fn calls_of(&self, api: Api, group: &str) -> Result<Vec<CallRecord>> {
-        let filter = json!({ "api": api, "group": group });
-        self.read_calls(0, filter).await
-    }
-
-    async fn read_calls(&self, mut after: u64, mut filter: Value) -> Result<Vec<CallRecord>> {
-        let mut calls = Vec::new();
-        loop {
-            filter["after"] = after.into();
-            let page: Vec<CallRecord> = self.ask("calls", &filter).await?;
-            let full = page.len() == MOST_CALLS;
-            after = page.last().map_or(after, |call| call.seq);
-            calls.extend(page);
-            if !full {
-                return Ok(calls);
-            }
-        }
+        self.ask(Command::Calls {
+            after: 0,
+            api: Some(api),
+            group: Some(group.to_owned()),
+        })
+        .await
     }
 
     pub async fn rooms(&self) -> Result<Vec<RoomSummary>> {
-        self.ask("rooms", json!({})).await
+        self.ask(Command::Rooms {}).await
     }
 
     pub async fn room(&self, group: &str) -> Result<RoomView> {
-        self.ask("room", json!({ "group": group })).await
+        let group = group.to_owned();
+        self.ask(Command::Room { group }).await
     }
 
     /// The marks of each member of a room; an empty set for members without marks.
@@ -234,37 +230,36 @@ impl Simulated {
 
     /// How many calls began or ended so far.
     pub async fn moment(&self) -> Result<u64> {
-        self.ask("moment", json!({})).await
+        let (after, wait_ms) = (None, 0);
+        self.ask(Command::Moment { after, wait_ms }).await
     }
 
     /// Waits until a call began or ended after `moment`, or for `wait` (at most 30 s), and returns
     /// the moment then.
     pub async fn moment_after(&self, moment: u64, wait: Duration) -> Result<u64> {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        let command = json!({ "after": moment, "wait_ms": wait_ms });
-        self.ask("moment", command).await
+        let after = Some(moment);
+        self.ask(Command::Moment { after, wait_ms }).await
     }
 
     pub async fn stats(&self) -> Result<Stats> {
-        self.ask("stats", json!({})).await
+        self.ask(Command::Stats {}).await
     }
 
-    async fn order(&self, command: &str, fields: impl Serialize) -> Result<()> {
-        self.ask(command, fields).await.map(|_: Value| ())
+    async fn order(&self, command: Command) -> Result<()> {
+        self.ask(command).await.map(|_: Value| ())
     }
 
-    async fn ask<T: DeserializeOwned>(&self, command: &str, fields: impl Serialize) -> Result<T> {
-        let url = self.base.join("/control/")?.join(command)?;
-        let answer = self.http.post(url).json(&fields).send().await?;
+    async fn ask<T: DeserializeOwned>(&self, command: Command) -> Result<T> {
+        let url = self.base.join("/control")?;
+        let answer = self.http.post(url).json(&command).send().await?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer.json().await?);
         }
         let text = answer.text().await?;
         let problem: Value = serde_json::from_str(&text).unwrap_or_default();
-        let reason = problem["error"]
-            .as_str()
-            .map_or(text.clone(), str::to_owned);
+        let reason = problem["error"].as_str().unwrap_or(&text).to_owned();
         Err(ControlError::Refused { status, reason })
     }
 }

@@ -1,4 +1,5 @@
-//! The control API: `POST /control/{command}` with the fields of the [`Command`] as JSON.
+//! The control API: `POST /control/{command}` with the fields of the [`Command`] as JSON, or
+//! `POST /control` with `{command: fields}`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,29 +13,24 @@ use axum::response::Response;
 use axum::routing::any;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use url::Url;
 
 use super::callbacks::{Kind, KindCount};
 use super::faults::Fault;
 use super::log::{Api, ApiCount, CallRecord};
-use super::options::{CallbackOptions, Settings, check_callback_url};
 use super::rooms::{Member, Movement, Movements, RoomError, Rooms};
-use super::server::{Shared, json as body};
+use super::{CallbackOptions, Shared, callback_url, json as body};
 use crate::domain::{Account, GroupId};
 
 /// Enough for two million short accounts in one command.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
-/// Calls in one answer.
-pub(super) const MOST_CALLS: usize = 1000;
 /// The longest wait for a moment.
 const LONGEST_WAIT_MS: u64 = 30_000;
 
-/// One command. Its name is the last segment of the path.
-#[derive(Debug, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Command {
+pub(super) enum Command {
     Create {
         group: String,
     },
@@ -42,7 +38,6 @@ enum Command {
     Leave(Move),
     Drop(Move),
     Back(Move),
-    Expire(Move),
     Destroy {
         group: String,
         #[serde(default)]
@@ -50,11 +45,11 @@ enum Command {
     },
     /// Replaces address and token; without `url` no callbacks are sent, without `token` no `Sign`.
     Callback {
-        url: Option<Url>,
-        token: Option<SecretString>,
+        url: Option<String>,
+        token: Option<String>,
     },
     /// Changes the settings that are named.
-    Settings(Map<String, Value>),
+    Settings(Value),
     Fault(Fault),
     Faults {},
     /// Ends one fault, or all. A fault that is used up is gone already; that is no error.
@@ -79,15 +74,15 @@ enum Command {
     Stats {},
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Move {
-    group: String,
-    accounts: Vec<String>,
+pub(super) struct Move {
+    pub group: String,
+    pub accounts: Vec<String>,
     /// Answer only when the callbacks are delivered or failed.
     #[serde(default)]
-    wait: bool,
-    members_per_callback: Option<usize>,
+    pub wait: bool,
+    pub members_per_callback: Option<usize>,
 }
 
 /// What a movement did.
@@ -137,7 +132,6 @@ pub struct Stats {
 }
 
 /// A command that is refused.
-#[derive(Debug)]
 struct Refused(StatusCode, String);
 
 impl Refused {
@@ -151,7 +145,6 @@ impl From<RoomError> for Refused {
         let status = match error {
             RoomError::Unknown(_) => StatusCode::NOT_FOUND,
             RoomError::Destroyed(_) | RoomError::Exists(_) => StatusCode::CONFLICT,
-            RoomError::Full => StatusCode::INSUFFICIENT_STORAGE,
         };
         Self(status, error.to_string())
     }
@@ -159,93 +152,102 @@ impl From<RoomError> for Refused {
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
-        .route("/control/{command}", any(control))
+        .route("/control", any(whole))
+        .route("/control/{command}", any(named))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
 }
 
-async fn control(
+async fn whole(State(shared): State<Arc<Shared>>, command: Bytes) -> Response {
+    answer(&shared, serde_json::from_slice(&command)).await
+}
+
+async fn named(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
     fields: Bytes,
 ) -> Response {
-    match carry_out(&shared, name, &fields).await {
+    let fields = match &fields[..] {
+        [] => Ok(json!({})),
+        fields => serde_json::from_slice(fields),
+    };
+    let command = |fields| serde_json::from_value(json!({ name: fields }));
+    answer(&shared, fields.and_then(command)).await
+}
+
+async fn answer(shared: &Shared, command: serde_json::Result<Command>) -> Response {
+    let done = match command {
+        Ok(command) => carry_out(shared, command).await,
+        Err(error) => Err(Refused::bad(error)),
+    };
+    match done {
         Ok(answer) => body(StatusCode::OK, &answer),
         Err(Refused(status, error)) => body(status, &json!({ "error": error })),
     }
 }
 
-async fn carry_out(shared: &Shared, name: String, fields: &[u8]) -> Result<Value, Refused> {
-    let fields = match fields {
-        [] => json!({}),
-        fields => serde_json::from_slice(fields).map_err(Refused::bad)?,
-    };
-    let command = Value::Object(Map::from_iter([(name, fields)]));
-    match serde_json::from_value(command).map_err(Refused::bad)? {
-        Command::Create { group } => shared.world().rooms.create(parsed(&group)?)?,
-        Command::Join(it) => return move_members(shared, Movement::Join, &it).await,
-        Command::Leave(it) => return move_members(shared, Movement::Leave, &it).await,
-        Command::Drop(it) => return move_members(shared, Movement::Drop, &it).await,
-        Command::Back(it) => return move_members(shared, Movement::Back, &it).await,
-        Command::Expire(it) => return move_members(shared, Movement::Expire, &it).await,
+async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> {
+    Ok(match command {
+        Command::Create { group } => {
+            shared.world().rooms.create(parsed(&group)?)?;
+            json!({})
+        }
+        Command::Join(it) => move_members(shared, Movement::Join, &it).await?,
+        Command::Leave(it) => move_members(shared, Movement::Leave, &it).await?,
+        Command::Drop(it) => move_members(shared, Movement::Drop, &it).await?,
+        Command::Back(it) => move_members(shared, Movement::Back, &it).await?,
         Command::Destroy { group, wait } => {
             let group = parsed(&group)?;
-            return change(shared, wait, |rooms, now| rooms.destroy(&group, now)).await;
+            change(shared, wait, |rooms, now| rooms.destroy(&group, now)).await?
         }
         Command::Callback { url, token } => {
-            if let Some(url) = &url {
-                check_callback_url(url).map_err(Refused::bad)?;
-            }
+            let url = url.as_deref().map(callback_url).transpose();
+            let (url, token) = (url.map_err(Refused::bad)?, token.map(SecretString::from));
             shared.world().callback = CallbackOptions { url, token };
+            json!({})
         }
         Command::Settings(changes) => {
             let mut world = shared.world();
             let mut all = json!(world.settings);
-            for (name, value) in changes {
-                all[name] = value;
+            for (name, value) in changes.as_object().into_iter().flatten() {
+                all[name] = value.clone();
             }
-            let settings: Settings = serde_json::from_value(all).map_err(Refused::bad)?;
-            settings.check().map_err(Refused::bad)?;
-            world.settings = settings;
-            return Ok(json!(world.settings));
+            world.settings = serde_json::from_value(all).map_err(Refused::bad)?;
+            json!(world.settings)
         }
         Command::Fault(fault) => {
             let id = shared.world().faults.add(fault).map_err(Refused::bad)?;
-            return Ok(json!({ "id": id }));
+            json!({ "id": id })
         }
-        Command::Faults {} => {
-            let faults: BTreeMap<u64, Fault> = shared.world().faults.list().collect();
-            return Ok(json!(faults));
-        }
+        Command::Faults {} => json!(shared.world().faults.list()),
         Command::Clear { id } => {
             let held = shared.world().faults.clear(id).into_iter();
             shared.outbox.take(held.map(|held| (held, 0)).collect());
+            json!({})
         }
-        Command::Rooms {} => return Ok(rooms(shared)),
+        Command::Rooms {} => rooms(shared),
         Command::Room { group } => {
             let mut world = shared.world();
-            let members = world.rooms.find(&parsed(&group)?)?.members();
+            let members = world.rooms.find(&parsed(&group)?)?.members.iter();
             let view = |(account, member): (&Account, &Member)| {
                 (account.as_str().to_owned(), MemberView::of(member))
             };
             let members = members.map(view).collect();
-            return Ok(json!(RoomView { group, members }));
+            json!(RoomView { group, members })
         }
         Command::Calls { after, api, group } => {
             let world = shared.world();
             let calls = world.log.after(after).filter(|call| {
                 api.is_none_or(|api| api == call.api) && (group.is_none() || group == call.group)
             });
-            let calls: Vec<&CallRecord> = calls.take(MOST_CALLS).collect();
-            return Ok(json!(calls));
+            json!(calls.collect::<Vec<&CallRecord>>())
         }
-        Command::Moment { after, wait_ms } => return Ok(moment(shared, after, wait_ms).await),
+        Command::Moment { after, wait_ms } => moment(shared, after, wait_ms).await,
         Command::Stats {} => {
             let calls = shared.world().log.counts();
             let callbacks = shared.outbox.counts();
-            return Ok(json!(Stats { calls, callbacks }));
+            json!(Stats { calls, callbacks })
         }
-    }
-    Ok(json!({}))
+    })
 }
 
 async fn move_members(
@@ -253,12 +255,9 @@ async fn move_members(
     movement: Movement,
     command: &Move,
 ) -> Result<Value, Refused> {
-    if command.accounts.is_empty() {
-        return Err(Refused::bad("`accounts` must name at least one member"));
-    }
     let group = parsed(&command.group)?;
     let accounts = command.accounts.iter().map(|text| Account::parse(text));
-    let accounts: Vec<Account> = accounts.collect::<Result<_, _>>().map_err(Refused::bad)?;
+    let accounts: Vec<_> = accounts.collect::<Result<_, _>>().map_err(Refused::bad)?;
     let per_callback = command.members_per_callback.unwrap_or(1);
     change(shared, command.wait, |rooms, now| {
         rooms.apply(movement, &group, &accounts, per_callback, now)
@@ -277,28 +276,22 @@ async fn change(
     let mut moved = {
         let mut world = shared.world();
         let now = chrono::Utc::now().timestamp_millis();
-        let Movements {
-            changed,
-            at,
-            events,
-        } = change(&mut world.rooms, now)?;
+        let movements = change(&mut world.rooms, now)?;
         Moved {
-            changed,
-            at,
-            callbacks: shared.emit(&mut world, events, &report),
+            changed: movements.changed,
+            at: movements.at,
+            callbacks: shared.emit(&mut world, movements.events, &report),
             delivered: 0,
         }
     };
     // Every callback has a copy of it; the last one to end closes the channel.
     drop(report);
-    if wait {
-        let all = async {
-            while let Some(delivered) = reports.recv().await {
-                moved.delivered += usize::from(delivered);
-            }
-        };
-        shared.stop.run_until_cancelled(all).await;
-    }
+    let all = async {
+        while let Some(delivered) = reports.recv().await {
+            moved.delivered += usize::from(delivered);
+        }
+    };
+    shared.stop.run_until_cancelled(all).await;
     Ok(json!(moved))
 }
 
@@ -306,11 +299,12 @@ fn rooms(shared: &Shared) -> Value {
     let world = shared.world();
     let rooms = world.rooms.iter().map(|(group, room)| RoomSummary {
         group: group.as_str().to_owned(),
-        members: room.len(),
+        members: room.members.len(),
         online: room.online(),
         marks: room
-            .mark_counts()
-            .map(|(mark, count)| (mark.get(), count))
+            .marks
+            .iter()
+            .map(|(mark, n)| (mark.get(), *n))
             .collect(),
     });
     let mut rooms: Vec<RoomSummary> = rooms.collect();
@@ -321,7 +315,7 @@ fn rooms(shared: &Shared) -> Value {
 impl MemberView {
     fn of(member: &Member) -> Self {
         Self {
-            online: member.online,
+            online: member.online(),
             connected: member.connected,
             arrived_at: member.arrived / 1000,
             marks: member.marks.iter().map(|mark| mark.get()).collect(),
@@ -332,7 +326,7 @@ impl MemberView {
 /// How many calls began or ended so far; with `after`, waits until there are more than that, or
 /// until `wait_ms` are over.
 async fn moment(shared: &Shared, after: Option<u64>, wait_ms: u64) -> Value {
-    let mut moments = shared.moments();
+    let mut moments = shared.moment.subscribe();
     if let Some(after) = after {
         let wait = Duration::from_millis(wait_ms.min(LONGEST_WAIT_MS));
         let later = async {

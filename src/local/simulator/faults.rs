@@ -1,19 +1,14 @@
 //! Faults of REST calls and of callbacks that tests and people inject.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use super::callbacks::{Delivery, Event, Kind};
+use super::callbacks::{Delivery, Kind};
 use super::log::Api;
-
-const MAX_FAULTS: usize = 10_000;
-/// Callbacks that can be held at once; further ones are lost.
-const MAX_HELD: usize = 100_000;
-const MAX_COPIES: u32 = 100;
 
 /// Something that goes wrong. Every condition that is given must match.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,7 +54,7 @@ pub enum Effect {
     Omit,
     /// The callback is never sent.
     LoseCallback,
-    /// The callback is sent so many times more (at most 100).
+    /// The callback is sent so many times more.
     DuplicateCallback(u32),
     /// The callback is sent so many milliseconds later.
     DelayCallbackMs(u64),
@@ -93,101 +88,79 @@ impl Fault {
         }
     }
 
-    pub fn api(mut self, api: Api) -> Self {
-        self.api = Some(api);
-        self
+    pub fn api(self, api: Api) -> Self {
+        let api = Some(api);
+        Self { api, ..self }
     }
 
-    pub fn kind(mut self, kind: Kind) -> Self {
-        self.kind = Some(kind);
-        self
+    pub fn kind(self, kind: Kind) -> Self {
+        let kind = Some(kind);
+        Self { kind, ..self }
     }
 
-    pub fn group(mut self, group: &str) -> Self {
-        self.group = Some(group.to_owned());
-        self
+    pub fn group(self, group: &str) -> Self {
+        let group = Some(group.to_owned());
+        Self { group, ..self }
     }
 
-    pub fn account(mut self, account: &str) -> Self {
-        self.account = Some(account.to_owned());
-        self
+    pub fn account(self, account: &str) -> Self {
+        let account = Some(account.to_owned());
+        Self { account, ..self }
     }
 
-    pub fn times(mut self, count: u64) -> Self {
-        self.count = Some(count);
-        self
+    pub fn times(self, count: u64) -> Self {
+        let count = Some(count);
+        Self { count, ..self }
     }
 
     /// With this probability; the same seed gives the same sequence.
-    pub fn fraction(mut self, fraction: f64, seed: u64) -> Self {
-        (self.fraction, self.seed) = (Some(fraction), seed);
-        self
-    }
-
-    fn is_of_callbacks(&self) -> bool {
-        match self.effect {
-            Effect::ErrorCode(_)
-            | Effect::LateErrorCode(_)
-            | Effect::HttpStatus(_)
-            | Effect::DelayMs(_)
-            | Effect::LostAnswer(_)
-            | Effect::Omit => false,
-            Effect::LoseCallback
-            | Effect::DuplicateCallback(_)
-            | Effect::DelayCallbackMs(_)
-            | Effect::HoldCallback
-            | Effect::ShuffleCallbacks => true,
+    pub fn fraction(self, fraction: f64, seed: u64) -> Self {
+        let fraction = Some(fraction);
+        Self {
+            fraction,
+            seed,
+            ..self
         }
     }
 
-    fn check(&self) -> Result<(), String> {
-        let of_callbacks = self.is_of_callbacks();
-        Err(match self.effect {
-            Effect::HttpStatus(status) if !(200..=599).contains(&status) => {
-                "`http_status` must be from 200 to 599".to_owned()
-            }
-            Effect::ErrorCode(0) | Effect::LateErrorCode(0) => {
-                "an error code must not be 0".to_owned()
-            }
-            Effect::DuplicateCallback(copies) if copies > MAX_COPIES => {
-                format!("`duplicate_callback` must be at most {MAX_COPIES}")
-            }
-            _ if of_callbacks && self.api.is_some() => {
-                "`api` does not fit a fault of callbacks; use `kind`".to_owned()
-            }
-            _ if !of_callbacks && self.kind.is_some() => {
-                "`kind` does not fit a fault of calls; use `api`".to_owned()
-            }
-            _ if self.count == Some(0) => {
-                "`count` must be at least 1; leave it out for every time".to_owned()
-            }
-            _ if self.fraction.is_some_and(|f| !(0.0..=1.0).contains(&f)) => {
-                "`fraction` must be from 0 to 1".to_owned()
-            }
-            _ => return Ok(()),
-        })
+    fn is_of_callbacks(&self) -> bool {
+        use Effect::*;
+        matches!(
+            self.effect,
+            LoseCallback
+                | DuplicateCallback(_)
+                | DelayCallbackMs(_)
+                | HoldCallback
+                | ShuffleCallbacks
+        )
     }
 
-    fn matches(&self, group: Option<&str>, names: impl Fn(&str) -> bool) -> bool {
-        self.group.as_deref().is_none_or(|own| group == Some(own))
-            && self.account.as_deref().is_none_or(names)
+    fn check(&self) -> Result<(), &'static str> {
+        match self.is_of_callbacks() {
+            true if self.api.is_some() => Err("a fault of callbacks takes `kind`, not `api`"),
+            false if self.kind.is_some() => Err("a fault of calls takes `api`, not `kind`"),
+            _ if self.count == Some(0) => Err("`count` must be at least 1"),
+            _ if self.fraction.is_some_and(|f| !(0.0..=1.0).contains(&f)) => {
+                Err("`fraction` must be from 0 to 1")
+            }
+            _ => Ok(()),
+        }
     }
 }
 
 /// The faults in effect, in the order in which they were injected.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    active: Vec<Active>,
+    active: BTreeMap<u64, Active>,
     last_id: u64,
-    held: Vec<(u64, Delivery)>,
 }
 
 #[derive(Debug)]
 struct Active {
-    id: u64,
     /// Its `count` is what is left of it.
     fault: Fault,
     random: StdRng,
+    held: Vec<Delivery>,
 }
 
 /// All that goes wrong with one call.
@@ -199,13 +172,20 @@ pub(super) struct Struck {
     pub delay_ms: u64,
     pub lost_answer: Option<LostAnswer>,
     pub omit_all: bool,
-    pub omitted: HashSet<String>,
+    pub omitted: Vec<String>,
 }
 
 impl Active {
-    fn strikes(&mut self) -> bool {
+    /// Whether it strikes where these are the room and the members.
+    fn strikes(&mut self, group: Option<&str>, accounts: &[&str]) -> bool {
         let fault = &mut self.fault;
-        if fault.count == Some(0) || fault.fraction.is_some_and(|f| !self.random.random_bool(f)) {
+        let elsewhere = fault.group.is_some() && fault.group.as_deref() != group;
+        let named = |own: &str| accounts.contains(&own);
+        if elsewhere
+            || !fault.account.as_deref().is_none_or(named)
+            || fault.count == Some(0)
+            || fault.fraction.is_some_and(|f| !self.random.random_bool(f))
+        {
             return false;
         }
         fault.count = fault.count.map(|left| left - 1);
@@ -215,43 +195,39 @@ impl Active {
 
 impl Faults {
     /// Puts a fault into effect and returns its id, or says what is wrong with it.
-    pub(super) fn add(&mut self, fault: Fault) -> Result<u64, String> {
+    pub(super) fn add(&mut self, fault: Fault) -> Result<u64, &'static str> {
         fault.check()?;
-        if self.active.len() >= MAX_FAULTS {
-            return Err(format!("at most {MAX_FAULTS} faults can be in effect"));
-        }
         self.last_id += 1;
-        self.active.push(Active {
-            id: self.last_id,
+        let active = Active {
             random: StdRng::seed_from_u64(fault.seed),
             fault,
-        });
+            held: Vec::new(),
+        };
+        self.active.insert(self.last_id, active);
         Ok(self.last_id)
     }
 
     /// The faults that can still strike, each with what is left of its `count`.
-    pub(super) fn list(&self) -> impl Iterator<Item = (u64, Fault)> + '_ {
-        let live = self.active.iter().filter(|a| a.fault.count != Some(0));
-        live.map(|active| (active.id, active.fault.clone()))
+    pub(super) fn list(&self) -> BTreeMap<u64, &Fault> {
+        let all = self.active.iter().map(|(id, active)| (*id, &active.fault));
+        all.filter(|(_, fault)| fault.count != Some(0)).collect()
     }
 
     /// Ends one fault, or all, and returns the callbacks that it held.
     pub(super) fn clear(&mut self, id: Option<u64>) -> Vec<Delivery> {
-        let ended = |fault: u64| id.is_none_or(|id| id == fault);
-        self.active.retain(|active| !ended(active.id));
-        let free = self.held.extract_if(.., |(fault, _)| ended(*fault));
-        free.map(|(_, delivery)| delivery).collect()
+        let ended = |fault: &u64, _: &mut Active| id.is_none_or(|id| id == *fault);
+        let ended = self.active.extract_if(.., ended);
+        ended.flat_map(|(_, active)| active.held).collect()
     }
 
     /// Every fault that matches a call strikes.
     pub(super) fn strike_call(&mut self, api: Api, group: &str, accounts: &[&str]) -> Struck {
         let mut struck = Struck::default();
-        for active in &mut self.active {
+        for active in self.active.values_mut() {
             let fault = &active.fault;
             if fault.is_of_callbacks()
                 || fault.api.is_some_and(|own| own != api)
-                || !fault.matches(Some(group), |own| accounts.contains(&own))
-                || !active.strikes()
+                || !active.strikes(Some(group), accounts)
             {
                 continue;
             }
@@ -262,7 +238,7 @@ impl Faults {
                 Effect::DelayMs(delay) => struck.delay_ms = struck.delay_ms.max(delay),
                 Effect::LostAnswer(how) => struck.lost_answer = Some(how),
                 Effect::Omit => match &active.fault.account {
-                    Some(account) => drop(struck.omitted.insert(account.clone())),
+                    Some(account) => struck.omitted.push(account.clone()),
                     None => struck.omit_all = true,
                 },
                 _ => {}
@@ -278,7 +254,16 @@ impl Faults {
         let (mut sent, mut shuffled) = (Vec::with_capacity(deliveries.len()), Vec::new());
         let mut order = StdRng::seed_from_u64(0);
         for delivery in deliveries {
-            let Some(active) = self.strike_callback(&delivery.event) else {
+            let event = &delivery.event;
+            let group = event.group.as_ref().map(|group| group.as_str());
+            let accounts: Vec<&str> = event.accounts.iter().map(|one| one.as_str()).collect();
+            let struck = self.active.values_mut().find_map(|active| {
+                let fault = &active.fault;
+                let fits =
+                    fault.is_of_callbacks() && fault.kind.is_none_or(|kind| kind == event.kind);
+                (fits && active.strikes(group, &accounts)).then_some(active)
+            });
+            let Some(active) = struck else {
                 sent.push((delivery, 0));
                 continue;
             };
@@ -288,12 +273,9 @@ impl Faults {
                     sent.extend((0..=copies).map(|_| (delivery.clone(), 0)));
                 }
                 Effect::HoldCallback => {
-                    let id = active.id;
-                    if self.held.len() < MAX_HELD {
-                        // The command does not wait for a callback that is held.
-                        let report = None;
-                        self.held.push((id, Delivery { report, ..delivery }));
-                    }
+                    // The command does not wait for a callback that is held.
+                    let report = None;
+                    active.held.push(Delivery { report, ..delivery });
                 }
                 Effect::ShuffleCallbacks => {
                     order = StdRng::seed_from_u64(active.fault.seed);
@@ -308,23 +290,9 @@ impl Faults {
         sent
     }
 
-    fn strike_callback(&mut self, event: &Event) -> Option<&Active> {
-        let group = event.group.as_ref().map(|group| group.as_str());
-        let names = |own: &str| event.accounts.iter().any(|account| account.as_str() == own);
-        let mut all = self.active.iter_mut();
-        all.find_map(|active| {
-            let fault = &active.fault;
-            let matches = fault.is_of_callbacks()
-                && fault.kind.is_none_or(|kind| kind == event.kind)
-                && fault.matches(group, names);
-            (matches && active.strikes()).then_some(&*active)
-        })
-    }
-
     /// A spent fault that still holds callbacks stays, so that clearing it releases them.
     fn forget_spent(&mut self) {
-        let held: HashSet<u64> = self.held.iter().map(|(id, _)| *id).collect();
-        self.active
-            .retain(|active| active.fault.count != Some(0) || held.contains(&active.id));
+        let alive = |active: &Active| active.fault.count != Some(0) || !active.held.is_empty();
+        self.active.retain(|_, active| alive(active));
     }
 }

@@ -3,7 +3,7 @@
 //! It takes Chat's place over real HTTP: it keeps rooms, members, presence and marks, answers the
 //! REST calls with Chat's limits, checks every UserSig, and sends signed callbacks. It shares no
 //! code with the service's own Chat client, so that one misreading cannot hide the other, and it
-//! is stricter than Chat where Chat's documents are silent. All state is in memory and bounded.
+//! is stricter than Chat where Chat's documents are silent.
 //!
 //! Limits: 500 accounts in a call (10005), 10 distinct marks in a room (10004), 1000 members with a
 //! mark (one more is omitted from the answer), 200 calls of an API in any second (60007). Members
@@ -12,27 +12,254 @@
 //! `POST /control/{command}` (see `control`) moves members, injects faults and shows everything. A
 //! movement answers when the state has changed and the callbacks are queued; with `"wait": true`
 //! when they are delivered or failed.
+//!
+//! All state is in memory, behind one lock that is never held across an await. Callbacks enter the
+//! queue under that lock, so their order is the order of the changes.
 
 mod callbacks;
 mod client;
-mod connection;
 mod control;
 mod faults;
 mod log;
-mod options;
 mod program;
 mod rest;
 mod rooms;
-mod server;
 #[cfg(test)]
 mod tests;
 mod user_sig;
 
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use url::Url;
+
+use callbacks::{Delivery, Event, Outbox, Report, Target};
 pub use callbacks::{Kind, KindCount};
 pub use client::{ControlError, Result, Simulated};
 pub use control::{MemberView, Moved, RoomSummary, RoomView, Stats};
 pub use faults::{Effect, Fault, LostAnswer};
 pub use log::{Api, ApiCount, CallRecord, CalledMember};
-pub use options::{CallbackOptions, Options, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Settings};
 pub use program::{Command, run};
-pub use server::{Running, start};
+pub use rooms::Movement;
+
+/// SDKAppID of the sample application.
+pub const SAMPLE_SDK_APP_ID: u32 = 1_400_000_000;
+
+/// A public key: the sample of <https://github.com/tencentyun/tls-sig-api-v2-python>.
+pub const SAMPLE_SECRET_KEY: &str =
+    "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub sdk_app_id: u32,
+    /// The key that UserSigs are checked with, as text.
+    pub secret_key: SecretString,
+    /// The only `identifier` that may call.
+    pub admin_account: String,
+    pub callback: CallbackOptions,
+    pub settings: Settings,
+}
+
+/// Where callbacks go.
+#[derive(Debug, Clone, Default)]
+pub struct CallbackOptions {
+    /// `None` = no callbacks.
+    pub url: Option<Url>,
+    /// `None` = requests carry no `Sign`.
+    pub token: Option<SecretString>,
+}
+
+/// Behaviour where Chat's documents leave a choice, or where a test needs another pace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Milliseconds between a call's arrival and its answer.
+    pub latency_ms: u64,
+    /// Calls of one API that are admitted in any one second.
+    pub calls_per_second: usize,
+    /// Members in one answer of `get_members`.
+    pub page_size: usize,
+    /// Error code when none of the accounts of `modify_user_info` is online.
+    pub all_offline_code: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sdk_app_id: SAMPLE_SDK_APP_ID,
+            secret_key: SecretString::from(SAMPLE_SECRET_KEY),
+            admin_account: "administrator".to_owned(),
+            callback: CallbackOptions::default(),
+            settings: Settings::default(),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            latency_ms: 5,
+            calls_per_second: 200,
+            page_size: 250,
+            all_offline_code: 10004,
+        }
+    }
+}
+
+/// Reads a receiver's address as Chat's console does
+/// (<https://www.tencentcloud.com/document/product/1047/34520>).
+fn callback_url(text: &str) -> std::result::Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("the callback URL is invalid: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("the callback URL must begin with http:// or https://".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            "the callback URL must have no query and no fragment; put a secret in its path".into(),
+        );
+    }
+    Ok(url)
+}
+
+/// A simulated Chat that serves in the background. Dropped, it stops.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    task: JoinHandle<io::Result<()>>,
+    stop: DropGuard,
+}
+
+/// Starts a simulated Chat on a bound listener.
+pub fn start(options: Options, listener: TcpListener) -> io::Result<Running> {
+    let address = listener.local_addr()?;
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(serve(options, listener, stop.clone()));
+    Ok(Running {
+        address,
+        task,
+        stop: stop.drop_guard(),
+    })
+}
+
+/// Serves a simulated Chat until `stop` is cancelled.
+async fn serve(options: Options, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
+    let shared = Arc::new(Shared {
+        sdk_app_id: options.sdk_app_id,
+        secret_key: options.secret_key,
+        admin_account: options.admin_account,
+        outbox: Outbox::start(stop.clone()).map_err(io::Error::other)?,
+        stop: stop.clone(),
+        world: Mutex::new(World {
+            rooms: rooms::Rooms::default(),
+            faults: faults::Faults::default(),
+            log: log::CallLog::default(),
+            settings: options.settings,
+            callback: options.callback,
+        }),
+        moment: watch::Sender::new(0),
+    });
+    let app = Router::new()
+        .merge(rest::routes())
+        .merge(control::routes())
+        .with_state(shared);
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot turn off Nagle's algorithm for a connection");
+        }
+    });
+    axum::serve(listener, app)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+}
+
+impl Running {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address for `chat.base_url` and for the control API, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn client(&self) -> Result<Simulated> {
+        Simulated::new(&self.url())
+    }
+
+    /// Stops it and waits until the last call is answered.
+    pub async fn stop(self) -> io::Result<()> {
+        drop(self.stop);
+        self.task.await.map_err(io::Error::other)?
+    }
+}
+
+/// What every request handler shares.
+#[derive(Debug)]
+struct Shared {
+    sdk_app_id: u32,
+    secret_key: SecretString,
+    admin_account: String,
+    stop: CancellationToken,
+    outbox: Outbox,
+    world: Mutex<World>,
+    /// Begins and ends of calls so far.
+    moment: watch::Sender<u64>,
+}
+
+/// Everything that changes.
+#[derive(Debug)]
+struct World {
+    rooms: rooms::Rooms,
+    faults: faults::Faults,
+    log: log::CallLog,
+    settings: Settings,
+    callback: CallbackOptions,
+}
+
+impl Shared {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends callbacks for what just happened. Returns how many were queued.
+    fn emit(&self, world: &mut World, events: Vec<Event>, report: &Report) -> usize {
+        let Some(url) = world.callback.url.clone() else {
+            return 0;
+        };
+        let target = Arc::new(Target {
+            sdk_app_id: self.sdk_app_id,
+            url,
+            token: world.callback.token.clone(),
+        });
+        let delivery = |event| Delivery {
+            target: target.clone(),
+            event,
+            report: report.clone(),
+        };
+        let routed = world
+            .faults
+            .route(events.into_iter().map(delivery).collect());
+        let queued = routed.len();
+        self.outbox.take(routed);
+        queued
+    }
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    // The maps of all answers have text as keys, so writing them cannot fail.
+    let mut body = serde_json::to_vec(body).unwrap_or_default();
+    body.push(b'\n');
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    (status, content_type, body).into_response()
+}

@@ -13,22 +13,21 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use chrono::Utc;
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::callbacks::Event;
-use super::connection::Cut;
 use super::faults::{LostAnswer, Struck};
 use super::log::{Api, CalledMember};
-use super::rooms::RoomError;
-use super::server::{Shared, World, json as body};
-use super::user_sig;
+use super::rooms::{Member, RoomError};
+use super::{Shared, World, json as body, user_sig};
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark};
 
 /// Far more than 500 members with 10 marks each need.
@@ -37,32 +36,33 @@ const LARGEST_BODY: usize = 1024 * 1024;
 const MAX_ACCOUNTS: usize = 500;
 
 /// Source: <https://www.tencentcloud.com/document/product/1047/34348>.
-mod code {
-    pub(super) const PARAMETER: i64 = 10004;
-    pub(super) const TOO_MANY_ACCOUNTS: i64 = 10005;
-    pub(super) const GROUP_GONE: i64 = 10010;
-    pub(super) const JSON_WRONG: i64 = 10011;
-    pub(super) const GROUP_ID: i64 = 10015;
-    pub(super) const JSON_UNREADABLE: i64 = 60003;
-    pub(super) const SDK_APP_ID: i64 = 60006;
-    pub(super) const TOO_FREQUENT: i64 = 60007;
-    pub(super) const HTTP_FORMAT: i64 = 60008;
-    pub(super) const NO_SUCH_COMMAND: i64 = 60009;
-    pub(super) const NEEDS_ADMIN: i64 = 60010;
-    pub(super) const SDK_APP_ID_MISSING: i64 = 60012;
-    pub(super) const URL_PARAMETER: i64 = 60025;
-    pub(super) const SIG_EXPIRED: i64 = 70001;
-    pub(super) const SIG_EMPTY: i64 = 70002;
-    pub(super) const SIG_MALFORMED: i64 = 70003;
-    pub(super) const SIG_WRONG_KEY: i64 = 70009;
-    pub(super) const SIG_OTHER_ACCOUNT: i64 = 70013;
-    pub(super) const SIG_OTHER_APPLICATION: i64 = 70014;
-    pub(super) const SDK_APP_ID_UNKNOWN: i64 = 70020;
+pub(super) mod code {
+    pub(in super::super) const PARAMETER: i64 = 10004;
+    pub(in super::super) const TOO_MANY_ACCOUNTS: i64 = 10005;
+    pub(in super::super) const GROUP_GONE: i64 = 10010;
+    pub(in super::super) const JSON_WRONG: i64 = 10011;
+    pub(in super::super) const GROUP_ID: i64 = 10015;
+    pub(in super::super) const JSON_UNREADABLE: i64 = 60003;
+    pub(in super::super) const SDK_APP_ID: i64 = 60006;
+    pub(in super::super) const TOO_FREQUENT: i64 = 60007;
+    pub(in super::super) const HTTP_FORMAT: i64 = 60008;
+    pub(in super::super) const NO_SUCH_COMMAND: i64 = 60009;
+    pub(in super::super) const NEEDS_ADMIN: i64 = 60010;
+    pub(in super::super) const SDK_APP_ID_MISSING: i64 = 60012;
+    pub(in super::super) const URL_PARAMETER: i64 = 60025;
+    pub(in super::super) const SIG_EXPIRED: i64 = 70001;
+    pub(in super::super) const SIG_EMPTY: i64 = 70002;
+    pub(in super::super) const SIG_MALFORMED: i64 = 70003;
+    pub(in super::super) const SIG_WRONG_KEY: i64 = 70009;
+    pub(in super::super) const SIG_OTHER_ACCOUNT: i64 = 70013;
+    pub(in super::super) const SIG_OTHER_APPLICATION: i64 = 70014;
+    pub(in super::super) const SDK_APP_ID_UNKNOWN: i64 = 70020;
 }
 
 /// A call that fails.
-struct Refusal {
-    code: i64,
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub code: i64,
     info: String,
 }
 
@@ -83,7 +83,7 @@ struct Reply {
 }
 
 impl Refusal {
-    fn new(code: i64, info: impl ToString) -> Self {
+    pub(super) fn new(code: i64, info: impl ToString) -> Self {
         let info = info.to_string();
         Self { code, info }
     }
@@ -116,7 +116,6 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 
 async fn serve(
     State(shared): State<Arc<Shared>>,
-    ConnectInfo(cut): ConnectInfo<Cut>,
     Path((service, command)): Path<(String, String)>,
     method: Method,
     RawQuery(query): RawQuery,
@@ -145,18 +144,18 @@ async fn serve(
         let wait = tokio::time::sleep(wait);
         shared.stop.run_until_cancelled(wait).await;
     }
-    match reply.lost {
-        Some(LostAnswer::Close) => cut.pull(),
+    if reply.lost == Some(LostAnswer::Hang) {
         // Ends with the simulator, or when the caller closes the connection.
-        Some(LostAnswer::Hang) => {
-            shared.stop.cancelled().await;
-            cut.pull();
-        }
-        None => {}
+        shared.stop.cancelled().await;
     }
     drop(call);
-    match reply.http_status.map(StatusCode::from_u16) {
-        Some(status) => status
+    if reply.lost.is_some() {
+        // A lost answer must look like one: unwinding ends the task of the connection, which closes
+        // without a byte.
+        std::panic::resume_unwind(Box::new("lost answer"));
+    }
+    match reply.http_status {
+        Some(status) => StatusCode::from_u16(status)
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             .into_response(),
         None => body(StatusCode::OK, &reply.body),
@@ -176,7 +175,7 @@ impl Call {
     fn begin(shared: Arc<Shared>, api: Api) -> Self {
         let mut world = shared.world();
         let seq = world.log.begin(api);
-        shared.announce(&world);
+        shared.moment.send_replace(world.log.moment);
         drop(world);
         Self {
             shared,
@@ -192,7 +191,7 @@ impl Call {
             .and_then(|()| self.admit())
             .and_then(|()| Request::parse(self.api, request));
         match checked {
-            Ok(request) => self.carry_out(&request),
+            Ok(request) => self.carry_out(request),
             Err(refusal) => self.refuse(&refusal),
         }
     }
@@ -225,48 +224,46 @@ impl Call {
         Err(Refusal::new(code::TOO_FREQUENT, info))
     }
 
-    fn carry_out(&mut self, request: &Request) -> Reply {
-        let (group, members) = (request.group(), request.members());
-        let accounts: Vec<&str> = members.iter().map(|m| m.account.as_str()).collect();
+    fn carry_out(&mut self, request: Request) -> Reply {
+        let accounts = request.members.iter().map(|m| m.account.as_str());
+        let accounts: Vec<&str> = accounts.collect();
         let shared = self.shared.clone();
         let mut world = shared.world();
-        let struck = world.faults.strike_call(self.api, group, &accounts);
-        self.group = Some(group.to_owned());
-        world
-            .log
-            .describe(self.seq, self.api, group, request.command_type(), members);
-        let result = match (struck.http_status, struck.error_code) {
+        let struck = world
+            .faults
+            .strike_call(self.api, &request.group, &accounts);
+        let mut done = match (struck.http_status, struck.error_code) {
             (Some(_), _) => Ok(Done::default()),
             (None, Some(code)) => Err(Refusal::injected(code)),
-            (None, None) => request.apply(&shared, &mut world, &struck),
+            (None, None) => request.apply(self.api, &shared, &mut world, &struck),
         };
-        let (answered, result) = match result {
-            Ok(done) => (done.answered, Ok(done.fields)),
-            Err(refusal) => (Vec::new(), Err(refusal)),
+        let answered = match &mut done {
+            Ok(done) => std::mem::take(&mut done.answered),
+            Err(_) => Vec::new(),
         };
-        let result = match struck.late_error_code {
-            Some(code) => Err(Refusal::injected(code)),
-            None => result,
-        };
-        let error_code = result.as_ref().err().map_or(0, |refusal| refusal.code);
+        if let Some(code) = struck.late_error_code {
+            done = Err(Refusal::injected(code));
+        }
+        let error_code = done.as_ref().map_or_else(|refusal| refusal.code, |_| 0);
         let http_status = struck.http_status.unwrap_or(200);
         self.failed = error_code != 0 || http_status != 200;
-        if let Some(record) = world.log.record(self.seq) {
+        let (group, members) = (request.group, request.members);
+        let (log, seq) = (&mut world.log, self.seq);
+        log.describe(seq, self.api, &group, request.command_type, members);
+        if let Some(record) = log.record(seq) {
             record.error_code = error_code;
             record.http_status = http_status;
             record.answered = answered;
         }
-        let body = result.map_or_else(
-            |refusal| refusal.body(),
-            |mut fields| {
-                fields["ActionStatus"] = "OK".into();
-                fields["ErrorCode"] = 0.into();
-                fields["ErrorInfo"] = "".into();
-                fields
-            },
-        );
+        self.group = Some(group);
+        let ok = |Done { mut fields, .. }| {
+            fields["ActionStatus"] = "OK".into();
+            fields["ErrorCode"] = 0.into();
+            fields["ErrorInfo"] = "".into();
+            fields
+        };
         Reply {
-            body,
+            body: done.map_or_else(|refusal| refusal.body(), ok),
             http_status: struck.http_status,
             delay: Duration::from_millis(struck.delay_ms),
             lost: struck.lost_answer,
@@ -279,73 +276,60 @@ impl Drop for Call {
         let mut world = self.shared.world();
         let group = self.group.as_deref();
         world.log.end(self.seq, self.api, group, self.failed);
-        self.shared.announce(&world);
+        self.shared.moment.send_replace(world.log.moment);
     }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Query {
+    sdkappid: String,
+    identifier: String,
+    usersig: String,
+    random: String,
+    contenttype: String,
 }
 
 /// Admits a call of the application's administrator. The query is never logged: it contains the
 /// UserSig.
 fn check_query(shared: &Shared, query: &str, now: i64) -> Result<(), Refusal> {
-    const KEYS: [&str; 5] = ["sdkappid", "identifier", "usersig", "random", "contenttype"];
-    let mut seen: [Option<String>; 5] = Default::default();
-    for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        if let Some(place) = KEYS.iter().position(|known| *known == key)
-            && seen[place].replace(value.into_owned()).is_some()
-        {
-            let info = format!("`{key}` is twice in the URL");
-            return Err(Refusal::new(code::URL_PARAMETER, info));
-        }
-    }
-    let [app, identifier, sig, random, content_type] = seen.map(Option::unwrap_or_default);
-    let own_app = shared.sdk_app_id;
-    let (code, info) = match app.parse::<u32>() {
-        _ if app.is_empty() => (code::SDK_APP_ID_MISSING, "`sdkappid` is missing"),
+    // A key that is there twice is an error.
+    let query: Query = serde_urlencoded::from_str(query)
+        .map_err(|error| Refusal::new(code::URL_PARAMETER, error))?;
+    let (code, info) = match query.sdkappid.parse::<u32>() {
+        _ if query.sdkappid.is_empty() => (code::SDK_APP_ID_MISSING, "`sdkappid` is missing"),
         Err(_) => (code::SDK_APP_ID, "`sdkappid` is not a number"),
-        Ok(app) if app != own_app => (code::SDK_APP_ID_UNKNOWN, "no such SDKAppID"),
-        Ok(_) if identifier.is_empty() => (code::URL_PARAMETER, "`identifier` is missing"),
-        Ok(_) if sig.is_empty() => (code::SIG_EMPTY, "`usersig` is empty"),
-        Ok(_) if random.parse::<u32>().is_err() => (
+        Ok(app) if app != shared.sdk_app_id => (code::SDK_APP_ID_UNKNOWN, "no such SDKAppID"),
+        _ if query.identifier.is_empty() => (code::URL_PARAMETER, "`identifier` is missing"),
+        _ if query.usersig.is_empty() => (code::SIG_EMPTY, "`usersig` is empty"),
+        _ if query.random.parse::<u32>().is_err() => (
             code::URL_PARAMETER,
             "`random` must be an integer from 0 to 4294967295",
         ),
-        Ok(_) if content_type != "json" => (code::URL_PARAMETER, "`contenttype` must be json"),
-        Ok(_) => match user_sig::verify(&sig, own_app, &identifier, &shared.secret_key, now) {
-            Err(user_sig::Refused::Malformed) => (code::SIG_MALFORMED, "the UserSig is malformed"),
-            Err(user_sig::Refused::OtherApplication) => (
-                code::SIG_OTHER_APPLICATION,
-                "the UserSig is for another SDKAppID",
-            ),
-            Err(user_sig::Refused::OtherAccount) => (
-                code::SIG_OTHER_ACCOUNT,
-                "the UserSig is for another identifier",
-            ),
-            Err(user_sig::Refused::WrongKey) => (
-                code::SIG_WRONG_KEY,
-                "the UserSig was signed with another key",
-            ),
-            Err(user_sig::Refused::Expired) => (code::SIG_EXPIRED, "the UserSig has expired"),
-            Ok(()) if identifier != shared.admin_account => {
-                (code::NEEDS_ADMIN, "`identifier` is not an administrator")
+        _ if query.contenttype != "json" => (code::URL_PARAMETER, "`contenttype` must be json"),
+        Ok(app) => {
+            let key = shared.secret_key.expose_secret();
+            user_sig::verify(&query.usersig, app, &query.identifier, key, now)?;
+            if query.identifier == shared.admin_account {
+                return Ok(());
             }
-            Ok(()) => return Ok(()),
-        },
+            (code::NEEDS_ADMIN, "`identifier` is not an administrator")
+        }
     };
     Err(Refusal::new(code, info))
 }
 
-enum Request {
-    Modify(Modify),
-    List(List),
-    Check(Check),
-    Count(Count),
-}
-
+/// The body of any call.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Modify {
+struct CallBody {
     group_id: String,
-    command_type: i64,
-    member_list: Vec<ModifyMember>,
+    command_type: Option<i64>,
+    member_list: Option<Vec<ModifyMember>>,
+    timestamp: Option<i64>,
+    mark: Option<i64>,
+    #[serde(rename = "Member_Account")]
+    accounts: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -356,84 +340,61 @@ struct ModifyMember {
     marks: Vec<i64>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct List {
-    group_id: String,
+/// What a call asks for.
+struct Request {
+    group: String,
+    command_type: Option<i64>,
+    /// With marks in `modify_user_info` alone.
+    members: Vec<CalledMember>,
     timestamp: i64,
     mark: Option<i64>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Check {
-    group_id: String,
-    #[serde(rename = "Member_Account")]
-    accounts: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Count {
-    group_id: String,
-}
-
 impl Request {
     fn parse(api: Api, body: &[u8]) -> Result<Self, Refusal> {
-        Ok(match api {
-            Api::ModifyUserInfo => Self::Modify(read(body)?),
-            Api::GetMembers => Self::List(read(body)?),
-            Api::CheckMembers => Self::Check(read(body)?),
-            Api::GetOnlineMemberNum => Self::Count(read(body)?),
+        let body: CallBody = read(body)?;
+        let command = (body.command_type.is_some(), body.member_list.is_some());
+        let keys = (command, body.timestamp.is_some(), body.accounts.is_some());
+        let right = match api {
+            Api::ModifyUserInfo => keys == ((true, true), false, false),
+            Api::GetMembers => keys == ((false, false), true, false),
+            Api::CheckMembers => keys == ((false, false), false, true),
+            Api::GetOnlineMemberNum => keys == ((false, false), false, false),
+        };
+        if !right || body.mark.is_some() && api != Api::GetMembers {
+            let info = "the keys of the body are not those of this command";
+            return Err(Refusal::new(code::JSON_WRONG, info));
+        }
+        let called = |account, marks| CalledMember { account, marks };
+        let marked = body.member_list.into_iter().flatten();
+        let marked = marked.map(|member| called(member.account, member.marks));
+        let asked = body.accounts.into_iter().flatten();
+        Ok(Self {
+            group: body.group_id,
+            command_type: body.command_type,
+            members: marked.chain(asked.map(|one| called(one, vec![]))).collect(),
+            timestamp: body.timestamp.unwrap_or_default(),
+            mark: body.mark,
         })
     }
 
-    fn group(&self) -> &str {
-        match self {
-            Self::Modify(request) => &request.group_id,
-            Self::List(request) => &request.group_id,
-            Self::Check(request) => &request.group_id,
-            Self::Count(request) => &request.group_id,
-        }
-    }
-
-    /// The members it names, for the log.
-    fn members(&self) -> Vec<CalledMember> {
-        let called = |account: &String, marks: &[i64]| CalledMember {
-            account: account.clone(),
-            marks: marks.to_vec(),
-        };
-        match self {
-            Self::Modify(request) => {
-                let members = request.member_list.iter();
-                members.map(|m| called(&m.account, &m.marks)).collect()
-            }
-            Self::Check(request) => request.accounts.iter().map(|a| called(a, &[])).collect(),
-            Self::List(_) | Self::Count(_) => Vec::new(),
-        }
-    }
-
-    fn command_type(&self) -> Option<i64> {
-        match self {
-            Self::Modify(request) => Some(request.command_type),
-            _ => None,
-        }
-    }
-
-    fn apply(&self, shared: &Shared, world: &mut World, struck: &Struck) -> Result<Done, Refusal> {
-        let group = GroupId::parse(self.group());
+    fn apply(
+        &self,
+        api: Api,
+        shared: &Shared,
+        world: &mut World,
+        struck: &Struck,
+    ) -> Result<Done, Refusal> {
+        let group = GroupId::parse(&self.group);
         let group = group.map_err(|error| Refusal::new(code::GROUP_ID, error))?;
-        match self {
-            Self::Modify(request) => modify_user_info(shared, world, &group, request, struck),
-            Self::List(request) => get_members(world, &group, request),
-            Self::Check(request) => check_members(world, &group, request),
-            Self::Count(_) => {
-                let online = world.rooms.find(&group)?.online();
-                Ok(Done {
-                    fields: json!({ "OnlineMemberNum": online }),
-                    answered: Vec::new(),
-                })
-            }
+        match api {
+            Api::ModifyUserInfo => modify_user_info(shared, world, &group, self, struck),
+            Api::GetMembers => get_members(world, &group, self),
+            Api::CheckMembers => check_members(world, &group, self),
+            Api::GetOnlineMemberNum => Ok(Done {
+                fields: json!({ "OnlineMemberNum": world.rooms.find(&group)?.online() }),
+                answered: Vec::new(),
+            }),
         }
     }
 }
@@ -453,21 +414,21 @@ fn modify_user_info(
     shared: &Shared,
     world: &mut World,
     group: &GroupId,
-    request: &Modify,
+    request: &Request,
     struck: &Struck,
 ) -> Result<Done, Refusal> {
     let set = match request.command_type {
-        1 => true,
-        2 => false,
+        Some(1) => true,
+        Some(2) => false,
         _ => {
             let info = "`CommandType` must be 1 to set or 2 to delete";
             return Err(Refusal::parameter(info));
         }
     };
-    let wanted = wanted(&request.member_list)?;
+    let wanted = wanted(&request.members)?;
     let room = world.rooms.find(group)?;
-    let visible =
-        |account: &Account| !struck.omit_all && !struck.omitted.contains(account.as_str());
+    let omitted = |account: &Account| struck.omitted.iter().any(|one| one == account.as_str());
+    let visible = |account: &Account| !struck.omit_all && !omitted(account);
     let now = Utc::now().timestamp_millis();
     let marked = room
         .mark(&wanted, set, now, visible)
@@ -480,22 +441,18 @@ fn modify_user_info(
         let info = "none of the members could be served";
         return Err(Refusal::new(world.settings.all_offline_code, info));
     }
-    let served = || {
-        marked
-            .served
-            .iter()
-            .map(|place| &request.member_list[*place])
-    };
+    let served = marked.served.iter();
+    let served: Vec<_> = served.map(|place| &request.members[*place]).collect();
     let member =
-        |member: &ModifyMember| json!({ "Member_Account": member.account, "Marks": member.marks });
-    let members: Vec<Value> = served().map(member).collect();
+        |member: &&CalledMember| json!({ "Member_Account": member.account, "Marks": member.marks });
+    let members: Vec<Value> = served.iter().map(member).collect();
     Ok(Done {
         fields: json!({ "CommandType": request.command_type, "MemberList": members }),
-        answered: served().map(|member| member.account.clone()).collect(),
+        answered: served.iter().map(|member| member.account.clone()).collect(),
     })
 }
 
-fn wanted(members: &[ModifyMember]) -> Result<Vec<(Account, Vec<Mark>)>, Refusal> {
+fn wanted(members: &[CalledMember]) -> Result<Vec<(Account, Vec<Mark>)>, Refusal> {
     check_number("MemberList", members.len())?;
     let mut seen = HashSet::with_capacity(members.len());
     let mut wanted = Vec::with_capacity(members.len());
@@ -539,7 +496,7 @@ fn check_number(key: &str, accounts: usize) -> Result<(), Refusal> {
 
 /// A page of the online list, newest first. `NextTimestamp` is the arrival of the last member on the
 /// page in microseconds; callers must pass it on unchanged.
-fn get_members(world: &mut World, group: &GroupId, request: &List) -> Result<Done, Refusal> {
+fn get_members(world: &mut World, group: &GroupId, request: &Request) -> Result<Done, Refusal> {
     if request.timestamp < 0 {
         let info = "`Timestamp` must be 0 or the last `NextTimestamp`";
         return Err(Refusal::parameter(info));
@@ -567,14 +524,14 @@ fn get_members(world: &mut World, group: &GroupId, request: &List) -> Result<Don
     })
 }
 
-fn check_members(world: &mut World, group: &GroupId, request: &Check) -> Result<Done, Refusal> {
-    check_number("Member_Account", request.accounts.len())?;
+fn check_members(world: &mut World, group: &GroupId, request: &Request) -> Result<Done, Refusal> {
+    check_number("Member_Account", request.members.len())?;
     let room = world.rooms.find(group)?;
     let mut answered = Vec::new();
-    for text in &request.accounts {
-        let account = Account::parse(text).map_err(Refusal::parameter)?;
-        if room.member(&account).is_some_and(|member| member.online) {
-            answered.push(text.clone());
+    for CalledMember { account, .. } in &request.members {
+        let parsed = Account::parse(account).map_err(Refusal::parameter)?;
+        if room.members.get(&parsed).is_some_and(Member::online) {
+            answered.push(account.clone());
         }
     }
     Ok(Done {

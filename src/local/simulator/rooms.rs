@@ -1,66 +1,56 @@
 //! Rooms, members, presence and marks, with Chat's limits, and the callbacks that a change causes.
 //!
-//! Invariants of a room: only online members have marks; `online` and `holders` repeat what
-//! `members` says. A member is online while connected, or while mark 500 keeps them online. Two
-//! movements of one member never have the same time, so `EventTime` gives their order.
+//! Only online members have marks. Two movements of one member never have the same time, so
+//! `EventTime` gives their order.
 //! Sources: <https://www.tencentcloud.com/document/product/1047/50294> (marks),
 //! <https://www.tencentcloud.com/document/product/1047/50293> (online list).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
 
 use super::callbacks::Event;
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark};
 
-const MAX_ROOMS: usize = 100_000;
-const MAX_MEMBERS: usize = 2_000_000;
-const MAX_DESTROYED: usize = 100_000;
 const MAX_MEMBERS_PER_MARK: usize = 1000;
 /// Members that the online list shows when no mark is asked for.
 const NEWEST_LISTED: usize = 1000;
 /// The mark that hides a member from the online list.
 const HIDDEN: u32 = 600;
-/// How long mark 500 keeps a member online.
-const ALWAYS_ONLINE_MS: i64 = 3 * 24 * 60 * 60 * 1000;
 
+/// The rooms by group; `None` for a destroyed one.
 #[derive(Debug, Default)]
-pub(super) struct Rooms {
-    live: HashMap<GroupId, Room>,
-    destroyed: HashSet<GroupId>,
-    members: usize,
-}
+pub(super) struct Rooms(HashMap<GroupId, Option<Room>>);
 
 #[derive(Debug, Default)]
 pub(super) struct Room {
-    members: HashMap<Account, Member>,
-    /// Online members by arrival.
-    online: BTreeMap<i64, Account>,
-    holders: BTreeMap<Mark, HashSet<Account>>,
+    /// Accounts that joined and did not leave.
+    pub members: HashMap<Account, Member>,
+    /// How many members have each mark.
+    pub marks: BTreeMap<Mark, usize>,
     last_arrival: i64,
     /// When members moved; cleared as soon as all of it is in the past.
     moved: HashMap<Account, i64>,
     moved_until: i64,
 }
 
-/// An account that joined and did not leave.
 #[derive(Debug)]
 pub(super) struct Member {
     pub connected: bool,
-    pub online: bool,
     /// Unix microseconds of the last arrival, distinct within the room.
     pub arrived: i64,
     pub marks: BTreeSet<Mark>,
-    always_online_until: i64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Movement {
+/// What members do: join, leave, lose their connections, come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Movement {
     Join,
     Leave,
     Drop,
     Back,
-    /// The three days of mark 500 are over.
-    Expire,
 }
 
 #[derive(Debug)]
@@ -80,8 +70,6 @@ pub(super) enum RoomError {
     Destroyed(GroupId),
     #[error("room {0:?} already exists")]
     Exists(GroupId),
-    #[error("at most {MAX_ROOMS} rooms and {MAX_MEMBERS} members fit into the simulator")]
-    Full,
 }
 
 /// The call would give the room more distinct marks than Chat allows.
@@ -98,34 +86,26 @@ pub(super) struct Marked {
 
 impl Rooms {
     pub(super) fn find(&mut self, group: &GroupId) -> Result<&mut Room, RoomError> {
-        match self.live.get_mut(group) {
-            Some(room) => Ok(room),
-            None if self.destroyed.contains(group) => Err(RoomError::Destroyed(group.clone())),
+        match self.0.get_mut(group) {
+            Some(Some(room)) => Ok(room),
+            Some(None) => Err(RoomError::Destroyed(group.clone())),
             None => Err(RoomError::Unknown(group.clone())),
         }
     }
 
     /// Creates a room, also one that was destroyed.
     pub(super) fn create(&mut self, group: GroupId) -> Result<(), RoomError> {
-        if self.live.contains_key(&group) {
+        if self.find(&group).is_ok() {
             return Err(RoomError::Exists(group));
         }
-        if self.live.len() >= MAX_ROOMS {
-            return Err(RoomError::Full);
-        }
-        self.destroyed.remove(&group);
-        self.live.insert(group, Room::default());
+        self.0.insert(group, Some(Room::default()));
         Ok(())
     }
 
     pub(super) fn destroy(&mut self, group: &GroupId, now: i64) -> Result<Movements, RoomError> {
         let room = self.find(group)?;
-        let (changed, at) = (room.len(), now.max(room.moved_until + 1));
-        self.live.remove(group);
-        self.members -= changed;
-        if self.destroyed.len() < MAX_DESTROYED {
-            self.destroyed.insert(group.clone());
-        }
+        let (changed, at) = (room.members.len(), now.max(room.moved_until + 1));
+        self.0.insert(group.clone(), None);
         let events = vec![Event::destroyed(group, at)];
         Ok(Movements {
             changed,
@@ -144,56 +124,30 @@ impl Rooms {
         per_callback: usize,
         now: i64,
     ) -> Result<Movements, RoomError> {
-        match self.find(group) {
-            Err(RoomError::Unknown(_)) if movement == Movement::Join => {
-                self.create(group.clone())?;
-            }
-            other => drop(other?),
-        }
-        if movement == Movement::Join && self.members + accounts.len() > MAX_MEMBERS {
-            return Err(RoomError::Full);
+        if movement == Movement::Join {
+            let new = || Some(Room::default());
+            self.0.entry(group.clone()).or_insert_with(new);
         }
         let room = self.find(group)?;
         let at = room.time_of(accounts, now);
-        let before = room.len();
         let step = |account: &Account| Some((account.clone(), room.step(movement, account, at)?));
         let moved: Vec<(Account, bool)> = accounts.iter().filter_map(step).collect();
         for (account, _) in &moved {
             room.moved.insert(account.clone(), at);
         }
-        let after = room.len();
-        self.members = self.members + after - before;
-        let mut events = Vec::with_capacity(moved.len() * 2);
-        for some in moved.chunks(per_callback.max(1)) {
-            events.extend(callbacks(movement, group, some, at));
-        }
-        let changed = moved.len();
+        let chunks = moved.chunks(per_callback.max(1));
         Ok(Movements {
-            changed,
+            changed: moved.len(),
             at,
-            events,
+            events: chunks
+                .flat_map(|some| callbacks(movement, group, some, at))
+                .collect(),
         })
     }
 
-    /// Ends mark 500 wherever its three days are over.
-    pub(super) fn expire(&mut self, now: i64) -> Vec<Event> {
-        let over = self
-            .live
-            .iter()
-            .map(|(group, room)| (group.clone(), room.expired(now)));
-        let over: Vec<(GroupId, Vec<Account>)> =
-            over.filter(|(_, accounts)| !accounts.is_empty()).collect();
-        let mut events = Vec::new();
-        for (group, accounts) in over {
-            if let Ok(moved) = self.apply(Movement::Expire, &group, &accounts, 1, now) {
-                events.extend(moved.events);
-            }
-        }
-        events
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = (&GroupId, &Room)> {
-        self.live.iter()
+        let live = self.0.iter();
+        live.filter_map(|(group, room)| Some((group, room.as_ref()?)))
     }
 }
 
@@ -211,11 +165,18 @@ fn callbacks(
     let (first, event, cause) = match movement {
         Movement::Join => (Some(Event::join(group, all(), at)), "Online", "Join"),
         Movement::Leave => (Some(Event::exit(group, all(), at)), "Offline", "Quit"),
-        Movement::Drop | Movement::Expire => (None, "Offline", "HeartbeatInterrupt"),
+        Movement::Drop => (None, "Offline", "HeartbeatInterrupt"),
         Movement::Back => (None, "Online", "HeartbeatRecover"),
     };
     let presence = (!changed.is_empty()).then(|| Event::presence(group, changed, event, cause, at));
     first.into_iter().chain(presence)
+}
+
+impl Member {
+    /// Mark 500 keeps a member online without a connection. (Chat ends that after three days.)
+    pub(super) fn online(&self) -> bool {
+        self.connected || self.marks.contains(&Mark::ALWAYS_ONLINE)
+    }
 }
 
 impl Room {
@@ -224,75 +185,64 @@ impl Room {
         if now > self.moved_until {
             self.moved.clear();
         }
-        let last = accounts
-            .iter()
-            .filter_map(|account| self.moved.get(account));
-        let time = last.max().map_or(now, |last| now.max(last + 1));
+        let last = accounts.iter().filter_map(|one| self.moved.get(one)).max();
+        let time = last.map_or(now, |last| now.max(last + 1));
         self.moved_until = self.moved_until.max(time);
         time
     }
 
     /// Moves one member. `None` when nothing changes, else whether the presence did.
     fn step(&mut self, movement: Movement, account: &Account, at: i64) -> Option<bool> {
+        let member = self.members.get_mut(account);
         match movement {
-            Movement::Join => {
-                // Further terminals of one member are one presence.
-                let connected = self.members.get(account).is_some_and(|m| m.connected);
-                (!connected).then(|| self.arrive(account, at))
-            }
+            // Further terminals of one member are one presence.
+            Movement::Join if member.as_ref().is_some_and(|m| m.connected) => None,
+            Movement::Join => Some(self.arrive(account, at)),
             Movement::Leave => {
-                let was_online = self.go_offline(account);
+                let was_online = member?.online();
+                self.clear(account);
                 self.members.remove(account).map(|_| was_online)
             }
             Movement::Drop => {
-                let member = self.members.get_mut(account).filter(|m| m.connected)?;
+                let member = member.filter(|member| member.connected)?;
                 member.connected = false;
-                let kept = member.marks.contains(&Mark::ALWAYS_ONLINE);
-                Some(!kept && self.go_offline(account))
+                let gone = !member.online();
+                if gone {
+                    self.clear(account);
+                }
+                Some(gone)
             }
             Movement::Back => {
-                let member = self.members.get_mut(account).filter(|m| !m.connected)?;
-                member.connected = true;
-                Some(!member.online && self.arrive(account, at))
-            }
-            Movement::Expire => {
-                let member = self.members.get_mut(account)?;
-                let (had, connected) =
-                    (member.marks.remove(&Mark::ALWAYS_ONLINE), member.connected);
-                forget(&mut self.holders, Mark::ALWAYS_ONLINE, account);
-                had.then(|| !connected && self.go_offline(account))
+                let member = member.filter(|member| !member.connected)?;
+                if member.online() {
+                    member.connected = true;
+                    return Some(false);
+                }
+                Some(self.arrive(account, at))
             }
         }
     }
 
+    /// A member enters the online list, without marks.
     fn arrive(&mut self, account: &Account, now: i64) -> bool {
-        // A member kept in the list by mark 500 enters it again, without marks.
-        self.go_offline(account);
-        let arrived = (now * 1000).max(self.last_arrival + 1);
-        self.last_arrival = arrived;
-        self.online.insert(arrived, account.clone());
+        self.clear(account);
+        self.last_arrival = (now * 1000).max(self.last_arrival + 1);
         let member = Member {
             connected: true,
-            online: true,
-            arrived,
+            arrived: self.last_arrival,
             marks: BTreeSet::new(),
-            always_online_until: 0,
         };
         self.members.insert(account.clone(), member);
         true
     }
 
-    /// Removes a member from the online list and clears the marks. False when not in the list.
-    fn go_offline(&mut self, account: &Account) -> bool {
-        let Some(member) = self.members.get_mut(account).filter(|m| m.online) else {
-            return false;
-        };
-        member.online = false;
-        self.online.remove(&member.arrived);
-        for mark in std::mem::take(&mut member.marks) {
-            forget(&mut self.holders, mark, account);
+    /// Clears the marks of a member.
+    fn clear(&mut self, account: &Account) {
+        let member = self.members.get_mut(account);
+        let marks = member.map(|member| std::mem::take(&mut member.marks));
+        for mark in marks.unwrap_or_default() {
+            forget(&mut self.marks, mark);
         }
-        true
     }
 
     /// Sets (or else deletes) marks of members who are online and `visible`. A member who would be
@@ -304,21 +254,35 @@ impl Room {
         now: i64,
         visible: impl Fn(&Account) -> bool,
     ) -> Result<Marked, TooManyMarks> {
-        let mut distinct: BTreeSet<Mark> = self.holders.keys().copied().collect();
+        let mut distinct: BTreeSet<Mark> = self.marks.keys().copied().collect();
         distinct.extend(wanted.iter().flat_map(|(_, marks)| marks));
         if set && distinct.len() > MAX_MARKS_PER_ROOM {
             return Err(TooManyMarks);
         }
         let mut done = Marked::default();
         for (position, (account, marks)) in wanted.iter().enumerate() {
-            if !visible(account) || !self.mark_member(account, marks, set, now) {
+            let member = self.members.get_mut(account).filter(|m| m.online());
+            let Some(member) = member.filter(|_| visible(account)) else {
+                continue;
+            };
+            let new = |mark: &&Mark| member.marks.contains(mark) != set;
+            let changed: Vec<Mark> = marks.iter().filter(new).copied().collect();
+            let full = |mark: &Mark| self.marks.get(mark) >= Some(&MAX_MEMBERS_PER_MARK);
+            if set && changed.iter().any(full) {
                 continue;
             }
             done.served.push(position);
-            let stays = self.members.get(account).is_some_and(|member| {
-                member.connected || member.marks.contains(&Mark::ALWAYS_ONLINE)
-            });
-            if !stays && self.go_offline(account) {
+            for mark in changed {
+                if set {
+                    member.marks.insert(mark);
+                    *self.marks.entry(mark).or_default() += 1;
+                } else {
+                    member.marks.remove(&mark);
+                    forget(&mut self.marks, mark);
+                }
+            }
+            if !member.online() {
+                self.clear(account);
                 let at = self.time_of(std::slice::from_ref(account), now);
                 self.moved.insert(account.clone(), at);
                 done.fallen.push((account.clone(), at));
@@ -327,104 +291,37 @@ impl Room {
         Ok(done)
     }
 
-    fn mark_member(&mut self, account: &Account, marks: &[Mark], set: bool, now: i64) -> bool {
-        let Some(member) = self.members.get_mut(account).filter(|m| m.online) else {
-            return false;
-        };
-        if !set {
-            for mark in marks {
-                member.marks.remove(mark);
-                forget(&mut self.holders, *mark, account);
-            }
-            return true;
-        }
-        let full = |mark: &Mark| {
-            let holders = self.holders.get(mark);
-            holders.is_some_and(|h| h.len() >= MAX_MEMBERS_PER_MARK && !h.contains(account))
-        };
-        if marks.iter().any(full) {
-            return false;
-        }
-        for mark in marks {
-            member.marks.insert(*mark);
-            let holders = self.holders.entry(*mark).or_default();
-            holders.insert(account.clone());
-        }
-        if marks.contains(&Mark::ALWAYS_ONLINE) {
-            member.always_online_until = now + ALWAYS_ONLINE_MS;
-        }
-        true
-    }
-
-    /// Members whose three days of mark 500 are over.
-    fn expired(&self, now: i64) -> Vec<Account> {
-        let holders = self.holders.get(&Mark::ALWAYS_ONLINE);
-        let over = |account: &&Account| {
-            let member = self.members.get(*account);
-            member.is_some_and(|m| m.always_online_until <= now)
-        };
-        holders
-            .into_iter()
-            .flatten()
-            .filter(over)
-            .cloned()
-            .collect()
-    }
-
     /// The online list, newest first, as `(arrival, account)` with an arrival before `before`.
     /// Without a mark only the newest thousand that mark 600 does not hide.
     pub(super) fn listed(&self, mark: Option<Mark>, before: Option<i64>) -> Vec<(i64, Account)> {
-        let mut list: Vec<(i64, Account)> = match mark {
-            Some(mark) => {
-                let holders = self.holders.get(&mark).into_iter().flatten();
-                let arrival = |a: &Account| self.members.get(a).map(|m| (m.arrived, a.clone()));
-                let mut list: Vec<_> = holders.filter_map(arrival).collect();
-                list.sort_unstable_by_key(|(arrived, _)| Reverse(*arrived));
-                list
-            }
-            None => {
-                let hidden = |account: &Account| {
-                    let member = self.members.get(account);
-                    member.is_some_and(|m| m.marks.iter().any(|mark| mark.get() == HIDDEN))
-                };
-                let newest = self.online.iter().rev();
-                let shown = newest.filter(|(_, account)| !hidden(account));
-                let shown = shown.map(|(arrived, account)| (*arrived, account.clone()));
-                shown.take(NEWEST_LISTED).collect()
-            }
+        let shown = |(_, member): &(&Account, &Member)| match mark {
+            Some(mark) => member.marks.contains(&mark),
+            None => member.online() && !member.marks.iter().any(|mark| mark.get() == HIDDEN),
         };
+        let shown = self.members.iter().filter(shown);
+        let mut list: Vec<_> = shown
+            .map(|(account, m)| (m.arrived, account.clone()))
+            .collect();
+        list.sort_unstable_by_key(|(arrived, _)| Reverse(*arrived));
+        if mark.is_none() {
+            list.truncate(NEWEST_LISTED);
+        }
         list.retain(|(arrived, _)| before.is_none_or(|before| *arrived < before));
         list
     }
 
-    pub(super) fn member(&self, account: &Account) -> Option<&Member> {
-        self.members.get(account)
-    }
-
-    pub(super) fn members(&self) -> impl Iterator<Item = (&Account, &Member)> {
-        self.members.iter()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.members.len()
-    }
-
     pub(super) fn online(&self) -> usize {
-        self.online.len()
-    }
-
-    /// How many members have each mark.
-    pub(super) fn mark_counts(&self) -> impl Iterator<Item = (Mark, usize)> + '_ {
-        self.holders.iter().map(|(mark, held)| (*mark, held.len()))
+        self.members
+            .values()
+            .filter(|member| member.online())
+            .count()
     }
 }
 
 /// A mark that no member has any more leaves a place for another one.
-fn forget(holders: &mut BTreeMap<Mark, HashSet<Account>>, mark: Mark, account: &Account) {
-    if let Some(held) = holders.get_mut(&mark) {
-        held.remove(account);
-        if held.is_empty() {
-            holders.remove(&mark);
-        }
+fn forget(marks: &mut BTreeMap<Mark, usize>, mark: Mark) {
+    if let Some(count) = marks.get_mut(&mark) {
+        *count -= 1;
     }
+    marks.retain(|_, count| *count > 0);
 }

@@ -11,21 +11,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::ZlibDecoder;
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::Sha256;
 
+use super::rest::{Refusal, code};
+
 /// More than any real UserSig needs; stops a small text from unpacking into a large one.
 const LONGEST_DOCUMENT: u64 = 16 * 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
-    Malformed,
-    OtherApplication,
-    OtherAccount,
-    WrongKey,
-    Expired,
-}
 
 #[derive(Deserialize)]
 struct Document {
@@ -48,28 +40,40 @@ pub(super) fn verify(
     user_sig: &str,
     sdk_app_id: u32,
     identifier: &str,
-    key: &SecretString,
+    key: &str,
     now: i64,
-) -> Result<(), Refused> {
-    let document = open(user_sig).ok_or(Refused::Malformed)?;
-    if document.sdk_app_id != u64::from(sdk_app_id) {
-        return Err(Refused::OtherApplication);
-    }
-    if document.identifier != identifier {
-        return Err(Refused::OtherAccount);
-    }
-    let signature = STANDARD
-        .decode(&document.signature)
-        .map_err(|_| Refused::Malformed)?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes())
-        .map_err(|_| Refused::WrongKey)?;
-    mac.update(document.signed_lines().as_bytes());
-    mac.verify_slice(&signature)
-        .map_err(|_| Refused::WrongKey)?;
-    if now > document.time.saturating_add(document.expire) {
-        return Err(Refused::Expired);
-    }
-    Ok(())
+) -> Result<(), Refusal> {
+    let malformed = || Refusal::new(code::SIG_MALFORMED, "the UserSig is malformed");
+    let document = open(user_sig).ok_or_else(malformed)?;
+    let signature = STANDARD.decode(&document.signature);
+    let signature = signature.map_err(|_| malformed())?;
+    let lines = format!(
+        "TLS.identifier:{}\nTLS.sdkappid:{}\nTLS.time:{}\nTLS.expire:{}\n",
+        document.identifier, document.sdk_app_id, document.time, document.expire
+    );
+    let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|_| malformed())?;
+    let signed = mac.chain_update(lines).verify_slice(&signature);
+    let (code, info) = if document.sdk_app_id != u64::from(sdk_app_id) {
+        (
+            code::SIG_OTHER_APPLICATION,
+            "the UserSig is for another SDKAppID",
+        )
+    } else if document.identifier != identifier {
+        (
+            code::SIG_OTHER_ACCOUNT,
+            "the UserSig is for another identifier",
+        )
+    } else if signed.is_err() {
+        (
+            code::SIG_WRONG_KEY,
+            "the UserSig was signed with another key",
+        )
+    } else if now > document.time.saturating_add(document.expire) {
+        (code::SIG_EXPIRED, "the UserSig has expired")
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(code, info))
 }
 
 fn open(user_sig: &str) -> Option<Document> {
@@ -77,100 +81,38 @@ fn open(user_sig: &str) -> Option<Document> {
     if user_sig.contains(['+', '/', '=']) {
         return None;
     }
-    let plain: String = user_sig
-        .chars()
-        .map(|letter| match letter {
-            '*' => '+',
-            '-' => '/',
-            '_' => '=',
-            other => other,
-        })
-        .collect();
+    let plain = user_sig
+        .replace('*', "+")
+        .replace('-', "/")
+        .replace('_', "=");
     let packed = STANDARD.decode(plain).ok()?;
-    let mut json = Vec::new();
-    ZlibDecoder::new(packed.as_slice())
-        .take(LONGEST_DOCUMENT)
-        .read_to_end(&mut json)
-        .ok()?;
-    let document: Document = serde_json::from_slice(&json).ok()?;
+    let unpacked = ZlibDecoder::new(packed.as_slice()).take(LONGEST_DOCUMENT);
+    let document: Document = serde_json::from_reader(unpacked).ok()?;
     (document.version == "2.0").then_some(document)
-}
-
-impl Document {
-    fn signed_lines(&self) -> String {
-        format!(
-            "TLS.identifier:{}\nTLS.sdkappid:{}\nTLS.time:{}\nTLS.expire:{}\n",
-            self.identifier, self.sdk_app_id, self.time, self.expire
-        )
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::simulator::{SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
+    use crate::local::simulator::{SAMPLE_SDK_APP_ID as APP, SAMPLE_SECRET_KEY as KEY};
 
     const TIME: i64 = 1_700_000_000;
-    /// Signed by the Python library with a lifetime of one day.
+    /// Signed by the official Python library with a lifetime of one day.
     const FROM_PYTHON: &str = "eJyrVgrxCdYrSy1SslJQMtIzUNJRAItkpqTmlWSmZUIkElNyM-Myi0uKEkvyi2BKilOyEwsKMlOACgxNDKAAKpdaUZBZlAqUsTAzgQuWZOaChAzN0RQXZ6aDLKn0cUzVLjcPD00NLS1MCrPM0A*JMLcoNTLMD3HP1M60jCowLDUOKMiLNDOwVaoFAD4PNPI_";
-    /// Signed by the Node library from the same values.
+    /// Signed by the official Node library from the same values.
     const FROM_NODE: &str = "eJyrVgrxCdYrSy1SslIy0jNQ0gHzM1NS80oy0zLBwokpuZl5mcUlRYkl*UVQBcUp2YkFBZkpSlaGJgZQAJEpycxNVbIyNEcVTa0oyCxKVbKyMDOBCRVnpitZKVX6OKZql5uHh6aGlhYmhVlm6IdEmFuUGhnmh7hnamdaRhUYlhoHFORFmhnYKtUCAK0SM5I_";
 
     #[test]
     fn signatures_of_the_official_libraries_are_accepted_until_they_expire() {
-        let (app, name) = (SAMPLE_SDK_APP_ID, "administrator");
-        let other_app = app + 1;
+        let code = |sig, app, name, key, now| verify(sig, app, name, key, now).map_err(|r| r.code);
         for sig in [FROM_PYTHON, FROM_NODE] {
-            for (sig, app, name, key, now, wanted) in [
-                (sig, app, name, SAMPLE_SECRET_KEY, TIME, Ok(())),
-                (sig, app, name, SAMPLE_SECRET_KEY, TIME + 86_400, Ok(())),
-                (
-                    sig,
-                    app,
-                    name,
-                    SAMPLE_SECRET_KEY,
-                    TIME + 86_401,
-                    Err(Refused::Expired),
-                ),
-                (sig, app, name, "other", TIME, Err(Refused::WrongKey)),
-                (
-                    sig,
-                    app,
-                    "alice",
-                    SAMPLE_SECRET_KEY,
-                    TIME,
-                    Err(Refused::OtherAccount),
-                ),
-                (
-                    sig,
-                    other_app,
-                    name,
-                    SAMPLE_SECRET_KEY,
-                    TIME,
-                    Err(Refused::OtherApplication),
-                ),
-                (
-                    &sig[..90],
-                    app,
-                    name,
-                    SAMPLE_SECRET_KEY,
-                    TIME,
-                    Err(Refused::Malformed),
-                ),
-                (
-                    "no signature",
-                    app,
-                    name,
-                    SAMPLE_SECRET_KEY,
-                    TIME,
-                    Err(Refused::Malformed),
-                ),
-            ] {
-                assert_eq!(
-                    verify(sig, app, name, &SecretString::from(key), now),
-                    wanted
-                );
-            }
+            let (admin, end) = ("administrator", TIME + 86_400);
+            assert_eq!(code(sig, APP, admin, KEY, end), Ok(()));
+            assert_eq!(code(sig, APP, admin, KEY, end + 1), Err(70001));
+            assert_eq!(code(sig, APP, admin, "other", TIME), Err(70009));
+            assert_eq!(code(sig, APP, "alice", KEY, TIME), Err(70013));
+            assert_eq!(code(sig, APP + 1, admin, KEY, TIME), Err(70014));
+            assert_eq!(code(&sig[..90], APP, admin, KEY, TIME), Err(70003));
         }
     }
 }

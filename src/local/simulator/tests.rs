@@ -1,0 +1,830 @@
+//! The facts of the simulated Chat that other tests rely on, over real HTTP: a caller with a
+//! UserSig, and a receiver of callbacks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+
+use super::{SAMPLE_SDK_APP_ID as APP, SAMPLE_SECRET_KEY as KEY, *};
+use crate::chat::UserSigKey;
+use crate::domain::Account;
+
+const ROOM: &str = "@TGS#room-7";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A simulator without latency, and both of its sides.
+struct Chat {
+    running: Running,
+    control: Simulated,
+    http: reqwest::Client,
+}
+
+impl Chat {
+    /// With these members in the room.
+    async fn with(members: &[impl AsRef<str>]) -> Self {
+        let mut options = Options::default();
+        options.settings.latency_ms = 0;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let running = start(options, listener).unwrap();
+        let control = running.client().unwrap();
+        if !members.is_empty() {
+            control.join(ROOM, members).await.unwrap();
+        }
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self {
+            running,
+            control,
+            http,
+        }
+    }
+
+    /// Sends a call with a good query.
+    async fn call(&self, command: &str, body: &Value) -> Value {
+        let answer = self.send(command, &query(&[]), body.to_string()).await;
+        answer.unwrap().json().await.unwrap()
+    }
+
+    async fn send(
+        &self,
+        command: &str,
+        query: &str,
+        body: String,
+    ) -> reqwest::Result<reqwest::Response> {
+        let service = match command {
+            "get_online_member_num" => "group_open_http_svc",
+            _ => "group_open_avchatroom_http_svc",
+        };
+        let url = format!("{}/v4/{service}/{command}?{query}", self.running.url());
+        self.http.post(url).body(body).send().await
+    }
+
+    /// Sets (1) or deletes (2) the same marks of members.
+    async fn modify(&self, command: i64, who: &[&str], marks: &[i64]) -> Value {
+        let body = modify_body(command, who, marks);
+        self.call("modify_user_info", &body).await
+    }
+
+    /// The error code of setting a mark.
+    async fn set(&self, who: &[&str], mark: i64) -> i64 {
+        code(&self.modify(1, who, &[mark]).await)
+    }
+
+    async fn marks(&self, account: &str) -> Vec<u32> {
+        let marks = self.control.marks(ROOM).await.unwrap();
+        marks[account].iter().copied().collect()
+    }
+
+    async fn inject(&self, fault: Fault) -> u64 {
+        self.control.inject(&fault).await.unwrap()
+    }
+
+    /// Every page of the online list.
+    async fn pages(&self, mark: Option<i64>) -> Vec<Vec<String>> {
+        let (mut pages, mut timestamp) = (Vec::new(), json!(0));
+        loop {
+            let body = json!({ "GroupId": ROOM, "Timestamp": timestamp, "Mark": mark });
+            let page = self.call("get_members", &body).await;
+            pages.push(accounts(&page).into_iter().map(str::to_owned).collect());
+            timestamp = page["NextTimestamp"].clone();
+            if timestamp == 0 {
+                return pages;
+            }
+        }
+    }
+}
+
+fn modify_body(command: i64, who: &[&str], marks: &[i64]) -> Value {
+    let member = |account: &&str| json!({ "Member_Account": account, "Marks": marks });
+    let members: Vec<Value> = who.iter().map(member).collect();
+    json!({ "GroupId": ROOM, "CommandType": command, "MemberList": members })
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("m{number:04}")).collect()
+}
+
+/// The accounts in an answer of `modify_user_info` or `get_members`.
+fn accounts(answer: &Value) -> Vec<&str> {
+    let members = answer["MemberList"].as_array().unwrap();
+    let names = members.iter().map(|member| &member["Member_Account"]);
+    names.map(|name| name.as_str().unwrap()).collect()
+}
+
+fn code(answer: &Value) -> i64 {
+    let code = answer["ErrorCode"].as_i64().unwrap();
+    let status = if code == 0 { "OK" } else { "FAIL" };
+    assert_eq!(answer["ActionStatus"], status);
+    code
+}
+
+/// The query of an administrator's call, with some of its values replaced; `""` leaves one out.
+fn query(changes: &[(&str, &str)]) -> String {
+    let (app, sig) = (APP.to_string(), user_sig(APP, "administrator", KEY, 0));
+    let mut values = BTreeMap::from([
+        ("sdkappid", app.as_str()),
+        ("identifier", "administrator"),
+        ("usersig", &sig),
+        ("random", "4294967295"),
+        ("contenttype", "json"),
+    ]);
+    values.extend(changes.iter().copied());
+    values.retain(|_, value| !value.is_empty());
+    serde_urlencoded::to_string(values).unwrap()
+}
+
+/// A UserSig that is good for a day and was made so many seconds ago.
+fn user_sig(app: u32, account: &str, key: &str, age: i64) -> String {
+    let key = UserSigKey::new(app.into(), SecretString::from(key));
+    let made = chrono::Utc::now() - chrono::TimeDelta::seconds(age);
+    let day = Duration::from_secs(86_400);
+    let sig = key.sign(&Account::parse(account).unwrap(), day, made);
+    sig.unwrap().expose_secret().to_owned()
+}
+
+#[tokio::test]
+async fn each_fault_of_the_query_has_its_code() {
+    let chat = Chat::with(&["alice"]).await;
+    let old = user_sig(APP, "administrator", KEY, 86_500);
+    let other_key = user_sig(APP, "administrator", "another key", 0);
+    let other_app = user_sig(APP + 1, "administrator", KEY, 0);
+    let alice = user_sig(APP, "alice", KEY, 0);
+    let cases: [(&[(&str, &str)], i64); 15] = [
+        (&[], 0),
+        (&[("sdkappid", "")], 60012),
+        (&[("sdkappid", "seven")], 60006),
+        (&[("sdkappid", "1400000001")], 70020),
+        (&[("identifier", "")], 60025),
+        (&[("usersig", "")], 70002),
+        (&[("usersig", "eJwrSS0uAQ")], 70003),
+        (&[("usersig", &old)], 70001),
+        (&[("usersig", &other_key)], 70009),
+        (&[("usersig", &other_app)], 70014),
+        (&[("usersig", &alice)], 70013),
+        (&[("usersig", &alice), ("identifier", "alice")], 60010),
+        (&[("random", "4294967296")], 60025),
+        (&[("random", "")], 60025),
+        (&[("contenttype", "")], 60025),
+    ];
+    for (changes, wanted) in cases {
+        let body = json!({ "GroupId": ROOM }).to_string();
+        let query = query(changes);
+        let answer = chat.send("get_online_member_num", &query, body).await;
+        let answer: Value = answer.unwrap().json().await.unwrap();
+        assert_eq!(code(&answer), wanted, "{changes:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn each_fault_of_a_body_has_its_code_and_changes_nothing() {
+    let chat = Chat::with(&["alice"]).await;
+    let many = names(501);
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let eleven: Vec<i64> = (1000..1011).collect();
+    let too_long = "a".repeat(Account::MAX_BYTES + 1);
+    let mut other_type = modify_body(1, &["alice"], &[1000]);
+    other_type["CommandType"] = "1".into();
+    let mut other_key = modify_body(1, &["alice"], &[1000]);
+    other_key["Mark"] = 1000.into();
+    for (body, wanted) in [
+        (json!({}), 10011),
+        (other_type, 10011),
+        (other_key, 10011),
+        (json!({ "GroupId": ROOM, "Timestamp": 0 }), 10011),
+        (modify_body(1, &many, &[1000]), 10005),
+        (modify_body(1, &[], &[1000]), 10004),
+        (modify_body(3, &["alice"], &[1000]), 10004),
+        (modify_body(1, &["alice", "alice"], &[1000]), 10004),
+        (modify_body(1, &["alice"], &[]), 10004),
+        (modify_body(1, &["alice"], &[1000, 1000]), 10004),
+        (modify_body(1, &["alice"], &[999]), 10004),
+        (modify_body(1, &["alice"], &[501]), 10004),
+        (modify_body(1, &["alice"], &eleven), 10004),
+        (modify_body(1, &["alice", &too_long], &[1000]), 10004),
+    ] {
+        let answer = chat.call("modify_user_info", &body).await;
+        assert_eq!(code(&answer), wanted, "{answer}");
+    }
+    let (query, cut) = (query(&[]), r#"{"GroupId":"#.to_owned());
+    let answer = chat.send("modify_user_info", &query, cut).await.unwrap();
+    assert_eq!(code(&answer.json().await.unwrap()), 60003);
+    let unknown = chat.call("modify_users_info", &json!({})).await;
+    assert_eq!(code(&unknown), 60009);
+    let check = json!({ "GroupId": ROOM, "Member_Account": many });
+    assert_eq!(code(&chat.call("check_members", &check).await), 10005);
+    assert!(chat.marks("alice").await.is_empty());
+}
+
+#[tokio::test]
+async fn the_call_over_the_limit_is_refused_and_each_api_has_its_own_limit() {
+    let (chat, receiver) = (Chat::with(&["alice"]).await, Receiver::start().await);
+    chat.control
+        .set_callback(Some(&receiver.url), None)
+        .await
+        .unwrap();
+    let settings = Settings {
+        calls_per_second: 20,
+        latency_ms: 0,
+        ..Settings::default()
+    };
+    chat.control.configure(&settings).await.unwrap();
+    let body = json!({ "GroupId": ROOM });
+    let calls = (0..100).map(|_| chat.call("get_online_member_num", &body));
+    let codes = futures::future::join_all(calls).await;
+    let codes: Vec<i64> = codes.iter().map(code).collect();
+    let refused = codes.iter().filter(|code| **code == 60007).count();
+    assert!(codes.iter().all(|code| [0, 60007].contains(code)));
+    assert_eq!(chat.set(&["alice"], 1000).await, 0);
+    // However slow this machine is, no second of the log may hold more than the limit.
+    let calls = chat.control.calls().await.unwrap();
+    let admitted = calls
+        .iter()
+        .filter(|call| call.error_code == 0 && call.command_type.is_none());
+    let admitted: Vec<i64> = admitted.map(|call| call.received_at).collect();
+    assert_eq!(admitted.len() + refused, 100);
+    assert!(refused > 0);
+    // The log reads the clock in whole milliseconds, and a little before the limit does.
+    assert!(admitted.windows(21).all(|run| run[20] - run[0] >= 900));
+    let count = chat.control.stats().await.unwrap().calls[&Api::GetOnlineMemberNum];
+    assert_eq!((count.calls, count.errors), (100, refused as u64));
+    assert!(count.peak_per_second > 20);
+    until(|| !receiver.arrived().is_empty()).await;
+    let wanted = json!({
+        "CallbackCommand": "Alert.RequestOverLimit", "ServiceName": "group_open_http_svc",
+        "Command": "get_online_member_num", "Request": 17, "Limit": 20,
+    });
+    assert_eq!(receiver.arrived()[0].body, wanted);
+}
+
+#[tokio::test]
+async fn marks_are_added_and_removed_and_those_who_are_not_online_are_left_out() {
+    let chat = Chat::with(&["alice", "bob"]).await;
+    chat.control.drop_offline(ROOM, &["bob"]).await.unwrap();
+    let answer = chat
+        .modify(1, &["alice", "bob", "carol"], &[1000, 1002])
+        .await;
+    let wanted = json!({
+        "ActionStatus": "OK", "ErrorCode": 0, "ErrorInfo": "", "CommandType": 1,
+        "MemberList": [{ "Member_Account": "alice", "Marks": [1000, 1002] }],
+    });
+    assert_eq!(answer, wanted);
+    chat.modify(1, &["alice"], &[1001]).await;
+    assert_eq!(chat.marks("alice").await, [1000, 1001, 1002]);
+    let answer = chat.modify(2, &["alice"], &[1001, 1005]).await;
+    assert_eq!((code(&answer), &answer["CommandType"]), (0, &json!(2)));
+    assert_eq!(chat.marks("alice").await, [1000, 1002]);
+    assert_eq!(chat.set(&["bob", "carol"], 1000).await, 10004);
+    let settings = Settings {
+        all_offline_code: 10019,
+        ..Settings::default()
+    };
+    chat.control.configure(&settings).await.unwrap();
+    assert_eq!(chat.set(&["bob"], 1000).await, 10019);
+}
+
+#[tokio::test]
+async fn marks_are_cleared_by_a_leave_and_by_a_drop_and_do_not_return() {
+    let chat = Chat::with(&["alice", "bob"]).await;
+    chat.modify(1, &["alice", "bob"], &[1000]).await;
+    for (away, back) in [
+        (Movement::Drop, Movement::Back),
+        (Movement::Leave, Movement::Join),
+    ] {
+        chat.control.moves(away, ROOM, &["alice"]).await.unwrap();
+        assert_eq!(chat.set(&["alice"], 1000).await, 10004);
+        chat.control.moves(back, ROOM, &["alice"]).await.unwrap();
+        assert!(chat.marks("alice").await.is_empty());
+        assert_eq!(chat.set(&["alice"], 1000).await, 0);
+    }
+    assert_eq!(chat.marks("bob").await, [1000]);
+}
+
+#[tokio::test]
+async fn mark_500_keeps_a_member_and_the_marks_through_a_drop_until_it_is_deleted() {
+    let (chat, receiver) = (Chat::with(&["alice"]).await, Receiver::start().await);
+    let control = chat.control.waiting();
+    control
+        .set_callback(Some(&receiver.url), None)
+        .await
+        .unwrap();
+    chat.modify(1, &["alice"], &[500, 1000]).await;
+    control.drop_offline(ROOM, &["alice"]).await.unwrap();
+    control.come_back(ROOM, &["alice"]).await.unwrap();
+    control.drop_offline(ROOM, &["alice"]).await.unwrap();
+    assert!(receiver.arrived().is_empty());
+    let alice = &control.room(ROOM).await.unwrap().members["alice"];
+    assert!(alice.online && !alice.connected);
+    assert_eq!(chat.marks("alice").await, [500, 1000]);
+    assert_eq!(code(&chat.modify(2, &["alice"], &[500]).await), 0);
+    let alice = &control.room(ROOM).await.unwrap().members["alice"];
+    assert!(!alice.online && alice.marks.is_empty());
+    until(|| receiver.sorted() == ["Offline/HeartbeatInterrupt alice"]).await;
+}
+
+#[tokio::test]
+async fn a_room_has_ten_distinct_marks_and_one_without_members_leaves_a_place() {
+    let chat = Chat::with(&["alice", "bob"]).await;
+    let nine: Vec<i64> = (1001..1010).collect();
+    chat.modify(1, &["alice"], &nine).await;
+    assert_eq!(chat.set(&["bob"], 1000).await, 0);
+    assert_eq!(chat.set(&["bob"], 600).await, 10004);
+    assert_eq!(chat.set(&["bob"], 1005).await, 0);
+    chat.control.leave(ROOM, &["alice"]).await.unwrap();
+    assert_eq!(chat.set(&["bob"], 600).await, 0);
+}
+
+#[tokio::test]
+async fn the_member_after_the_thousandth_of_a_mark_is_omitted() {
+    let names = names(1001);
+    let chat = Chat::with(&names).await;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for half in names[..998].chunks(499) {
+        assert_eq!(accounts(&chat.modify(1, half, &[1000]).await).len(), 499);
+    }
+    let answer = chat.modify(1, &names[998..], &[1000, 1001]).await;
+    assert_eq!(accounts(&answer), ["m0998", "m0999"]);
+    // A member who has the mark may be named again, and another mark is not full.
+    assert_eq!(chat.set(&["m0000"], 1000).await, 0);
+    assert_eq!(chat.set(&["m1000"], 1001).await, 0);
+}
+
+#[tokio::test]
+async fn rooms_that_never_existed_and_destroyed_rooms_have_different_codes() {
+    let chat = Chat::with(&[""; 0]).await;
+    assert_eq!(chat.set(&["alice"], 1000).await, 10015);
+    chat.control.join(ROOM, &["alice"]).await.unwrap();
+    chat.control.destroy(ROOM).await.unwrap();
+    assert_eq!(chat.set(&["alice"], 1000).await, 10010);
+    chat.control.create(ROOM).await.unwrap();
+    chat.control.join(ROOM, &["alice"]).await.unwrap();
+    assert_eq!(chat.set(&["alice"], 1000).await, 0);
+}
+
+#[tokio::test]
+async fn pages_show_the_newest_thousand_but_a_mark_reaches_the_oldest() {
+    let names = names(1200);
+    let chat = Chat::with(&names).await;
+    let control = &chat.control;
+    control.drop_offline(ROOM, &["m1198"]).await.unwrap();
+    chat.modify(1, &["m0000", "m1199"], &[1000]).await;
+    let pages = chat.pages(None).await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [250; 4]);
+    let newest = names.iter().rev().filter(|name| *name != "m1198");
+    let newest: Vec<String> = newest.take(1000).cloned().collect();
+    assert_eq!(pages.concat(), newest);
+    assert_eq!(chat.pages(Some(1000)).await.concat(), ["m1199", "m0000"]);
+    assert!(chat.pages(Some(1001)).await.concat().is_empty());
+    // Mark 600 hides a member except from a search for a mark.
+    chat.modify(1, &["m1199"], &[600]).await;
+    assert_eq!(chat.pages(None).await.concat()[0], "m1197");
+    assert_eq!(chat.pages(Some(1000)).await.concat(), ["m1199", "m0000"]);
+    let body = json!({ "GroupId": ROOM, "Timestamp": 0 });
+    let mut first = chat.call("get_members", &body).await["MemberList"][0].take();
+    let joined = first["JoinTime"].take().as_i64().unwrap();
+    assert!((chrono::Utc::now().timestamp() - joined).abs() < 60);
+    let keys = json!({ "Member_Account": "m1197", "JoinTime": null, "NickName": "", "Avatar": "" });
+    assert_eq!(first, keys, "no marks in the list");
+}
+
+#[tokio::test]
+async fn those_who_are_online_are_named_and_counted() {
+    let chat = Chat::with(&["alice", "bob", "carol"]).await;
+    chat.control.drop_offline(ROOM, &["bob"]).await.unwrap();
+    let who = ["carol", "bob", "dave", "alice"];
+    let body = json!({ "GroupId": ROOM, "Member_Account": who });
+    let answer = chat.call("check_members", &body).await;
+    assert_eq!(answer["Member_Account"], json!(["carol", "alice"]));
+    let answer = chat
+        .call("get_online_member_num", &json!({ "GroupId": ROOM }))
+        .await;
+    assert_eq!((code(&answer), &answer["OnlineMemberNum"]), (0, &json!(2)));
+    chat.set(&["carol"], 1000).await;
+    let room = &chat.control.rooms().await.unwrap()[0];
+    assert_eq!((room.members, room.online), (3, 2));
+    assert_eq!(room.marks, [(1000, 1)].into());
+}
+
+#[tokio::test]
+async fn faults_strike_only_where_they_match_and_as_often_as_they_say() {
+    let chat = Chat::with(&["alice", "bob"]).await;
+    let fault = Fault::new(Effect::ErrorCode(10002))
+        .group(ROOM)
+        .account("alice");
+    chat.inject(fault.times(2)).await;
+    chat.inject(Fault::new(Effect::ErrorCode(60008)).group("other"))
+        .await;
+    chat.inject(Fault::new(Effect::ErrorCode(60008)).api(Api::GetMembers))
+        .await;
+    assert_eq!(chat.set(&["bob"], 1000).await, 0);
+    assert_eq!(chat.set(&["bob", "alice"], 1001).await, 10002);
+    assert_eq!(chat.control.faults().await.unwrap().len(), 3);
+    assert_eq!(chat.set(&["alice"], 1000).await, 10002);
+    assert_eq!(chat.control.faults().await.unwrap().len(), 2);
+    assert_eq!(chat.marks("bob").await, [1000]);
+    assert_eq!(chat.set(&["alice"], 1000).await, 0);
+    chat.control.clear_all().await.unwrap();
+
+    chat.inject(Fault::new(Effect::Omit).account("alice").times(1))
+        .await;
+    let answer = chat.modify(1, &["alice", "bob"], &[1002]).await;
+    assert_eq!(accounts(&answer), ["bob"]);
+    chat.inject(Fault::new(Effect::LateErrorCode(60008)).times(1))
+        .await;
+    assert_eq!(chat.set(&["alice"], 1003).await, 60008);
+    chat.inject(Fault::new(Effect::HttpStatus(502)).times(1))
+        .await;
+    let body = modify_body(1, &["alice"], &[1004]).to_string();
+    let answer = chat
+        .send("modify_user_info", &query(&[]), body)
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 502);
+    assert!(answer.bytes().await.unwrap().is_empty());
+    assert_eq!(chat.marks("alice").await, [1000, 1003]);
+}
+
+#[tokio::test]
+async fn an_answer_is_lost_after_the_call_took_effect() {
+    let chat = Chat::with(&["alice", "bob"]).await;
+    chat.inject(Fault::new(Effect::LostAnswer(LostAnswer::Close)).times(1))
+        .await;
+    let body = modify_body(1, &["alice"], &[1000]).to_string();
+    let error = chat
+        .send("modify_user_info", &query(&[]), body)
+        .await
+        .unwrap_err();
+    assert!(!error.is_timeout() && !error.is_connect(), "{error:?}");
+    assert_eq!(chat.marks("alice").await, [1000]);
+    let calls = chat.control.calls().await.unwrap();
+    assert_eq!(calls[0].answered, ["alice"]);
+    let alice = ("alice".to_owned(), vec![1000]);
+    assert_eq!(
+        (
+            calls[0].members[0].account.clone(),
+            calls[0].members[0].marks.clone()
+        ),
+        alice
+    );
+    assert_eq!(
+        (calls[0].command_type, calls[0].group.as_deref()),
+        (Some(1), Some(ROOM))
+    );
+    assert_eq!(chat.set(&["bob"], 1000).await, 0);
+    assert_eq!(chat.control.calls_after(1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_overlaps_others_and_ends_with_its_caller_or_the_simulator() {
+    for effect in [
+        Effect::LostAnswer(LostAnswer::Hang),
+        Effect::DelayMs(600_000),
+    ] {
+        let chat = Chat::with(&["alice", "bob"]).await;
+        chat.inject(Fault::new(effect).account("alice")).await;
+        let long = chat.set(&["alice"], 1000);
+        let short = async {
+            let seen = chat
+                .control
+                .wait_for_marks(ROOM, "alice", &[1000], PATIENCE);
+            seen.await.unwrap();
+            assert_eq!(chat.set(&["bob"], 1000).await, 0);
+        };
+        tokio::select! {
+            _ = long => panic!("an answer came"),
+            () = short => {}
+        }
+        let calls = chat.control.calls().await.unwrap();
+        assert!(calls[0].overlaps(&calls[1]) && calls[1].overlaps(&calls[0]));
+        let count = chat.control.stats().await.unwrap().calls[&Api::ModifyUserInfo];
+        assert_eq!((count.calls, count.most_at_once_in_a_room), (2, 2));
+        // The caller is dropped by now: its connection is closed, and the call ends.
+        while chat.control.calls().await.unwrap()[0].ended.is_none() {
+            let moment = chat.control.moment().await.unwrap();
+            let wait = Duration::from_millis(50);
+            chat.control.moment_after(moment, wait).await.unwrap();
+        }
+        let (control, url) = (chat.control.clone(), chat.running.url());
+        let seen = control.wait_for_marks(ROOM, "alice", &[1000, 1001], PATIENCE);
+        tokio::select! {
+            _ = chat.set(&["alice"], 1001) => panic!("an answer came"),
+            seen = seen => seen.unwrap(),
+        }
+        let stopped = tokio::time::timeout(PATIENCE, chat.running.stop()).await;
+        stopped.unwrap().unwrap();
+        assert!(reqwest::get(url).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_makes_no_sense_is_refused_with_a_reason() {
+    let chat = Chat::with(&[""; 0]).await;
+    let control = &chat.control;
+    let reason = |result: Result<Value>| match result {
+        Err(ControlError::Refused { status, reason }) => (status.as_u16(), reason),
+        other => panic!("not refused: {other:?}"),
+    };
+    let unknown = control.drop_offline("other", &["alice"]).await;
+    assert_eq!(reason(unknown.map(|it| json!(it))).0, 404);
+    let long = "a".repeat(Account::MAX_BYTES + 1);
+    let long = reason(control.join(ROOM, &[long]).await.map(|it| json!(it)));
+    assert!(long.0 == 400 && long.1.contains("bytes"), "{long:?}");
+    control.create(ROOM).await.unwrap();
+    assert_eq!(
+        reason(control.create(ROOM).await.map(|it| json!(it))).0,
+        409
+    );
+    control.destroy(ROOM).await.unwrap();
+    let joined = control.join(ROOM, &["alice"]).await;
+    assert_eq!(reason(joined.map(|it| json!(it))).0, 409);
+    let query = control
+        .set_callback(Some("http://127.0.0.1/hook?key=1"), None)
+        .await;
+    assert!(reason(query.map(|it| json!(it))).1.contains("no query"));
+    for (fault, what) in [
+        (Fault::new(Effect::Omit).times(0), "count"),
+        (Fault::new(Effect::Omit).kind(Kind::MemberExit), "kind"),
+        (Fault::new(Effect::LoseCallback).api(Api::GetMembers), "api"),
+    ] {
+        let (_, text) = reason(control.inject(&fault).await.map(|it| json!(it)));
+        assert!(text.contains(what), "{text}");
+    }
+    let unknown = reqwest::get(format!("{}/control/rename", chat.running.url()));
+    let unknown = unknown.await.unwrap();
+    assert_eq!(unknown.status(), 400);
+    let text = unknown.text().await.unwrap();
+    assert!(text.contains("rename") && text.ends_with("}\n"), "{text}");
+}
+
+/// One callback as it arrived.
+#[derive(Debug, Clone)]
+struct Arrived {
+    query: HashMap<String, String>,
+    body: Value,
+}
+
+impl Arrived {
+    /// The command without its prefix and the accounts, e.g. `Online/Join alice`.
+    fn short(&self) -> String {
+        let body = &self.body;
+        let list = ["NewMemberList", "ExitMemberList", "MemberList"];
+        let members = list.iter().find_map(|key| body[key].as_array());
+        let name = |member: &Value| member["Member_Account"].as_str().unwrap().to_owned();
+        let names: Vec<String> = members.into_iter().flatten().map(name).collect();
+        let what = match body["EventType"].as_str() {
+            Some(event) => format!("{event}/{}", body["EventCause"].as_str().unwrap()),
+            None => body["CallbackCommand"]
+                .as_str()
+                .unwrap()
+                .replace("Group.CallbackAfter", ""),
+        };
+        format!("{what} {}", names.join(",")).trim_end().to_owned()
+    }
+}
+
+/// A receiver of callbacks. It answers with OK, but first with what `script` has.
+struct Receiver {
+    url: String,
+    arrived: Arc<Mutex<Vec<Arrived>>>,
+    script: Arc<Mutex<Vec<(StatusCode, &'static str)>>>,
+}
+
+impl Receiver {
+    async fn start() -> Self {
+        let (arrived, script) = (Arc::default(), Arc::default());
+        let app = Router::new().route("/hook", post(receive));
+        let app = app.with_state((Arc::clone(&arrived), Arc::clone(&script)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self {
+            url,
+            arrived,
+            script,
+        }
+    }
+
+    fn arrived(&self) -> Vec<Arrived> {
+        self.arrived.lock().unwrap().clone()
+    }
+
+    /// In the order of the alphabet, as requests may overtake each other; then forgets them.
+    fn sorted(&self) -> Vec<String> {
+        let mut short: Vec<String> = self
+            .arrived
+            .lock()
+            .unwrap()
+            .drain(..)
+            .map(|one| one.short())
+            .collect();
+        short.sort_unstable();
+        short
+    }
+}
+
+type Both = (
+    Arc<Mutex<Vec<Arrived>>>,
+    Arc<Mutex<Vec<(StatusCode, &'static str)>>>,
+);
+
+async fn receive(
+    State((arrived, script)): State<Both>,
+    Query(query): Query<HashMap<String, String>>,
+    Json(body): Json<Value>,
+) -> (StatusCode, &'static str) {
+    arrived.lock().unwrap().push(Arrived { query, body });
+    let next = script.lock().unwrap().pop();
+    match next {
+        Some((_, "silence")) => std::future::pending().await,
+        next => next.unwrap_or((StatusCode::OK, r#"{"ActionStatus":"OK"}"#)),
+    }
+}
+
+async fn connected() -> (Chat, Receiver, Simulated) {
+    let (chat, receiver) = (Chat::with(&[""; 0]).await, Receiver::start().await);
+    let control = chat.control.waiting();
+    control
+        .set_callback(Some(&receiver.url), None)
+        .await
+        .unwrap();
+    (chat, receiver, control)
+}
+
+#[tokio::test]
+async fn every_movement_sends_the_callbacks_of_chat() {
+    let (_chat, receiver, control) = connected().await;
+    let control = control.sharing_callbacks(2);
+    for (movement, wanted) in [
+        (
+            Movement::Join,
+            &[
+                "NewMemberJoin a,b",
+                "NewMemberJoin c",
+                "Online/Join a,b",
+                "Online/Join c",
+            ][..],
+        ),
+        (Movement::Join, &[]),
+        (
+            Movement::Drop,
+            &[
+                "Offline/HeartbeatInterrupt a,b",
+                "Offline/HeartbeatInterrupt c",
+            ],
+        ),
+        (
+            Movement::Back,
+            &["Online/HeartbeatRecover a,b", "Online/HeartbeatRecover c"],
+        ),
+        (
+            Movement::Leave,
+            &[
+                "MemberExit a,b",
+                "MemberExit c",
+                "Offline/Quit a,b",
+                "Offline/Quit c",
+            ],
+        ),
+    ] {
+        let moved = control
+            .moves(movement, ROOM, &["a", "b", "c"])
+            .await
+            .unwrap();
+        assert_eq!(
+            (moved.callbacks, moved.delivered),
+            (wanted.len(), wanted.len())
+        );
+        assert_eq!(moved.changed, if wanted.is_empty() { 0 } else { 3 });
+        let now = |callback: &Arrived| callback.body["EventTime"] == moved.at;
+        assert!(receiver.arrived().iter().all(now));
+        assert_eq!(receiver.sorted(), wanted);
+    }
+    control.destroy(ROOM).await.unwrap();
+    assert_eq!(receiver.sorted(), ["GroupDestroyed"]);
+}
+
+#[tokio::test]
+async fn a_callback_carries_the_query_the_sign_and_the_body_that_chat_documents() {
+    let (_chat, receiver, control) = connected().await;
+    let token = Some(SecretString::from("xxxxyyyy"));
+    control
+        .set_callback(Some(&receiver.url), token)
+        .await
+        .unwrap();
+    let moved = control.join(ROOM, &["alice"]).await.unwrap();
+    let arrived = receiver.arrived();
+    let find = |command: &str| {
+        let mut all = arrived.iter();
+        all.find(|callback| callback.query["CallbackCommand"] == command)
+            .unwrap()
+    };
+    let join = find("Group.CallbackAfterNewMemberJoin");
+    assert_eq!(join.query["SdkAppid"], "1400000000");
+    assert_eq!(join.query["contenttype"], "json");
+    assert_eq!(join.query["OptPlatform"], "Android");
+    assert!(join.query.contains_key("ClientIP"));
+    let time = &join.query["RequestTime"];
+    let sign = hex::encode(Sha256::digest(format!("xxxxyyyy{time}")));
+    assert_eq!(join.query["Sign"], sign);
+    assert!((chrono::Utc::now().timestamp() - time.parse::<i64>().unwrap()).abs() < 60);
+    let wanted = json!({
+        "CallbackCommand": "Group.CallbackAfterNewMemberJoin", "GroupId": ROOM,
+        "Type": "AVChatRoom", "JoinType": "Apply", "Operator_Account": "alice",
+        "NewMemberList": [{ "Member_Account": "alice" }], "EventTime": moved.at,
+    });
+    assert_eq!(join.body, wanted);
+    let online = find("Group.CallbackOnMemberStateChange");
+    assert!(!online.query.contains_key("ClientIP"));
+    let wanted = json!({
+        "CallbackCommand": "Group.CallbackOnMemberStateChange", "GroupId": ROOM,
+        "EventType": "Online", "EventCause": "Join",
+        "MemberList": [{ "Member_Account": "alice" }], "EventTime": moved.at,
+    });
+    assert_eq!(online.body, wanted);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_wrong_or_late_is_a_failure_and_not_retried() {
+    for answers in [
+        [
+            (StatusCode::SERVICE_UNAVAILABLE, "{}"),
+            (StatusCode::OK, "fine"),
+        ],
+        [(StatusCode::OK, "silence"); 2],
+    ] {
+        let (_chat, receiver, control) = connected().await;
+        receiver.script.lock().unwrap().extend(answers);
+        let moved = control.join(ROOM, &["alice"]).await.unwrap();
+        assert_eq!((moved.callbacks, moved.delivered), (2, 0));
+        assert_eq!(receiver.arrived().len(), 2);
+        let sent = control.stats().await.unwrap().callbacks[&Kind::NewMemberJoin];
+        assert_eq!((sent.queued, sent.delivered, sent.failed), (1, 0, 1));
+    }
+}
+
+#[tokio::test]
+async fn callbacks_are_lost_repeated_delayed_and_held() {
+    let (chat, receiver, control) = connected().await;
+    let lose = Fault::new(Effect::LoseCallback).kind(Kind::MemberStateChange);
+    chat.inject(lose.times(1)).await;
+    control.join(ROOM, &["alice", "bob"]).await.unwrap();
+    let wanted = [
+        "NewMemberJoin alice",
+        "NewMemberJoin bob",
+        "Online/Join bob",
+    ];
+    assert_eq!(receiver.sorted(), wanted);
+    assert!(control.faults().await.unwrap().is_empty());
+
+    chat.inject(Fault::new(Effect::DuplicateCallback(2)).times(1))
+        .await;
+    control.drop_offline(ROOM, &["bob"]).await.unwrap();
+    assert_eq!(receiver.sorted(), ["Offline/HeartbeatInterrupt bob"; 3]);
+
+    let held = chat
+        .inject(Fault::new(Effect::HoldCallback).account("alice").times(1))
+        .await;
+    let dropped = control.drop_offline(ROOM, &["alice"]).await.unwrap();
+    chat.inject(Fault::new(Effect::DelayCallbackMs(100)).times(1))
+        .await;
+    let back = control.come_back(ROOM, &["alice"]).await.unwrap();
+    assert_eq!((dropped.callbacks, back.delivered), (0, 1));
+    assert_eq!(receiver.sorted(), ["Online/HeartbeatRecover alice"]);
+    control.clear(held).await.unwrap();
+    until(|| !receiver.arrived().is_empty()).await;
+    let late = receiver.arrived().remove(0);
+    assert_eq!(late.short(), "Offline/HeartbeatInterrupt alice");
+    assert!(late.body["EventTime"].as_i64().unwrap() < back.at);
+}
+
+#[tokio::test]
+async fn a_fraction_loses_the_same_callbacks_for_the_same_seed() {
+    let lost = async |seed| {
+        let (chat, receiver, control) = connected().await;
+        chat.inject(Fault::new(Effect::LoseCallback).fraction(0.5, seed))
+            .await;
+        control.join(ROOM, &names(50)).await.unwrap();
+        receiver.sorted()
+    };
+    let first = lost(7).await;
+    assert!((20..80).contains(&first.len()), "{}", first.len());
+    assert_eq!(first, lost(7).await);
+    assert_ne!(first, lost(8).await);
+}
+
+/// Waits for something that no call announces.
+async fn until(holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+}

@@ -44,13 +44,9 @@ pub struct ChatSettings {
     #[serde(default, deserialize_with = "values::optional")]
     pub sdk_app_id: Option<u64>,
     /// The key for UserSig, used as text; `Some` after [`Settings::validate_for_serve`].
-    #[serde(
-        default,
-        deserialize_with = "values::secret",
-        serialize_with = "values::show_set"
-    )]
+    #[serde(default, with = "values::key")]
     pub secret_key: Option<SecretString>,
-    #[serde(deserialize_with = "values::value", serialize_with = "values::show")]
+    #[serde(with = "values::name")]
     pub admin_account: Account,
     /// Its host is called unless there is a `base_url`.
     pub region: Region,
@@ -60,10 +56,7 @@ pub struct ChatSettings {
     /// For each API over all replicas, 1 to 200.
     #[serde(deserialize_with = "values::value")]
     pub calls_per_second: u32,
-    #[serde(
-        deserialize_with = "values::value",
-        serialize_with = "values::show_duration"
-    )]
+    #[serde(with = "values::duration")]
     pub request_timeout: Duration,
 }
 
@@ -75,22 +68,12 @@ pub struct CallbackSettings {
     #[serde(deserialize_with = "values::value")]
     pub path: CallbackPath,
     /// Tokens of callback authentication; empty = `Sign` is not required.
-    #[serde(
-        deserialize_with = "values::tokens",
-        serialize_with = "values::show_count"
-    )]
+    #[serde(with = "values::tokens")]
     pub tokens: Vec<SecretString>,
-    #[serde(
-        deserialize_with = "values::value",
-        serialize_with = "values::show_duration"
-    )]
+    #[serde(with = "values::duration")]
     pub max_age: Duration,
     /// http or https. Path and query may be secret.
-    #[serde(
-        default,
-        deserialize_with = "values::forward_url",
-        serialize_with = "values::show_origin"
-    )]
+    #[serde(default, with = "values::forward_url")]
     pub forward_url: Option<Url>,
     pub forward_failure: ForwardFailure,
 }
@@ -115,7 +98,7 @@ impl AdminSettings {
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
     /// `None` = a private PostgreSQL in `path`.
-    #[serde(default, deserialize_with = "values::secret")]
+    #[serde(default, deserialize_with = "values::read_secret")]
     pub url: Option<DatabaseUrl>,
     #[serde(deserialize_with = "values::value")]
     pub path: PathBuf,
@@ -135,20 +118,11 @@ impl DatabaseSettings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReapplySettings {
-    #[serde(
-        deserialize_with = "values::value",
-        serialize_with = "values::show_duration"
-    )]
+    #[serde(with = "values::duration")]
     pub settle: Duration,
-    #[serde(
-        deserialize_with = "values::value",
-        serialize_with = "values::show_duration"
-    )]
+    #[serde(with = "values::duration")]
     pub max_wait: Duration,
-    #[serde(
-        deserialize_with = "values::value",
-        serialize_with = "values::show_duration"
-    )]
+    #[serde(with = "values::duration")]
     pub lease: Duration,
 }
 
@@ -156,10 +130,7 @@ pub struct ReapplySettings {
 #[serde(deny_unknown_fields)]
 pub struct ResyncSettings {
     /// Time between two comparisons of a room; `None` = off.
-    #[serde(
-        deserialize_with = "values::interval",
-        serialize_with = "values::show_interval"
-    )]
+    #[serde(with = "values::interval")]
     pub interval: Option<Duration>,
 }
 
@@ -168,16 +139,10 @@ pub struct ResyncSettings {
 #[serde(deny_unknown_fields)]
 pub struct RetentionSettings {
     /// Rows of absent members, after their last event.
-    #[serde(
-        deserialize_with = "values::interval",
-        serialize_with = "values::show_interval"
-    )]
+    #[serde(with = "values::interval")]
     pub members: Option<Duration>,
     /// Entries of the rules' history.
-    #[serde(
-        deserialize_with = "values::interval",
-        serialize_with = "values::show_interval"
-    )]
+    #[serde(with = "values::interval")]
     pub history: Option<Duration>,
 }
 
@@ -185,11 +150,7 @@ pub struct RetentionSettings {
 #[serde(deny_unknown_fields)]
 pub struct MarksSettings {
     /// What people see beside the number.
-    #[serde(
-        default,
-        deserialize_with = "values::mark_names",
-        serialize_with = "values::show_mark_names"
-    )]
+    #[serde(default, with = "values::mark_names")]
     pub names: BTreeMap<Mark, String>,
 }
 
@@ -206,11 +167,7 @@ pub struct LogSettings {
 #[serde(deny_unknown_fields)]
 pub struct TelemetrySettings {
     /// A receiver of OTLP over HTTP, without the path of a signal; `None` = no traces.
-    #[serde(
-        default,
-        deserialize_with = "values::optional",
-        serialize_with = "values::show_origin"
-    )]
+    #[serde(default, with = "values::address")]
     pub otlp_endpoint: Option<Url>,
 }
 

@@ -27,6 +27,26 @@ pub(super) trait Parse: Sized {
     fn parse(text: &str) -> Result<Self, String>;
 }
 
+/// Names for serde's `with`: how to read, and how to show.
+macro_rules! forms {
+    ($($name:ident: $read:ident, $show:ident;)+) => {$(
+        pub(super) mod $name {
+            pub(in crate::config) use super::{$read as deserialize, $show as serialize};
+        }
+    )+};
+}
+
+forms! {
+    name: value, show;
+    key: read_secret, show_set;
+    tokens: read_tokens, show_count;
+    duration: value, show_duration;
+    interval: read_interval, show_interval;
+    address: optional, show_origin;
+    forward_url: read_forward_url, show_origin;
+    mark_names: read_mark_names, show_count;
+}
+
 /// A scalar as text, since the environment knows nothing else.
 fn text<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
     match toml::Value::deserialize(value)? {
@@ -54,7 +74,7 @@ where
 }
 
 /// Unlike an [`optional`] value, a secret must not be empty when it is given.
-pub(super) fn secret<'de, D, T>(given: D) -> Result<Option<T>, D::Error>
+pub(super) fn read_secret<'de, D, T>(given: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Parse,
@@ -62,7 +82,9 @@ where
     value(given).map(Some)
 }
 
-pub(super) fn tokens<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<SecretString>, D::Error> {
+pub(super) fn read_tokens<'de, D: Deserializer<'de>>(
+    list: D,
+) -> Result<Vec<SecretString>, D::Error> {
     #[derive(Deserialize)]
     #[serde(transparent)]
     struct Token(#[serde(deserialize_with = "value")] SecretString);
@@ -71,7 +93,7 @@ pub(super) fn tokens<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<SecretStr
 }
 
 /// A table of numbers and names, or text such as `1000=teacher,1001=VIP`.
-pub(super) fn mark_names<'de, D>(given: D) -> Result<BTreeMap<Mark, String>, D::Error>
+pub(super) fn read_mark_names<'de, D>(given: D) -> Result<BTreeMap<Mark, String>, D::Error>
 where
     D: Deserializer<'de>,
 {
@@ -117,15 +139,8 @@ where
     pairs.into_iter().map(named).collect()
 }
 
-pub(super) fn show_mark_names<S: Serializer>(
-    names: &BTreeMap<Mark, String>,
-    s: S,
-) -> Result<S::Ok, S::Error> {
-    s.collect_str(&format_args!("({} set)", names.len()))
-}
-
 /// `None` for zero, which means off.
-pub(super) fn interval<'de, D>(given: D) -> Result<Option<Duration>, D::Error>
+pub(super) fn read_interval<'de, D>(given: D) -> Result<Option<Duration>, D::Error>
 where
     D: Deserializer<'de>,
 {
@@ -150,8 +165,11 @@ pub(super) fn show_set<T, S: Serializer>(value: &Option<T>, s: S) -> Result<S::O
     value.as_ref().map(|_| SET).serialize(s)
 }
 
-pub(super) fn show_count<T, S: Serializer>(values: &[T], s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(&format_args!("({} set)", values.len()))
+pub(super) fn show_count<T, S: Serializer>(values: &T, s: S) -> Result<S::Ok, S::Error>
+where
+    for<'a> &'a T: IntoIterator,
+{
+    s.collect_str(&format_args!("({} set)", values.into_iter().count()))
 }
 
 pub(super) fn show_duration<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
@@ -254,7 +272,9 @@ impl Parse for Url {
 /// An address to call that may have a query.
 struct ForwardUrl(Url);
 
-pub(super) fn forward_url<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Url>, D::Error> {
+pub(super) fn read_forward_url<'de, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Url>, D::Error> {
     Ok(optional(value)?.map(|ForwardUrl(url)| url))
 }
 

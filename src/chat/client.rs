@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -23,7 +24,6 @@ use super::error::{ChatError, InvalidCall};
 use super::error_codes::ErrorClass;
 use super::recent::RecentCalls;
 use super::user_sig::{CurrentUserSig, UserSigKey};
-use crate::clock::{self, Clock};
 use crate::domain::{Account, GroupId, Mark};
 use crate::metrics::{Api, CallClass, CallOutcome, Calling, Label, Metrics};
 use crate::telemetry::{attribute, failed};
@@ -75,7 +75,6 @@ struct Shared {
     sdk_app_id: String,
     admin_account: Account,
     user_sig: CurrentUserSig,
-    clock: Clock,
 }
 
 impl std::fmt::Debug for Shared {
@@ -89,15 +88,6 @@ impl std::fmt::Debug for Shared {
 impl ChatClient {
     /// A client that pays for its calls from these budgets; no connection is opened yet.
     pub fn new(endpoint: ChatEndpoint, budgets: Budgets) -> Result<Self, InvalidEndpoint> {
-        Self::with_clock(endpoint, budgets, clock::system())
-    }
-
-    /// The same with another clock, which decides about the age of signatures.
-    pub fn with_clock(
-        endpoint: ChatEndpoint,
-        budgets: Budgets,
-        clock: Clock,
-    ) -> Result<Self, InvalidEndpoint> {
         check_base_url(&endpoint.base_url)?;
         if endpoint.request_timeout <= BACKEND_TIMEOUT {
             tracing::warn!(
@@ -115,7 +105,6 @@ impl ChatClient {
             sdk_app_id: endpoint.sdk_app_id.to_string(),
             admin_account: endpoint.admin_account,
             user_sig,
-            clock,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -251,8 +240,7 @@ impl ChatClient {
         let answer = answer.instrument(span).await;
         ended(calling, &answer);
         let error = answer.as_ref().err();
-        self.recent
-            .ended(error, Instant::now(), (self.shared.clock)());
+        self.recent.ended(error, Instant::now(), Utc::now());
         if let (Err(error), Some(budget)) = (&answer, budget) {
             budget.react_to(error).await;
         }
@@ -260,7 +248,7 @@ impl ChatClient {
     }
 
     async fn send(&self, api: Api, body: Vec<u8>) -> Result<Answer, ChatError> {
-        let user_sig = self.shared.user_sig.get((self.shared.clock)())?;
+        let user_sig = self.shared.user_sig.get(Utc::now())?;
         let answer = self.answer(self.url(api, &user_sig), body).await;
         if let Err(error) = &answer {
             tracing::debug!(api = api.text(), %error, "a call to Chat failed");

@@ -10,10 +10,6 @@ use super::error::ChatError;
 use super::error_codes::ErrorClass;
 
 const WINDOW: Duration = Duration::from_secs(60);
-/// Calls of so long are counted together.
-const STEP: Duration = Duration::from_secs(1);
-/// Different errors that are kept of a step.
-const MOST_ERRORS: usize = 8;
 
 /// Clones share the counts.
 #[derive(Debug, Clone, Default)]
@@ -21,16 +17,9 @@ pub struct RecentCalls(Arc<Mutex<Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    steps: VecDeque<Step>,
+    /// When each call of the last minute ended, and its error. The budget bounds how many they are.
+    calls: VecDeque<(Instant, Option<String>)>,
     last_error: Option<(DateTime<Utc>, String)>,
-}
-
-#[derive(Debug)]
-struct Step {
-    began: Instant,
-    calls: u64,
-    failed: u64,
-    errors: BTreeMap<String, u64>,
 }
 
 /// The calls of the last minute.
@@ -55,30 +44,10 @@ impl RecentCalls {
         let failed = failed.map(ToString::to_string);
         let mut kept = self.kept();
         kept.forget(now);
-        if kept
-            .steps
-            .back()
-            .is_none_or(|step| now.duration_since(step.began) >= STEP)
-        {
-            kept.steps.push_back(Step {
-                began: now,
-                calls: 0,
-                failed: 0,
-                errors: BTreeMap::new(),
-            });
+        if let Some(error) = &failed {
+            kept.last_error = Some((at, error.clone()));
         }
-        if let Some(step) = kept.steps.back_mut() {
-            step.calls += 1;
-            if let Some(error) = &failed {
-                step.failed += 1;
-                if step.errors.len() < MOST_ERRORS || step.errors.contains_key(error) {
-                    *step.errors.entry(error.clone()).or_default() += 1;
-                }
-            }
-        }
-        if let Some(error) = failed {
-            kept.last_error = Some((at, error));
-        }
+        kept.calls.push_back((now, failed));
     }
 
     pub fn summary(&self) -> CallSummary {
@@ -88,18 +57,19 @@ impl RecentCalls {
     fn summary_at(&self, now: Instant) -> CallSummary {
         let mut kept = self.kept();
         kept.forget(now);
-        let mut errors = BTreeMap::<&str, u64>::new();
-        for (error, count) in kept.steps.iter().flat_map(|step| &step.errors) {
-            *errors.entry(error).or_default() += count;
+        let mut counts = BTreeMap::<&String, u64>::new();
+        for error in kept.calls.iter().filter_map(|(_, error)| error.as_ref()) {
+            *counts.entry(error).or_default() += 1;
         }
-        let mut errors: Vec<_> = errors
+        let failed = counts.values().sum();
+        let errors = counts
             .into_iter()
-            .map(|(error, count)| (error.to_owned(), count))
-            .collect();
+            .map(|(error, count)| (error.clone(), count));
+        let mut errors: Vec<_> = errors.collect();
         errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         CallSummary {
-            calls: kept.steps.iter().map(|step| step.calls).sum(),
-            failed: kept.steps.iter().map(|step| step.failed).sum(),
+            calls: kept.calls.len() as u64,
+            failed,
             errors,
             last_error: kept.last_error.clone(),
         }
@@ -112,9 +82,9 @@ impl RecentCalls {
 
 impl Kept {
     fn forget(&mut self, now: Instant) {
-        let old = |step: &Step| now.duration_since(step.began) > WINDOW;
-        while self.steps.front().is_some_and(old) {
-            self.steps.pop_front();
+        let old = |(ended, _): &(Instant, _)| now.duration_since(*ended) > WINDOW;
+        while self.calls.front().is_some_and(old) {
+            self.calls.pop_front();
         }
     }
 }

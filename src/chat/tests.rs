@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use chrono::DateTime;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -100,20 +98,37 @@ fn room() -> GroupId {
     GroupId::parse("@TGS#room").unwrap()
 }
 
-fn members(names: &[&str]) -> Vec<MemberMarks> {
-    let marks = [Mark::parse(1000).unwrap()];
-    let member = |name: &&str| MemberMarks {
+fn member(name: &str, marks: &[i64]) -> MemberMarks {
+    let marks = marks.iter().map(|mark| Mark::parse(*mark).unwrap());
+    MemberMarks {
         account: account(name),
-        marks: marks.into(),
-    };
-    names.iter().map(member).collect()
+        marks: marks.collect(),
+    }
 }
 
 async fn set(client: &ChatClient) -> Result<ModifyAnswer, ChatError> {
+    let members = [member("alice", &[1002, 1000]), member("bob", &[1000])];
     client
-        .modify_user_info(&room(), CommandType::Set, &members(&["alice", "bob"]))
+        .modify_user_info(&room(), CommandType::Set, &members)
         .await
 }
+
+/// Answers one call with bytes that need not be HTTP; then it hangs up, or waits for ever.
+async fn raw_chat(answer: &'static [u8], hangs_up: bool) -> Url {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = url_of(listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0);
+        connection.write_all(answer).await.unwrap();
+        if !hangs_up {
+            std::future::pending::<()>().await;
+        }
+    });
+    url
+}
+
+const BEGUN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{";
 
 #[tokio::test]
 async fn a_call_carries_what_chat_demands() {
@@ -139,11 +154,10 @@ async fn a_call_carries_what_chat_demands() {
     assert!(call.query["random"].parse::<u32>().is_ok());
     assert_ne!(call.query["random"], heard[1].query["random"]);
     assert_eq!(call.query["usersig"], heard[1].query["usersig"]);
-    assert_eq!(call.body["GroupId"], "@TGS#room");
-    assert_eq!(
-        call.body["MemberList"][1],
-        json!({"Member_Account": "bob", "Marks": [1000]})
-    );
+    let members = json!([{"Member_Account": "alice", "Marks": [1000, 1002]},
+        {"Member_Account": "bob", "Marks": [1000]}]);
+    let body = json!({"GroupId": "@TGS#room", "CommandType": 1, "MemberList": members});
+    assert_eq!(call.body, body);
 }
 
 #[tokio::test]
@@ -198,18 +212,40 @@ async fn the_reading_calls_go_where_they_belong() {
 async fn a_call_over_a_limit_is_not_sent() {
     let (chat, url) = FakeChat::answering(json!({"ErrorCode": 0})).await;
     let client = client(url);
-    let twice = members(&["alice", "bob", "alice"]);
-    let refused = client
-        .modify_user_info(&room(), CommandType::Set, &twice)
-        .await
-        .unwrap_err();
-    assert_eq!(
-        refused,
-        ChatError::Invalid(InvalidCall::MemberTwice(account("alice")))
+    let many = |count, marks: i64| -> Vec<_> {
+        (0..count)
+            .map(|n| member(&format!("a{n}"), &[1000 + n % marks]))
+            .collect()
+    };
+    for (members, broken) in [
+        (vec![], InvalidCall::NoMembers),
+        (many(501, 1), InvalidCall::TooManyMembers(501)),
+        (many(11, 11), InvalidCall::TooManyMarks(11)),
+        (
+            [many(2, 1), many(1, 1)].concat(),
+            InvalidCall::MemberTwice(account("a0")),
+        ),
+        (vec![member("a", &[])], InvalidCall::NoMarks(account("a"))),
+    ] {
+        for command in [CommandType::Set, CommandType::Delete] {
+            let refused = client.modify_user_info(&room(), command, &members).await;
+            assert_eq!(refused, Err(ChatError::Invalid(broken.clone())));
+        }
+    }
+    let accounts: Vec<_> = (0..501).map(|n| account(&format!("a{n}"))).collect();
+    assert!(client.check_members(&room(), &accounts).await.is_err());
+    assert!(
+        client
+            .check_members(&room(), &[account("a"), account("a")])
+            .await
+            .is_err()
     );
-    let many: Vec<_> = (0..501).map(|n| account(&format!("a{n}"))).collect();
-    assert!(client.check_members(&room(), &many).await.is_err());
     assert!(chat.heard().is_empty());
+    let most = many(500, 10);
+    client
+        .modify_user_info(&room(), CommandType::Set, &most)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -229,25 +265,6 @@ async fn a_refusal_keeps_code_and_words_but_no_signature() {
     let shown = format!("{error} {error:?}");
     assert!(shown.contains("bad url ?[long text]&random=1"), "{shown}");
     assert!(!shown.contains(&sig[..100]));
-}
-
-#[tokio::test]
-async fn a_refused_signature_is_replaced_and_the_call_made_once_more() {
-    let (chat, url) =
-        FakeChat::answering(json!({"ActionStatus": "FAIL", "ErrorCode": 70001})).await;
-    let seconds = Arc::new(AtomicI64::new(1_700_000_000));
-    let ticking = Arc::clone(&seconds);
-    let clock = move || {
-        let second = ticking.fetch_add(1, Ordering::Relaxed);
-        DateTime::from_timestamp(second, 0).unwrap()
-    };
-    let client = ChatClient::with_clock(endpoint(url), Budgets::none(), Arc::new(clock)).unwrap();
-    let error = set(&client).await.unwrap_err();
-    assert_eq!(error.class(), ErrorClass::NewSignature);
-    assert!(error.advice().unwrap().contains("chat.secret_key"));
-    let heard = chat.heard();
-    assert_eq!(heard.len(), 2);
-    assert_ne!(heard[0].query["usersig"], heard[1].query["usersig"]);
 }
 
 #[tokio::test]
@@ -297,70 +314,36 @@ async fn what_is_no_answer_is_a_bad_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_that_never_comes_is_a_timeout() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut endpoint = endpoint(url_of(listener.local_addr().unwrap()));
-    endpoint.request_timeout = Duration::from_millis(100);
-    let client = ChatClient::new(endpoint, Budgets::none()).unwrap();
-    let error = set(&client).await.unwrap_err();
-    assert_eq!(error, ChatError::Timeout);
-    assert!(error.in_doubt());
+async fn an_answer_that_never_comes_or_never_ends_is_a_timeout() {
+    for answer in [&b""[..], BEGUN] {
+        let mut endpoint = endpoint(raw_chat(answer, false).await);
+        endpoint.request_timeout = Duration::from_millis(300);
+        let client = ChatClient::new(endpoint, Budgets::none()).unwrap();
+        let error = set(&client).await.unwrap_err();
+        assert_eq!(error, ChatError::Timeout);
+        assert!(error.in_doubt());
+    }
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_is_a_timeout() {
+async fn a_connection_that_breaks_leaves_the_call_in_doubt_and_one_that_is_refused_does_not() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut endpoint = endpoint(url_of(listener.local_addr().unwrap()));
-    endpoint.request_timeout = Duration::from_millis(300);
-    tokio::spawn(async move {
-        let (mut connection, _) = listener.accept().await.unwrap();
-        assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0);
-        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{";
-        connection.write_all(head).await.unwrap();
-        std::future::pending::<()>().await;
-    });
-    let error = set(&ChatClient::new(endpoint, Budgets::none()).unwrap())
-        .await
-        .unwrap_err();
-    assert_eq!(error, ChatError::Timeout);
-}
-
-#[tokio::test]
-async fn a_connection_that_breaks_leaves_the_call_in_doubt() {
-    for answer in [
-        &b""[..],
-        b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{",
+    let nobody = url_of(listener.local_addr().unwrap());
+    drop(listener);
+    for (url, in_doubt) in [
+        (raw_chat(b"", true).await, true),
+        (raw_chat(BEGUN, true).await, true),
+        (nobody, false),
     ] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = url_of(listener.local_addr().unwrap());
-        tokio::spawn(async move {
-            let (mut connection, _) = listener.accept().await.unwrap();
-            assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0);
-            connection.write_all(answer).await.unwrap();
-        });
         let error = set(&client(url)).await.unwrap_err();
-        assert!(error.in_doubt(), "{error:?}");
+        assert_eq!(error.in_doubt(), in_doubt, "{error:?}");
+        assert_eq!(matches!(error, ChatError::Unreachable(_)), !in_doubt);
         let shown = format!("{error} {error:?}");
         assert!(
             !shown.contains("usersig") && !shown.contains("sdkappid"),
             "{shown}"
         );
     }
-}
-
-#[tokio::test]
-async fn a_chat_that_cannot_be_reached_heard_nothing() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = url_of(listener.local_addr().unwrap());
-    drop(listener);
-    let error = set(&client(url)).await.unwrap_err();
-    assert!(matches!(error, ChatError::Unreachable(_)), "{error:?}");
-    assert!(!error.in_doubt());
-    let shown = format!("{error} {error:?}");
-    assert!(
-        !shown.contains("usersig") && !shown.contains("sdkappid"),
-        "{shown}"
-    );
 }
 
 #[test]

@@ -54,7 +54,10 @@ impl Budgets {
     pub fn new(db: &Db, rate: CallRate, metrics: &Metrics) -> Self {
         let apis = [Api::ModifyUserInfo, Api::CheckMembers, Api::GetMembers];
         let db = db.part(DatabasePart::Budget, metrics);
-        let budget = |api| Budget::new(db.clone(), api, rate).measured_by(metrics);
+        let budget = |api| Budget {
+            metrics: metrics.clone(),
+            ..Budget::new(db.clone(), api, rate)
+        };
         Self(apis.map(budget).into())
     }
 
@@ -101,13 +104,6 @@ impl Budget {
             reserved: Arc::new(Mutex::new(reserved)),
             metrics: Metrics::default(),
         }
-    }
-
-    /// The same, reporting waits and slow-downs to these metrics.
-    #[must_use]
-    pub fn measured_by(self, metrics: &Metrics) -> Self {
-        let metrics = metrics.clone();
-        Self { metrics, ..self }
     }
 
     /// The API, named as in its URL.

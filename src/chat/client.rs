@@ -40,7 +40,7 @@ const USER_SIG_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where to call, and as which account.
 #[derive(Debug, Clone)]
 pub struct ChatEndpoint {
-    /// Scheme and host, from [`crate::config::Region::base_url`] or the configuration.
+    /// Scheme and host, from [`crate::config::Region::base_url`] or the configuration, which checks it.
     pub base_url: Url,
     pub sdk_app_id: u64,
     pub admin_account: Account,
@@ -49,16 +49,10 @@ pub struct ChatEndpoint {
     pub request_timeout: Duration,
 }
 
+/// TLS or the resolver.
 #[derive(Debug, thiserror::Error)]
-pub enum InvalidEndpoint {
-    #[error(
-        "chat.base_url must be http:// or https:// and a host, without user, query and fragment"
-    )]
-    BaseUrl,
-    /// TLS or the resolver.
-    #[error("cannot set up the HTTP client: {0}")]
-    Setup(String),
-}
+#[error("cannot set up the HTTP client: {0}")]
+pub struct InvalidEndpoint(#[from] reqwest::Error);
 
 /// A client of one application; clones share connections, signature and budgets.
 #[derive(Debug, Clone)]
@@ -88,15 +82,13 @@ impl std::fmt::Debug for Shared {
 impl ChatClient {
     /// A client that pays for its calls from these budgets; no connection is opened yet.
     pub fn new(endpoint: ChatEndpoint, budgets: Budgets) -> Result<Self, InvalidEndpoint> {
-        check_base_url(&endpoint.base_url)?;
         if endpoint.request_timeout <= BACKEND_TIMEOUT {
             tracing::warn!(
                 request_timeout = %humantime::format_duration(endpoint.request_timeout),
                 "chat.request_timeout should exceed the 3 s that Chat itself may take"
             );
         }
-        let http = http_client(&endpoint.base_url, endpoint.request_timeout);
-        let http = http.map_err(|error| InvalidEndpoint::Setup(error.to_string()))?;
+        let http = http_client(&endpoint.base_url, endpoint.request_timeout)?;
         let key = UserSigKey::new(endpoint.sdk_app_id, endpoint.secret_key);
         let user_sig = CurrentUserSig::new(key, endpoint.admin_account.clone(), USER_SIG_TTL);
         let shared = Shared {
@@ -305,17 +297,6 @@ impl ChatClient {
             .append_pair("random", &rand::random::<u32>().to_string())
             .append_pair("contenttype", "json");
         url
-    }
-}
-
-fn check_base_url(url: &Url) -> Result<(), InvalidEndpoint> {
-    let web = matches!(url.scheme(), "http" | "https") && url.has_host();
-    let bare = url.query().is_none() && url.fragment().is_none();
-    let anonymous = url.username().is_empty() && url.password().is_none();
-    if web && bare && anonymous {
-        Ok(())
-    } else {
-        Err(InvalidEndpoint::BaseUrl)
     }
 }
 

@@ -353,22 +353,6 @@ fn neither_endpoint_nor_client_shows_the_key() {
     assert!(!format!("{endpoint:?} {client:?}").contains(SECRET_KEY));
 }
 
-#[test]
-fn a_base_url_is_scheme_and_host() {
-    for bad in [
-        "ftp://a",
-        "mailto:a",
-        "http://a?b",
-        "http://a#b",
-        "http://u:p@a",
-    ] {
-        assert!(
-            ChatClient::new(endpoint(Url::parse(bad).unwrap()), Budgets::none()).is_err(),
-            "{bad}"
-        );
-    }
-}
-
 proptest! {
     // Each case starts a server and a client.
     #![proptest_config(ProptestConfig::with_cases(24))]

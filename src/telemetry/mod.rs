@@ -4,7 +4,6 @@
 //! forge a line. One filter applies to the whole process and can be changed while it runs. A warning that an
 //! outage repeats is logged once a minute.
 
-mod causes;
 mod filter;
 mod json;
 mod panics;
@@ -12,6 +11,7 @@ mod repeated;
 mod spans;
 mod traces;
 
+use std::error::Error;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
@@ -24,7 +24,6 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, reload};
 
-pub(crate) use causes::with_causes;
 pub use filter::{LogFilter, log_filter};
 pub(crate) use repeated::{Repeated, warn_seldom};
 pub(crate) use spans::{attribute, continue_traces, failed, traceparent};
@@ -128,4 +127,16 @@ where
     panics::log();
     filter::keep(handle, &settings.filter);
     Ok(())
+}
+
+/// The error and its causes, outermost first. Many errors of libraries say nothing by themselves.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

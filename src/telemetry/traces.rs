@@ -22,9 +22,9 @@ use opentelemetry_sdk::trace::{SdkTracerProvider, Tracer};
 use tokio::runtime::Handle;
 use url::Url;
 
-use super::causes::with_causes;
 use super::repeated::warn_seldom;
 use super::spans::Conventions;
+use super::with_causes;
 use crate::version;
 
 /// How long the collector may take over one batch.

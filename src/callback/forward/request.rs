@@ -54,19 +54,15 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// `None` when the URL cannot be called, or has a user.
+    /// `None` when the URL cannot be called.
     pub fn of(url: &Url) -> Option<Self> {
         let uri: Uri = url.as_str().parse().ok()?;
         let (scheme, authority) = (uri.scheme()?.clone(), uri.authority()?.clone());
-        let web = scheme == Scheme::HTTP || scheme == Scheme::HTTPS;
-        let anonymous = !authority.as_str().contains('@');
-        (web && anonymous && url.fragment().is_none()).then(|| Self {
+        let path_and_query = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        Some(Self {
             scheme,
             authority,
-            path_and_query: uri
-                .path_and_query()
-                .map_or("/", PathAndQuery::as_str)
-                .to_owned(),
+            path_and_query: path_and_query.to_owned(),
         })
     }
 

@@ -22,9 +22,8 @@ use super::{
     BEFORE_JOIN, Front, JOIN, LONG, NOW, PATH, SOON, Setup, assert_ok, assert_refused, join,
     query_with, signed_query,
 };
-use crate::callback::{Forward, ForwardSettings};
+use crate::callback::ForwardSettings;
 use crate::config::ForwardFailure;
-use crate::metrics::Metrics;
 
 const AGREED: &str = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":"backend"}"#;
 /// An answer as of a backend that lets no member in.
@@ -629,12 +628,4 @@ async fn a_callback_that_comes_back_is_refused() {
     let response = again.body(join().to_string()).send().await.unwrap();
     let says = "callback.forward_url leads back";
     assert_refused(response, StatusCode::LOOP_DETECTED, says).await;
-}
-
-#[tokio::test]
-async fn a_url_that_cannot_be_called_is_refused() {
-    for url in ["ftp://backend/", "http://backend/#a", "http://u:p@backend/"] {
-        let refused = Forward::new(forwarding(url.parse().unwrap()), Metrics::default());
-        assert!(refused.is_err(), "{url}");
-    }
 }

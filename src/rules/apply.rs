@@ -10,9 +10,10 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::history;
-use super::limits::{self, Demand};
+use super::limits::{self, Demand, Unwritten};
 use super::store::{Author, WriteError};
 use super::table;
+use super::turn::Turn;
 use crate::domain::{Rule, RuleDraft, RuleId};
 
 /// So many changes at once make what the planner knows of the tables wrong. It would be told within
@@ -37,15 +38,15 @@ pub(super) struct Applied {
 /// Applies changes of distinct rules in the transaction of a turn. Answers in their order.
 ///
 /// A change that changes nothing leaves the version and the history as they are. The caller
-/// commits, then wakes the propagation.
+/// ends the turn. In that of a dry run nothing is written, but checked all the same.
 pub(super) async fn apply(
-    transaction: &mut PgConnection,
+    turn: &mut Turn<'_>,
     changes: Vec<Change>,
     author: &Author,
 ) -> Result<Vec<Applied>, WriteError> {
-    let mut applying = Applying::begin(transaction, author).await?;
-    let applied = applying.write(transaction, changes).await?;
-    applying.finish(transaction).await?;
+    let mut applying = Applying::begin(turn, author).await?;
+    let applied = applying.write(turn, changes).await?;
+    applying.finish(turn).await?;
     Ok(applied)
 }
 
@@ -56,31 +57,31 @@ pub(super) struct Applying<'a> {
     /// Many rules of a room demand the same.
     demands: HashSet<Demand>,
     changed: usize,
+    /// Of a dry run.
+    unwritten: Unwritten,
 }
 
 impl<'a> Applying<'a> {
-    pub async fn begin(
-        transaction: &mut PgConnection,
-        author: &'a Author,
-    ) -> Result<Self, sqlx::Error> {
+    pub async fn begin(turn: &mut Turn<'_>, author: &'a Author) -> Result<Self, sqlx::Error> {
         let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#)
-            .fetch_one(transaction)
+            .fetch_one(&mut **turn)
             .await?;
         Ok(Self {
             author,
             now,
             demands: HashSet::new(),
             changed: 0,
+            unwritten: Unwritten::default(),
         })
     }
 
     /// A part. It counts only if [`Self::finish`] succeeds, too.
     pub async fn write(
         &mut self,
-        transaction: &mut PgConnection,
+        turn: &mut Turn<'_>,
         changes: Vec<Change>,
     ) -> Result<Vec<Applied>, sqlx::Error> {
-        let last_versions = last_versions(transaction, &changes).await?;
+        let last_versions = last_versions(turn, &changes).await?;
         let applied: Vec<Applied> = changes
             .into_iter()
             .map(|change| change.at(self.now, &last_versions))
@@ -89,21 +90,29 @@ impl<'a> Applying<'a> {
             .iter()
             .filter(|one| one.before != one.after)
             .collect();
-        write(transaction, &changed).await?;
-        history::record(transaction, &changed, self.author, self.now).await?;
+        if turn.is_dry() {
+            for Applied { before, after } in &changed {
+                self.unwritten
+                    .add(before.as_ref(), after.as_ref(), self.now);
+            }
+        } else {
+            write(turn, &changed).await?;
+            history::record(turn, &changed, self.author, self.now).await?;
+        }
         self.changed += changed.len();
         self.demands.extend(new_demands(&changed, self.now));
         Ok(applied)
     }
 
     /// Checks that no room needs too many marks after all that was written.
-    pub async fn finish(self, transaction: &mut PgConnection) -> Result<(), WriteError> {
-        if self.changed >= MANY {
-            table::analyze(transaction).await?;
+    pub async fn finish(self, turn: &mut Turn<'_>) -> Result<(), WriteError> {
+        if self.changed >= MANY && !turn.is_dry() {
+            table::analyze(turn).await?;
         }
         let areas = limits::areas(self.demands.into_iter().collect());
-        if let Err(conflict) = limits::check(transaction, &areas, self.now).await? {
-            let rules = limits::rules_of(transaction, &conflict).await?;
+        let checked = limits::check(turn, &areas, self.now, &self.unwritten).await?;
+        if let Err(conflict) = checked {
+            let rules = limits::rules_of(turn, &conflict, &self.unwritten).await?;
             return Err(WriteError::MarkLimit { conflict, rules });
         }
         Ok(())

@@ -3,12 +3,11 @@
 //! Rules and history are one transaction. The rows follow after its commit, so that no callback waits for
 //! it. A request that ends in between can be repeated: what is erased is not found again.
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::apply::{Change, apply};
 use super::store::{Author, Rules, WriteError};
-use super::turn::PATIENCE;
+use super::turn::{PATIENCE, Turn};
 use super::{filter, history, table};
 use crate::domain::{Account, Pattern};
 use crate::members::{count_rows_of, delete_rows_of};
@@ -36,24 +35,20 @@ impl Rules {
         dry_run: bool,
         author: &Author,
     ) -> Result<Erased, WriteError> {
-        let mut turn = self.turn(PATIENCE).await?;
+        let mut turn = self.turn(PATIENCE, dry_run).await?;
         let rules = delete_rules(&mut turn, account, author).await?;
-        // The entries of one person belong together, but nothing leads from them to the account.
-        let pseudonym = format!("erased-{}", Uuid::new_v4().simple());
         let name = Pattern::literal(account).to_string();
-        filter::forget_account(&mut turn, account).await?;
-        let history = history::rename(&mut turn, &name, &pseudonym).await?;
-        let members = match dry_run {
-            true => {
-                turn.rollback().await?;
-                count_rows_of(self.db(), account).await?
-            }
-            false => {
-                turn.commit().await?;
-                let deleted = delete_rows_of(self.db(), account).await?;
-                self.wake().now();
-                deleted
-            }
+        let (history, members) = if dry_run {
+            // Each deletion becomes an entry, too.
+            let entries = history::count(&mut turn, &name).await? + rules as u64;
+            (entries, count_rows_of(self.db(), account).await?)
+        } else {
+            // The entries of one person belong together, but nothing leads from them to the account.
+            let pseudonym = format!("erased-{}", Uuid::new_v4().simple());
+            filter::forget_account(&mut turn, account).await?;
+            let renamed = history::rename(&mut turn, &name, &pseudonym).await?;
+            self.end(turn).await?;
+            (renamed, delete_rows_of(self.db(), account).await?)
         };
         Ok(Erased {
             rules,
@@ -64,11 +59,11 @@ impl Rules {
 }
 
 async fn delete_rules(
-    turn: &mut PgConnection,
+    turn: &mut Turn<'_>,
     account: &Account,
     author: &Author,
 ) -> Result<usize, WriteError> {
-    let rules = table::fetch_for_account(&mut *turn, account).await?;
+    let rules = table::fetch_for_account(&mut **turn, account).await?;
     let deletions = rules.into_iter().map(|rule| Change {
         id: rule.id.clone(),
         before: Some(rule),

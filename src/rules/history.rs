@@ -221,6 +221,23 @@ pub(super) async fn rename(
     Ok(renamed.rows_affected())
 }
 
+/// How many entries [`rename`] would change.
+pub(super) async fn count(
+    transaction: &mut PgConnection,
+    account: &str,
+) -> Result<u64, sqlx::Error> {
+    let entries = sqlx::query_scalar!(
+        r#"
+        select count(*) as "entries!" from rule_history
+        where before->>'account' = $1 or after->>'account' = $1
+        "#,
+        account,
+    )
+    .fetch_one(transaction)
+    .await?;
+    Ok(entries.unsigned_abs())
+}
+
 /// Deletes entries that are older than a setting allows.
 #[derive(Debug)]
 pub struct HistoryRetention {

@@ -28,7 +28,7 @@ impl Rules {
         dry_run: bool,
         author: &Author,
     ) -> Result<Imported, WriteError> {
-        let mut turn = self.turn(PATIENCE).await?;
+        let mut turn = self.turn(PATIENCE, dry_run).await?;
         let mut rules = table::fetch_all(&mut *turn, &ids.iter().collect::<Vec<_>>()).await?;
         let mut changes = Vec::with_capacity(ids.len());
         let mut unknown = Vec::new();
@@ -45,12 +45,7 @@ impl Rules {
             return Err(WriteError::Invalid(unknown));
         }
         let applied = apply(&mut turn, changes, author).await?;
-        if dry_run {
-            turn.rollback().await?;
-        } else {
-            turn.commit().await?;
-            self.wake().now();
-        }
+        self.end(turn).await?;
         let mut changed = Imported::default();
         changed.add(applied, dry_run);
         Ok(changed)

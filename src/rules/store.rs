@@ -100,17 +100,30 @@ impl Rules {
         self.importing.acquire().await.ok()
     }
 
-    /// The turn to write rules.
-    pub(super) async fn turn(&self, patience: Duration) -> Result<Turn<'_>, WriteError> {
-        self.turns.begin(&self.db, patience).await
+    /// The turn to write rules, or that of a dry run.
+    pub(super) async fn turn(
+        &self,
+        patience: Duration,
+        dry_run: bool,
+    ) -> Result<Turn<'_>, WriteError> {
+        match dry_run {
+            true => Turns::dry(&self.db).await,
+            false => self.turns.begin(&self.db, patience).await,
+        }
+    }
+
+    /// Ends a turn, and wakes the propagation if it wrote.
+    pub(super) async fn end(&self, turn: Turn<'_>) -> Result<(), sqlx::Error> {
+        let dry = turn.is_dry();
+        turn.commit().await?;
+        if !dry {
+            self.wake.now();
+        }
+        Ok(())
     }
 
     pub(super) fn db(&self) -> &Db {
         &self.db
-    }
-
-    pub(super) fn wake(&self) -> &WakeUp {
-        &self.wake
     }
 
     /// One rule.
@@ -255,7 +268,7 @@ impl Rules {
         wanted: BTreeMap<RuleId, Option<RuleDraft>>,
         author: &Author,
     ) -> Result<usize, WriteError> {
-        let mut turn = self.turn(PATIENCE).await?;
+        let mut turn = self.turn(PATIENCE, false).await?;
         let ids: Vec<&RuleId> = wanted.keys().collect();
         let mut standing = table::fetch_all(&mut *turn, &ids).await?;
         let changes = wanted
@@ -267,8 +280,7 @@ impl Rules {
             })
             .collect();
         let applied = apply(&mut turn, changes, author).await?;
-        turn.commit().await?;
-        self.wake.now();
+        self.end(turn).await?;
         Ok(applied.iter().filter(|one| one.before != one.after).count())
     }
 
@@ -279,14 +291,13 @@ impl Rules {
         author: &Author,
         decide: impl FnOnce(Option<&Rule>) -> Result<Option<RuleDraft>, WriteError>,
     ) -> Result<Applied, WriteError> {
-        let mut turn = self.turn(PATIENCE).await?;
+        let mut turn = self.turn(PATIENCE, false).await?;
         let before = table::fetch(&mut *turn, id).await?;
         let after = decide(before.as_ref())?;
         let id = id.clone();
         let changes = vec![Change { id, before, after }];
         let applied = apply(&mut turn, changes, author).await?.pop();
-        turn.commit().await?;
-        self.wake.now();
+        self.end(turn).await?;
         applied.ok_or(WriteError::NotFound)
     }
 }

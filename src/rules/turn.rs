@@ -3,7 +3,8 @@
 //! A turn lasts from before the rules are read until the commit. Writers of one replica queue in
 //! memory, in the order in which they came, and only the first of them waits for those of other
 //! replicas, in the database. So a long import costs the others patience, but never a connection
-//! each, which callbacks need.
+//! each, which callbacks need. A dry run waits for nobody, and nobody waits for it: it reads one state of
+//! the rules, and cannot write.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -33,7 +34,8 @@ pub(super) struct Turns(Arc<Semaphore>);
 pub(super) struct Turn<'a> {
     // Undone before the place is given away.
     transaction: Transaction,
-    _place: SemaphorePermit<'a>,
+    /// `None`: a dry run.
+    place: Option<SemaphorePermit<'a>>,
 }
 
 impl Default for Turns {
@@ -63,7 +65,19 @@ impl Turns {
         lock(&mut transaction, left).await?;
         Ok(Turn {
             transaction,
-            _place: place,
+            place: Some(place),
+        })
+    }
+
+    /// That of a dry run, which only reads.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(super) async fn dry(db: &Db) -> Result<Turn<'static>, WriteError> {
+        let begin = "begin isolation level repeatable read read only";
+        Ok(Turn {
+            transaction: db.begin_with(begin).await?,
+            place: None,
         })
     }
 }
@@ -97,12 +111,8 @@ impl Turn<'_> {
         self.transaction.commit().await
     }
 
-    /// Undoes what was written, and ends the turn.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub(super) async fn rollback(self) -> Result<(), sqlx::Error> {
-        self.transaction.rollback().await
+    pub(super) fn is_dry(&self) -> bool {
+        self.place.is_none()
     }
 }
 

@@ -1,7 +1,9 @@
 //! Import and export of rules over REST.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -254,6 +256,79 @@ async fn a_dry_run_shows_every_change_and_does_none() {
     assert_eq!(members, 0);
     let real = import(&api, "mode=replace", ndjson(&wanted)).await;
     assert_eq!(counts(&real), counts(&shown));
+}
+
+#[tokio::test]
+async fn a_dry_run_waits_for_no_writer_and_no_writer_for_it() {
+    let api = api().await;
+    import(&api, "", ndjson(&ten("a"))).await;
+    let mut writer = api.db().begin().await.unwrap();
+    for lock in [
+        "select pg_advisory_xact_lock(('x' || encode('sm.rules', 'hex'))::bit(64)::bigint)",
+        "select from rules for update",
+        "select from rule_shapes for update",
+        "select from room_demands for update",
+    ] {
+        sqlx::query(lock).execute(&mut *writer).await.unwrap();
+    }
+    let mut wanted = ten("a");
+    wanted[0]["marks"] = json!([1009]);
+    let imported = import(&api, "dry_run=true", ndjson(&wanted));
+    let ask =
+        async |method, path: &str, body: Value| send(api.request(method, path).json(&body)).await;
+    let deletion = json!({"ids": ["a-1"], "action": "delete"});
+    let changed = ask(Method::PATCH, "/v1/rules?dry_run=true", deletion);
+    let account = json!({"account": "a-2"});
+    let erased = ask(Method::POST, "/v1/erase?dry_run=true", account);
+    let wait = std::time::Duration::from_secs(10);
+    let (imported, changed, erased) =
+        tokio::time::timeout(wait, async { tokio::join!(imported, changed, erased) })
+            .await
+            .expect("no dry run waits");
+    assert_eq!(counts(&imported), (0, 1, 9, 0));
+    assert_eq!(counts(&changed), (0, 0, 0, 1));
+    assert_eq!((erased.status, &erased.body["rules"]), (200, &json!(1)));
+}
+
+/// Few rooms and many marks, so that every other import is refused.
+#[tokio::test]
+async fn a_dry_run_answers_what_the_import_answers() {
+    let api = api().await;
+    let mut random = StdRng::seed_from_u64(14);
+    let mut seen = BTreeMap::new();
+    for round in 0..150 {
+        let rules: Vec<Value> = (0..random.random_range(1..8))
+            .map(|_| {
+                let group = ["*", "r*", "room", "hall"][random.random_range(0..4)];
+                let first = 1000 + random.random_range(0..16);
+                let marks: Vec<u32> = (first..first + 5).collect();
+                let id = format!("r{}", random.random_range(0..12));
+                let mut rule = named(&id, group, "*", &marks);
+                rule["enabled"] = json!(random.random_bool(0.8));
+                match random.random_range(0..4) {
+                    0 => rule["ends_at"] = json!("2020-01-01T00:00:00Z"),
+                    1 => rule["starts_at"] = json!("2100-01-01T00:00:00Z"),
+                    2 => rule["ends_at"] = json!("2100-01-01T00:00:00Z"),
+                    _ => {}
+                }
+                (id, rule)
+            })
+            .collect::<BTreeMap<_, _>>()
+            .into_values()
+            .collect();
+        let mode = ["merge", "replace&max_removals=100"][round % 2];
+        let before = export(&api, "").await;
+        let dry = import(&api, &format!("mode={mode}&dry_run=true"), ndjson(&rules)).await;
+        assert_eq!(export(&api, "").await, before);
+        let real = import(&api, &format!("mode={mode}"), ndjson(&rules)).await;
+        assert_eq!(dry.status, real.status, "{rules:?}");
+        match real.status {
+            200 => assert_eq!(counts(&dry), counts(&real)),
+            _ => assert_eq!(dry.body["detail"], real.body["detail"], "{rules:?}"),
+        }
+        *seen.entry(real.status).or_insert(0) += 1;
+    }
+    assert!(seen[&200] > 20 && seen[&409] > 20, "{seen:?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! Two modes. A merge makes and changes the rules it brings and leaves all others alone. A replace
 //! also removes the rules of its scope (one label, or all) that it does not bring, but never more of
 //! them than allowed, so that a truncated file cannot empty the table. A dry run takes the whole
-//! path, including the check of the mark limit, and is rolled back at its end.
+//! path, including the check of the mark limit, and writes nothing.
 
 mod lines;
 
@@ -45,7 +45,7 @@ pub struct ImportOptions {
     pub mode: Mode,
     /// Only rules of this label are touched; `None`: all.
     pub label: Option<String>,
-    /// Whether everything is undone at the end.
+    /// Whether nothing is written.
     pub dry_run: bool,
 }
 
@@ -112,7 +112,7 @@ impl Rules {
         options: &ImportOptions,
         author: &Author,
     ) -> Result<Imported, ImportError> {
-        let mut turn = begin_import(self).await?;
+        let mut turn = begin_import(self, options.dry_run).await?;
         let (gone, refusal) = removals(&mut turn, &brought, options).await?;
         match refusal {
             Some(refusal) if !options.dry_run => return Err(refusal.into()),
@@ -159,19 +159,14 @@ impl Rules {
             return Err(ImportError::Lines(foreign));
         }
         applying.finish(&mut turn).await?;
-        if options.dry_run {
-            turn.rollback().await?;
-        } else {
-            turn.commit().await?;
-            self.wake().now();
-        }
+        self.end(turn).await?;
         Ok(imported)
     }
 }
 
 /// The usual turn of a write, with room to sort and hash a whole import.
-async fn begin_import(rules: &Rules) -> Result<Turn<'_>, WriteError> {
-    let mut turn = rules.turn(IMPORT_PATIENCE).await?;
+async fn begin_import(rules: &Rules, dry_run: bool) -> Result<Turn<'_>, WriteError> {
+    let mut turn = rules.turn(IMPORT_PATIENCE, dry_run).await?;
     sqlx::query!("set local work_mem = '64MB'")
         .execute(&mut *turn)
         .await?;

@@ -11,5 +11,5 @@ mod stream;
 mod walk;
 
 pub(super) use area::areas;
-pub(super) use stream::{check, rules_of};
+pub(super) use stream::{Unwritten, check, rules_of};
 pub use walk::{Conflict, Demand};

@@ -1,6 +1,6 @@
 //! Reads from the database the demands that an area needs, and walks over them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
@@ -8,11 +8,43 @@ use sqlx::PgConnection;
 
 use super::area::{Area, order};
 use super::walk::{Conflict, Demand, Walk};
-use crate::domain::{MAX_MARKS_PER_ROOM, Pattern, RuleId, Window};
+use crate::domain::{MAX_MARKS_PER_ROOM, MarkSet, Pattern, Rule, RuleId, Window};
+use crate::members::mark_set;
 use crate::rules::row::{array_text, corrupt, marks_of};
 
-/// Checks the areas of a write that stands in the transaction already. The outer result is the
-/// database's, the inner one the answer.
+/// What a dry run would change of the demands that the database holds.
+#[derive(Default)]
+pub(in crate::rules) struct Unwritten {
+    /// Each with one of its rules.
+    added: HashMap<Demand, RuleId>,
+    /// By how many rules fewer.
+    removed: HashMap<Demand, i64>,
+}
+
+impl Unwritten {
+    pub(in crate::rules) fn add(
+        &mut self,
+        before: Option<&Rule>,
+        after: Option<&Rule>,
+        now: DateTime<Utc>,
+    ) {
+        if let Some(demand) = before.and_then(|rule| Demand::of(&rule.draft, now)) {
+            *self.removed.entry(demand).or_default() += 1;
+        }
+        if let Some((rule, demand)) =
+            after.and_then(|rule| Some((rule, Demand::of(&rule.draft, now)?)))
+        {
+            self.added.entry(demand).or_insert_with(|| rule.id.clone());
+        }
+    }
+
+    fn removes(&self, demand: &Demand, rules: i64) -> bool {
+        self.removed.get(demand).is_some_and(|gone| *gone >= rules)
+    }
+}
+
+/// Checks the areas of a write that stands in the transaction already, or of one that is unwritten. The
+/// outer result is the database's, the inner one the answer.
 ///
 /// One statement for all areas. `level`: the patterns above their rooms, and the rooms named
 /// exactly. What lies below a prefix comes without what the write brings anyway.
@@ -20,8 +52,9 @@ pub(in crate::rules) async fn check(
     transaction: &mut PgConnection,
     areas: &[Area],
     now: DateTime<Utc>,
+    unwritten: &Unwritten,
 ) -> Result<Result<(), Conflict>, sqlx::Error> {
-    if areas.is_empty() || few_marks_are_in_use(transaction).await? {
+    if areas.is_empty() || few_marks_are_in_use(transaction, unwritten).await? {
         return Ok(Ok(()));
     }
     let columns = Columns::of(areas);
@@ -56,7 +89,7 @@ pub(in crate::rules) async fn check(
         )
         select group_text as "group_text!", group_prefix_len as "group_prefix_len!",
                marks as "marks!", nullif(starts_at, '-infinity') as starts_at,
-               nullif(ends_at, 'infinity') as ends_at
+               nullif(ends_at, 'infinity') as ends_at, rules as "rules!"
         from demand order by group_text, group_prefix_len desc
         "#,
         &columns.texts as &[&str],
@@ -70,9 +103,13 @@ pub(in crate::rules) async fn check(
     .fetch(transaction);
 
     let mut walk = Walk::default();
-    let mut floors: VecDeque<Demand> = all_floors(areas);
+    let mut floors = all_floors(areas, unwritten);
     while let Some(row) = rows.try_next().await? {
+        let rules = row.rules;
         let demand = Demand::try_from(row)?;
+        if unwritten.removes(&demand, rules) {
+            continue;
+        }
         while let Some(floor) = floors.pop_front_if(|floor| precedes(floor, &demand)) {
             if let Err(conflict) = walk.step(floor) {
                 return Ok(Err(conflict));
@@ -92,7 +129,10 @@ const MOST_SETS: i64 = 100;
 /// Whether all rules together, wherever and whenever they hold, demand no more marks than one room
 /// can have. So it is for most applications, and then a rule over all rooms is no more to check than
 /// one over a single room.
-async fn few_marks_are_in_use(transaction: &mut PgConnection) -> Result<bool, sqlx::Error> {
+async fn few_marks_are_in_use(
+    transaction: &mut PgConnection,
+    unwritten: &Unwritten,
+) -> Result<bool, sqlx::Error> {
     let used = sqlx::query!(
         r#"
         with recursive used as (
@@ -102,7 +142,7 @@ async fn few_marks_are_in_use(transaction: &mut PgConnection) -> Result<bool, sq
                     order by d.marks limit 1)
             from used u where u.marks is not null
         )
-        select count(distinct mark) as "marks!", count(distinct u.marks) as "sets!"
+        select coalesce(array_agg(distinct mark), '{}') as "marks!", count(distinct u.marks) as "sets!"
         from (select marks from used where marks is not null limit $1) u
         cross join unnest(u.marks) as mark
         "#,
@@ -110,17 +150,28 @@ async fn few_marks_are_in_use(transaction: &mut PgConnection) -> Result<bool, sq
     )
     .fetch_one(transaction)
     .await?;
-    let marks = usize::try_from(used.marks).unwrap_or(usize::MAX);
-    Ok(used.sets < MOST_SETS && marks <= MAX_MARKS_PER_ROOM)
+    let mut marks: MarkSet = mark_set(&used.marks);
+    marks.extend(
+        unwritten
+            .added
+            .keys()
+            .flat_map(|demand| demand.marks.iter()),
+    );
+    Ok(used.sets < MOST_SETS && marks.len() <= MAX_MARKS_PER_ROOM)
 }
 
 /// One rule for each demand of a conflict, in their order.
 pub(in crate::rules) async fn rules_of(
     transaction: &mut PgConnection,
     conflict: &Conflict,
+    unwritten: &Unwritten,
 ) -> Result<Vec<RuleId>, sqlx::Error> {
     let mut rules = Vec::with_capacity(conflict.demands.len());
     for demand in &conflict.demands {
+        if let Some(rule) = unwritten.added.get(demand) {
+            rules.push(rule.clone());
+            continue;
+        }
         let marks: Vec<i64> = demand.marks.iter().map(i64::from).collect();
         let rule = sqlx::query_scalar!(
             r#"
@@ -144,8 +195,12 @@ pub(in crate::rules) async fn rules_of(
     Ok(rules)
 }
 
-fn all_floors(areas: &[Area]) -> VecDeque<Demand> {
-    areas.iter().flat_map(|area| area.floor.clone()).collect()
+/// What the database does not say, in the order of the walk.
+fn all_floors(areas: &[Area], unwritten: &Unwritten) -> VecDeque<Demand> {
+    let floors = areas.iter().flat_map(|area| &area.floor);
+    let mut all: Vec<Demand> = floors.chain(unwritten.added.keys()).cloned().collect();
+    all.sort_by(|one, other| order(&one.group).cmp(&order(&other.group)));
+    all.into()
 }
 
 fn precedes(one: &Demand, other: &Demand) -> bool {
@@ -158,6 +213,7 @@ struct DemandRow {
     marks: Vec<i64>,
     starts_at: Option<DateTime<Utc>>,
     ends_at: Option<DateTime<Utc>>,
+    rules: i64,
 }
 
 impl TryFrom<DemandRow> for Demand {

@@ -36,6 +36,7 @@ pub use group_id::{GroupId, InvalidGroupId};
 pub use mark::{MAX_MARKS_PER_ROOM, Mark, MarkSet, Marks};
 pub use pattern::{Pattern, PatternText};
 pub use request_id::RequestId;
+pub(crate) use rule::REMEMBERED;
 pub use rule::{Rule, RuleDraft, RuleId, Window};
 
 serde_as_text!(GroupId, Account, RuleId, Pattern<GroupId>, Pattern<Account>);

@@ -1,6 +1,7 @@
 //! A mark rule: which accounts carry which marks in which rooms, and when.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -46,6 +47,10 @@ impl fmt::Display for RuleId {
         f.write_str(&self.0)
     }
 }
+
+/// So long after its end a rule is as good as deleted. Before, an outage of Chat may have kept its marks
+/// from being taken away.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// When a rule holds: from `starts_at` (included) to `ends_at` (excluded); open where `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

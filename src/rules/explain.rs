@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::matching::matching_rules;
+use super::matching::matching_rules_ended_within;
 use super::propagation::not_carried;
 use super::row::RuleRow;
 use super::table;
@@ -65,7 +65,8 @@ pub async fn rules_for(
     let at = sqlx::query_scalar!(r#"select now() as "at!""#)
         .fetch_one(&mut *transaction)
         .await?;
-    let mut named = matching_rules(&mut *transaction, group, std::slice::from_ref(account)).await?;
+    let accounts = std::slice::from_ref(account);
+    let mut named = matching_rules_ended_within(None, &mut *transaction, group, accounts).await?;
     named.sort_unstable_by(|one, other| one.rule.cmp(&other.rule));
     let mut desired = MarkSet::new();
     let (mut matched, mut idle) = (Vec::new(), Vec::new());

@@ -4,10 +4,13 @@
 //! of the id are its text. So each member needs one index probe for each shape of rule in use (the
 //! pair of prefix lengths, kept in `rule_shapes`), however many rules there are.
 
+use std::time::Duration;
+
 use sqlx::PgExecutor;
 
 use super::row::{corrupt, marks_of};
-use crate::domain::{Account, GroupId, Marks, RuleId, Window};
+use crate::database::interval;
+use crate::domain::{Account, GroupId, Marks, REMEMBERED, RuleId, Window};
 
 /// A rule that names a member, whether or not it demands its marks now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +27,23 @@ pub struct Matched {
     pub window: Window,
 }
 
-/// All rules whose patterns match the room and one of the accounts: also those that are disabled,
-/// ended or not yet begun, since a mark that such a rule names is a mark of ours. One entry for
-/// each pair of account and rule, in no order.
+/// All rules whose patterns match the room and one of the accounts: also those that are disabled, not yet
+/// begun, or ended lately ([`REMEMBERED`]), since a mark that such a rule names is a mark of ours. One
+/// entry for each pair of account and rule, in no order.
 ///
 /// # Errors
 /// Those of the database; [`sqlx::Error::Decode`] for a row that is no rule.
 pub async fn matching_rules(
+    executor: impl PgExecutor<'_>,
+    group: &GroupId,
+    accounts: &[Account],
+) -> Result<Vec<Matched>, sqlx::Error> {
+    matching_rules_ended_within(Some(REMEMBERED), executor, group, accounts).await
+}
+
+/// The same, with rules that ended earlier (`None`: whenever).
+pub(super) async fn matching_rules_ended_within(
+    remembered: Option<Duration>,
     executor: impl PgExecutor<'_>,
     group: &GroupId,
     accounts: &[Account],
@@ -51,11 +64,13 @@ pub async fn matching_rules(
                                     else left($1, s.group_prefix_len) end
               and account_prefix_len = s.account_prefix_len
               and group_prefix_len = s.group_prefix_len
+              and (ends_at is null or $3::interval is null or ends_at > now() - $3)
             offset 0
         ) r
         "#,
         group.as_str(),
         &accounts as &[&str],
+        remembered.map(interval),
     )
     .fetch_all(executor)
     .await?;

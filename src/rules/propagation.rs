@@ -154,9 +154,13 @@ impl Carried {
         let same = |one: &Target, other: &Target| {
             (&one.group, &one.account) == (&other.group, &other.account)
         };
+        let had_ended = change.before.as_ref().is_some_and(|rule| {
+            // Nobody may remember its members.
+            rule.ends_at.is_some_and(|end| end <= change.now)
+        });
         let new = after.clone().filter(|after| {
             let before = before.as_ref();
-            !before.is_some_and(|before| same(before, after))
+            had_ended || !before.is_some_and(|before| same(before, after))
         });
         Self {
             sequence: change.sequence,

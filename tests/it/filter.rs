@@ -252,6 +252,19 @@ async fn an_update_that_leaves_the_patterns_alone_is_no_news() {
 }
 
 #[tokio::test]
+async fn a_rule_that_ended_long_ago_is_let_through_again_when_its_end_changes() {
+    let database = database().await;
+    let db = database.db();
+    insert_rule(db, "class-7", "teacher", &[1000]).await;
+    execute(db, "update rules set ends_at = now() - interval '2 days'").await;
+    let (replica, mut follower) = replica(db, db, BY_HAND).await;
+    assert!(!replica.lets_through("teacher"));
+    execute(db, "update rules set ends_at = now() + interval '1 hour'").await;
+    follower.confirm().await.unwrap();
+    assert!(replica.lets_through("teacher"));
+}
+
+#[tokio::test]
 async fn without_a_confirmation_everything_goes_to_the_database() {
     let database = database().await;
     let db = database.db();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
+use serde_json::json;
 use stickymark::chat::{CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId, RequestId, RoomEnd};
 use stickymark::local::simulator::{
@@ -11,6 +13,8 @@ use stickymark::members::{Ended, WakeUp, room_gone};
 use stickymark::resync;
 
 use crate::support::scene::{PATIENCE, Scene, marks, users};
+use crate::support::stage::Stage;
+use crate::support::{database, insert_rule, wait_for_row};
 
 /// Changes a member's marks as some other program of the operator might.
 async fn behind_our_back(scene: &Scene, command: CommandType, account: &str, numbers: &[i64]) {
@@ -581,6 +585,30 @@ async fn a_room_that_an_event_declared_gone_comes_back_if_chat_knows_it() {
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_ended_long_ago_costs_nothing_until_it_comes_back() {
+    let database = database().await;
+    insert_rule(database.db(), "class-7", "t*", &[1000]).await;
+    for prepared in [
+        "update rules set id = 'old', ends_at = now() - interval '2 days'",
+        "insert into rooms (group_id, last_event_at, swept_at, sweep_due_at)
+         values ('class-7', now(), now(), now())",
+    ] {
+        sqlx::query(prepared).execute(database.db()).await.unwrap();
+    }
+    let stage = Stage::on(database, &[("STICKYMARK__RESYNC__INTERVAL", "1s")]).await;
+    let teacher = ["teacher".to_owned()];
+    stage.chat.join("class-7", &teacher).await.unwrap();
+    let swept = "select swept_at > last_event_at + interval '3 seconds' from rooms";
+    wait_for_row(stage.db(), swept).await;
+    wait_for_row(stage.db(), "select count(*) = 0 from members").await;
+    assert_eq!(stage.chat.calls().await.unwrap(), []);
+
+    stage.patch_rule("old", json!({"ends_at": null})).await;
+    stage.sees("class-7", "teacher", &[1000]).await;
+    stage.close().await;
+}
+
 /// Every combination of the columns by which queue and sweep decide whether a row is theirs, for
 /// members who are in the room: whatever a row says, the member gets what rules demand and loses what they
 /// no longer demand. Only a member who has failed is not tried again for the sake of a missing mark.
@@ -589,7 +617,8 @@ async fn no_row_is_left_out_by_both_queue_and_sweep() {
     let mut scene = Scene::empty().await;
     scene.settings().resync.interval = Some(Duration::from_secs(1));
     scene.rule("class-7", "*", &[1000]).await;
-    rule_that(&scene, "ended", 1001, true, "", "2026-01-01").await;
+    let an_hour_ago = (Utc::now() - TimeDelta::hours(1)).to_rfc3339();
+    rule_that(&scene, "ended", 1001, true, "", &an_hour_ago).await;
     let (past, future) = (Some(-7200.0), Some(7200.0));
     let mut rows = Vec::new();
     for presence in ["present", "absent", "unknown"] {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::database::{Db, interval};
-use crate::domain::GroupId;
+use crate::domain::{GroupId, REMEMBERED};
 
 /// How often a replica looks for rooms to delete.
 pub(crate) const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
@@ -117,6 +117,7 @@ pub(crate) async fn delete_unmatched(
                             then m.account else left(m.account, s.account_prefix_len) end
                         and r.group_text = case when s.group_prefix_len < 0
                             then $1 else left($1, s.group_prefix_len) end
+                        and (r.ends_at is null or r.ends_at > now() - $5::interval)
                       offset 0) rule))
             limit $3
             for update of m skip locked
@@ -127,6 +128,7 @@ pub(crate) async fn delete_unmatched(
         interval(AFTERLIFE),
         MEMBERS,
         keep.map(interval),
+        interval(REMEMBERED),
     )
     .execute(db)
     .await?;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::database::{Db, interval};
-use crate::domain::Change;
+use crate::domain::{Change, REMEMBERED};
 use crate::members::batch::{Batch, Columns};
 use crate::members::store::claim::wake_rooms;
 use crate::members::store::room_end::{Ended, room_gone};
@@ -96,6 +96,7 @@ async fn record_arrivals(
                           then e.account else left(e.account, s.account_prefix_len) end
                       and r.group_text = case when s.group_prefix_len < 0
                           then e.group_id else left(e.group_id, s.group_prefix_len) end
+                      and (r.ends_at is null or r.ends_at > now() - $11::interval)
                     offset 0) rule)
         ),
         arrived as (
@@ -158,6 +159,7 @@ async fn record_arrivals(
         &events.requests as &[&str],
         &events.waited,
         &events.traces as &[Option<&str>],
+        interval(REMEMBERED),
     )
     .fetch_one(db)
     .await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::database::{Db, interval};
-use crate::domain::{Account, GroupId, MarkSet};
+use crate::domain::{Account, GroupId, MarkSet, REMEMBERED};
 use crate::members::store::claim::MemberColumns;
 use crate::members::{MEMBERS_A_CALL, Member, Presence, mark_set};
 
@@ -31,13 +31,13 @@ pub(crate) struct Demand {
     pub by_prefix: bool,
 }
 
-/// The marks that belong to Stickymark in a room: those of enabled rules whose window has begun (and of
-/// those whose window has ended), those that members carry because of such a rule, and those that a rule
+/// The marks that belong to Stickymark in a room: those of enabled rules whose window has begun, those that members carry because of such a rule, and those that a rule
 /// once demanded there. `retired_marks` remembers the last kind; it is the only memory of it, and kept by
 /// triggers, so that no way of writing rules can forget it.
 ///
 /// A mark that no rule names any more is looked for in one more sweep, well after the rule changed: a call
-/// that was under way may set it late. A mark that a disabled rule names is looked for in every sweep.
+/// that was under way may set it late. That of a rule that has ended is looked for as long as the rule is
+/// remembered. A mark that a disabled rule names is looked for in every sweep.
 /// A rule that was never enabled, or has not begun, claims nothing.
 pub(crate) async fn demand(db: &Db, group: &GroupId) -> Result<Demand, sqlx::Error> {
     let row = sqlx::query!(
@@ -47,18 +47,20 @@ pub(crate) async fn demand(db: &Db, group: &GroupId) -> Result<Demand, sqlx::Err
                    case when group_prefix_len < 0 then $1 else left($1, group_prefix_len) end as text
             from rule_shapes
         ),
+        swept as (
+            select coalesce((select swept_at from rooms where group_id = $1), '-infinity') as at
+        ),
         here as (
-            select d.marks from shape s
+            select d.marks from swept cross join shape s
             join room_demands d on d.group_text = s.text and d.group_prefix_len = s.length
-            where d.starts_at <= now()
+            where d.starts_at <= now() and d.ends_at > swept.at - $3::interval
             union all
             select m.marks from members m where m.group_id = $1 and m.marks <> '{}'
             union all
-            select array[k.mark] from generate_series(-1, length($1)) as p (length)
+            select array[k.mark] from swept cross join generate_series(-1, length($1)) as p (length)
             join retired_marks k on k.group_prefix_len = p.length
                 and k.group_text = case when p.length < 0 then $1 else left($1, p.length) end
-            where k.retired_at > coalesce(
-                (select swept_at from rooms where group_id = $1), '-infinity') - $2::interval
+            where k.retired_at > swept.at - $2::interval
                or exists (
                 select from rules r
                 where r.group_text = k.group_text and r.group_prefix_len = k.group_prefix_len
@@ -69,10 +71,12 @@ pub(crate) async fn demand(db: &Db, group: &GroupId) -> Result<Demand, sqlx::Err
                 select from shape s
                 join rules r on r.group_text = s.text and r.group_prefix_len = s.length
                 where r.account_prefix_len >= 0 and r.enabled
+                  and (r.ends_at is null or r.ends_at > now())
             ) as "by_prefix!"
         "#,
         group.as_str(),
         interval(RETIRED),
+        interval(REMEMBERED),
     )
     .fetch_one(db)
     .await?;

@@ -10,7 +10,8 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
 
 use super::rule_set::{Hashing, RuleKey, RuleSet, Shape, note_shape};
-use crate::domain::Account;
+use crate::database::interval;
+use crate::domain::{Account, REMEMBERED};
 
 /// A database that takes longer to answer is believed dead.
 const LONGEST_SILENCE: Duration = Duration::from_secs(3);
@@ -124,7 +125,7 @@ pub(super) async fn changes_since(
     changes.ok_or(sqlx::Error::RowNotFound)
 }
 
-/// Reads all rules. The revision is read first: rules that are written meanwhile may be in the set
+/// Reads all rules but those that ended long ago. The revision is read first: rules that are written meanwhile may be in the set
 /// already, and come once more as changes.
 pub(super) async fn read_all(
     database: &mut PgListener,
@@ -140,7 +141,11 @@ pub(super) async fn read_all(
     let expected = usize::try_from(start.rules.unwrap_or(0)).unwrap_or(0);
     let (mut shapes, mut keys) = (Vec::new(), Vec::with_capacity(expected.min(MOST_EXPECTED)));
     let mut rows = sqlx::query!(
-        "select group_text, group_prefix_len, account_text, account_prefix_len from rules"
+        r#"
+        select group_text, group_prefix_len, account_text, account_prefix_len from rules
+        where ends_at is null or ends_at > now() - $1::interval
+        "#,
+        interval(REMEMBERED),
     )
     .fetch(database);
     while let Some(row) = in_time(rows.try_next()).await? {

@@ -35,7 +35,7 @@ pub(super) fn console_only(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Lets only programs and pages of this machine pass, none of another origin: a name that a stranger
 /// owns may lead to a loopback address (DNS rebinding), and any page may send simple requests.
-pub(super) fn this_machine_only(head: &Parts) -> Result<(), Problem> {
+pub(crate) fn this_machine_only(head: &Parts) -> Result<(), Problem> {
     let headers = &head.headers;
     let host = match head.uri.authority() {
         Some(authority) => authority.as_str(),
@@ -77,7 +77,7 @@ fn same_site(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
 }
 
 /// Whether `host` or `host:port` means this machine.
-pub(crate) fn is_loopback(authority: &str) -> bool {
+fn is_loopback(authority: &str) -> bool {
     let Ok(authority) = authority.parse::<Authority>() else {
         return false;
     };

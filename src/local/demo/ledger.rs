@@ -1,75 +1,92 @@
-//! What was demanded, set, lost and taken away, by comparing looks at the simulated Chat.
+//! What the rules of the show require, and what was set, lost and removed, by comparing looks at the
+//! simulated Chat. The verdict at the end must rest neither on the service's tables nor on its way to
+//! read a rule, so this shares no code with it. Accounts and groups of the show have no literal star.
 //!
 //! Fed with looks and with changes of rules in their order, it says what became different, since
-//! when it was due, and why. Invariant: between two calls, `open` holds exactly the marks that are
-//! demanded of members last seen online and were not on them. Times are Unix milliseconds.
+//! when it was due, and why. Invariant: between two calls, `open` has exactly the marks that are
+//! required of members last seen online and were not on them. Times are Unix milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::house::{House, Marks, Rooms, Seat, seats};
+use super::script::RuleText;
+use crate::local::simulator::MemberView;
+
+/// Marks by number.
+pub(super) type Marks = BTreeSet<u32>;
+/// The members of every room of the simulated Chat, by group and account.
+pub(super) type Rooms = BTreeMap<String, BTreeMap<String, MemberView>>;
+
+/// A member of a room.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Seat {
+    pub group: String,
+    pub account: String,
+}
 
 /// A look at all rooms.
 #[derive(Debug, Clone)]
 pub(super) struct Look {
-    /// When it was begun; what happened earlier is in it.
+    /// When it began; what happened earlier is in it.
     pub began: i64,
-    /// When it was there.
+    /// When it was complete.
     pub at: i64,
     pub rooms: Rooms,
 }
 
 /// Why a mark is due, and since when.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Cause {
-    pub at: i64,
-    /// Reads after "after".
-    pub what: String,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Cause {
+    at: i64,
+    what: &'static str,
 }
 
 /// Something that became different on one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
     pub seat: Seat,
-    pub marks: Marks,
     pub what: What,
+    pub marks: Marks,
+    /// Milliseconds since the cause, if one is known.
+    pub delay: Option<i64>,
+    /// Reads after "after" where there is a delay.
+    pub why: &'static str,
 }
 
-/// What became different.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
-    /// Marks appeared, so many milliseconds after their cause, if one is known.
-    Set(Option<(i64, Cause)>),
-    /// Marks were lost with the member's presence.
-    Lost(&'static str),
-    /// Marks were taken away, as a change of rules wanted.
-    Taken(i64, Cause),
-    /// Marks disappeared from a member who was there all the time, and no rule wanted it.
-    Vanished,
+    Set,
+    /// Lost with the member's presence.
+    Lost,
+    /// Removed, as a change of rules required.
+    Taken,
+    /// Disappeared from a member who was there all the time, and no rule required it.
+    Gone,
 }
 
-/// A mark that was demanded and set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A mark that was required and set.
+#[derive(Debug)]
 pub(super) struct Restored {
     pub delay: i64,
     pub seat: Seat,
-    pub mark: u32,
-    pub after: String,
+    pub after: &'static str,
 }
 
 /// The books.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    house: House,
+    /// By id, with the time of writing, from which windows count.
+    rules: BTreeMap<&'static str, (RuleText, i64)>,
+    /// Windows of rules count up to this time.
+    now: i64,
     online: BTreeMap<Seat, Presence>,
     /// Members without connection.
     away: BTreeSet<Seat>,
     open: BTreeMap<(Seat, u32), Cause>,
     revoked: BTreeMap<(Seat, u32), Cause>,
-    /// Demands that were met.
     pub restored: Vec<Restored>,
-    /// Demands that ended before they were met: the member left, or the rule ended.
-    pub missed: Vec<(Seat, u32)>,
-    /// Marks that were taken away.
+    /// Marks that were required and never set: the member left, or the rule ended.
+    missed: Vec<(Seat, u32)>,
+    /// Marks that were removed.
     pub taken: usize,
     /// All members that were seen.
     pub seen: BTreeSet<Seat>,
@@ -82,301 +99,421 @@ struct Presence {
 }
 
 impl Ledger {
-    /// The rules in force.
-    pub(super) fn house(&self) -> &House {
-        &self.house
+    /// Marks that were required so far.
+    pub(super) fn demanded(&self) -> usize {
+        self.restored.len() + self.open.len() + self.missed.len()
     }
 
-    /// Demands that are not met yet.
-    pub(super) fn open(&self) -> usize {
-        self.open.len()
+    /// Marks that were or are to be removed.
+    pub(super) fn to_take(&self) -> usize {
+        self.taken + self.revoked.len()
     }
 
-    /// Marks that are still to be taken away.
-    pub(super) fn revoked(&self) -> usize {
-        self.revoked.len()
-    }
-
-    /// Whether every demand is met and nothing is to be taken away any more.
+    /// Whether every required mark is set and nothing is to be removed any more.
     pub(super) fn is_settled(&self) -> bool {
         self.open.is_empty() && self.revoked.is_empty()
     }
 
-    /// The rules become `house`.
-    pub(super) fn change_rules(&mut self, house: House, cause: &Cause) {
-        for (seat, presence) in &self.online {
-            let (before, after) = (self.house.demands(seat), house.demands(seat));
+    /// What is wrong, one line each; empty when nothing is.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        let line = |Seat { group, account }: &Seat, what: &str, mark: &u32| {
+            format!("{account} in {group} {what} {mark}")
+        };
+        let missed = self.missed.iter();
+        let missed = missed.map(|(seat, mark)| line(seat, "never got the required mark", mark));
+        let missing = self.open.keys();
+        let missing = missing.map(|(seat, mark)| line(seat, "lacks the required mark", mark));
+        let surplus = self.online.iter().flat_map(|(seat, presence)| {
+            let surplus = &presence.marks - &self.demands(seat);
+            let what = "still has a mark that no rule requires:";
+            surplus.into_iter().map(move |mark| line(seat, what, &mark))
+        });
+        let mut lines: Vec<String> = missed.chain(missing).chain(surplus).collect();
+        if lines.is_empty() && self.restored.is_empty() {
+            lines.push("no rule required a mark".to_owned());
+        }
+        lines
+    }
+
+    pub(super) fn write(&mut self, rule: &RuleText, at: i64) {
+        self.change_rules(at, "the start", |this| {
+            this.rules.insert(rule.id, (*rule, at));
+        });
+    }
+
+    pub(super) fn edit(&mut self, id: &str, marks: &'static [u32], at: i64) {
+        self.change_rules(at, "the edit", |this| {
+            let rule = this.rules.get_mut(id);
+            rule.into_iter().for_each(|(rule, _)| rule.marks = marks);
+        });
+    }
+
+    pub(super) fn delete(&mut self, id: &str, at: i64) {
+        self.change_rules(at, "the deletion", |this| {
+            this.rules.remove(id);
+        });
+    }
+
+    /// Whether a window of a rule will open or close.
+    pub(super) fn awaits_window(&self) -> bool {
+        self.edges().any(|(at, ..)| at > self.now)
+    }
+
+    /// Opens and closes the windows of rules up to this time, and says when and which.
+    pub(super) fn pass_time(&mut self, until: i64) -> Vec<(i64, String)> {
+        let mut edges: Vec<_> = self.edges().collect();
+        edges.retain(|(at, ..)| (self.now + 1..=until).contains(at));
+        edges.sort_unstable();
+        let mut titles = Vec::new();
+        for (at, id, opens) in edges {
+            let (what, cause) = match opens {
+                true => ("starts", "the rule began"),
+                false => ("ends", "the rule ended"),
+            };
+            titles.push((at, format!("The window of {id} {what}")));
+            self.change_rules(at, cause, |this| this.now = at);
+        }
+        self.now = self.now.max(until);
+        titles
+    }
+
+    fn edges(&self) -> impl Iterator<Item = (i64, &'static str, bool)> {
+        let windows = self.rules.values().filter_map(|(rule, written)| {
+            let (from, to) = rule.window?;
+            Some([
+                (written + from, rule.id, true),
+                (written + to, rule.id, false),
+            ])
+        });
+        windows.flatten()
+    }
+
+    /// The marks that the rules require of a member while online.
+    fn demands(&self, seat: &Seat) -> Marks {
+        let rules = self.rules.values().filter(|(rule, written)| {
+            let open = |(from, to)| (from..to).contains(&(self.now - written));
+            names(rule.group, &seat.group)
+                && names(rule.account, &seat.account)
+                && rule.window.is_none_or(open)
+        });
+        rules.flat_map(|(rule, _)| rule.marks).copied().collect()
+    }
+
+    fn change_rules(&mut self, at: i64, what: &'static str, change: impl FnOnce(&mut Self)) {
+        let online: Vec<Seat> = self.online.keys().cloned().collect();
+        let before: Vec<Marks> = online.iter().map(|seat| self.demands(seat)).collect();
+        change(self);
+        let cause = Cause { at, what };
+        for (seat, before) in online.into_iter().zip(before) {
+            let after = self.demands(&seat);
+            let marks = self
+                .online
+                .get(&seat)
+                .map(|presence| presence.marks.clone());
+            let marks = marks.unwrap_or_default();
             for mark in &after - &before {
                 let key = (seat.clone(), mark);
                 self.revoked.remove(&key);
-                if !presence.marks.contains(&mark) {
-                    self.open.insert(key, cause.clone());
+                if !marks.contains(&mark) {
+                    self.open.insert(key, cause);
                 }
             }
             for mark in &before - &after {
                 let key = (seat.clone(), mark);
-                if presence.marks.contains(&mark) {
-                    self.revoked.insert(key, cause.clone());
+                if marks.contains(&mark) {
+                    self.revoked.insert(key, cause);
                 } else if self.open.remove(&key).is_some() {
                     self.missed.push(key);
                 }
             }
         }
-        self.house = house;
     }
 
     /// Takes in a look and says what became different since the last one.
     pub(super) fn take_in(&mut self, look: &Look) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut gone = std::mem::take(&mut self.online);
+        let mut away = BTreeSet::new();
         for (seat, member) in seats(&look.rooms) {
             self.seen.insert(seat.clone());
             let before = gone.remove(&seat);
             if !member.online {
-                self.left(&seat, before, "connection lost", &mut changes);
-                self.away.insert(seat);
+                changes.extend(self.left(&seat, before, "connection lost"));
+                away.insert(seat);
                 continue;
             }
-            let stayed = before
-                .as_ref()
-                .is_some_and(|presence| presence.arrived_at == member.arrived_at);
-            let held = if stayed {
-                before.map(|presence| presence.marks).unwrap_or_default()
-            } else {
-                self.left(&seat, before, "gone for a moment", &mut changes);
-                self.arrived(&seat, member.arrived_at);
-                Marks::new()
+            let stayed = |before: &Presence| before.arrived_at == member.arrived_at;
+            let had = match before {
+                Some(before) if stayed(&before) => before.marks,
+                before => {
+                    changes.extend(self.left(&seat, before, "gone for a moment"));
+                    let what = match self.away.contains(&seat) {
+                        true => "coming back",
+                        false => "joining",
+                    };
+                    let at = member.arrived_at;
+                    for mark in self.demands(&seat) {
+                        self.open.insert((seat.clone(), mark), Cause { at, what });
+                    }
+                    Marks::new()
+                }
             };
-            self.gained(&seat, &member.marks - &held, look.at, &mut changes);
-            self.vanished(&seat, &held - &member.marks, look.at, &mut changes);
+            self.became(&seat, &member.marks - &had, true, look.at, &mut changes);
+            self.became(&seat, &had - &member.marks, false, look.at, &mut changes);
             let presence = Presence {
                 arrived_at: member.arrived_at,
                 marks: member.marks.clone(),
             };
             self.online.insert(seat, presence);
         }
-        self.away.retain(|seat| still_listed(&look.rooms, seat));
+        self.away = away;
         for (seat, presence) in gone {
-            self.left(&seat, Some(presence), "left", &mut changes);
+            changes.extend(self.left(&seat, Some(presence), "left"));
         }
         changes
     }
 
-    fn arrived(&mut self, seat: &Seat, at: i64) {
-        let back = self.away.remove(seat);
-        let what = if back { "coming back" } else { "joining" }.to_owned();
-        for mark in self.house.demands(seat) {
-            let what = what.clone();
-            self.open.insert((seat.clone(), mark), Cause { at, what });
-        }
-    }
-
-    fn left(
-        &mut self,
-        seat: &Seat,
-        before: Option<Presence>,
-        why: &'static str,
-        changes: &mut Vec<Change>,
-    ) {
-        let Some(presence) = before else { return };
+    fn left(&mut self, seat: &Seat, before: Option<Presence>, why: &'static str) -> Option<Change> {
+        let Presence { marks, .. } = before?;
         let unmet = self.open.extract_if(.., |(other, _), _| other == seat);
         self.missed.extend(unmet.map(|(demand, _)| demand));
         self.revoked.retain(|(other, _), _| other != seat);
-        if !presence.marks.is_empty() {
-            changes.push(Change {
-                seat: seat.clone(),
-                marks: presence.marks,
-                what: What::Lost(why),
-            });
-        }
-    }
-
-    fn gained(&mut self, seat: &Seat, marks: Marks, at: i64, changes: &mut Vec<Change>) {
-        let mut by_cause: BTreeMap<Option<Cause>, Marks> = BTreeMap::new();
-        for mark in marks {
-            let cause = self.open.remove(&(seat.clone(), mark));
-            if let Some(cause) = &cause {
-                self.restored.push(Restored {
-                    delay: (at - cause.at).max(0),
-                    seat: seat.clone(),
-                    mark,
-                    after: cause.what.clone(),
-                });
-            }
-            by_cause.entry(cause).or_default().insert(mark);
-        }
-        changes.extend(by_cause.into_iter().map(|(cause, marks)| Change {
+        (!marks.is_empty()).then(|| Change {
             seat: seat.clone(),
+            what: What::Lost,
             marks,
-            what: What::Set(cause.map(|cause| ((at - cause.at).max(0), cause))),
-        }));
+            delay: None,
+            why,
+        })
     }
 
-    fn vanished(&mut self, seat: &Seat, marks: Marks, at: i64, changes: &mut Vec<Change>) {
+    /// Marks appeared on a member, or disappeared.
+    fn became(&mut self, seat: &Seat, marks: Marks, set: bool, at: i64, changes: &mut Vec<Change>) {
+        let delay = |cause: Cause| (at - cause.at).max(0);
+        let demanded = self.demands(seat);
         let mut by_cause: BTreeMap<Option<Cause>, Marks> = BTreeMap::new();
-        let demanded = self.house.demands(seat);
         for mark in marks {
             let key = (seat.clone(), mark);
-            let cause = self.revoked.remove(&key);
-            self.taken += usize::from(cause.is_some());
-            by_cause.entry(cause).or_default().insert(mark);
-            if demanded.contains(&mark) {
-                let what = "it vanished".to_owned();
+            let due = if set {
+                &mut self.open
+            } else {
+                &mut self.revoked
+            };
+            let cause = due.remove(&key);
+            match cause {
+                Some(cause) if set => self.restored.push(Restored {
+                    delay: delay(cause),
+                    seat: seat.clone(),
+                    after: cause.what,
+                }),
+                Some(_) => self.taken += 1,
+                None => {}
+            }
+            if !set && demanded.contains(&mark) {
+                let what = "it vanished";
                 self.open.insert(key, Cause { at, what });
             }
+            by_cause.entry(cause).or_default().insert(mark);
         }
         changes.extend(by_cause.into_iter().map(|(cause, marks)| Change {
             seat: seat.clone(),
-            marks,
-            what: match cause {
-                Some(cause) => What::Taken((at - cause.at).max(0), cause),
-                None => What::Vanished,
+            what: match (set, cause) {
+                (true, _) => What::Set,
+                (false, Some(_)) => What::Taken,
+                (false, None) => What::Gone,
             },
+            marks,
+            delay: cause.map(delay),
+            why: cause.map_or("not part of the show", |cause| cause.what),
         }));
     }
 }
 
-fn still_listed(rooms: &Rooms, seat: &Seat) -> bool {
-    let room = rooms.get(&seat.group);
-    room.is_some_and(|members| members.contains_key(&seat.account))
+/// Every member of every room.
+fn seats(rooms: &Rooms) -> impl Iterator<Item = (Seat, &MemberView)> {
+    rooms.iter().flat_map(|(group, members)| {
+        members.iter().map(|(account, member)| {
+            let (group, account) = (group.clone(), account.clone());
+            (Seat { group, account }, member)
+        })
+    })
+}
+
+fn names(pattern: &str, id: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => id.starts_with(prefix),
+        None => id == pattern,
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::local::demo::house::tests::{gala, present, rule, seat};
-    use crate::local::simulator::MemberView;
 
-    fn ledger() -> Ledger {
-        let mut house = House::default();
-        house.write(&rule("vips", "gala", "vip-*", &[2001]));
-        let mut ledger = Ledger::default();
-        ledger.change_rules(house, &cause(0, "the start"));
-        ledger
+    const VIPS: RuleText = RuleText {
+        id: "vips",
+        group: "gala",
+        account: "vip-*",
+        marks: &[2001],
+        window: None,
+        note: "",
+    };
+
+    /// A member who arrived at a time and has these marks.
+    pub(in super::super) fn present(arrived_at: i64, marks: &[u32]) -> MemberView {
+        MemberView {
+            online: true,
+            connected: true,
+            arrived_at,
+            marks: marks.iter().copied().collect(),
+        }
     }
 
-    fn cause(at: i64, what: &str) -> Cause {
-        let what = what.to_owned();
-        Cause { at, what }
+    /// The only room, `gala`.
+    pub(in super::super) fn gala(members: &[(&str, MemberView)]) -> Rooms {
+        let members = members.iter().cloned();
+        let members = members.map(|(account, member)| (account.to_owned(), member));
+        [("gala".to_owned(), members.collect())].into()
     }
 
-    fn look(at: i64, members: &[(&str, MemberView)]) -> Look {
-        Look {
+    pub(in super::super) fn change(
+        what: What,
+        marks: &[u32],
+        due: Option<(i64, &'static str)>,
+    ) -> Change {
+        Change {
+            seat: Seat {
+                group: "gala".to_owned(),
+                account: "vip-1".to_owned(),
+            },
+            what,
+            marks: marks.iter().copied().collect(),
+            delay: due.map(|(delay, _)| delay),
+            why: due.map_or("not part of the show", |(_, why)| why),
+        }
+    }
+
+    fn lost(why: &'static str) -> Change {
+        let delay = None;
+        Change {
+            delay,
+            ..change(What::Lost, &[2001], Some((0, why)))
+        }
+    }
+
+    fn look(ledger: &mut Ledger, at: i64, members: &[(&str, MemberView)]) -> Vec<Change> {
+        ledger.take_in(&Look {
             began: at,
             at,
             rooms: gala(members),
-        }
+        })
     }
 
-    fn change(marks: &[u32], what: What) -> Change {
-        Change {
-            seat: seat("gala", "vip-1"),
-            marks: marks.iter().copied().collect(),
-            what,
-        }
-    }
-
-    #[test]
-    fn a_mark_is_open_from_the_arrival_until_it_is_seen() {
-        let mut ledger = ledger();
-        let members = |marks: &[u32]| [("vip-1", present(100, marks)), ("guest", present(90, &[]))];
-        assert_eq!(ledger.take_in(&look(110, &members(&[]))), []);
-        assert_eq!(ledger.open(), 1);
-        let set = What::Set(Some((42, cause(100, "joining"))));
-        assert_eq!(
-            ledger.take_in(&look(142, &members(&[2001]))),
-            [change(&[2001], set)]
+    /// One VIP who arrived at 100 and was seen at 110 with these marks.
+    fn vip(marks: &[u32]) -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.write(&VIPS, 0);
+        look(
+            &mut ledger,
+            110,
+            &[("vip-1", present(100, marks)), ("guest", present(90, &[]))],
         );
-        assert_eq!((ledger.open(), ledger.restored.len()), (0, 1));
-        assert_eq!(ledger.take_in(&look(150, &members(&[2001]))), []);
+        ledger
     }
 
     #[test]
-    fn a_drop_loses_the_mark_and_the_return_demands_it_again() {
-        let mut ledger = ledger();
-        ledger.take_in(&look(140, &[("vip-1", present(100, &[2001]))]));
+    fn a_mark_is_due_from_the_arrival_until_it_is_seen() {
+        let mut ledger = vip(&[]);
+        assert_eq!(
+            ledger.complaints(),
+            ["vip-1 in gala lacks the required mark 2001"]
+        );
+        let changes = look(&mut ledger, 142, &[("vip-1", present(100, &[2001]))]);
+        assert_eq!(changes, [change(What::Set, &[2001], Some((42, "joining")))]);
+        assert_eq!((ledger.demanded(), ledger.restored.len()), (1, 1));
+        assert!(ledger.complaints().is_empty() && ledger.is_settled());
+        assert_eq!(
+            look(&mut ledger, 150, &[("vip-1", present(100, &[2001]))]),
+            []
+        );
+    }
+
+    #[test]
+    fn a_drop_or_an_absence_between_two_looks_loses_the_mark_and_makes_it_due_again() {
+        let mut ledger = vip(&[2001]);
         let away = MemberView {
             online: false,
-            connected: false,
             ..present(100, &[])
         };
-        assert_eq!(
-            ledger.take_in(&look(200, &[("vip-1", away)])),
-            [change(&[2001], What::Lost("connection lost"))]
-        );
-        assert_eq!(ledger.open(), 0);
-        let set = What::Set(Some((30, cause(300, "coming back"))));
-        assert_eq!(
-            ledger.take_in(&look(330, &[("vip-1", present(300, &[2001]))])),
-            [change(&[2001], set)]
-        );
-        assert_eq!(ledger.restored.len(), 2);
-    }
-
-    #[test]
-    fn an_absence_between_two_looks_is_a_loss_and_a_new_demand() {
-        let mut ledger = ledger();
-        ledger.take_in(&look(140, &[("vip-1", present(100, &[2001]))]));
-        let changes = ledger.take_in(&look(200, &[("vip-1", present(150, &[2001]))]));
-        let set = What::Set(Some((50, cause(150, "joining"))));
+        let changes = look(&mut ledger, 200, &[("vip-1", away)]);
+        assert_eq!(changes, [lost("connection lost")]);
+        assert!(ledger.is_settled());
+        let changes = look(&mut ledger, 330, &[("vip-1", present(300, &[2001]))]);
         assert_eq!(
             changes,
-            [
-                change(&[2001], What::Lost("gone for a moment")),
-                change(&[2001], set)
-            ]
+            [change(What::Set, &[2001], Some((30, "coming back")))]
         );
-        assert_eq!(ledger.restored.len(), 2);
+        let changes = look(&mut ledger, 450, &[("vip-1", present(400, &[2001]))]);
+        let set = change(What::Set, &[2001], Some((50, "joining")));
+        assert_eq!(changes, [lost("gone for a moment"), set]);
+        assert_eq!(ledger.restored.len(), 3);
+        assert_eq!(look(&mut ledger, 460, &[]), [lost("left")]);
     }
 
     #[test]
-    fn an_edited_rule_demands_at_once_of_those_present() {
-        let mut ledger = ledger();
-        ledger.take_in(&look(140, &[("vip-1", present(100, &[2001]))]));
-        let mut house = ledger.house().clone();
-        house.edit("vips", &[2002]);
-        ledger.change_rules(house, &cause(500, "the edit"));
-        assert_eq!((ledger.open(), ledger.revoked()), (1, 1));
-        let changes = ledger.take_in(&look(520, &[("vip-1", present(100, &[2002]))]));
-        let set = What::Set(Some((20, cause(500, "the edit"))));
-        let taken = What::Taken(20, cause(500, "the edit"));
-        assert_eq!(changes, [change(&[2002], set), change(&[2001], taken)]);
-        assert_eq!((ledger.open(), ledger.revoked(), ledger.taken), (0, 0, 1));
+    fn a_change_of_rules_concerns_those_present_and_what_is_never_set_is_missed() {
+        let mut ledger = vip(&[2001]);
+        ledger.edit("vips", &[2002], 500);
+        assert_eq!((ledger.demanded(), ledger.to_take()), (2, 1));
+        let changes = look(&mut ledger, 520, &[("vip-1", present(100, &[2002]))]);
+        let due = Some((20, "the edit"));
+        let (set, taken) = (
+            change(What::Set, &[2002], due),
+            change(What::Taken, &[2001], due),
+        );
+        assert_eq!(changes, [set, taken]);
+        assert!(ledger.is_settled() && ledger.taken == 1);
+        let missed = ["vip-1 in gala never got the required mark 2001"];
+        let mut ended = vip(&[]);
+        ended.delete("vips", 200);
+        assert_eq!(ended.complaints(), missed);
+        let mut left = vip(&[]);
+        assert_eq!(look(&mut left, 120, &[]), []);
+        assert_eq!(left.complaints(), missed);
+        assert_eq!(Ledger::default().complaints(), ["no rule required a mark"]);
     }
 
     #[test]
-    fn a_member_who_leaves_before_he_is_marked_is_missed() {
-        let mut ledger = ledger();
-        ledger.take_in(&look(110, &[("vip-1", present(100, &[]))]));
-        assert_eq!(ledger.take_in(&look(120, &[])), []);
-        assert_eq!(ledger.open(), 0);
-        assert_eq!(ledger.missed, [(seat("gala", "vip-1"), 2001)]);
+    fn a_rule_with_a_window_counts_only_while_it_is_open() {
+        let mut ledger = vip(&[2001]);
+        let finale = RuleText {
+            id: "finale",
+            marks: &[3001],
+            window: Some((500, 600)),
+            ..VIPS
+        };
+        ledger.write(&finale, 1000);
+        assert!(ledger.pass_time(1499).is_empty() && ledger.is_settled());
+        assert_eq!(ledger.pass_time(1510)[0].0, 1500);
+        let changes = look(&mut ledger, 1520, &[("vip-1", present(100, &[2001, 3001]))]);
+        assert_eq!(
+            changes,
+            [change(What::Set, &[3001], Some((20, "the rule began")))]
+        );
+        assert!(ledger.awaits_window() && ledger.complaints().is_empty());
+        assert_eq!(ledger.pass_time(1610)[0].0, 1600);
+        assert!(!ledger.awaits_window() && ledger.to_take() == 1);
+        let surplus = "vip-1 in gala still has a mark that no rule requires: 3001";
+        assert_eq!(ledger.complaints(), [surplus]);
     }
 
     #[test]
-    fn a_rule_that_ends_before_its_mark_was_set_is_missed() {
-        let mut ledger = ledger();
-        ledger.take_in(&look(110, &[("vip-1", present(100, &[]))]));
-        ledger.change_rules(House::default(), &cause(200, "the end"));
-        assert_eq!((ledger.open(), ledger.revoked()), (0, 0));
-        assert_eq!(ledger.missed, [(seat("gala", "vip-1"), 2001)]);
-    }
-
-    #[test]
-    fn a_mark_that_vanishes_without_a_reason_is_told_and_stays_demanded() {
-        let mut ledger = ledger();
-        ledger.take_in(&look(140, &[("vip-1", present(100, &[2001]))]));
-        let changes = ledger.take_in(&look(200, &[("vip-1", present(100, &[]))]));
-        assert_eq!(changes, [change(&[2001], What::Vanished)]);
-        assert_eq!(ledger.open(), 1);
-    }
-
-    #[test]
-    fn a_mark_that_nobody_demanded_is_told_without_a_delay() {
-        let mut ledger = ledger();
-        ledger.take_in(&look(140, &[("vip-1", present(100, &[2001]))]));
-        let changes = ledger.take_in(&look(200, &[("vip-1", present(100, &[2001, 7000]))]));
-        assert_eq!(changes, [change(&[7000], What::Set(None))]);
-        assert_eq!(ledger.restored.len(), 1);
+    fn what_appears_or_vanishes_without_a_reason_is_told_without_a_delay() {
+        let mut ledger = vip(&[2001]);
+        let changes = look(&mut ledger, 200, &[("vip-1", present(100, &[2001, 7000]))]);
+        assert_eq!(changes, [change(What::Set, &[7000], None)]);
+        let changes = look(&mut ledger, 210, &[("vip-1", present(100, &[7000]))]);
+        assert_eq!(changes, [change(What::Gone, &[2001], None)]);
+        assert!(!ledger.is_settled(), "it is due again");
     }
 }

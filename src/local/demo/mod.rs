@@ -5,28 +5,23 @@
 //! verdict is worked out from the screenplay's rules without the service's help. Afterwards members
 //! move by other hands, among them those of visitors of the stage in a browser (see `page`).
 
-mod house;
-mod invitation;
 mod ledger;
-mod operator;
 mod page;
+mod report;
 mod script;
 mod show;
 mod stage;
-mod summary;
-mod timeline;
-mod watch;
 
-use std::io::{self, Stdout};
+use std::io;
 
 use anyhow::bail;
 
 use crate::config::{LogFormat, LogSettings};
 use crate::local::stop_on_signal;
 use crate::telemetry;
+use report::Timeline;
 use show::Show;
 use stage::Stage;
-use timeline::Timeline;
 
 /// The show itself reports the failing calls.
 const QUIET: &str = "warn,stickymark::reapply=error";
@@ -77,23 +72,19 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     struck
 }
 
-async fn perform(stage: &Stage, timeline: &mut Timeline<Stdout>, once: bool) -> anyhow::Result<()> {
-    timeline.say(&invitation::places(&stage.places))?;
-    timeline.say(&format!("\n{}", invitation::rules()))?;
+async fn perform(stage: &Stage, timeline: &mut Timeline, once: bool) -> anyhow::Result<()> {
+    timeline.say(&report::places(&stage.places))?;
     let mut show = Show::open(stage, timeline).await?;
-    let summary = show.play().await?;
-    show.close(&summary)?;
-    let complaints = summary.complaints();
+    let complaints = show.play().await?;
     if once && !complaints.is_empty() {
         bail!(
-            "{}\nnot every mark is as the rules demand; --verbose shows the logs",
+            "{}\nnot every mark is as the rules require; --verbose shows the logs",
             complaints.join("\n")
         );
     }
     if once {
         return Ok(());
     }
-    show.say(&invitation::lines(&stage.places))?;
     show.go_on().await
 }
 

@@ -7,14 +7,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use chrono::{DateTime, SecondsFormat};
+use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::operator::Operator;
 use super::page::Page;
+use super::script::RuleText;
 use crate::config::Settings;
 use crate::database::Database;
 use crate::local::postgres::LocalPostgres;
@@ -79,7 +82,11 @@ impl Stage {
             Duration::ZERO
         };
         let chat = running.client()?;
-        let operator = Operator::new(admin, token.clone())?;
+        let operator = Operator {
+            http: reqwest::Client::builder().no_proxy().build()?,
+            api: format!("http://{admin}/v1"),
+            token: token.clone(),
+        };
         let db = database.db().clone();
         let page = Page::open(chat.clone(), db, operator.clone(), closing.clone());
         let service = service.with_stage(page.router());
@@ -193,4 +200,76 @@ async fn listen(port: u16, taken: &mut Vec<u16>) -> anyhow::Result<TcpListener> 
 fn secret() -> SecretString {
     let random: [u8; 16] = rand::random();
     SecretString::from(hex::encode(random))
+}
+
+/// Writes rules through the management API, with a token.
+#[derive(Debug, Clone)]
+pub(super) struct Operator {
+    http: reqwest::Client,
+    api: String,
+    token: SecretString,
+}
+
+impl Operator {
+    /// Writes a rule whose window counts from `now`, Unix milliseconds.
+    pub(super) async fn write(&self, rule: &RuleText, now: i64) -> anyhow::Result<()> {
+        let time = |offset: i64| {
+            let moment = DateTime::from_timestamp_millis(now + offset);
+            moment.map(|moment| moment.to_rfc3339_opts(SecondsFormat::Millis, true))
+        };
+        let body = json!({
+            "group": rule.group,
+            "account": rule.account,
+            "marks": rule.marks,
+            "starts_at": rule.window.and_then(|(from, _)| time(from)),
+            "ends_at": rule.window.and_then(|(_, to)| time(to)),
+            "label": "demo",
+            "note": rule.note,
+        });
+        self.rule(Method::PUT, rule.id, Some(&body)).await
+    }
+
+    /// Gives a rule other marks.
+    pub(super) async fn edit(&self, id: &str, marks: &[u32]) -> anyhow::Result<()> {
+        let body = json!({ "marks": marks });
+        self.rule(Method::PATCH, id, Some(&body)).await
+    }
+
+    pub(super) async fn delete(&self, id: &str) -> anyhow::Result<()> {
+        self.rule(Method::DELETE, id, None).await
+    }
+
+    /// Why the service makes no calls that set marks; `None` while it makes them.
+    pub(super) async fn pause(&self) -> anyhow::Result<Option<Value>> {
+        let answer = self.send(Method::GET, "status", None).await?;
+        let chat = answer.json::<Value>().await?["chat"].take();
+        let pause = json!({ "message": chat["message"], "advice": chat["advice"] });
+        Ok((chat["paused"] == true).then_some(pause))
+    }
+
+    async fn rule(&self, method: Method, id: &str, body: Option<&Value>) -> anyhow::Result<()> {
+        let path = format!("rules/{id}");
+        self.send(method, &path, body).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<reqwest::Response> {
+        let what = format!("{method} /v1/{path}");
+        let mut request = self.http.request(method, format!("{}/{path}", self.api));
+        request = request.bearer_auth(self.token.expose_secret());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.with_context(|| what.clone())?;
+        let status = answer.status();
+        if !status.is_success() {
+            let text = answer.text().await.unwrap_or_default();
+            bail!("{what} was answered with {status}: {text:?}");
+        }
+        Ok(answer)
+    }
 }

@@ -101,16 +101,16 @@ fn a_show_restores_every_mark_and_one_that_is_killed_leaves_nothing_behind() {
     let text = play_once(place.path());
     wait_until_empty(place.path());
     assert!(
-        text.contains("Every mark that a rule demands is in place."),
+        text.contains("Every mark that a rule requires is in place."),
         "{text}"
     );
     // 17 when the rooms fill, 13 when the teacher and the gala return, 8 by the edit, 2 in the
     // finale, 1 moderator and 2 on the VIP who return.
-    assert_eq!(row(&text, "marks demanded"), "43");
+    assert_eq!(row(&text, "marks required"), "43");
     assert_eq!(row(&text, "marks restored"), "43");
     assert_eq!(row(&text, "members"), "40 in 2 rooms");
     // Two singers' marks end, three helpers' rule is deleted.
-    assert_eq!(row(&text, "marks taken away"), "5 of 5");
+    assert_eq!(row(&text, "marks removed"), "5 of 5");
     let told = |line: &[&str]| {
         let found = text
             .lines()

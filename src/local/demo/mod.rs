@@ -30,7 +30,7 @@ const VERBOSE: &str = "info";
 /// Arguments of the demo.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Play the show, print the summary and exit: 0 only if every mark that a rule demands was
+    /// Play the show, print the summary and exit: 0 only if every mark that a rule requires was
     /// restored.
     #[arg(long)]
     once: bool,

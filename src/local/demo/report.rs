@@ -117,10 +117,10 @@ pub(super) fn verdict(
     let rooms: BTreeSet<&str> = ledger.seen.iter().map(|seat| seat.group.as_str()).collect();
     let (members, restored) = (ledger.seen.len(), &ledger.restored);
     row("members", format!("{members} in {} rooms", rooms.len()));
-    row("marks demanded", ledger.demanded().to_string());
+    row("marks required", ledger.demanded().to_string());
     row("marks restored", restored.len().to_string());
     row(
-        "marks taken away",
+        "marks removed",
         format!("{} of {}", ledger.taken, ledger.to_take()),
     );
     let mut delays: Vec<i64> = restored.iter().map(|one| one.delay).collect();
@@ -155,7 +155,7 @@ pub(super) fn verdict(
             [] => paint(
                 colours,
                 GOOD,
-                "Every mark that a rule demands is in place.\n",
+                "Every mark that a rule requires is in place.\n",
             ),
             complaints => paint(colours, BAD, &(complaints.join("\n") + "\n")),
         }

@@ -2,9 +2,6 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-
-use tokio::process::Command;
 
 use super::LocalError;
 
@@ -22,8 +19,8 @@ const OPEN_TO_ALL: &str = "/var/lib/stickymark";
 impl Account {
     /// `None` for an ordinary user, who keeps their account. For root it is the owner of the data
     /// directory if there is one already, else `postgres`, else `nobody`.
-    pub(super) async fn to_step_down_to(data: &Path) -> Result<Option<Self>, LocalError> {
-        if !is_root().await? {
+    pub(super) fn to_step_down_to(data: &Path) -> Result<Option<Self>, LocalError> {
+        if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
         if let Ok(owner) = data.metadata()
@@ -42,16 +39,14 @@ impl Account {
     }
 
     fn named(passwd: &str, name: &str) -> Option<Self> {
-        let line = passwd
+        let mut lines = passwd
             .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = line.split(':').skip(2);
-        let uid = id(fields.next()?)?;
-        let account = Self {
-            uid,
-            gid: id(fields.next()?)?,
-        };
-        (uid != 0).then_some(account)
+            .map(|line| line.split(':').collect::<Vec<_>>());
+        let fields = lines.find(|fields| fields.first() == Some(&name))?;
+        // macOS writes -2 for `nobody`.
+        let id = |place: usize| Some(fields.get(place)?.parse::<i64>().ok()? as u32);
+        let (uid, gid) = (id(2)?, id(3)?);
+        (uid != 0).then_some(Self { uid, gid })
     }
 
     /// Whether every directory above `path` lets the account through.
@@ -83,46 +78,16 @@ impl Account {
     }
 }
 
-/// Asked of the system's own program: the library has no safe call for it.
-async fn is_root() -> Result<bool, LocalError> {
-    let id = Command::new("id")
-        .arg("-u")
-        .stdin(Stdio::null())
-        .output()
-        .await;
-    let id = id.map_err(LocalError::io("run", Path::new("id")))?;
-    Ok(id.stdout.trim_ascii() == b"0")
-}
-
-/// macOS writes -2 for `nobody`.
-fn id(text: &str) -> Option<u32> {
-    let number: i64 = text.parse().ok()?;
-    u32::try_from(number)
-        .ok()
-        .or_else(|| i32::try_from(number).ok().map(i32::cast_unsigned))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NOBODY: Account = Account {
-        uid: 65534,
-        gid: 65534,
-    };
-
     #[test]
     fn accounts_are_read_from_the_list_of_users() {
         let passwd = "root:x:0:0::/root:/bin/sh\nnobody:*:-2:-2::/:/x\npostgres:x:105:112::/:/x\n";
-        let account = |name| Account::named(passwd, name);
-        assert_eq!(account("postgres"), Some(Account { uid: 105, gid: 112 }));
-        assert_eq!(
-            account("nobody"),
-            Some(Account {
-                uid: 4_294_967_294,
-                gid: 4_294_967_294
-            })
-        );
+        let account = |name| Account::named(passwd, name).map(|account| (account.uid, account.gid));
+        assert_eq!(account("postgres"), Some((105, 112)));
+        assert_eq!(account("nobody"), Some((4_294_967_294, 4_294_967_294)));
         assert_eq!(account("root"), None);
         assert_eq!(account("post"), None);
     }
@@ -130,6 +95,10 @@ mod tests {
     #[test]
     fn a_place_behind_a_shut_door_is_replaced_by_one_of_its_own() {
         use std::os::unix::fs::PermissionsExt;
+        let nobody = Account {
+            uid: 65534,
+            gid: 65534,
+        };
         let temporary = tempfile::tempdir().unwrap();
         let home = temporary.path().join("home");
         std::fs::create_dir(&home).unwrap();
@@ -137,10 +106,10 @@ mod tests {
         let data = home.join("clone/data");
         std::fs::set_permissions(temporary.path(), PermissionsExt::from_mode(0o755)).unwrap();
         set(0o711);
-        assert_eq!(NOBODY.reachable(&data), data);
+        assert_eq!(nobody.reachable(&data), data);
         set(0o700);
-        let replaced = NOBODY.reachable(&data);
+        let replaced = nobody.reachable(&data);
         assert_eq!(replaced.parent(), Some(Path::new(OPEN_TO_ALL)));
-        assert_ne!(replaced, NOBODY.reachable(&home.join("clone%2Fdata")));
+        assert_ne!(replaced, nobody.reachable(&home.join("clone%2Fdata")));
     }
 }

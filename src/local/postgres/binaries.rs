@@ -1,6 +1,6 @@
 //! Finds the installed PostgreSQL: `$PG_BIN` alone if it is set, else the `PATH`, what `pg_config`
 //! says, and the places of the package managers (Debian keeps `initdb` off the `PATH`). Of those
-//! that are new enough the highest major version wins, unless a data directory demands another.
+//! that are new enough the highest major version wins, unless a data directory requires another.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::version::OLDEST_POSTGRES;
 /// Where to look. Everything comes in from outside, so that a test can hide what is installed.
 #[derive(Debug, Clone)]
 pub struct Search {
-    /// A directory that goes before all others: `$PG_BIN`.
+    /// The only directory to search, if given: `$PG_BIN`.
     pub pg_bin: Option<PathBuf>,
     /// `$PATH`.
     pub path: Option<OsString>,
@@ -39,55 +39,36 @@ impl Search {
         }
     }
 
-    /// The binaries for a new database, or for one that `made_by` made.
-    ///
-    /// # Errors
-    /// When nothing fits, with what to install.
+    /// The binaries for a new database, or for one that version `made_by` created.
     pub fn find(&self, data: &Path, made_by: Option<&str>) -> Result<Binaries, LocalError> {
-        let mut found: Vec<Binaries> = self
-            .directories()
-            .into_iter()
-            .filter_map(Binaries::in_directory)
-            .collect();
+        let found = self.directories().into_iter();
+        let mut found: Vec<Binaries> = found.filter_map(Binaries::in_directory).collect();
         found.sort_by_key(|binaries| binaries.major);
         let majors: Vec<String> = found.iter().map(|found| found.major.to_string()).collect();
-        let fits = |binaries: &Binaries| binaries.major >= OLDEST_POSTGRES;
-        let Some(newest) = found.pop_if(|newest| fits(newest)) else {
-            return Err(LocalError::NotInstalled {
-                found: self.instead(&majors),
-            });
-        };
-        let Some(made_by) = made_by else {
-            return Ok(newest);
-        };
-        std::iter::once(newest)
-            .chain(found)
-            .find(|binaries| binaries.major.to_string() == made_by && fits(binaries))
-            .ok_or_else(|| LocalError::OtherVersion {
-                path: data.to_path_buf(),
-                made_by: made_by.to_owned(),
-                found: majors.join(", "),
-            })
-    }
-
-    fn instead(&self, majors: &[String]) -> String {
-        match (&self.pg_bin, majors) {
-            (Some(bin), []) => format!(" in PG_BIN, {bin:?}"),
-            (_, []) => String::new(),
-            (_, majors) => format!(" (found: {})", majors.join(", ")),
+        found.retain(|binaries| binaries.major >= OLDEST_POSTGRES);
+        if found.is_empty() {
+            let found = match (&self.pg_bin, &majors[..]) {
+                (Some(bin), []) => format!(" in PG_BIN, {bin:?}"),
+                (_, []) => String::new(),
+                (_, majors) => format!(" (found: {})", majors.join(", ")),
+            };
+            return Err(LocalError::NotInstalled { found });
         }
+        let fits =
+            |found: &Binaries| made_by.is_none_or(|made_by| found.major.to_string() == made_by);
+        let newest = found.into_iter().rfind(fits);
+        newest.ok_or_else(|| LocalError::OtherVersion {
+            path: data.to_path_buf(),
+            made_by: made_by.unwrap_or_default().to_owned(),
+            found: majors.join(", "),
+        })
     }
 
     fn directories(&self) -> Vec<PathBuf> {
         if let Some(bin) = &self.pg_bin {
             return vec![bin.clone()];
         }
-        let path = self
-            .path
-            .as_deref()
-            .map(std::env::split_paths)
-            .into_iter()
-            .flatten();
+        let path = self.path.iter().flat_map(std::env::split_paths);
         let mut directories = Vec::new();
         for entry in path.filter(|entry| entry.is_absolute()) {
             directories.extend(bindir(&entry.join("pg_config")));
@@ -157,14 +138,8 @@ fn first_line(program: &Path, argument: &str) -> Option<String> {
         .output()
         .ok()
         .filter(|output| output.status.success())?;
-    Some(
-        String::from_utf8(output.stdout)
-            .ok()?
-            .lines()
-            .next()?
-            .trim()
-            .to_owned(),
-    )
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.lines().next()?.trim().to_owned())
 }
 
 /// The 15 of `postgres (PostgreSQL) 15.14 (Debian …)`, the 18 of `postgres (PostgreSQL) 18beta1`.
@@ -180,8 +155,8 @@ fn major(version: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// A program that writes one line. Another process makes it: were the file open for writing
-    /// here, a test that starts a program at this moment would inherit it and keep it busy.
+    /// A program that writes one line. Another process creates it: if the file were open for writing
+    /// here, a program that another test starts at this moment would inherit it and keep it busy.
     fn program(path: &Path, line: &str) {
         let script = r#"mkdir -p "${1%/*}" && printf '#!/bin/sh\necho "%s"\n' "$2" >"$1" &&
             chmod 755 "$1""#;
@@ -203,65 +178,45 @@ mod tests {
         }
     }
 
-    fn search(root: &Path) -> Search {
-        Search {
-            pg_bin: None,
+    fn find(root: &Path, pg_bin: Option<&str>, made_by: Option<&str>) -> Result<u32, String> {
+        let search = Search {
+            pg_bin: pg_bin.map(|bin| root.join(bin)),
             path: Some(root.join("bin").into()),
             root: root.to_path_buf(),
+        };
+        let found = search.find(Path::new("/x/data"), made_by);
+        found
+            .map(|found| found.major)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_highest_major_version_wins_but_that_of_the_data_and_pg_bin_go_before() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        install(&root.join("usr/lib/postgresql/9.6/bin"), "9.6.24");
+        let debian = "15.14 (Debian 15.14-0+deb12u1)";
+        install(&root.join("usr/lib/postgresql/15/bin"), debian);
+        install(&root.join("bin"), "16.2");
+        assert_eq!(find(root, None, None), Ok(16));
+        install(&root.join("usr/pgsql-18/bin"), "18beta1");
+        assert_eq!(find(root, None, None), Ok(18));
+        let home = root.join("nix/store/pg/bin");
+        install(&home, "19.1");
+        program(&root.join("bin/pg_config"), &home.display().to_string());
+        assert_eq!(find(root, None, None), Ok(19), "pg_config is asked");
+        assert_eq!(find(root, None, Some("15")), Ok(15));
+        let error = find(root, None, Some("14")).unwrap_err();
+        for part in [
+            "made by PostgreSQL 14",
+            "found: 9, 15, 16, 18, 19",
+            "/x/data",
+        ] {
+            assert!(error.contains(part), "{error}");
         }
-    }
-
-    #[test]
-    fn the_highest_major_version_wins_wherever_it_is() {
-        let root = tempfile::tempdir().unwrap();
-        install(&root.path().join("usr/lib/postgresql/9.6/bin"), "9.6.24");
-        install(
-            &root.path().join("usr/lib/postgresql/15/bin"),
-            "15.14 (Debian 15.14-0+deb12u1)",
-        );
-        install(&root.path().join("bin"), "16.2");
-        let found = search(root.path()).find(Path::new("data"), None).unwrap();
-        assert_eq!(found.major, 16);
-        install(&root.path().join("usr/pgsql-18/bin"), "18beta1");
-        let found = search(root.path()).find(Path::new("data"), None).unwrap();
-        assert_eq!(found.major, 18);
-        assert!(found.program("initdb").ends_with("usr/pgsql-18/bin/initdb"));
-    }
-
-    #[test]
-    fn a_data_directory_gets_the_version_that_made_it() {
-        let root = tempfile::tempdir().unwrap();
-        install(&root.path().join("usr/lib/postgresql/15/bin"), "15.14");
-        install(&root.path().join("usr/lib/postgresql/17/bin"), "17.1");
-        let search = search(root.path());
-        assert_eq!(
-            search.find(Path::new("data"), Some("15")).unwrap().major,
-            15
-        );
-        let error = search
-            .find(Path::new("/x/data"), Some("14"))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("made by PostgreSQL 14"), "{error}");
-        assert!(
-            error.contains("found: 15, 17") && error.contains("/x/data"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn pg_bin_goes_before_everything() {
-        let root = tempfile::tempdir().unwrap();
-        install(&root.path().join("usr/lib/postgresql/17/bin"), "17.1");
-        install(&root.path().join("mine"), "14.0");
-        let mut search = search(root.path());
-        search.pg_bin = Some(root.path().join("mine"));
-        assert_eq!(search.find(Path::new("data"), None).unwrap().major, 14);
-        search.pg_bin = Some(root.path().join("nowhere"));
-        let error = search
-            .find(Path::new("data"), None)
-            .unwrap_err()
-            .to_string();
+        install(&root.join("mine"), "14.0");
+        assert_eq!(find(root, Some("mine"), None), Ok(14));
+        let error = find(root, Some("nowhere"), None).unwrap_err();
         assert!(
             error.contains("PG_BIN") && error.contains("nowhere"),
             "{error}"
@@ -269,12 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn where_none_is_installed_one_learns_how_to_install_it() {
+    fn where_none_is_installed_the_error_says_how_to_install_it() {
         let root = tempfile::tempdir().unwrap();
-        let error = search(root.path())
-            .find(Path::new("data"), None)
-            .unwrap_err()
-            .to_string();
+        let error = find(root.path(), None, None).unwrap_err();
         for line in [
             "sudo apt-get install postgresql",
             "brew install postgresql@17",
@@ -283,28 +235,7 @@ mod tests {
             assert!(error.contains(line), "{error}");
         }
         install(&root.path().join("bin"), "13.20");
-        let error = search(root.path())
-            .find(Path::new("data"), None)
-            .unwrap_err()
-            .to_string();
+        let error = find(root.path(), None, None).unwrap_err();
         assert!(error.contains("(found: 13)"), "{error}");
-    }
-
-    #[test]
-    fn pg_config_is_asked() {
-        let root = tempfile::tempdir().unwrap();
-        let home = root.path().join("nix/store/pg/bin");
-        install(&home, "15.1");
-        program(
-            &root.path().join("bin/pg_config"),
-            &home.display().to_string(),
-        );
-        assert_eq!(
-            search(root.path())
-                .find(Path::new("data"), None)
-                .unwrap()
-                .major,
-            15
-        );
     }
 }

@@ -8,10 +8,12 @@
 //! - `data/`: PostgreSQL's own. It appears by a rename, so it is whole or absent.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::LocalError;
 use super::account::Account;
@@ -20,7 +22,7 @@ use super::account::Account;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of the log goes into an error.
-const LAST_WORDS: u64 = 2000;
+const LAST_WORDS: usize = 2000;
 
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -33,24 +35,24 @@ pub(super) struct Directory {
 /// by whatever part of this process.
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Without it the lock goes a moment later.
+        // If it fails, the lock ends a moment later.
         let _ = self.lock.unlock();
     }
 }
 
 impl Directory {
-    /// Takes the directory for this process; makes it if there is none.
-    pub(super) async fn take(path: &Path) -> Result<Self, LocalError> {
+    /// Takes the directory for this process; creates it if there is none.
+    pub(super) fn take(path: &Path) -> Result<Self, LocalError> {
         let path = std::path::absolute(path).map_err(LocalError::io("find", path))?;
         let path = resolved(&path);
-        let mut account = Account::to_step_down_to(&path.join("data")).await?;
+        let mut account = Account::to_step_down_to(&path.join("data"))?;
         let reachable = account.map_or(path.clone(), |account| account.reachable(&path));
         if reachable != path {
             tracing::warn!(
                 database.path = ?path, instead = ?reachable,
                 "PostgreSQL does not run as root, and no other account can reach database.path"
             );
-            account = Account::to_step_down_to(&reachable.join("data")).await?;
+            account = Account::to_step_down_to(&reachable.join("data"))?;
         }
         let path = reachable;
         make(&path)?;
@@ -66,7 +68,7 @@ impl Directory {
         self.path.join("data")
     }
 
-    /// Major version that made the database; `None` when there is none yet.
+    /// Major version that created the database; `None` when there is none yet.
     pub(super) fn made_by(&self) -> Option<String> {
         let version = fs::read_to_string(self.data().join("PG_VERSION")).ok()?;
         Some(version.trim().to_owned())
@@ -81,37 +83,29 @@ impl Directory {
             .mode(0o600)
             .open(&path);
         let log = log.map_err(LocalError::io("open", &path))?;
-        let waited = tokio::time::timeout(PATIENCE, async {
-            while let Err(error) = log.try_lock() {
-                match error {
-                    TryLockError::Error(reason) => return Err(reason),
-                    TryLockError::WouldBlock => {
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
+        let started = Instant::now();
+        loop {
+            match log.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(reason)) => {
+                    return Err(LocalError::io("lock", &path)(reason));
                 }
+                Err(TryLockError::WouldBlock) if started.elapsed() > PATIENCE => {
+                    let path = self.path.clone();
+                    return Err(LocalError::LeftOver { path });
+                }
+                Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(50)).await,
             }
-            log.set_len(0)
-        });
-        match waited.await {
-            Err(_) => Err(LocalError::LeftOver {
-                path: self.path.clone(),
-            }),
-            Ok(locked) => locked.map(|()| log).map_err(LocalError::io("lock", &path)),
         }
+        log.set_len(0).map_err(LocalError::io("empty", &path))?;
+        Ok(log)
     }
 
     /// The end of the log, for an error.
     pub(super) fn last_words(&self) -> String {
-        let mut words = Vec::new();
-        if let Ok(mut log) = File::open(self.path.join("postgres.log")) {
-            let length = log.metadata().map_or(0, |log| log.len());
-            let from = SeekFrom::Start(length.saturating_sub(LAST_WORDS));
-            // What cannot be read cannot be quoted; the error itself matters more.
-            let _ = log
-                .seek(from)
-                .and_then(|_| log.take(LAST_WORDS).read_to_end(&mut words));
-        }
-        String::from_utf8_lossy(&words).trim().to_owned()
+        let log = fs::read(self.path.join("postgres.log")).unwrap_or_default();
+        let words = &log[log.len().saturating_sub(LAST_WORDS)..];
+        String::from_utf8_lossy(words).trim().to_owned()
     }
 
     /// Removes the server's own note of its process. Call it only while the log is locked by
@@ -212,9 +206,10 @@ fn lock(path: &Path) -> Result<File, LocalError> {
         Ok(()) => {}
         Err(TryLockError::Error(reason)) => return Err(LocalError::io("lock", &file)(reason)),
         Err(TryLockError::WouldBlock) => {
+            // What cannot be read cannot be named.
             let mut holder = String::new();
-            let known = (&lock).take(20).read_to_string(&mut holder).is_ok();
-            let number = known.then(|| holder.trim().parse::<u32>().ok()).flatten();
+            let _unknown = (&lock).take(20).read_to_string(&mut holder);
+            let number = holder.trim().parse::<u32>();
             let holder = number.map_or("?".to_owned(), |pid| pid.to_string());
             return Err(LocalError::InUse {
                 path: path.to_path_buf(),

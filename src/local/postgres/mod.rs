@@ -1,7 +1,7 @@
 //! A PostgreSQL of our own, run from the machine's installed binaries, for trials, demo and tests.
 //!
 //! It listens on a free loopback port with a password, belongs to one process and ends with it,
-//! also when that is killed with signal 9: a small shell script holds the other end of a pipe and
+//! also when that is killed with signal 9: a small shell script has the other end of a pipe and
 //! stops the server when it closes (see `supervise.sh`). A crash leaves nothing behind that blocks
 //! the next start. Unix only.
 
@@ -43,43 +43,25 @@ pub struct LocalPostgres {
     supervisor: Child,
 }
 
-/// Whether the data survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Keep {
-    /// Survives a power cut.
-    Durably,
-    /// Gone when the server ends.
-    Nothing,
-}
-
 impl LocalPostgres {
-    /// Starts the database in `path`; makes it if there is none. Everything in it survives crashes.
+    /// Starts the database in `path`; creates it if there is none. Everything in it survives crashes.
     ///
     /// As root the server runs under the account `postgres` or `nobody`. If that account cannot
     /// reach `path` (it lies in root's home), a directory in `/var/lib/stickymark` takes its place.
-    ///
-    /// # Errors
-    /// When no PostgreSQL is installed, another process uses `path`, or the server fails to start.
     pub async fn start(path: &Path) -> Result<Self, LocalError> {
         Self::start_found_by(&Search::from_process(), path).await
     }
 
     /// [`start`](Self::start) with binaries looked for elsewhere.
-    ///
-    /// # Errors
-    /// As for `start`.
     pub async fn start_found_by(search: &Search, path: &Path) -> Result<Self, LocalError> {
-        Self::run(search, path, Keep::Durably).await
+        Self::run(search, path, false).await
     }
 
     /// Starts an empty database that does not write to disk for sure, and is removed when it ends.
-    ///
-    /// # Errors
-    /// As for `start`.
     pub async fn throw_away() -> Result<Self, LocalError> {
         let name = format!("stickymark-{}", uuid::Uuid::new_v4().simple());
         let path = std::env::temp_dir().join(name);
-        Self::run(&Search::from_process(), &path, Keep::Nothing).await
+        Self::run(&Search::from_process(), &path, true).await
     }
 
     /// Where it listens: database and superuser `stickymark`, with password.
@@ -98,9 +80,6 @@ impl LocalPostgres {
     }
 
     /// Ends all sessions, writes everything down and waits for the end.
-    ///
-    /// # Errors
-    /// When the server does not end in time.
     pub async fn stop(mut self) -> Result<(), LocalError> {
         drop(self.supervisor.stdin.take());
         match timeout(STOP_LIMIT, self.supervisor.wait()).await {
@@ -109,34 +88,33 @@ impl LocalPostgres {
         }
     }
 
-    async fn run(search: &Search, path: &Path, keep: Keep) -> Result<Self, LocalError> {
-        let directory = Directory::take(path).await?;
+    /// Without `throw_away` the data survives a power cut.
+    async fn run(search: &Search, path: &Path, throw_away: bool) -> Result<Self, LocalError> {
+        let directory = Directory::take(path)?;
         let binaries = search.find(&directory.path, directory.made_by().as_deref())?;
         let log = directory.log().await?;
         if directory.made_by().is_none() {
             initialise(&directory, &binaries, &log).await?;
         }
-        if keep == Keep::Nothing {
+        if throw_away {
             // So that the supervisor, which is not root, can remove it.
             directory.hand_over(&directory.path, 0o700)?;
         }
-        let url = |port: u16, password: &str| {
-            format!("postgres://stickymark:{password}@127.0.0.1:{port}/postgres")
-        };
         for attempt in 1.. {
             directory.forget_dead_server()?;
             let port = free_port().map_err(LocalError::io("listen on", Path::new("127.0.0.1")))?;
-            let mut supervisor = supervise(&directory, &binaries, &log, port, keep)?;
+            let mut supervisor = supervise(&directory, &binaries, &log, port, throw_away)?;
             match ready(&directory, &mut supervisor).await {
                 Ok(()) => {
-                    let url = SecretString::from(url(port, &directory.password()?));
+                    let password = directory.password()?;
+                    let url = format!("postgres://stickymark:{password}@127.0.0.1:{port}/postgres");
                     tracing::info!(
                         path = ?directory.path, port, major = binaries.major(),
                         "private PostgreSQL started"
                     );
                     return Ok(Self {
                         directory,
-                        url,
+                        url: SecretString::from(url),
                         port,
                         supervisor,
                     });
@@ -225,25 +203,15 @@ fn supervise(
     binaries: &Binaries,
     log: &File,
     port: u16,
-    keep: Keep,
+    throw_away: bool,
 ) -> Result<Child, LocalError> {
     let postgres = binaries.program("postgres");
-    let removed = match keep {
-        Keep::Durably => PathBuf::new(),
-        Keep::Nothing => directory.path.clone(),
+    let removed = if throw_away {
+        directory.path.clone()
+    } else {
+        PathBuf::new()
     };
-    let mut command = directory.command(Path::new("/bin/sh"));
-    command
-        .arg("-c")
-        .arg(SUPERVISOR)
-        .arg("supervise")
-        .arg(removed)
-        .arg(&postgres);
-    command
-        .arg("-D")
-        .arg(directory.data())
-        .args(["-p", &port.to_string()]);
-    for setting in [
+    let settings = [
         "listen_addresses=127.0.0.1",
         // A deep path is too long for a socket, and Debian's default is not writable.
         "unix_socket_directories=",
@@ -252,19 +220,27 @@ fn supervise(
         "timezone=UTC",
         "log_timezone=UTC",
         "jit=off",
-    ] {
-        command.args(["-c", setting]);
-    }
-    if keep == Keep::Nothing {
-        for setting in [
-            "fsync=off",
-            "synchronous_commit=off",
-            "full_page_writes=off",
-        ] {
-            command.args(["-c", setting]);
-        }
-    }
-    command
+    ];
+    let fast = [
+        "fsync=off",
+        "synchronous_commit=off",
+        "full_page_writes=off",
+    ];
+    let fast = fast.iter().filter(|_| throw_away);
+    directory
+        .command(Path::new("/bin/sh"))
+        .args(["-c", SUPERVISOR, "supervise"])
+        .arg(removed)
+        .arg(&postgres)
+        .arg("-D")
+        .arg(directory.data())
+        .args(["-p", &port.to_string()])
+        .args(
+            settings
+                .iter()
+                .chain(fast)
+                .flat_map(|setting| ["-c", *setting]),
+        )
         .stdin(Stdio::piped())
         .stdout(directory.share(log)?)
         .stderr(directory.share(log)?)

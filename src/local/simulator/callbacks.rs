@@ -211,7 +211,7 @@ pub struct KindCount {
 
 type Counts = BTreeMap<Kind, KindCount>;
 
-/// Hears of each callback of one command whether it was delivered.
+/// Receives for each callback of one command whether it was delivered.
 pub(super) type Report = Option<mpsc::UnboundedSender<bool>>;
 
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@
 //! movement answers when the state has changed and the callbacks are queued; with `"wait": true`
 //! when they are delivered or failed.
 //!
-//! All state is in memory, behind one lock that is never held across an await. Callbacks enter the
+//! All state is in memory, behind one lock that no task keeps across an await. Callbacks enter the
 //! queue under that lock, so their order is the order of the changes.
 
 mod callbacks;

@@ -35,31 +35,7 @@ const LARGEST_BODY: usize = 1024 * 1024;
 /// Accounts in one call. For `check_members` Chat documents no limit.
 const MAX_ACCOUNTS: usize = 500;
 
-/// Source: <https://www.tencentcloud.com/document/product/1047/34348>.
-pub(super) mod code {
-    pub(in super::super) const PARAMETER: i64 = 10004;
-    pub(in super::super) const TOO_MANY_ACCOUNTS: i64 = 10005;
-    pub(in super::super) const GROUP_GONE: i64 = 10010;
-    pub(in super::super) const JSON_WRONG: i64 = 10011;
-    pub(in super::super) const GROUP_ID: i64 = 10015;
-    pub(in super::super) const JSON_UNREADABLE: i64 = 60003;
-    pub(in super::super) const SDK_APP_ID: i64 = 60006;
-    pub(in super::super) const TOO_FREQUENT: i64 = 60007;
-    pub(in super::super) const HTTP_FORMAT: i64 = 60008;
-    pub(in super::super) const NO_SUCH_COMMAND: i64 = 60009;
-    pub(in super::super) const NEEDS_ADMIN: i64 = 60010;
-    pub(in super::super) const SDK_APP_ID_MISSING: i64 = 60012;
-    pub(in super::super) const URL_PARAMETER: i64 = 60025;
-    pub(in super::super) const SIG_EXPIRED: i64 = 70001;
-    pub(in super::super) const SIG_EMPTY: i64 = 70002;
-    pub(in super::super) const SIG_MALFORMED: i64 = 70003;
-    pub(in super::super) const SIG_WRONG_KEY: i64 = 70009;
-    pub(in super::super) const SIG_OTHER_ACCOUNT: i64 = 70013;
-    pub(in super::super) const SIG_OTHER_APPLICATION: i64 = 70014;
-    pub(in super::super) const SDK_APP_ID_UNKNOWN: i64 = 70020;
-}
-
-/// A call that fails.
+/// A call that fails, with one of <https://www.tencentcloud.com/document/product/1047/34348>.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub code: i64,
@@ -89,7 +65,7 @@ impl Refusal {
     }
 
     fn parameter(info: impl ToString) -> Self {
-        Self::new(code::PARAMETER, info)
+        Self::new(10004, info)
     }
 
     fn injected(code: i64) -> Self {
@@ -104,8 +80,8 @@ impl Refusal {
 impl From<RoomError> for Refusal {
     fn from(error: RoomError) -> Self {
         match error {
-            RoomError::Destroyed(_) => Self::new(code::GROUP_GONE, "the group is gone"),
-            _ => Self::new(code::GROUP_ID, "the group does not exist"),
+            RoomError::Destroyed(_) => Self::new(10010, "the group is gone"),
+            _ => Self::new(10015, "the group does not exist"),
         }
     }
 }
@@ -123,11 +99,11 @@ async fn serve(
 ) -> Response {
     let is_it = |api: &Api| api.service() == service && api.command() == command;
     let Some(api) = Api::ALL.into_iter().find(is_it) else {
-        let refusal = Refusal::new(code::NO_SUCH_COMMAND, "no such service or command");
+        let refusal = Refusal::new(60009, "no such service or command");
         return body(StatusCode::OK, &refusal.body());
     };
     if method != Method::POST {
-        let refusal = Refusal::new(code::HTTP_FORMAT, "the method must be POST");
+        let refusal = Refusal::new(60008, "the method must be POST");
         return body(StatusCode::OK, &refusal.body());
     }
     let mut call = Call::begin(shared.clone(), api);
@@ -135,7 +111,7 @@ async fn serve(
         Ok(request) => call.answer(query.as_deref().unwrap_or_default(), &request),
         Err(_) => {
             let info = "the body is incomplete or too large";
-            call.refuse(&Refusal::new(code::JSON_UNREADABLE, info))
+            call.refuse(&Refusal::new(60003, info))
         }
     };
     let latency = Duration::from_millis(shared.world().settings.latency_ms);
@@ -221,7 +197,7 @@ impl Call {
             return Ok(());
         }
         let info = format!("more than {limit} calls in a second");
-        Err(Refusal::new(code::TOO_FREQUENT, info))
+        Err(Refusal::new(60007, info))
     }
 
     fn carry_out(&mut self, request: Request) -> Reply {
@@ -294,26 +270,25 @@ struct Query {
 /// UserSig.
 fn check_query(shared: &Shared, query: &str, now: i64) -> Result<(), Refusal> {
     // A key that is there twice is an error.
-    let query: Query = serde_urlencoded::from_str(query)
-        .map_err(|error| Refusal::new(code::URL_PARAMETER, error))?;
+    let query: Query =
+        serde_urlencoded::from_str(query).map_err(|error| Refusal::new(60025, error))?;
     let (code, info) = match query.sdkappid.parse::<u32>() {
-        _ if query.sdkappid.is_empty() => (code::SDK_APP_ID_MISSING, "`sdkappid` is missing"),
-        Err(_) => (code::SDK_APP_ID, "`sdkappid` is not a number"),
-        Ok(app) if app != shared.sdk_app_id => (code::SDK_APP_ID_UNKNOWN, "no such SDKAppID"),
-        _ if query.identifier.is_empty() => (code::URL_PARAMETER, "`identifier` is missing"),
-        _ if query.usersig.is_empty() => (code::SIG_EMPTY, "`usersig` is empty"),
-        _ if query.random.parse::<u32>().is_err() => (
-            code::URL_PARAMETER,
-            "`random` must be an integer from 0 to 4294967295",
-        ),
-        _ if query.contenttype != "json" => (code::URL_PARAMETER, "`contenttype` must be json"),
+        _ if query.sdkappid.is_empty() => (60012, "`sdkappid` is missing"),
+        Err(_) => (60006, "`sdkappid` is not a number"),
+        Ok(app) if app != shared.sdk_app_id => (70020, "no such SDKAppID"),
+        _ if query.identifier.is_empty() => (60025, "`identifier` is missing"),
+        _ if query.usersig.is_empty() => (70002, "`usersig` is empty"),
+        _ if query.random.parse::<u32>().is_err() => {
+            (60025, "`random` must be an integer from 0 to 4294967295")
+        }
+        _ if query.contenttype != "json" => (60025, "`contenttype` must be json"),
         Ok(app) => {
             let key = shared.secret_key.expose_secret();
             user_sig::verify(&query.usersig, app, &query.identifier, key, now)?;
             if query.identifier == shared.admin_account {
                 return Ok(());
             }
-            (code::NEEDS_ADMIN, "`identifier` is not an administrator")
+            (60010, "`identifier` is not an administrator")
         }
     };
     Err(Refusal::new(code, info))
@@ -353,17 +328,22 @@ struct Request {
 impl Request {
     fn parse(api: Api, body: &[u8]) -> Result<Self, Refusal> {
         let body: CallBody = read(body)?;
-        let command = (body.command_type.is_some(), body.member_list.is_some());
-        let keys = (command, body.timestamp.is_some(), body.accounts.is_some());
-        let right = match api {
-            Api::ModifyUserInfo => keys == ((true, true), false, false),
-            Api::GetMembers => keys == ((false, false), true, false),
-            Api::CheckMembers => keys == ((false, false), false, true),
-            Api::GetOnlineMemberNum => keys == ((false, false), false, false),
-        };
+        let keys = [
+            body.command_type.is_some(),
+            body.member_list.is_some(),
+            body.timestamp.is_some(),
+            body.accounts.is_some(),
+        ];
+        let right = keys
+            == match api {
+                Api::ModifyUserInfo => [true, true, false, false],
+                Api::GetMembers => [false, false, true, false],
+                Api::CheckMembers => [false, false, false, true],
+                Api::GetOnlineMemberNum => [false; 4],
+            };
         if !right || body.mark.is_some() && api != Api::GetMembers {
             let info = "the keys of the body are not those of this command";
-            return Err(Refusal::new(code::JSON_WRONG, info));
+            return Err(Refusal::new(10011, info));
         }
         let called = |account, marks| CalledMember { account, marks };
         let marked = body.member_list.into_iter().flatten();
@@ -386,7 +366,7 @@ impl Request {
         struck: &Struck,
     ) -> Result<Done, Refusal> {
         let group = GroupId::parse(&self.group);
-        let group = group.map_err(|error| Refusal::new(code::GROUP_ID, error))?;
+        let group = group.map_err(|error| Refusal::new(10015, error))?;
         match api {
             Api::ModifyUserInfo => modify_user_info(shared, world, &group, self, struck),
             Api::GetMembers => get_members(world, &group, self),
@@ -403,8 +383,8 @@ impl Request {
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| {
         let code = match error.classify() {
-            serde_json::error::Category::Data => code::JSON_WRONG,
-            _ => code::JSON_UNREADABLE,
+            serde_json::error::Category::Data => 10011,
+            _ => 60003,
         };
         Refusal::new(code, error)
     })
@@ -489,7 +469,7 @@ fn check_number(key: &str, accounts: usize) -> Result<(), Refusal> {
         1..=MAX_ACCOUNTS => Ok(()),
         _ => {
             let info = format!("a call has at most {MAX_ACCOUNTS} accounts");
-            Err(Refusal::new(code::TOO_MANY_ACCOUNTS, info))
+            Err(Refusal::new(10005, info))
         }
     }
 }

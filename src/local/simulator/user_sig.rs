@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::rest::{Refusal, code};
+use super::rest::Refusal;
 
 /// More than any real UserSig needs; stops a small text from unpacking into a large one.
 const LONGEST_DOCUMENT: u64 = 16 * 1024;
@@ -43,7 +43,7 @@ pub(super) fn verify(
     key: &str,
     now: i64,
 ) -> Result<(), Refusal> {
-    let malformed = || Refusal::new(code::SIG_MALFORMED, "the UserSig is malformed");
+    let malformed = || Refusal::new(70003, "the UserSig is malformed");
     let document = open(user_sig).ok_or_else(malformed)?;
     let signature = STANDARD.decode(&document.signature);
     let signature = signature.map_err(|_| malformed())?;
@@ -54,22 +54,13 @@ pub(super) fn verify(
     let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|_| malformed())?;
     let signed = mac.chain_update(lines).verify_slice(&signature);
     let (code, info) = if document.sdk_app_id != u64::from(sdk_app_id) {
-        (
-            code::SIG_OTHER_APPLICATION,
-            "the UserSig is for another SDKAppID",
-        )
+        (70014, "the UserSig is for another SDKAppID")
     } else if document.identifier != identifier {
-        (
-            code::SIG_OTHER_ACCOUNT,
-            "the UserSig is for another identifier",
-        )
+        (70013, "the UserSig is for another identifier")
     } else if signed.is_err() {
-        (
-            code::SIG_WRONG_KEY,
-            "the UserSig was signed with another key",
-        )
+        (70009, "the UserSig was signed with another key")
     } else if now > document.time.saturating_add(document.expire) {
-        (code::SIG_EXPIRED, "the UserSig has expired")
+        (70001, "the UserSig has expired")
     } else {
         return Ok(());
     };

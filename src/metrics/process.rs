@@ -12,70 +12,43 @@ use prometheus_client::metrics::gauge::ConstGauge;
 #[derive(Debug)]
 pub(super) struct Process;
 
-struct Figures {
-    cpu_seconds: f64,
-    resident_bytes: f64,
-    virtual_bytes: f64,
-    open_fds: f64,
-    max_fds: f64,
-    threads: f64,
-    started: f64,
-}
+/// Seconds of CPU time, and the gauges: name, help text, value.
+type Figures = (f64, [(&'static str, &'static str, f64); 6]);
 
-impl Figures {
-    fn read() -> ProcResult<Self> {
-        let process = Proc::myself()?;
-        let stat = process.stat()?;
-        let seconds = |ticks: u64| ticks as f64 / ticks_per_second() as f64;
-        Ok(Self {
-            cpu_seconds: seconds(stat.utime + stat.stime),
-            resident_bytes: (stat.rss * page_size()) as f64,
-            virtual_bytes: stat.vsize as f64,
-            open_fds: process.fd_count()? as f64,
-            max_fds: match process.limits()?.max_open_files.soft_limit {
-                LimitValue::Value(limit) => limit as f64,
-                LimitValue::Unlimited => f64::INFINITY,
-            },
-            threads: stat.num_threads as f64,
-            started: boot_time_secs()? as f64 + seconds(stat.starttime),
-        })
-    }
+fn read() -> ProcResult<Figures> {
+    let process = Proc::myself()?;
+    let stat = process.stat()?;
+    let seconds = |ticks: u64| ticks as f64 / ticks_per_second() as f64;
+    let resident = (stat.rss * page_size()) as f64;
+    let open_fds = process.fd_count()? as f64;
+    let max_fds = match process.limits()?.max_open_files.soft_limit {
+        LimitValue::Value(limit) => limit as f64,
+        LimitValue::Unlimited => f64::INFINITY,
+    };
+    let threads = stat.num_threads as f64;
+    let started = boot_time_secs()? as f64 + seconds(stat.starttime);
+    let gauges = [
+        ("resident_memory_bytes", "resident memory", resident),
+        ("virtual_memory_bytes", "virtual memory", stat.vsize as f64),
+        ("open_fds", "open file descriptors", open_fds),
+        ("max_fds", "limit of open file descriptors", max_fds),
+        ("threads", "threads of the operating system", threads),
+        ("start_time_seconds", "Unix time of the start", started),
+    ];
+    Ok((seconds(stat.utime + stat.stime), gauges))
 }
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         // A /proc that cannot be read must not cost the other metrics.
-        let Ok(figures) = Figures::read() else {
+        let Ok((cpu_seconds, gauges)) = read() else {
             return Ok(());
         };
-        let cpu = ConstCounter::new(figures.cpu_seconds);
+        let cpu = ConstCounter::new(cpu_seconds);
         let help = "CPU time, user and system";
         let kind = cpu.metric_type();
         cpu.encode(encoder.encode_descriptor("process_cpu_seconds", help, None, kind)?)?;
-        for (name, help, value) in [
-            (
-                "resident_memory_bytes",
-                "resident memory",
-                figures.resident_bytes,
-            ),
-            (
-                "virtual_memory_bytes",
-                "virtual memory",
-                figures.virtual_bytes,
-            ),
-            ("open_fds", "open file descriptors", figures.open_fds),
-            ("max_fds", "limit of open file descriptors", figures.max_fds),
-            (
-                "threads",
-                "threads of the operating system",
-                figures.threads,
-            ),
-            (
-                "start_time_seconds",
-                "Unix time of the start",
-                figures.started,
-            ),
-        ] {
+        for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);
             let kind = gauge.metric_type();
             let name = format!("process_{name}");

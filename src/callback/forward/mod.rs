@@ -104,6 +104,10 @@ struct Shared {
 /// The backend's answer, or none and the reason.
 type Asked = (ForwardResult, Result<Response, String>);
 
+fn failed(result: ForwardResult, reason: impl Into<String>) -> Asked {
+    (result, Err(reason.into()))
+}
+
 impl Forward {
     /// Opens no connection yet.
     ///
@@ -166,32 +170,30 @@ impl Forward {
 impl Shared {
     async fn ask(&self, head: Parts, body: Held, arrived: Instant) -> Asked {
         let Ok(_place) = self.places.try_acquire() else {
-            let reason = "too many callbacks wait for the backend";
-            return (ForwardResult::Overloaded, Err(reason.to_owned()));
+            return failed(
+                ForwardResult::Overloaded,
+                "too many callbacks wait for the backend",
+            );
         };
         let began = Instant::now();
         let asked = timeout_at(arrived + self.answer_within, self.call(head, body.bytes)).await;
         self.metrics.forward_took(began.elapsed());
         asked.unwrap_or_else(|_| {
             let reason = format!("no complete answer within {:?}", self.answer_within);
-            (ForwardResult::Timeout, Err(reason))
+            failed(ForwardResult::Timeout, reason)
         })
     }
 
     async fn call(&self, head: Parts, body: Bytes) -> Asked {
         let Some(request) = self.target.request(head, body) else {
-            let reason = "the query is too long".to_owned();
-            return (ForwardResult::BadAnswer, Err(reason));
+            return failed(ForwardResult::BadAnswer, "the query is too long");
         };
         match self.client.request(request).await {
             Ok(response) => read(response.map(Body::new)).await,
-            Err(error) => {
-                let result = match error.is_connect() {
-                    true => ForwardResult::Unreachable,
-                    false => ForwardResult::BadAnswer,
-                };
-                (result, Err(with_causes(&error)))
+            Err(error) if error.is_connect() => {
+                failed(ForwardResult::Unreachable, with_causes(&error))
             }
+            Err(error) => failed(ForwardResult::BadAnswer, with_causes(&error)),
         }
     }
 
@@ -223,18 +225,14 @@ async fn read(response: Response) -> Asked {
     let (head, body) = response.into_parts();
     if head.status.is_server_error() || head.status.is_informational() {
         let reason = format!("status {}", head.status.as_u16());
-        return (ForwardResult::BadStatus, Err(reason));
+        return failed(ForwardResult::BadStatus, reason);
     }
     let body = match Limited::new(body, MAX_ANSWER_BYTES).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
-            let reason = "the answer is longer than 64 KiB".to_owned();
-            return (ForwardResult::Oversized, Err(reason));
+            return failed(ForwardResult::Oversized, "the answer is longer than 64 KiB");
         }
-        Err(_) => {
-            let reason = "the answer broke off".to_owned();
-            return (ForwardResult::BadAnswer, Err(reason));
-        }
+        Err(_) => return failed(ForwardResult::BadAnswer, "the answer broke off"),
     };
     let result = match head.status {
         status if status.is_redirection() => ForwardResult::Redirect,

@@ -32,11 +32,7 @@ fn endless() -> Body {
 
 #[tokio::test]
 async fn a_member_event_is_answered_with_ok_once_it_is_stored() {
-    let setup = Setup {
-        commits: false,
-        ..Setup::default()
-    };
-    let front = setup.start().await;
+    let front = Setup::uncommitted().start().await;
     let callback = join();
     let posting = front.post(&callback);
     tokio::pin!(posting);
@@ -210,12 +206,8 @@ async fn the_sum_of_the_bodies_held_is_bounded() {
     assert_refused(response, StatusCode::SERVICE_UNAVAILABLE, "too many bodies").await;
     front.assert_callback("not_stored", 1);
     for _ in 0..10 {
-        assert_ok(
-            front
-                .post(&json!({"CallbackCommand": "Never.HeardOf"}))
-                .await,
-        )
-        .await;
+        let unused = json!({"CallbackCommand": "Never.HeardOf"});
+        assert_ok(front.post(&unused).await).await;
     }
 }
 
@@ -269,11 +261,8 @@ async fn the_health_checks_of_load_balancers_are_answered_and_not_counted() {
 
 #[tokio::test]
 async fn what_is_not_stored_in_time_is_unavailable_and_stored_later() {
-    let setup = Setup {
-        commits: false,
-        answer_within: SOON,
-        ..Setup::default()
-    };
+    let mut setup = Setup::uncommitted();
+    setup.answer_within = SOON;
     let front = setup.start().await;
     let response = front.post(&join()).await;
     assert_refused(response, StatusCode::SERVICE_UNAVAILABLE, "not stored yet").await;
@@ -283,11 +272,7 @@ async fn what_is_not_stored_in_time_is_unavailable_and_stored_later() {
 
 #[tokio::test]
 async fn what_the_inbox_drops_is_unavailable() {
-    let setup = Setup {
-        commits: false,
-        ..Setup::default()
-    };
-    let front = setup.start().await;
+    let front = Setup::uncommitted().start().await;
     let mut heard = front.heard.subscribe();
     let dropping = async {
         let arrived = heard.wait_for(|heard| !heard.events.is_empty()).await;

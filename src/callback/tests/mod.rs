@@ -80,6 +80,14 @@ impl Default for Setup {
 }
 
 impl Setup {
+    /// The inbox commits nothing yet.
+    fn uncommitted() -> Self {
+        Self {
+            commits: false,
+            ..Self::default()
+        }
+    }
+
     async fn start(self) -> Front {
         self.start_on(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }

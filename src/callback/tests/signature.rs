@@ -49,11 +49,6 @@ fn a_signed_time_that_is_no_time_is_refused() {
 
 proptest! {
     #[test]
-    fn a_sign_made_without_the_token_is_refused(sign in any::<String>(), time in any::<String>()) {
-        prop_assert!(signatures(&["secret"]).check(Some(&sign), Some(&time), at(0)).is_err());
-    }
-
-    #[test]
     fn only_the_right_sign_is_accepted(change in 0usize..64, by in 1u32..16) {
         let mut digits: Vec<u32> = SIGN.chars().filter_map(|digit| digit.to_digit(16)).collect();
         digits[change] = (digits[change] + by) % 16;

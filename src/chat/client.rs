@@ -13,7 +13,7 @@ use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tracing::Instrument;
-use url::{Host, Url};
+use url::Url;
 
 use super::answers::{Answer, MembersPage, ModifyAnswer};
 use super::budget::Budgets;
@@ -24,6 +24,7 @@ use super::error::{ChatError, InvalidCall};
 use super::error_codes::ErrorClass;
 use super::recent::RecentCalls;
 use super::user_sig::{CurrentUserSig, UserSigKey};
+use crate::config::is_loopback;
 use crate::domain::{Account, GroupId, Mark};
 use crate::metrics::{Api, CallClass, CallOutcome, Calling, Label, Metrics};
 use crate::telemetry::{attribute, failed};
@@ -315,15 +316,6 @@ fn http_client(base_url: &Url, timeout: Duration) -> reqwest::Result<reqwest::Cl
         builder = builder.no_proxy();
     }
     builder.build()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 fn ended<T>(calling: Calling<'_>, answer: &Result<T, ChatError>) {

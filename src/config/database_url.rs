@@ -21,26 +21,8 @@ const FORM: &str = "give postgres://user:password@host:5432/database, with speci
                     the password percent-encoded";
 
 /// What the driver understands after the `?`, besides `options[…]`.
-const KNOWN: [&str; 18] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "statement-cache-capacity",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-];
+const KNOWN: &str = "sslmode ssl-mode sslrootcert ssl-root-cert ssl-ca sslcert ssl-cert sslkey ssl-key \
+                     statement-cache-capacity host hostaddr port dbname user password application_name options";
 
 /// Where a database is. Shows nothing of it in `Debug`.
 #[derive(Clone)]
@@ -157,8 +139,9 @@ fn parameters(url: &Url) -> Result<(Vec<Pair>, Vec<String>), String> {
         }
     }
     let pairs = url.query_pairs().into_owned();
-    let (known, ignored): (Vec<_>, Vec<_>) =
-        pairs.partition(|(name, _)| KNOWN.contains(&name.as_str()) || name.starts_with("options["));
+    let (known, ignored): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| {
+        KNOWN.split(' ').any(|known| known == name) || name.starts_with("options[")
+    });
     let given = |wanted: &str| known.iter().find(|(name, _)| name == wanted);
     if given("host").is_some_and(|(_, hosts)| hosts.contains(',')) {
         return Err(SEVERAL_HOSTS.to_owned());

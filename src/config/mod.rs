@@ -22,3 +22,4 @@ pub use settings::{
     CallbackSettings, ChatSettings, DatabaseSettings, LogSettings, Settings, TelemetrySettings,
 };
 pub use values::AdminToken;
+pub(crate) use warnings::is_loopback;

@@ -115,11 +115,15 @@ impl Settings {
 }
 
 fn is_clear_text_elsewhere(url: &Url) -> bool {
-    let here = match url.host() {
+    url.scheme() == "http" && !is_loopback(url)
+}
+
+/// Whether a URL leads to this machine, by its words alone.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
         None => false,
-    };
-    url.scheme() == "http" && !here
+    }
 }

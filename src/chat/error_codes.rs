@@ -254,6 +254,38 @@ mod tests {
     }
 
     #[test]
+    fn each_class_is_given_for_the_codes_that_pages_put_there() {
+        for (class, codes) in [
+            (
+                Retry,
+                &[10002, 60008, 60013, 60014, 70169, 70202, 70500][..],
+            ),
+            (SlowDown, &[10006, 60007, 60011, 60018, 60019, 70050]),
+            (NewSignature, &[10001, 60004, 60005, 70001, 70003, 70005]),
+            (RoomGone, &[10010, 10015]),
+            (
+                Configuration,
+                &[10007, 10059, 60020, 60021, 60026, 70009, 70013, 70403],
+            ),
+            (MemberFault, &[10019, 70107]),
+            (Split, &[10005, 10018]),
+            (RequestFault, &[10003, 10004, 60002, 60003, 70402]),
+        ] {
+            for code in codes {
+                assert_eq!(ErrorCode::new(*code).class(), class, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn three_codes_may_mean_that_all_are_offline() {
+        let codes = TABLE.iter().map(|entry| ErrorCode::new(entry.code));
+        let ambiguous = codes.filter(|code| code.may_mean_all_offline());
+        let codes: Vec<i64> = ambiguous.map(|code| code.0).collect();
+        assert_eq!(codes, [10004, 10007, 10019]);
+    }
+
+    #[test]
     fn an_unknown_code_is_retried() {
         for code in [i64::MIN, -1, 1, 99_999, i64::MAX] {
             assert_eq!(ErrorCode::new(code).class(), Retry);

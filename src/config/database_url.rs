@@ -182,6 +182,36 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_either_read_as_it_is_or_the_url_is_refused() {
+        for special in "/#?@:%&+=".chars() {
+            let encoded = format!("%{:02X}", u32::from(special));
+            for form in ["XSECRET", "SEXCRET", "SECRETX", "4821XSECRET"] {
+                let password = form.replace('X', &special.to_string());
+                let url =
+                    |password: &str| format!("postgres://marks:{password}@db.internal:5433/live");
+                let right = |url: &DatabaseUrl| {
+                    let seen = seen(url);
+                    assert!(
+                        seen.contains(&format!("password: Some({password:?})")),
+                        "{seen}"
+                    );
+                    assert!(seen.contains("host: \"db.internal\", port: 5433"), "{seen}");
+                };
+                right(&read(&url(&form.replace('X', &encoded))).unwrap());
+                match read(&url(&password)) {
+                    Ok(raw) => right(&raw),
+                    Err(error) => {
+                        assert!("/#?".contains(special), "{error}");
+                        for part in ["SE", "CRET", "4821", "db.internal", "marks"] {
+                            assert!(!error.contains(part), "{error}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn ipv6_literals_stand_in_brackets() {
         for (url, host) in [
             ("postgres://u:p@[::1]:5433/db", "::1"),

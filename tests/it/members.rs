@@ -365,6 +365,34 @@ async fn the_room_that_waited_longest_comes_first() {
 }
 
 #[tokio::test]
+async fn locked_rows_at_the_head_of_the_queue_stop_no_claim() {
+    let database = database().await;
+    let db = database.db();
+    insert_rule(db, "*", "alice", &[1000]).await;
+    for room in ["first", "second", "third"] {
+        let mut batch = Batch::default();
+        let arrival = MemberEvent {
+            group: GroupId::parse(room).unwrap(),
+            ..event("alice", EventSource::Join, Some(1))
+        };
+        batch.add(arrival, Named::Unknown);
+        record(db, &mut batch, AT_ONCE).await.unwrap();
+    }
+    let mut stranger = db.begin().await.unwrap();
+    for locked in [
+        "select from members where group_id = 'first' for update",
+        "select from rooms where group_id = 'second' for update",
+    ] {
+        sqlx::query(locked).execute(&mut *stranger).await.unwrap();
+    }
+    let mut order = Vec::new();
+    while let Some(claim) = claim(db, LEASE, AT_ONCE).await.unwrap() {
+        order.push(claim.claim.group.to_string());
+    }
+    assert_eq!(order, ["first", "third"]);
+}
+
+#[tokio::test]
 async fn a_claim_whose_worker_died_comes_due_again_in_doubt() {
     let database = room_with_rule().await;
     let db = database.db();

@@ -586,6 +586,29 @@ async fn a_room_that_an_event_declared_gone_comes_back_if_chat_knows_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_left_long_ago_cost_no_call_and_are_deleted_when_their_time_is_over() {
+    let mut scene = Scene::empty().await;
+    scene.rule("class-7", "*", &[1000]).await;
+    for prepared in [
+        "insert into rooms (group_id, last_event_at, sweep_due_at) values ('class-7', now(), now())",
+        "insert into members (group_id, account, presence, heard_at, event_at)
+         select 'class-7', 'user' || n, 'absent', now() - interval '1 hour' * (1 + n), 1
+         from generate_series(1, 5000) n",
+    ] {
+        sqlx::query(prepared).execute(scene.db()).await.unwrap();
+    }
+    scene.settings().resync.interval = Some(Duration::from_secs(1));
+    scene.chat().join("class-7", &["teacher"]).await.unwrap();
+    scene.settings().retention.members = Some(Duration::from_secs(24 * 3600));
+    scene.add_replica().await;
+    let rest = "select count(*) = 22 and min(heard_at) > now() - interval '1 day'
+        from members where account like 'user%'";
+    scene.wait_for_row(rest).await;
+    let calls = scene.chat().calls().await.unwrap();
+    assert!(calls.iter().all(|call| call.api != Api::CheckMembers));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rule_that_ended_long_ago_costs_nothing_until_it_comes_back() {
     let database = database().await;
     insert_rule(database.db(), "class-7", "t*", &[1000]).await;

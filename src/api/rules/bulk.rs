@@ -34,7 +34,7 @@ pub(crate) struct ImportQuery {
     /// Only rules of this label are touched. Lines without a label get it; other labels are errors.
     #[param(value_type = Option<String>, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     label: Option<Label>,
-    /// Do everything, answer the changes, and roll back.
+    /// Check everything and answer the changes, but write nothing. Waits for no other write.
     dry_run: Option<bool>,
     /// Most rules that a replace may delete; 20 % of those of the label (or of all) if absent. Only
     /// with `mode=replace`.

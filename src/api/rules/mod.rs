@@ -183,7 +183,7 @@ enum RuleAction {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ChangeQuery {
-    /// Do everything, answer the changes, and roll back.
+    /// Check everything and answer the changes, but write nothing. Waits for no other write.
     dry_run: Option<bool>,
 }
 

@@ -28,7 +28,7 @@ pub struct Matched {
 }
 
 /// All rules whose patterns match the room and one of the accounts: also those that are disabled, not yet
-/// begun, or ended lately ([`REMEMBERED`]), since a mark that such a rule names is a mark of ours. One
+/// begun, or ended within the last day, since a mark that such a rule names is a mark of ours. One
 /// entry for each pair of account and rule, in no order.
 ///
 /// # Errors

@@ -14,6 +14,9 @@ use crate::support::process::{pause, signal, signal_all, until};
 use crate::support::server::Server;
 use crate::support::show::{Load, Show};
 
+/// How long replicas of these tests wait for Chat.
+const CALL_TIMEOUT: Duration = Duration::from_secs(1);
+
 const FAULTS: [&str; 10] = [
     "replica killed",
     "replica replaced in order",
@@ -58,6 +61,7 @@ async fn soak() {
         while Instant::now() < reckon_at {
             let fault = *FAULTS.choose(&mut soak.rng).unwrap();
             *soak.faults.entry(fault).or_default() += 1;
+            println!("soak | {} {fault}", chrono::Utc::now().time());
             soak.strike(fault, &load).await;
             load.more(60).await;
         }
@@ -160,6 +164,9 @@ impl Soak {
         let fault = self.show.control.inject(&fault).await.unwrap();
         load.more(60).await;
         self.show.control.clear(fault).await.unwrap();
+        // A replica that the next fault freezes cannot hang up, so Chat would count its call beside that of
+        // the next holder of the room's lease.
+        tokio::time::sleep(CALL_TIMEOUT).await;
     }
 
     async fn some_seconds(&mut self) {

@@ -3,8 +3,8 @@
 //! A client that sends nothing, sends half a head or reads no answer costs one of a bounded number of
 //! connections and a bounded buffer, for a limited time. When all connections are in use, a new one
 //! replaces the one that has been silent for longest, those of strangers first, so hostile connections
-//! keep out no others. On the callback listener a stranger gets one answer a connection, so that many
-//! requests cost as many connections.
+//! keep out no others. A stranger gets one answer a connection on the callback listener, and on the other one
+//! while all its connections are in use, so that many requests cost as many connections.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -77,7 +77,8 @@ pub(super) struct Limits {
     pub head: Duration,
     /// Without a byte in either direction while no request is being handled.
     pub silence: Duration,
-    /// Whether a connection may ask again before one of its requests proved who sends it.
+    /// Whether a connection may ask again before one of its requests proved who sends it, while not all
+    /// are in use.
     pub keeps_strangers: bool,
 }
 
@@ -177,7 +178,7 @@ pub(super) async fn serve(
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let connections = Arc::new(Connections::new(limits.connections));
+    let connections = Arc::new(Connections::new(limits));
     let tasks = TaskTracker::new();
     let begin = async |(stream, peer)| {
         let place = connections.place().await;
@@ -187,7 +188,6 @@ pub(super) async fn serve(
             peer,
             router.clone(),
             place,
-            limits.keeps_strangers,
             stop.clone(),
         ));
     };
@@ -221,7 +221,6 @@ async fn answer_all(
     peer: SocketAddr,
     router: Router,
     place: Arc<Place>,
-    keeps_strangers: bool,
     stop: CancellationToken,
 ) {
     let answering = Arc::clone(&place);
@@ -235,9 +234,10 @@ async fn answer_all(
         async move {
             let Ok(mut answer) = answer.await;
             let trusted = &handling.0.activity.trusted;
+            let connections = &handling.0.connections;
             if !reads && answer.status().is_success() {
                 trusted.store(true, Ordering::Relaxed);
-            } else if !keeps_strangers && !trusted.load(Ordering::Relaxed) {
+            } else if !trusted.load(Ordering::Relaxed) && !connections.keep_strangers() {
                 close_after(&mut answer);
             }
             drop(handling);
@@ -292,7 +292,7 @@ fn protocols() -> Builder<TokioExecutor> {
 
 /// The open connections of a listener.
 struct Connections {
-    most: usize,
+    limits: Limits,
     open: Mutex<Open>,
     freed: Notify,
     began: Instant,
@@ -354,9 +354,9 @@ impl Activity {
 }
 
 impl Connections {
-    fn new(most: usize) -> Self {
+    fn new(limits: Limits) -> Self {
         Self {
-            most,
+            limits,
             open: Mutex::default(),
             freed: Notify::new(),
             began: Instant::now(),
@@ -372,12 +372,16 @@ impl Connections {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    fn keep_strangers(&self) -> bool {
+        self.limits.keeps_strangers && self.lock().by_id.len() < self.limits.connections
+    }
+
     /// A place for one more, which may cost the most silent one its own.
     async fn place(self: &Arc<Self>) -> Arc<Place> {
         loop {
             {
                 let mut open = self.lock();
-                if open.by_id.len() < self.most {
+                if open.by_id.len() < self.limits.connections {
                     let activity = Arc::new(Activity::default());
                     activity.latest.store(self.now(), Ordering::Relaxed);
                     open.last_id += 1;
@@ -390,7 +394,7 @@ impl Connections {
                     });
                 }
                 // Several at once: each ends only in the next turn of its task.
-                for _ in open.closing..(self.most / 64).clamp(1, CLOSING_AT_ONCE) {
+                for _ in open.closing..(self.limits.connections / 64).clamp(1, CLOSING_AT_ONCE) {
                     open.close_most_silent(self.now());
                 }
             }

@@ -259,6 +259,24 @@ async fn a_connection_is_replaced_while_the_body_of_its_request_is_incomplete_bu
 }
 
 #[tokio::test]
+async fn a_stranger_gets_one_answer_while_all_connections_are_in_use() {
+    let limits = Limits {
+        connections: 2,
+        ..PATIENT
+    };
+    let (address, _stop) = start(limits, hello()).await;
+    let mut alone = connect(address).await;
+    send(&mut alone, REQUEST).await;
+    is_answered(&mut alone).await;
+    let mut stranger = connect(address).await;
+    send(&mut stranger, &REQUEST.repeat(3)).await;
+    let answers = rest(&mut stranger).await;
+    assert_eq!(answers.matches("hello").count(), 1, "{answers}");
+    send(&mut alone, REQUEST).await;
+    is_answered(&mut alone).await;
+}
+
+#[tokio::test]
 async fn a_stranger_that_is_not_kept_gets_one_answer() {
     let limits = Limits {
         keeps_strangers: false,

@@ -154,13 +154,14 @@ impl Carried {
         let same = |one: &Target, other: &Target| {
             (&one.group, &one.account) == (&other.group, &other.account)
         };
-        let had_ended = change.before.as_ref().is_some_and(|rule| {
-            // Nobody may remember its members.
-            rule.ends_at.is_some_and(|end| end <= change.now)
-        });
+        // Of a rule that has ended its members may be forgotten.
+        let ended = |rule: &Option<RuleView>| {
+            let end = rule.as_ref().and_then(|rule| rule.ends_at);
+            end.is_some_and(|end| end <= change.now)
+        };
         let new = after.clone().filter(|after| {
-            let before = before.as_ref();
-            had_ended || !before.is_some_and(|before| same(before, after))
+            let before = before.as_ref().filter(|_| !ended(&change.before));
+            !ended(&change.after) && !before.is_some_and(|before| same(before, after))
         });
         Self {
             sequence: change.sequence,

@@ -36,7 +36,6 @@ pub use body::JsonBody;
 pub(crate) use body::MAX_BODY;
 pub use json::Json;
 #[cfg(feature = "local")]
-#[cfg(feature = "local")]
 pub(crate) use origin::this_machine_only;
 pub use problem::{Problem, ProblemDetails, ProblemType};
 pub(crate) use query::MAX_LIMIT;

@@ -31,9 +31,10 @@ pub(crate) struct Demand {
     pub by_prefix: bool,
 }
 
-/// The marks that belong to Stickymark in a room: those of enabled rules whose window has begun, those that members carry because of such a rule, and those that a rule
-/// once demanded there. `retired_marks` remembers the last kind; it is the only memory of it, and kept by
-/// triggers, so that no way of writing rules can forget it.
+/// The marks that belong to Stickymark in a room: those of enabled rules whose window has begun, those that
+/// members carry because of such a rule, and those that a rule once demanded there. `retired_marks`
+/// remembers the last kind; it is the only memory of it, and kept by triggers, so that no way of writing
+/// rules can forget it.
 ///
 /// A mark that no rule names any more is looked for in one more sweep, well after the rule changed: a call
 /// that was under way may set it late. That of a rule that has ended is looked for as long as the rule is

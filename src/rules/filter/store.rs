@@ -125,8 +125,8 @@ pub(super) async fn changes_since(
     changes.ok_or(sqlx::Error::RowNotFound)
 }
 
-/// Reads all rules but those that ended long ago. The revision is read first: rules that are written meanwhile may be in the set
-/// already, and come once more as changes.
+/// Reads all rules but those that ended long ago. The revision is read first: rules that are written
+/// meanwhile may be in the set already, and come once more as changes.
 pub(super) async fn read_all(
     database: &mut PgListener,
     hashing: &Hashing,

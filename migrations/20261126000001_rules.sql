@@ -32,6 +32,9 @@ create index rules_by_group on rules (group_text, group_prefix_len, marks);
 
 create index rules_by_label on rules (label, id);
 
+-- The order of the latest change: a page of a million rules without sorting them all.
+create index rules_by_update on rules (updated_at desc, id);
+
 -- A sweep reads the literal accounts of a room page by page. It also asks whether some rule there
 -- has a prefix of accounts, and which marks disabled rules have.
 create index rules_naming_accounts on rules (group_text, group_prefix_len, account_text)
@@ -56,6 +59,10 @@ create table rule_history (
 );
 
 create index rule_history_by_rule on rule_history (rule_id, sequence);
+
+-- Erasing an account looks for its name in both versions of a change. Most entries have only one of them.
+create index rule_history_by_account_before on rule_history ((before->>'account')) where before is not null;
+create index rule_history_by_account_after on rule_history ((after->>'account')) where after is not null;
 
 -- How far changes have been carried to the members they concern. See src/rules/propagation.rs.
 create table propagation (
@@ -177,8 +184,9 @@ create table rule_changes (
 
 create index rule_changes_by_revision on rule_changes (revision);
 
--- Advances the revision by `came` patterns and returns it. The log keeps the last 20,000 patterns:
--- a replica further behind reads all rules faster.
+-- Advances the revision by `came` patterns and returns it. The log keeps the last 20,000 patterns, because
+-- a replica further behind reads all rules faster. More than a thousand patterns in one statement are not
+-- logged at all: an import would spend a tenth of its time on it.
 create function advance_rule_revision(came bigint, went bigint) returns bigint language plpgsql as $$
 declare
     reached bigint;
@@ -187,7 +195,7 @@ begin
     update rule_revision set
         revision = revision + came,
         removed = removed + went,
-        logged_since = case when came > 20000 then revision + came
+        logged_since = case when came > 1000 then revision + came
                             else greatest(logged_since, revision + came - 20000) end
     returning revision, logged_since into reached, kept_from;
     if came > 0 then
@@ -207,29 +215,30 @@ begin
         reached := advance_rule_revision(came, 0);
         insert into rule_changes
         select reached, group_text, group_prefix_len, account_text, account_prefix_len
-        from added where came <= 20000;
+        from added where came <= 1000;
     end if;
     return null;
 end $$;
 
+-- The filter does not read rules that ended long ago, so the log must name a rule whose end changes, too.
 create function note_rules_updated() returns trigger language plpgsql as $$
 declare
-    -- Most updates leave the patterns as they are.
+    -- Most updates leave the patterns and the end as they are.
     came bigint := (
         select count(*) from (
-            select group_text, group_prefix_len, account_text, account_prefix_len from added
+            select group_text, group_prefix_len, account_text, account_prefix_len, ends_at from added
             except
-            select group_text, group_prefix_len, account_text, account_prefix_len from removed) n);
+            select group_text, group_prefix_len, account_text, account_prefix_len, ends_at from removed) n);
     reached bigint;
 begin
     if came > 0 then
         reached := advance_rule_revision(came, came);
         insert into rule_changes
-        select reached, n.* from (
-            select group_text, group_prefix_len, account_text, account_prefix_len from added
+        select reached, n.group_text, n.group_prefix_len, n.account_text, n.account_prefix_len from (
+            select group_text, group_prefix_len, account_text, account_prefix_len, ends_at from added
             except
-            select group_text, group_prefix_len, account_text, account_prefix_len from removed) n
-        where came <= 20000;
+            select group_text, group_prefix_len, account_text, account_prefix_len, ends_at from removed) n
+        where came <= 1000;
     end if;
     return null;
 end $$;

@@ -22,3 +22,13 @@ create table sweep_beat (
 ) with (fillfactor = 50);
 
 insert into sweep_beat (beat_at) values (now());
+
+-- What the callback listener of each replica received lately, one row a replica, written every few
+-- seconds. Callbacks come to any replica and a status is read on one, so each needs the reports of
+-- all. Only src/callback/reports.rs reads the document.
+create table callback_reports (
+    replica     uuid not null,
+    reported_at timestamptz not null,
+    report      jsonb not null,
+    constraint callback_reports_pkey primary key (replica)
+) with (fillfactor = 50);

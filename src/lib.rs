@@ -19,6 +19,9 @@ pub mod database;
 
 pub mod chat;
 
+pub mod replica;
+pub mod wake;
+
 pub mod members;
 
 pub mod rules;

@@ -52,7 +52,8 @@ pub struct Caller {
 }
 
 impl Tokens {
-    pub(crate) fn new(tokens: &[AdminToken]) -> Self {
+    /// Refusals count in `metrics`.
+    pub(crate) fn new(tokens: &[AdminToken], metrics: &Metrics) -> Self {
         let known = tokens.iter().map(|token| Known {
             digest: digest(token.secret.expose_secret()),
             long: token.secret.expose_secret().len() >= LONG,
@@ -64,15 +65,7 @@ impl Tokens {
         Self {
             known: known.collect(),
             guesses: Arc::default(),
-            metrics: Metrics::default(),
-        }
-    }
-
-    /// Refusals count there.
-    pub(crate) fn measured_by(self, metrics: &Metrics) -> Self {
-        Self {
             metrics: metrics.clone(),
-            ..self
         }
     }
 
@@ -230,7 +223,7 @@ mod tests {
     use secrecy::SecretString;
 
     fn tokens() -> Tokens {
-        Tokens::new(&[
+        let tokens = [
             AdminToken {
                 name: "eve".to_owned(),
                 role: Role::Editor,
@@ -241,7 +234,8 @@ mod tests {
                 role: Role::Viewer,
                 secret: SecretString::from("viewer-secret"),
             },
-        ])
+        ];
+        Tokens::new(&tokens, &Metrics::default())
     }
 
     fn identify(tokens: &Tokens, authorization: Option<&str>) -> Result<String, u16> {

@@ -9,25 +9,19 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{CommonProblems, Json, Problem};
-use crate::members::WakeUp;
+use crate::chat::{Breaker, PauseState, Tried};
 use crate::messages::Message;
-use crate::reapply::{Breaker, PauseState, Tried};
+use crate::replica::Replica;
+use crate::wake::WakeUp;
 
 /// How long the answer waits for what the try brings.
 const PATIENCE: Duration = Duration::from_secs(6);
-
-/// What can be tried: the calls that set marks, and those that compare rooms.
-#[derive(Debug, Clone)]
-pub struct Circuits {
-    pub marks: (Breaker, WakeUp),
-    pub comparisons: (Breaker, WakeUp),
-}
 
 /// The routes below `/v1`.
 pub fn routes<S>() -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
-    Circuits: FromRef<S>,
+    Replica: FromRef<S>,
 {
     OpenApiRouter::new().routes(routes!(probe))
 }
@@ -66,9 +60,11 @@ enum ChatProbeOutcome {
     post, path = "/chat/probe", operation_id = "probeChat", tag = "status",
     responses((status = 200, description = "What the try brought.", body = ChatProbe), CommonProblems)
 )]
-async fn probe(State(circuits): State<Circuits>) -> Result<Json<ChatProbe>, Problem> {
-    let (marks, comparisons) =
-        tokio::join!(try_now(&circuits.marks), try_now(&circuits.comparisons));
+async fn probe(State(replica): State<Replica>) -> Result<Json<ChatProbe>, Problem> {
+    let (marks, comparisons) = tokio::join!(
+        try_now(&replica.worker_breaker, &replica.wake_worker),
+        try_now(&replica.sweeper_breaker, &replica.wake_sweeper),
+    );
     // The calls that set marks matter more.
     let tried = match marks {
         Tried::NotPaused => comparisons,
@@ -77,7 +73,7 @@ async fn probe(State(circuits): State<Circuits>) -> Result<Json<ChatProbe>, Prob
     Ok(Json(tried.into()))
 }
 
-async fn try_now((breaker, wake): &(Breaker, WakeUp)) -> Tried {
+async fn try_now(breaker: &Breaker, wake: &WakeUp) -> Tried {
     wake.now();
     breaker.try_now(PATIENCE).await
 }

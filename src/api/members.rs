@@ -11,9 +11,9 @@ use crate::api::{BodyProblems, CommonProblems, Json, JsonBody, Limit, Page, Prob
 use crate::database::Db;
 use crate::domain::{Account, GroupId, RequestId};
 use crate::members::{
-    MemberFilter, MemberRow, MemberState, MembersByState, WakeUp, count_members, list_members,
-    retry_failed,
+    MemberFilter, MemberRow, MemberState, MembersByState, count_members, list_members, retry_failed,
 };
+use crate::wake::WakeUp;
 
 #[derive(Debug, Clone)]
 pub struct Members {

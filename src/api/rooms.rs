@@ -10,11 +10,11 @@ use utoipa_axum::routes;
 use crate::api::{BodyProblems, CommonProblems, Json, JsonBody, Limit, Page, Problem, Query};
 use crate::database::Db;
 use crate::domain::GroupId;
-use crate::members::WakeUp;
 use crate::members::store::rooms::{
     RoomFilter, RoomRow, RoomState, RoomsByState, count_rooms, list_rooms,
 };
 use crate::resync::request;
+use crate::wake::WakeUp;
 
 #[derive(Debug, Clone)]
 pub struct Rooms {

@@ -8,82 +8,72 @@ use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware, routing};
+use chrono::Utc;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::chat::{self, Circuits};
+use super::chat;
 use super::console::{self, Live};
 use super::explain::{self, Explanations};
 use super::marks::{self, MarkNames};
 use super::members::{self, Members};
 use super::rooms::{self, Rooms};
-use super::status::{self, Readiness, StatusSource, Watched};
+use super::status::{self, Pulse, Readiness};
 use super::{MAX_BODY, Problem, ProblemType, Tokens, authorize};
 use super::{docs, erase, log, metrics, probes, request, rules};
+use crate::callback::Arrivals;
 use crate::config::AdminToken;
-use crate::database::Db;
-use crate::members::WakeUp;
+use crate::members::Inbox;
+use crate::reapply::Restorations;
+use crate::replica::Replica;
+use crate::resync::SweepTotals;
 use crate::rules::Rules;
+use crate::rules::filter::RuleFilter;
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminState {
-    rules: Rules,
-    db: Db,
-    wake: WakeUp,
-    readiness: Readiness,
-    tokens: Tokens,
-    watched: Watched,
-    live: Live,
-    mark_names: MarkNames,
+    pub(crate) replica: Replica,
+    pub(crate) readiness: Readiness,
+    pub(crate) tokens: Tokens,
+    pub(crate) rules: Rules,
+    pub(crate) live: Live,
+    /// What the replica counted lately, for charts.
+    pub(crate) pulse: Pulse,
+    pub(crate) mark_names: MarkNames,
+    /// The rule filter, if there is one.
+    pub(crate) filter: Option<RuleFilter>,
+    /// The inbox, if callbacks are taken.
+    pub(crate) inbox: Option<Inbox>,
+    /// What the callback listener received.
+    pub(crate) arrivals: Arrivals,
+    /// What sweeps found.
+    pub(crate) sweep_totals: SweepTotals,
+    /// The members that were restored last.
+    pub(crate) restorations: Restorations,
 }
 
 impl AdminState {
-    /// `wake` wakes this replica's worker. Without tokens everyone who reaches the listener from this
-    /// machine may do everything; the settings allow that on loopback alone.
-    pub fn new(db: Db, wake: WakeUp, readiness: Readiness, tokens: &[AdminToken]) -> Self {
-        let watched = Watched::default();
+    /// Without the parts that take callbacks and call Chat. Without tokens everyone who reaches the
+    /// listener from this machine may do everything; the settings allow that on loopback alone.
+    pub fn new(replica: Replica, readiness: Readiness, tokens: &[AdminToken]) -> Self {
         Self {
-            rules: Rules::new(db.clone(), watched.propagation_wake.clone()),
-            live: live(&watched),
-            watched,
-            db,
-            wake,
-            readiness,
-            tokens: Tokens::new(tokens),
+            tokens: Tokens::new(tokens, &replica.metrics),
+            rules: Rules::new(replica.db.clone(), replica.wake_propagation.clone()),
+            live: Live::default(),
+            pulse: Pulse::of(replica.metrics.clone()),
             mark_names: MarkNames::default(),
+            filter: None,
+            inbox: None,
+            arrivals: Arrivals::since(Utc::now()),
+            sweep_totals: SweepTotals::default(),
+            restorations: Restorations::default(),
+            replica,
+            readiness,
         }
-    }
-
-    /// The same with the parts of a replica that runs.
-    #[must_use]
-    pub fn watching(self, watched: Watched) -> Self {
-        Self {
-            live: live(&watched),
-            tokens: self.tokens.measured_by(&watched.metrics),
-            rules: Rules::new(self.db.clone(), watched.propagation_wake.clone()),
-            watched,
-            ..self
-        }
-    }
-
-    /// The same with names for marks.
-    #[must_use]
-    pub fn naming(self, mark_names: MarkNames) -> Self {
-        Self { mark_names, ..self }
-    }
-}
-
-fn live(watched: &Watched) -> Live {
-    Live::new(watched.pulse.clone(), watched.restorations.clone())
-}
-
-impl FromRef<AdminState> for Live {
-    fn from_ref(state: &AdminState) -> Self {
-        state.live.clone()
     }
 }
 
@@ -95,20 +85,22 @@ impl FromRef<AdminState> for Rules {
 
 impl FromRef<AdminState> for Members {
     fn from_ref(state: &AdminState) -> Self {
-        Self::new(state.db.clone(), state.wake.clone())
+        let replica = &state.replica;
+        Self::new(replica.db.clone(), replica.wake_worker.clone())
     }
 }
 
 impl FromRef<AdminState> for Rooms {
     fn from_ref(state: &AdminState) -> Self {
-        Self::new(state.db.clone(), state.watched.sweeper_wake.clone())
+        let replica = &state.replica;
+        Self::new(replica.db.clone(), replica.wake_sweeper.clone())
     }
 }
 
 impl FromRef<AdminState> for Explanations {
     fn from_ref(state: &AdminState) -> Self {
-        let breaker = state.watched.worker_breaker.clone();
-        Self::new(state.db.clone(), breaker, state.mark_names.clone())
+        let (replica, names) = (&state.replica, state.mark_names.clone());
+        Self::new(replica.db.clone(), replica.worker_breaker.clone(), names)
     }
 }
 
@@ -118,26 +110,9 @@ impl FromRef<AdminState> for MarkNames {
     }
 }
 
-impl FromRef<AdminState> for Circuits {
+impl FromRef<AdminState> for Replica {
     fn from_ref(state: &AdminState) -> Self {
-        let watched = &state.watched;
-        Self {
-            marks: (watched.worker_breaker.clone(), state.wake.clone()),
-            comparisons: (
-                watched.sweeper_breaker.clone(),
-                watched.sweeper_wake.clone(),
-            ),
-        }
-    }
-}
-
-impl FromRef<AdminState> for StatusSource {
-    fn from_ref(state: &AdminState) -> Self {
-        Self {
-            db: state.db.clone(),
-            readiness: state.readiness.clone(),
-            watched: state.watched.clone(),
-        }
+        state.replica.clone()
     }
 }
 
@@ -270,6 +245,8 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::CallRate;
+    use crate::database::Db;
     use axum::body::{Body, to_bytes};
     use axum::http::{Request, StatusCode};
     use sqlx::PgPool;
@@ -279,7 +256,8 @@ mod tests {
     async fn a_panic_becomes_a_problem_without_details_and_has_a_request_id() {
         let db = Db::from(PgPool::connect_lazy("postgres://nowhere/none").unwrap());
         let readiness = Readiness::new(db.clone());
-        let state = AdminState::new(db, WakeUp::default(), readiness, &[]);
+        let replica = Replica::new(db, CallRate::new(1));
+        let state = AdminState::new(replica, readiness, &[]);
         let fails = routing::get(|| async {
             if true {
                 panic!("the inside")

@@ -22,11 +22,10 @@ use super::calls::{
 };
 use super::error::{ChatError, InvalidCall};
 use super::error_codes::ErrorClass;
-use super::recent::RecentCalls;
 use super::user_sig::{CurrentUserSig, UserSigKey};
 use crate::config::is_loopback;
 use crate::domain::{Account, GroupId, Mark};
-use crate::metrics::{Api, CallClass, CallOutcome, Calling, Label, Metrics};
+use crate::metrics::{Api, CallClass, CallOutcome, Calling, Label};
 use crate::telemetry::{attribute, failed};
 
 const LIVE_ROOMS: &str = "group_open_avchatroom_http_svc";
@@ -60,8 +59,6 @@ pub struct InvalidEndpoint(#[from] reqwest::Error);
 pub struct ChatClient {
     shared: Arc<Shared>,
     budgets: Budgets,
-    metrics: Metrics,
-    recent: RecentCalls,
 }
 
 struct Shared {
@@ -102,21 +99,7 @@ impl ChatClient {
         Ok(Self {
             shared: Arc::new(shared),
             budgets,
-            metrics: Metrics::default(),
-            recent: RecentCalls::default(),
         })
-    }
-
-    /// The same, reporting every call to these metrics.
-    #[must_use]
-    pub fn measured_by(self, metrics: &Metrics) -> Self {
-        let metrics = metrics.clone();
-        Self { metrics, ..self }
-    }
-
-    /// How its calls ended lately.
-    pub fn recent(&self) -> RecentCalls {
-        self.recent.clone()
     }
 
     /// Waits until a call that is prepared now would go out soon.
@@ -220,7 +203,7 @@ impl ChatClient {
             let slot = budget.take().await;
             slot.map_err(|error| ChatError::NoSlot(error.to_string()))?;
         }
-        let calling = self.metrics.call(api, members);
+        let calling = self.budgets.metrics.call(api, members);
         let members = members.map(|members| members as i64);
         let span = tracing::debug_span!("call", api = api.text(), members);
         let answer = async {
@@ -233,7 +216,7 @@ impl ChatClient {
         let answer = answer.instrument(span).await;
         ended(calling, &answer);
         let error = answer.as_ref().err();
-        self.recent.ended(error, Instant::now(), Utc::now());
+        self.budgets.recent.ended(error, Instant::now(), Utc::now());
         if let (Err(error), Some(budget)) = (&answer, budget) {
             budget.react_to(error).await;
         }

@@ -5,6 +5,7 @@
 //! error or `Debug`.
 
 mod answers;
+mod breaker;
 mod budget;
 mod calls;
 mod client;
@@ -17,6 +18,7 @@ mod user_sig;
 mod tests;
 
 pub use answers::{MembersPage, ModifyAnswer};
+pub use breaker::{Breaker, PauseState, Tried};
 pub use budget::{Budget, Budgets, CallRate};
 pub use calls::{CommandType, MemberMarks};
 pub use client::{ChatClient, ChatEndpoint, InvalidEndpoint};

@@ -15,15 +15,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::WakeUp;
 use super::batch::Batch;
 use super::gathered::{Gathered, News, Waiting};
 use super::store::locked::locked_members;
 use super::store::record::{Settling, record};
 use crate::database::{Db, is_lock_timeout};
 use crate::domain::RequestId;
-use crate::metrics::Metrics;
+use crate::metrics::{DatabasePart, Metrics};
+use crate::replica::Replica;
 use crate::telemetry::{continue_traces, failed, warn_seldom};
+use crate::wake::WakeUp;
 
 /// Callers whose events the writer has not looked at yet, and members they name in all.
 const WAITING_CALLERS: usize = 16_384;
@@ -80,7 +81,8 @@ pub struct InboxWriter {
 
 impl Inbox {
     /// An inbox and its writer.
-    pub fn new(db: Db, settling: Settling, wake: WakeUp) -> (Self, InboxWriter) {
+    pub fn new(replica: &Replica, settling: Settling) -> (Self, InboxWriter) {
+        let replica = replica.part(DatabasePart::Inbox);
         let (sender, receiver) = mpsc::channel(WAITING_CALLERS);
         let gathered = Gathered::default();
         let shown = Arc::default();
@@ -92,13 +94,13 @@ impl Inbox {
             },
             InboxWriter {
                 receiver,
-                db,
+                db: replica.db,
                 settling,
-                wake,
+                wake: replica.wake_worker,
                 gathered,
                 locked: Gathered::default(),
                 shown,
-                metrics: Metrics::default(),
+                metrics: replica.metrics,
                 stop: CancellationToken::new(),
             },
         )
@@ -144,13 +146,6 @@ impl InboxWriter {
     #[must_use]
     pub fn closed_by(self, stop: CancellationToken) -> Self {
         Self { stop, ..self }
-    }
-
-    /// Tells these metrics of waits, batches and faults of the database.
-    #[must_use]
-    pub fn measured_by(self, metrics: &Metrics) -> Self {
-        let metrics = metrics.clone();
-        Self { metrics, ..self }
     }
 
     /// Writes until the inbox is closed, or every [`Inbox`] is gone, and nothing is left to write.

@@ -10,7 +10,6 @@ mod gathered;
 mod inbox;
 mod life;
 pub mod store;
-mod wake;
 
 pub use batch::{Batch, Named};
 pub use gathered::News;
@@ -30,7 +29,6 @@ pub use store::record::{Settling, record};
 pub use store::room_end::{Ended, room_gone};
 pub use store::rooms::{Found, MembersByState, RoomFilter, RoomRow, list_rooms};
 pub use store::write_back::{Results, write_back};
-pub use wake::WakeUp;
 
 use serde::Serialize;
 use utoipa::ToSchema;

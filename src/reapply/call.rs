@@ -74,7 +74,7 @@ impl<'a> Caller<'a> {
 
     /// Whether some call succeeded lately, of whatever room.
     pub(super) fn chat_works(&self) -> bool {
-        self.shared.breaker.succeeded_within(LATELY)
+        self.shared.replica.worker_breaker.succeeded_within(LATELY)
     }
 
     /// Carries out a command for up to 500 members.
@@ -135,7 +135,7 @@ impl<'a> Caller<'a> {
         let here = match self.who_is_here(&accounts).await {
             Ok(here) => here,
             Err(why) => {
-                let breaker = &self.shared.breaker;
+                let breaker = &self.shared.replica.worker_breaker;
                 let of_the_app = match why.reach() {
                     Reach::App => breaker.refused(self.group, &why),
                     Reach::Unclear => breaker.refused(self.group, &error),
@@ -158,7 +158,12 @@ impl<'a> Caller<'a> {
         if here.is_empty() {
             return;
         }
-        if self.shared.breaker.refused(self.group, &error) {
+        if self
+            .shared
+            .replica
+            .worker_breaker
+            .refused(self.group, &error)
+        {
             return note_failure(verdicts, &here, error, false);
         }
         match here.as_slice() {
@@ -257,13 +262,13 @@ impl<'a> Caller<'a> {
         command: CommandType,
         members: &[MemberMarks],
     ) -> Result<ModifyAnswer, ChatError> {
-        let (metrics, group) = (&self.shared.metrics, self.group.as_str());
+        let (metrics, group) = (&self.shared.replica.metrics, self.group.as_str());
         let (began, asked) = (Instant::now(), members.len());
         let chat = &self.shared.chat;
         let answer = chat.modify_user_info(self.group, command, members).await;
         match &answer {
             Ok(answer) => {
-                self.shared.breaker.succeeded();
+                self.shared.replica.worker_breaker.succeeded();
                 let (confirmed, took) = (answer.confirmed.len(), began.elapsed());
                 metrics.marked(MarkResult::Confirmed, confirmed);
                 metrics.marked(MarkResult::Omitted, asked.saturating_sub(confirmed));
@@ -295,7 +300,10 @@ impl<'a> Caller<'a> {
         warn_seldom!(group, ?command, members, chat_request_id, %error, "call failed");
         self.room_gone |= error.class() == ErrorClass::RoomGone;
         if error.reach() == Reach::App {
-            self.shared.breaker.refused(self.group, error);
+            self.shared
+                .replica
+                .worker_breaker
+                .refused(self.group, error);
         }
     }
 }

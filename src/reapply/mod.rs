@@ -5,7 +5,6 @@
 //! call, write back. No transaction is open while Chat is called; what a dead worker held comes due
 //! again when its lease ends.
 
-mod breaker;
 mod call;
 mod outcome;
 mod places;
@@ -15,7 +14,6 @@ mod round;
 mod settings;
 mod worker;
 
-pub use breaker::{Breaker, PauseState, Tried};
 pub use plan::plan;
 pub use restored::{Restoration, Restorations, Unseen};
 pub use settings::WorkerSettings;

@@ -98,7 +98,7 @@ impl Round {
         caller.look_for(&left_out, &mut set).await;
         if caller.room_is_gone()
             && let ended = Ended::Answered(self.claim.at)
-            && let Err(error) = room_gone(&self.shared.db, &self.claim.group, ended).await
+            && let Err(error) = room_gone(&self.shared.replica.db, &self.claim.group, ended).await
         {
             tracing::warn!(%error, group, "cannot record that the room is gone; the next call tells again");
         }
@@ -109,13 +109,13 @@ impl Round {
         let decided = self.decide(planned, &deleted, &set, circumstances);
         let span = tracing::debug_span!("write_back", members = decided.len() as i64);
         self.write_back(decided).instrument(span).await;
-        self.shared.wake.now();
+        self.shared.replica.wake_worker.now();
         true
     }
 
     /// The due members.
     async fn members(&mut self) -> Result<Vec<Member>, sqlx::Error> {
-        let due = due_members(&self.shared.db, &self.claim, self.shared.settling).await?;
+        let due = due_members(&self.shared.replica.db, &self.claim, self.shared.settling).await?;
         self.gathers_until = due.gathers_until;
         let requests = due.members.iter().filter_map(|m| m.request.as_ref());
         let span = Span::current();
@@ -131,7 +131,7 @@ impl Round {
             .iter()
             .map(|member| member.account.clone())
             .collect();
-        let matched = matching_rules(&self.shared.db, &self.claim.group, &accounts).await?;
+        let matched = matching_rules(&self.shared.replica.db, &self.claim.group, &accounts).await?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); members.len()];
         for rule in matched {
             rules[rule.account].push(rule);
@@ -161,7 +161,7 @@ impl Round {
         if planned.iter().all(|planned| planned.plan.set.is_empty()) {
             return Ok(());
         }
-        let mut held = held_places(&self.shared.db, &self.claim.group).await?;
+        let mut held = held_places(&self.shared.replica.db, &self.claim.group).await?;
         for Planned { member, plan, .. } in planned.iter() {
             if matches!(deleted.get(&member.account), Some(Verdict::Confirmed)) {
                 for mark in plan.delete.intersection(&member.marks) {
@@ -255,7 +255,7 @@ impl Round {
             gathers_until: self.gathers_until,
         };
         loop {
-            match write_back(&self.shared.db, &self.claim, &results).await {
+            match write_back(&self.shared.replica.db, &self.claim, &results).await {
                 Ok(changed) => {
                     restored.retain(|one| !changed.contains(one.account.as_str()));
                     return self.note_restored(restored);
@@ -293,7 +293,7 @@ impl Round {
         let (group, marked) = (self.claim.group.as_str(), restored.len());
         let mut longest = 0.0_f64;
         for one in &restored {
-            self.shared.metrics.mark_delay(one.delay);
+            self.shared.replica.metrics.mark_delay(one.delay);
             longest = longest.max(one.delay);
         }
         tracing::debug!(group, marked, longest, "written back");

@@ -12,7 +12,7 @@ use super::round::Round;
 use super::settings::WorkerSettings;
 use crate::domain::GroupId;
 use crate::members::{Claim, claim, until_next_due};
-use crate::metrics::Api;
+use crate::metrics::{Api, DatabasePart};
 use crate::telemetry::warn_seldom;
 
 /// Rooms in flight at once in one replica.
@@ -31,8 +31,12 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(settings: WorkerSettings) -> Self {
+        let replica = settings.replica.part(DatabasePart::Worker);
         Self {
-            shared: Arc::new(settings),
+            shared: Arc::new(WorkerSettings {
+                replica,
+                ..settings
+            }),
             in_flight: Arc::new(Semaphore::new(ROOMS_IN_FLIGHT)),
             rounds: TaskTracker::new(),
         }
@@ -62,7 +66,7 @@ impl Worker {
                 Ok(None) => failures = 0,
                 Ok(Some(claim)) => {
                     failures = 0;
-                    let pass = self.shared.breaker.pass();
+                    let pass = self.shared.replica.worker_breaker.pass();
                     let span = round_span(&claim);
                     let round = Round::new(self.shared.clone(), claim, began);
                     let lease_ends = began + self.shared.lease;
@@ -102,28 +106,32 @@ impl Worker {
     async fn member_due(&self, mut perhaps: bool) -> Result<(), sqlx::Error> {
         let shared = &self.shared;
         loop {
-            shared.breaker.ready().await;
+            shared.replica.worker_breaker.ready().await;
             let wait = if std::mem::take(&mut perhaps) {
                 Duration::ZERO
             } else {
-                let next = until_next_due(&shared.db).await?;
+                let next = until_next_due(&shared.replica.db).await?;
                 next.unwrap_or(LONGEST_SLEEP)
             };
             if wait.is_zero() {
                 // Rooms wait in the queue, not under their leases, and gather more members there.
                 shared.chat.soon(Api::ModifyUserInfo).await;
-                if shared.breaker.is_ready() {
+                if shared.replica.worker_breaker.is_ready() {
                     return Ok(());
                 }
                 continue;
             }
-            shared.wake.wait(wait.min(LONGEST_SLEEP)).await;
+            shared
+                .replica
+                .wake_worker
+                .wait(wait.min(LONGEST_SLEEP))
+                .await;
         }
     }
 
     /// Claims a room; a probe takes one that is known to be refused only if no other is due.
     async fn claim(&self) -> Result<Option<Claim>, sqlx::Error> {
-        let avoided = self.shared.breaker.avoided();
+        let avoided = self.shared.replica.worker_breaker.avoided();
         let claimed = self.claim_one(&avoided).await?;
         if claimed.is_none() && !avoided.is_empty() {
             return self.claim_one(&[]).await;
@@ -132,7 +140,7 @@ impl Worker {
     }
 
     async fn claim_one(&self, avoided: &[GroupId]) -> Result<Option<Claim>, sqlx::Error> {
-        claim(&self.shared.db, self.shared.lease, avoided).await
+        claim(&self.shared.replica.db, self.shared.lease, avoided).await
     }
 }
 

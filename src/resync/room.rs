@@ -13,13 +13,13 @@ use chrono::{DateTime, Utc};
 use super::compare::{Difference, compare};
 use super::schedule::{LEASE, SweepClaim, renew, reopen};
 use crate::chat::{ChatClient, ChatError, MAX_MEMBERS_PER_CALL, MembersPage};
-use crate::database::Db;
 use crate::domain::{Account, MarkSet};
 use crate::members::Found;
 use crate::members::store::sweep::{self, Known};
 use crate::members::store::write_back;
-use crate::members::{MEMBERS_A_CALL, Member, Presence, WakeUp, wake_rooms};
-use crate::metrics::{DriftKind, Metrics};
+use crate::members::{MEMBERS_A_CALL, Member, Presence, wake_rooms};
+use crate::metrics::DriftKind;
+use crate::replica::Replica;
 use crate::rules::{Matched, matching_rules};
 
 /// Members of one list after which the sweep fails. Chat lists a thousand for a mark or a room.
@@ -56,9 +56,8 @@ pub(super) enum SweepError {
 
 /// The sweep of a claimed room.
 pub(super) struct RoomSweep<'a> {
-    pub db: &'a Db,
+    pub replica: &'a Replica,
     pub chat: &'a ChatClient,
-    pub wake: &'a WakeUp,
     pub claim: &'a SweepClaim,
     /// What was recorded or confirmed since then is left alone.
     pub quiet_since: DateTime<Utc>,
@@ -66,7 +65,6 @@ pub(super) struct RoomSweep<'a> {
     renewed: Instant,
     /// The members on Chat's lists.
     seen: HashSet<Account>,
-    metrics: Option<&'a Metrics>,
 }
 
 /// Members with their rules and rows.
@@ -77,36 +75,27 @@ struct Batch {
 
 impl<'a> RoomSweep<'a> {
     pub(super) fn new(
-        db: &'a Db,
+        replica: &'a Replica,
         chat: &'a ChatClient,
-        wake: &'a WakeUp,
         claim: &'a SweepClaim,
         quiet_since: DateTime<Utc>,
     ) -> Self {
         Self {
-            db,
+            replica,
             chat,
-            wake,
             claim,
             quiet_since,
             found: Found::default(),
             renewed: Instant::now(),
             seen: HashSet::new(),
-            metrics: None,
         }
-    }
-
-    /// Counts drift in these metrics.
-    pub(super) fn measured_by(self, metrics: &'a Metrics) -> Self {
-        let metrics = Some(metrics);
-        Self { metrics, ..self }
     }
 
     pub(super) async fn run(mut self) -> Result<Found, SweepError> {
         if self.claim.gone {
             self.reopen().await?;
         }
-        let demand = sweep::demand(self.db, &self.claim.group).await?;
+        let demand = sweep::demand(&self.replica.db, &self.claim.group).await?;
         let holders = self.holders(&demand.marks).await?;
         self.seen.extend(holders.keys().cloned());
         let holders: Vec<(Account, MarkSet)> = holders.into_iter().collect();
@@ -124,7 +113,7 @@ impl<'a> RoomSweep<'a> {
     async fn reopen(&mut self) -> Result<(), SweepError> {
         let group = &self.claim.group;
         self.chat.get_members(group, 0, None).await?;
-        reopen(self.db, self.claim).await?;
+        reopen(&self.replica.db, self.claim).await?;
         tracing::warn!(
             group = group.as_str(),
             "room was declared gone, but Chat knows it; reopened"
@@ -189,7 +178,7 @@ impl<'a> RoomSweep<'a> {
         loop {
             self.keep_lease().await?;
             let group = &self.claim.group;
-            let page = sweep::candidates(self.db, group, &after, absent_too).await?;
+            let page = sweep::candidates(&self.replica.db, group, &after, absent_too).await?;
             let last = i64::try_from(page.len()).unwrap_or(i64::MAX) < MEMBERS_A_CALL;
             after = page.last().cloned().unwrap_or_default();
             let unseen = page.iter().filter_map(|text| Account::parse(text).ok());
@@ -238,7 +227,7 @@ impl<'a> RoomSweep<'a> {
         let rows: Vec<Member> = believed
             .map(|known| known.row.clone().not_found())
             .collect();
-        let changed = write_back::update(self.db, group, rows.iter()).await?;
+        let changed = write_back::update(&self.replica.db, group, rows.iter()).await?;
         for row in rows.iter().filter(|row| !changed.contains(&row.account)) {
             self.found.vanished += 1;
             self.drifted(batch.known.get(&row.account), &[DriftKind::Gone]);
@@ -278,9 +267,9 @@ impl<'a> RoomSweep<'a> {
             differences.iter().partition(|difference| difference.new);
         let new = new.into_iter().map(|d| &d.row);
         let old = old.into_iter().map(|d| &d.row);
-        let mut left = write_back::update(self.db, group, old).await?;
+        let mut left = write_back::update(&self.replica.db, group, old).await?;
         left.changed
-            .extend(write_back::insert(self.db, group, new).await?);
+            .extend(write_back::insert(&self.replica.db, group, new).await?);
         let counted = differences
             .iter()
             .filter(|difference| !left.contains(&difference.row.account));
@@ -294,9 +283,9 @@ impl<'a> RoomSweep<'a> {
             self.drifted(known, &difference.kinds());
         }
         let rooms = [group.as_str().to_owned()];
-        wake_rooms(self.db, &rooms, Duration::ZERO, Duration::ZERO).await?;
+        wake_rooms(&self.replica.db, &rooms, Duration::ZERO, Duration::ZERO).await?;
         if due {
-            self.wake.now();
+            self.replica.wake_worker.now();
         }
         Ok(())
     }
@@ -306,16 +295,15 @@ impl<'a> RoomSweep<'a> {
         let confirmed = known.and_then(|known| known.row.confirmed_at);
         let right = confirmed.max(Some(self.claim.compared_at));
         let wrong_for = self.claim.at - right.unwrap_or(self.claim.at);
-        if let Some(metrics) = self.metrics {
-            metrics.drifted(kinds, wrong_for.to_std().unwrap_or_default());
-        }
+        let wrong_for = wrong_for.to_std().unwrap_or_default();
+        self.replica.metrics.drifted(kinds, wrong_for);
     }
 
     async fn load(&self, accounts: &[Account]) -> Result<Batch, sqlx::Error> {
         let group = &self.claim.group;
-        let known = sweep::known(self.db, group, accounts, self.quiet_since).await?;
+        let known = sweep::known(&self.replica.db, group, accounts, self.quiet_since).await?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); accounts.len()];
-        for rule in matching_rules(self.db, group, accounts).await? {
+        for rule in matching_rules(&self.replica.db, group, accounts).await? {
             rules[rule.account].push(rule);
         }
         Ok(Batch { rules, known })
@@ -325,7 +313,7 @@ impl<'a> RoomSweep<'a> {
         if self.renewed.elapsed() < LEASE / 4 {
             return Ok(());
         }
-        if !renew(self.db, self.claim.token, &self.claim.group).await? {
+        if !renew(&self.replica.db, self.claim.token, &self.claim.group).await? {
             return Err(SweepError::LeaseLost);
         }
         self.renewed = Instant::now();

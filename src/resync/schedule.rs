@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::database::{Db, interval};
 use crate::domain::GroupId;
 use crate::members::Found;
-use crate::members::WakeUp;
+use crate::wake::WakeUp;
 
 /// How long a sweep's claim is honoured before another replica takes over; renewed during the sweep.
 pub(super) const LEASE: Duration = Duration::from_secs(60);

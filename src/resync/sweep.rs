@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::database::{Db, in_time};
+use crate::database::in_time;
 use chrono::TimeDelta;
 use rand::Rng;
 
@@ -16,9 +16,9 @@ use super::schedule::{LEASE, SweepClaim, fail, finish, give_up};
 use crate::chat::{ChatClient, ChatError, ErrorClass};
 use crate::members::Found;
 use crate::members::store::cleanup::delete_unmatched;
-use crate::members::{Ended, WakeUp, room_gone};
-use crate::metrics::{Metrics, ResyncOutcome};
-use crate::reapply::Breaker;
+use crate::members::{Ended, room_gone};
+use crate::metrics::ResyncOutcome;
+use crate::replica::Replica;
 use crate::telemetry::warn_seldom;
 
 /// First and longest backoff of a failed sweep.
@@ -31,21 +31,13 @@ const LAST_STATEMENT: Duration = Duration::from_secs(2);
 /// What the sweeper works with.
 #[derive(Debug, Clone)]
 pub struct SweeperSettings {
-    pub db: Db,
+    pub replica: Replica,
     pub chat: ChatClient,
-    /// Wakes the worker when members come due.
-    pub wake_worker: WakeUp,
-    /// Wakes the sweeper after [`super::request`].
-    pub wake: WakeUp,
-    /// While the worker's breaker is open no room is swept.
-    pub worker_breaker: Breaker,
-    pub breaker: Breaker,
     /// Time between two sweeps of a room; `None` = only those that a person asks for.
     pub interval: Option<Duration>,
     /// How long rows of absent members are kept; `None` = no limit.
     pub keep_absent: Option<Duration>,
     pub totals: SweepTotals,
-    pub metrics: Metrics,
 }
 
 /// Sweeps rooms that are claimed; all sweeps of a replica share it.
@@ -76,22 +68,13 @@ impl RoomSweeper {
     /// Sweeps a room and records the result. If the database is unreachable at the end, this retries until
     /// the lease ends, so that the room need not wait for that.
     pub(super) async fn sweep(&self, claim: &SweepClaim) {
-        let SweeperSettings {
-            db,
-            chat,
-            wake_worker,
-            breaker,
-            ..
-        } = &self.settings;
+        let SweeperSettings { replica, chat, .. } = &self.settings;
         let quiet = TimeDelta::from_std(QUIET).unwrap_or(TimeDelta::MAX);
         let quiet_since = claim.at - quiet;
-        let swept = RoomSweep::new(db, chat, wake_worker, claim, quiet_since)
-            .measured_by(&self.settings.metrics)
-            .run()
-            .await;
-        let outcome = match swept {
+        let sweep = RoomSweep::new(replica, chat, claim, quiet_since);
+        let outcome = match sweep.run().await {
             Ok(found) => {
-                breaker.succeeded();
+                replica.sweeper_breaker.succeeded();
                 self.note_found(claim, &found);
                 Outcome::Found(found)
             }
@@ -118,7 +101,7 @@ impl RoomSweeper {
 
     /// Records the result. It counts only while the lease is held.
     async fn write(&self, claim: &SweepClaim, outcome: &Outcome) -> Result<(), sqlx::Error> {
-        let SweeperSettings { db, interval, .. } = &self.settings;
+        let (db, interval) = (&self.settings.replica.db, self.settings.interval);
         match outcome {
             Outcome::Found(found) => {
                 delete_unmatched(db, &claim.group, self.settings.keep_absent).await?;
@@ -140,7 +123,7 @@ impl RoomSweeper {
 
     /// Releases a room for other replicas at once.
     pub(super) async fn give_up(&self, claim: &SweepClaim) {
-        let given = in_time(LAST_STATEMENT, give_up(&self.settings.db, claim)).await;
+        let given = in_time(LAST_STATEMENT, give_up(&self.settings.replica.db, claim)).await;
         if let Err(error) = given {
             tracing::warn!(%error, group = claim.group.as_str(), "could not write the result of a sweep; the room is swept again when the lease expires");
         }
@@ -148,7 +131,7 @@ impl RoomSweeper {
 
     fn note_found(&self, claim: &SweepClaim, found: &Found) {
         self.settings.totals.swept(found);
-        self.settings.metrics.resynced(ResyncOutcome::Ok);
+        self.settings.replica.metrics.resynced(ResyncOutcome::Ok);
         let Found {
             missing,
             surplus,
@@ -173,7 +156,7 @@ impl RoomSweeper {
     fn put_off(&self, claim: &SweepClaim, error: SweepError) -> Outcome {
         let settings = &self.settings;
         settings.totals.failed();
-        settings.metrics.resynced(ResyncOutcome::Failed);
+        settings.replica.metrics.resynced(ResyncOutcome::Failed);
         warn_seldom!(group = claim.group.as_str(), %error, "sweep failed; it is retried");
         let (counts, delay) = match &error {
             SweepError::Database(_) | SweepError::Chat(ChatError::NoSlot(_)) => {
@@ -196,7 +179,10 @@ impl RoomSweeper {
     /// Whether calls for other rooms would fail as well; they are paused then.
     fn is_of_the_app(&self, claim: &SweepClaim, error: &SweepError) -> bool {
         match error {
-            SweepError::Chat(error) => self.settings.breaker.refused(&claim.group, error),
+            SweepError::Chat(error) => {
+                let breaker = &self.settings.replica.sweeper_breaker;
+                breaker.refused(&claim.group, error)
+            }
             _ => false,
         }
     }

@@ -17,6 +17,8 @@ use crate::members::store::claim::{FORGOTTEN_INTERVAL, wake_forgotten_rooms};
 use crate::members::store::cleanup::{
     CLEANUP_INTERVAL, delete_rooms, delete_unmatched_somewhere, forget_retired_marks,
 };
+use crate::metrics::DatabasePart;
+use crate::replica::Replica;
 use crate::telemetry::warn_seldom;
 
 /// Rooms that one replica sweeps at once: few, since no member waits for a sweep.
@@ -34,6 +36,11 @@ pub struct Sweeper {
 
 impl Sweeper {
     pub fn new(settings: SweeperSettings) -> Self {
+        let replica = settings.replica.part(DatabasePart::Resync);
+        let settings = SweeperSettings {
+            replica,
+            ..settings
+        };
         Self {
             rooms: Arc::new(RoomSweeper::new(settings)),
             slots: Arc::new(Semaphore::new(ROOMS_AT_ONCE)),
@@ -55,7 +62,7 @@ impl Sweeper {
     async fn heartbeat(&self) -> Infallible {
         let settings = &self.rooms.settings;
         match settings.interval {
-            Some(every) => heartbeat::run(&settings.db, every).await,
+            Some(every) => heartbeat::run(&settings.replica.db, every).await,
             None => std::future::pending().await,
         }
     }
@@ -63,7 +70,7 @@ impl Sweeper {
     /// Schedules rooms that are new, and deletes what is over.
     async fn housekeeping(&self) -> Infallible {
         let SweeperSettings {
-            db,
+            replica: Replica { db, .. },
             interval,
             keep_absent,
             ..
@@ -92,19 +99,14 @@ impl Sweeper {
     }
 
     async fn sweep_rooms(&self, cancel: &CancellationToken) {
-        let SweeperSettings {
-            worker_breaker,
-            breaker,
-            wake,
-            ..
-        } = &self.rooms.settings;
+        let replica = &self.rooms.settings.replica;
         while let Some(Ok(slot)) = cancel
             .run_until_cancelled(self.slots.clone().acquire_owned())
             .await
         {
             let turn = async {
-                worker_breaker.ready().await;
-                breaker.ready().await;
+                replica.worker_breaker.ready().await;
+                replica.sweeper_breaker.ready().await;
                 self.turn(slot, cancel).await
             };
             let Some(began) = cancel.run_until_cancelled(turn).await else {
@@ -113,7 +115,7 @@ impl Sweeper {
             let began = self.note(began, "claim a room to sweep");
             if began != Some(true)
                 && cancel
-                    .run_until_cancelled(wake.wait(LONGEST_SLEEP))
+                    .run_until_cancelled(replica.wake_sweeper.wait(LONGEST_SLEEP))
                     .await
                     .is_none()
             {
@@ -129,16 +131,13 @@ impl Sweeper {
         cancel: &CancellationToken,
     ) -> Result<bool, sqlx::Error> {
         let SweeperSettings {
-            db,
-            breaker,
-            interval,
-            ..
+            replica, interval, ..
         } = &self.rooms.settings;
-        let claimed = claim(db, interval.is_none()).await?;
+        let claimed = claim(&replica.db, interval.is_none()).await?;
         let Some(claim) = claimed else {
             return Ok(false);
         };
-        let pass = breaker.pass();
+        let pass = replica.sweeper_breaker.pass();
         let (rooms, cancel) = (self.rooms.clone(), cancel.clone());
         self.sweeps.spawn(async move {
             let swept = cancel.run_until_cancelled(rooms.sweep(&claim)).await;

@@ -26,7 +26,9 @@ use crate::domain::{Account, GroupId, Mark, Pattern, RuleId};
 use crate::members::store::rule_changes::{
     self, MEMBERS_A_BATCH, ROOMS_A_BATCH, Target, make_due, make_next_due,
 };
-use crate::members::{WakeUp, wake_rooms};
+use crate::members::wake_rooms;
+use crate::metrics::DatabasePart;
+use crate::replica::Replica;
 use crate::telemetry::warn_seldom;
 
 /// Changes that are read at once.
@@ -39,13 +41,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Carries changes, one per replica.
 #[derive(Debug)]
-pub struct Propagator {
-    pub db: Db,
-    /// Ends its sleep after a change.
-    pub wake: WakeUp,
-    pub wake_worker: WakeUp,
-    pub wake_sweeper: WakeUp,
-}
+pub struct Propagator(Replica);
 
 /// How far the changes have been carried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,23 +78,27 @@ pub struct Backlog {
 }
 
 impl Propagator {
+    pub fn new(replica: &Replica) -> Self {
+        Self(replica.part(DatabasePart::Rules))
+    }
+
     /// Works until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
         loop {
-            let pause = match self.db.run(step(&self.db)).await {
+            let pause = match self.0.db.run(step(&self.0.db)).await {
                 Ok(Some(batch)) => {
                     if !batch.rooms.is_empty() {
-                        self.wake_worker.now();
+                        self.0.wake_worker.now();
                     }
                     if batch.asks {
-                        self.wake_sweeper.now();
+                        self.0.wake_sweeper.now();
                     }
                     match cancel.is_cancelled() {
                         true => return,
                         false => continue,
                     }
                 }
-                Ok(None) => self.wake.wait(LONGEST_SLEEP),
+                Ok(None) => self.0.wake_propagation.wait(LONGEST_SLEEP),
                 Err(error) => {
                     warn_seldom!(%error, "cannot carry a rule change to its members yet; trying again");
                     tokio::time::sleep(RETRY).await;

@@ -15,7 +15,7 @@ use super::table;
 use super::turn::{PATIENCE, Turn, Turns};
 use crate::database::Db;
 use crate::domain::{RequestId, Rule, RuleDraft, RuleId};
-use crate::members::WakeUp;
+use crate::wake::WakeUp;
 
 /// The rules. Clones share the pool.
 #[derive(Debug, Clone)]

@@ -27,19 +27,20 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 #[cfg(feature = "local")]
 use crate::api::console::Stage;
 use crate::api::marks::MarkNames;
+use crate::api::status::Readiness;
 use crate::api::status::figures::Figures;
-use crate::api::status::{Pulse, Readiness, Watched};
 use crate::api::{self, AdminState};
 use crate::callback::{
     self, ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, Events, Forward, ForwardSettings, Signatures,
 };
-use crate::chat::{Budgets, CallRate, ChatClient, ChatEndpoint};
+use crate::chat::{CallRate, ChatClient, ChatEndpoint};
 use crate::clock;
 use crate::config::{CallbackSettings, ChatSettings, Settings};
 use crate::database::Db;
-use crate::members::{Inbox, Settling, WakeUp};
+use crate::members::{Inbox, Settling};
 use crate::metrics::{DatabasePart, Metrics};
 use crate::reapply::{Worker, WorkerSettings};
+use crate::replica::Replica;
 use crate::resync::{Sweeper, SweeperSettings};
 use crate::rules::HistoryRetention;
 use crate::rules::filter::{FilterSettings, RuleFilter};
@@ -67,8 +68,7 @@ pub struct Service {
     working: Vec<Part>,
     follower: Part,
     writer: Part,
-    closing: CancellationToken,
-    metrics: Metrics,
+    replica: Replica,
     readiness: Readiness,
     leaving: CancellationToken,
     addresses: (SocketAddr, SocketAddr),
@@ -80,92 +80,50 @@ impl Service {
     /// # Errors
     /// When a setting that the service needs is missing, or an address cannot be bound.
     pub async fn build(settings: &Settings, db: Db) -> Result<Self, StartError> {
-        let wake = WakeUp::default();
-        let metrics = Metrics::default();
-        let part = |part| db.part(part, &metrics);
-        let rate = CallRate::new(settings.chat.calls_per_second);
-        let budgets = Budgets::new(&db, rate, &metrics);
+        let replica = Replica::new(db, CallRate::new(settings.chat.calls_per_second));
         let settling = Settling {
             settle: settings.reapply.settle,
             max_wait: settings.reapply.max_wait,
         };
-        let (inbox, writer) = Inbox::new(part(DatabasePart::Inbox), settling, wake.clone());
-        let writer = writer.measured_by(&metrics);
-        let (filter, follower) = RuleFilter::with_metrics(
-            &db,
-            inbox.clone(),
-            FilterSettings::default(),
-            metrics.clone(),
-        );
-        let events = Events::new(inbox.clone(), filter.clone(), budgets.all().to_vec());
-        let arrivals = Arrivals::since(chrono::Utc::now());
-        let callbacks = callback_router(settings, events, &arrivals, &metrics)?;
+        let (inbox, writer) = Inbox::new(&replica, settling);
+        let (filter, follower) =
+            RuleFilter::new(&replica, inbox.clone(), FilterSettings::default());
+        let readiness = Readiness::new(replica.db.clone());
+        let state = AdminState {
+            mark_names: MarkNames::new(settings.marks.names.clone()),
+            filter: Some(filter.clone()),
+            inbox: Some(inbox.clone()),
+            ..AdminState::new(replica.clone(), readiness.clone(), &settings.admin.tokens)
+        };
+        let events = Events::new(inbox, filter.clone(), replica.budgets.all().to_vec());
+        let callbacks = callback_router(settings, events, &state.arrivals, &replica.metrics)?;
         let leaving = CancellationToken::new();
         let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
         let callbacks = callbacks.layer(last_answers);
-        let readiness = Readiness::new(db.clone());
-        let state = AdminState::new(
-            db.clone(),
-            wake.clone(),
-            readiness.clone(),
-            &settings.admin.tokens,
-        );
-        let chat = ChatClient::new(endpoint(&settings.chat)?, budgets.clone())?;
-        let chat = chat.measured_by(&metrics);
-        let watched = Watched {
-            calls: chat.recent(),
-            budgets: budgets.all().to_vec(),
-            filter: Some(filter.clone()),
-            inbox: Some(inbox),
-            metrics: metrics.clone(),
-            arrivals: arrivals.clone(),
-            pulse: Pulse::of(metrics.clone()),
-            ..Watched::default()
-        };
-        let state = state
-            .watching(watched.clone())
-            .naming(MarkNames::new(settings.marks.names.clone()));
-        let breaker = watched.worker_breaker;
-        let sweeper = Sweeper::new(SweeperSettings {
-            db: part(DatabasePart::Resync),
-            chat: chat.clone(),
-            wake_worker: wake.clone(),
-            wake: watched.sweeper_wake.clone(),
-            worker_breaker: breaker.clone(),
-            breaker: watched.sweeper_breaker,
-            interval: settings.resync.interval,
-            keep_absent: settings.retention.members,
-            totals: watched.sweep_totals,
-            metrics: metrics.clone(),
-        });
-        let figures = Figures {
-            db: part(DatabasePart::Figures),
-            budgets: budgets.all().to_vec(),
-            metrics: metrics.clone(),
-        };
-        figures.show(settings.chat.calls_per_second, settings.resync.interval);
-        let retention = HistoryRetention {
-            db: part(DatabasePart::Rules),
-            keep: settings.retention.history,
-        };
-        let propagator = Propagator {
-            db: part(DatabasePart::Rules),
-            wake: watched.propagation_wake.clone(),
-            wake_worker: wake.clone(),
-            wake_sweeper: watched.sweeper_wake.clone(),
-        };
-        let reporting = part(DatabasePart::Figures);
+        let chat = ChatClient::new(endpoint(&settings.chat)?, replica.budgets.clone())?;
         let worker = Worker::new(WorkerSettings {
-            db: part(DatabasePart::Worker),
-            chat,
-            wake,
-            breaker,
+            replica: replica.clone(),
+            chat: chat.clone(),
             lease: settings.reapply.lease,
             settling,
-            metrics: metrics.clone(),
-            restorations: watched.restorations,
+            restorations: state.restorations.clone(),
         });
-        let pulse = watched.pulse;
+        let sweeper = Sweeper::new(SweeperSettings {
+            replica: replica.clone(),
+            chat,
+            interval: settings.resync.interval,
+            keep_absent: settings.retention.members,
+            totals: state.sweep_totals.clone(),
+        });
+        let propagator = Propagator::new(&replica);
+        let figures = Figures::new(&replica);
+        figures.show(settings.chat.calls_per_second, settings.resync.interval);
+        let retention = HistoryRetention {
+            db: replica.part(DatabasePart::Rules).db,
+            keep: settings.retention.history,
+        };
+        let (pulse, arrivals) = (state.pulse.clone(), state.arrivals.clone());
+        let reporting = replica.part(DatabasePart::Figures).db;
         let slow_bodies = RequestBodyTimeoutLayer::new(NEXT_OF_A_BODY_WITHIN);
         let callback = listen("callback.listen", settings.callback.listen)?;
         let admin = listen("admin.listen", settings.admin.listen)?;
@@ -187,8 +145,7 @@ impl Service {
             ],
             follower: Part::new("rule filter", |stop| follower.run(stop)),
             writer: Part::new("inbox", |stop| writer.closed_by(stop).run()),
-            closing: watched.closing,
-            metrics,
+            replica,
             readiness,
             leaving,
         })
@@ -204,7 +161,7 @@ impl Service {
     }
 
     pub fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.replica.metrics
     }
 
     /// With the port that was bound.
@@ -228,7 +185,7 @@ impl Service {
     /// When a part ended by itself; it has been logged.
     pub async fn run(self, stop: impl Future<Output = Duration>) -> Result<(), PartEnded> {
         let (for_callbacks, for_admin) = Limits::of_both();
-        let managing = self.closing;
+        let managing = self.replica.closing;
         let (claiming, answering, following, writing) = (
             CancellationToken::new(),
             CancellationToken::new(),

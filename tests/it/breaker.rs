@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use stickymark::chat::ErrorCode;
+use stickymark::chat::{Breaker, Tried};
 use stickymark::local::simulator::{Api, Effect, Fault};
-use stickymark::reapply::{Breaker, Tried};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::scene::Scene;

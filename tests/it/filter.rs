@@ -9,14 +9,14 @@ use stickymark::chat::{Budget, CallRate};
 use stickymark::config::Settings;
 use stickymark::database::Db;
 use stickymark::domain::{Account, EventSource, EventTime, GroupId, MemberEvent, RequestId};
-use stickymark::members::{Inbox, Settling, WakeUp};
+use stickymark::members::{Inbox, Settling};
 use stickymark::metrics::Api;
 use stickymark::rules::filter::{FilterSettings, FilterState, Follower, RuleFilter};
 use stickymark::service::Service;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{TestDatabase, database, insert_rule};
+use crate::support::{self, TestDatabase, database, insert_rule};
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
@@ -40,8 +40,9 @@ async fn replica(followed: &Db, written: &Db, settings: FilterSettings) -> (Repl
         settle: Duration::ZERO,
         max_wait: Duration::ZERO,
     };
-    let (inbox, writer) = Inbox::new(written.clone(), settling, WakeUp::default());
-    let (filter, mut follower) = RuleFilter::new(followed, inbox.clone(), settings);
+    let (inbox, writer) = Inbox::new(&support::replica(written), settling);
+    let (filter, mut follower) =
+        RuleFilter::new(&support::replica(followed), inbox.clone(), settings);
     let budget = Budget::new(written.clone(), Api::ModifyUserInfo, CallRate::new(100));
     follower.confirm().await.unwrap();
     let replica = Replica {
@@ -268,15 +269,13 @@ async fn a_rule_that_ended_long_ago_is_let_through_again_when_its_end_changes() 
 async fn without_a_confirmation_everything_goes_to_the_database() {
     let database = database().await;
     let db = database.db();
-    let (inbox, _writer) = Inbox::new(
-        db.clone(),
-        Settling {
-            settle: Duration::ZERO,
-            max_wait: Duration::ZERO,
-        },
-        WakeUp::default(),
-    );
-    let (unread, _follower) = RuleFilter::new(db, inbox, BY_HAND);
+    let alone = support::replica(db);
+    let settling = Settling {
+        settle: Duration::ZERO,
+        max_wait: Duration::ZERO,
+    };
+    let (inbox, _writer) = Inbox::new(&alone, settling);
+    let (unread, _follower) = RuleFilter::new(&alone, inbox, BY_HAND);
     assert!(unread.state().bypassing);
     assert_eq!(unread.named(vec![join("alice")]).0.len(), 1);
 

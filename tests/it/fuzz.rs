@@ -17,12 +17,12 @@ use stickymark::callback::{
 use stickymark::clock;
 use stickymark::config::{AdminToken, Role};
 use stickymark::database::Db;
-use stickymark::members::{Inbox, Settling, WakeUp};
+use stickymark::members::{Inbox, Settling};
 use stickymark::metrics::Metrics;
 use stickymark::rules::filter::{FilterSettings, RuleFilter};
 use tower::ServiceExt;
 
-use crate::support::{database, insert_rule};
+use crate::support::{database, insert_rule, replica};
 
 const APP: u64 = 1_400_000_000;
 
@@ -44,10 +44,11 @@ fn callbacks(db: &Db, tokens: &[&str]) -> Router {
         settle: std::time::Duration::ZERO,
         max_wait: std::time::Duration::ZERO,
     };
-    let (inbox, writer) = Inbox::new(db.clone(), settling, WakeUp::default());
+    let replica = replica(db);
+    let (inbox, writer) = Inbox::new(&replica, settling);
     tokio::spawn(writer.run());
     // Without its follower the filter lets everything pass.
-    let (filter, _) = RuleFilter::new(db, inbox.clone(), FilterSettings::default());
+    let (filter, _) = RuleFilter::new(&replica, inbox.clone(), FilterSettings::default());
     let events = Events::new(inbox, filter, Vec::new());
     let arrivals = Arrivals::since(chrono::Utc::now());
     router(
@@ -455,7 +456,7 @@ fn no_request_to_the_management_api_is_answered_with_5xx() {
         };
         (
             database,
-            api::router(AdminState::new(db, WakeUp::default(), readiness, &[token])),
+            api::router(AdminState::new(replica(&db), readiness, &[token])),
         )
     });
     let orders = prop_oneof![1 => new_rules(), 9 => spoilt_orders()];

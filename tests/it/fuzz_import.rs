@@ -16,10 +16,9 @@ use serde_json::{Value, json};
 use stickymark::api::status::Readiness;
 use stickymark::api::{self, AdminState};
 use stickymark::config::{AdminToken, Role};
-use stickymark::members::WakeUp;
 use tower::ServiceExt;
 
-use crate::support::{TestDatabase, database};
+use crate::support::{TestDatabase, database, replica};
 
 /// Longest line that is read.
 const MAX_LINE: usize = 64 * 1024;
@@ -176,7 +175,7 @@ async fn router() -> (TestDatabase, Router) {
         secret: SecretString::from("secret"),
     };
     let readiness = Readiness::new(db.clone());
-    let state = AdminState::new(db, WakeUp::default(), readiness, &[token]);
+    let state = AdminState::new(replica(&db), readiness, &[token]);
     (database, api::router(state))
 }
 

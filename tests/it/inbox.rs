@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use stickymark::domain::{Account, EventSource, GroupId, MemberEvent, RequestId, RoomEnd};
-use stickymark::members::{Inbox, InboxWriter, Named, News, NotTaken, Settling, WakeUp};
+use stickymark::members::{Inbox, InboxWriter, Named, News, NotTaken, Settling};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{TestDatabase, database, insert_rule};
+use crate::support::{TestDatabase, database, insert_rule, replica};
 
 const AT_ONCE: Settling = Settling {
     settle: Duration::ZERO,
@@ -16,7 +16,7 @@ const AT_ONCE: Settling = Settling {
 async fn inbox() -> (TestDatabase, Inbox, InboxWriter) {
     let database = database().await;
     insert_rule(database.db(), "room", "*", &[1000]).await;
-    let (inbox, writer) = Inbox::new(database.db().clone(), AT_ONCE, WakeUp::default());
+    let (inbox, writer) = Inbox::new(&replica(database.db()), AT_ONCE);
     (database, inbox, writer)
 }
 

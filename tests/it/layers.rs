@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-const ROOMS: [&str; 20] = [
+const ROOMS: [&str; 22] = [
     "domain",
     "messages",
     "clock",
@@ -14,6 +14,8 @@ const ROOMS: [&str; 20] = [
     "local::postgres",
     "database",
     "chat",
+    "wake",
+    "replica",
     "members",
     "rules",
     "callback",

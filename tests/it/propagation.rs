@@ -9,9 +9,10 @@ use stickymark::database::Db;
 use stickymark::domain::{
     Account, GroupId, MarkSet, Marks, Pattern, RequestId, RuleDraft, RuleId, Window,
 };
-use stickymark::members::{WakeUp, retry_failed};
+use stickymark::members::retry_failed;
 use stickymark::rules::propagation::propagate;
 use stickymark::rules::{Author, Rules, WriteError};
+use stickymark::wake::WakeUp;
 
 use crate::support::database;
 use crate::support::scene::{Scene, marks, users};

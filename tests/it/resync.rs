@@ -9,8 +9,9 @@ use stickymark::domain::{Account, GroupId, RequestId, RoomEnd};
 use stickymark::local::simulator::{
     Api, CallRecord, Effect, Fault, LostAnswer, Settings, Simulated,
 };
-use stickymark::members::{Ended, WakeUp, room_gone};
+use stickymark::members::{Ended, room_gone};
 use stickymark::resync;
+use stickymark::wake::WakeUp;
 
 use crate::support::scene::{PATIENCE, Scene, marks, users};
 use crate::support::stage::Stage;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use stickymark::chat::{Budget, CallRate, CommandType, MemberMarks};
 use stickymark::domain::{Account, GroupId};
 use stickymark::local::simulator::{Api, Effect, Fault, LostAnswer, Settings};
-use stickymark::members::WakeUp;
 use stickymark::metrics::Api as CalledApi;
 use stickymark::resync;
+use stickymark::wake::WakeUp;
 
 use crate::support::scene::{PATIENCE, Scene, marks, users};
 

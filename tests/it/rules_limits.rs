@@ -11,8 +11,8 @@ use stickymark::database::Db;
 use stickymark::domain::{
     Account, GroupId, MAX_MARKS_PER_ROOM, Mark, Marks, Pattern, RuleDraft, RuleId, Window,
 };
-use stickymark::members::WakeUp;
 use stickymark::rules::{Author, Rules, WriteError, matching_rules};
+use stickymark::wake::WakeUp;
 
 use crate::support;
 

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{FromRef, State};
+use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,10 +22,10 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::api::status::{BEAT, Point, Pulse, Status, StatusSource};
-use crate::api::{Problem, ProblemType, Tokens, authorize};
+use crate::api::status::{self, BEAT, Point, Status};
+use crate::api::{AdminState, Problem, ProblemType, Tokens, authorize};
 use crate::domain::{Account, GroupId};
-use crate::reapply::{Restoration, Restorations, Unseen};
+use crate::reapply::{Restoration, Unseen};
 
 /// Pages that may watch one replica at once.
 const SEATS: usize = 64;
@@ -38,8 +38,6 @@ const LONGEST_STREAM: Duration = Duration::from_secs(3600);
 /// What the pages that watch share.
 #[derive(Debug, Clone)]
 pub struct Live {
-    pulse: Pulse,
-    restorations: Restorations,
     seats: Arc<Semaphore>,
     look: Arc<Mutex<Look>>,
 }
@@ -54,19 +52,18 @@ struct Look {
     looking: bool,
 }
 
-impl Live {
-    /// Shows this pulse and these restorations.
-    pub fn new(pulse: Pulse, restorations: Restorations) -> Self {
+impl Default for Live {
+    fn default() -> Self {
         Self {
-            pulse,
-            restorations,
             seats: Arc::new(Semaphore::new(SEATS)),
             look: Arc::default(),
         }
     }
+}
 
+impl Live {
     /// The latest status. The first page that asks after a second reads it; others get the one before.
-    async fn status(&self, source: &StatusSource) -> Arc<Status> {
+    async fn status(&self, state: &AdminState) -> Arc<Status> {
         let known = {
             let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
             let due = look.next.is_none_or(|next| next <= Instant::now());
@@ -84,7 +81,7 @@ impl Live {
         // A stream that is dropped while it reads must not leave the others waiting.
         let mut turn = Turn(Some(&self.look));
         let began = Instant::now();
-        let status = Arc::new(source.read().await);
+        let status = Arc::new(status::read(state).await);
         turn.end(status.clone(), began);
         status
     }
@@ -117,35 +114,27 @@ impl Drop for Turn<'_> {
 }
 
 /// The route, for all who may read.
-pub(super) fn routes<S>(tokens: &Tokens) -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-    Live: FromRef<S>,
-    StatusSource: FromRef<S>,
-{
+pub(super) fn routes(tokens: &Tokens) -> Router<AdminState> {
     let who = middleware::from_fn_with_state(tokens.clone(), authorize);
     Router::new().route("/console/events", get(events).route_layer(who))
 }
 
-async fn events(
-    State(live): State<Live>,
-    State(source): State<StatusSource>,
-) -> Result<Response, Problem> {
-    let seat = live.seats.clone().try_acquire_owned().map_err(|_| {
+async fn events(State(state): State<AdminState>) -> Result<Response, Problem> {
+    let seat = state.live.seats.clone().try_acquire_owned().map_err(|_| {
         let detail = format!("{SEATS} pages watch this replica already");
         Problem::new(ProblemType::TooManyRequests, detail)
     })?;
-    let known = live.restorations.after(0, MOST_RESTORED);
+    let known = state.restorations.after(0, MOST_RESTORED);
     let past = event(
         "past",
         &Past {
-            seconds: live.pulse.points(),
-            half_minutes: live.pulse.half_minutes(),
+            seconds: state.pulse.points(),
+            half_minutes: state.pulse.half_minutes(),
             restored: known.latest.iter().map(Restored::from).collect(),
         },
     );
-    let closing = source.closing().cancelled_owned();
-    let events = watch(Watcher::new(live, source, seat, known.total));
+    let closing = state.replica.closing.clone().cancelled_owned();
+    let events = watch(Watcher::new(state, seat, known.total));
     let events = stream::iter(past).chain(events);
     let events = events.take_until(closing).map(Ok::<_, Infallible>);
     let stream = Sse::new(events).keep_alive(KeepAlive::default());
@@ -155,8 +144,7 @@ async fn events(
 
 /// One page that watches.
 struct Watcher {
-    live: Live,
-    source: StatusSource,
+    state: AdminState,
     beats: Interval,
     began: Instant,
     seen: u64,
@@ -164,13 +152,12 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(live: Live, source: StatusSource, seat: OwnedSemaphorePermit, seen: u64) -> Self {
+    fn new(state: AdminState, seat: OwnedSemaphorePermit, seen: u64) -> Self {
         let mut beats = tokio::time::interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             seen,
-            live,
-            source,
+            state,
             beats,
             began: Instant::now(),
             _seat: seat,
@@ -184,16 +171,19 @@ fn watch(watcher: Watcher) -> impl Stream<Item = Event> {
         if watcher.began.elapsed() > LONGEST_STREAM {
             return None;
         }
-        let status = watcher.live.status(&watcher.source).await;
+        let status = watcher.state.live.status(&watcher.state).await;
         let Unseen {
             latest,
             missed,
             total,
-        } = watcher.live.restorations.after(watcher.seen, MOST_RESTORED);
+        } = watcher
+            .state
+            .restorations
+            .after(watcher.seen, MOST_RESTORED);
         watcher.seen = total;
         let now = Now {
             status: &status,
-            point: watcher.live.pulse.latest(),
+            point: watcher.state.pulse.latest(),
             restored: latest.iter().map(Restored::from).collect(),
             skipped: missed,
         };

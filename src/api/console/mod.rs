@@ -19,12 +19,10 @@ mod sign_in;
 pub(crate) use sign_in::Stage;
 
 use axum::Router;
-use axum::extract::FromRef;
 use axum::http::{HeaderValue, header};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::api::Tokens;
-use crate::api::status::StatusSource;
+use crate::api::{AdminState, Tokens};
 pub use live::Live;
 
 /// Only what this listener serves. Scripts and styles are files of their own.
@@ -33,13 +31,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       base-uri 'none'";
 
 /// The routes of the console.
-pub(crate) fn routes<S>(tokens: &Tokens) -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-    Tokens: FromRef<S>,
-    Live: FromRef<S>,
-    StatusSource: FromRef<S>,
-{
+pub(crate) fn routes(tokens: &Tokens) -> Router<AdminState> {
     let fixed =
         |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     assets::routes()

@@ -14,11 +14,11 @@ use utoipa_axum::routes;
 
 use crate::api::marks::MarkNames;
 use crate::api::{CommonProblems, Json, Problem, Query};
+use crate::chat::Breaker;
 use crate::database::Db;
 use crate::domain::{Account, GroupId};
 use crate::members::{MemberFilter, held_places, list_members};
 use crate::members::{RoomFilter, list_rooms};
-use crate::reapply::Breaker;
 use crate::rules::explain::rules_for;
 use view::{Explanation, Facts};
 

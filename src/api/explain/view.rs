@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 
 use super::summary::summary;
 use crate::api::marks::{MarkNames, NamedMark};
+use crate::chat::PauseState;
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet};
 use crate::members::RoomRow;
 use crate::members::{MEMBERS_A_MARK, MemberRow};
 use crate::messages::Message;
-use crate::reapply::PauseState;
 use crate::rules::document::RuleView;
 use crate::rules::explain::{Miss, RulesFor};
 

@@ -7,24 +7,23 @@ use std::time::Duration;
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
-use crate::chat::Budget;
-use crate::database::{Db, table_sizes};
+use crate::database::table_sizes;
 pub use crate::members::store::figures::{SharedFigures, shared_figures};
-use crate::metrics::{Api, Metrics, QueueState, Table};
+use crate::metrics::{Api, DatabasePart, QueueState, Table};
+use crate::replica::Replica;
 use crate::rules::propagation::backlog;
 
 pub const READ_EVERY: Duration = Duration::from_secs(15);
 
 /// Reads the figures of a database into the metrics of a replica.
 #[derive(Debug)]
-pub struct Figures {
-    pub db: Db,
-    /// The budgets that all replicas share.
-    pub budgets: Vec<Budget>,
-    pub metrics: Metrics,
-}
+pub struct Figures(Replica);
 
 impl Figures {
+    pub fn new(replica: &Replica) -> Self {
+        Self(replica.part(DatabasePart::Figures))
+    }
+
     /// Reads them now and every [`READ_EVERY`], until stopped.
     pub async fn run(self, stop: CancellationToken) {
         loop {
@@ -41,10 +40,10 @@ impl Figures {
     /// Shows settings: 0 for a comparison that is off. Until the database is read, the configured budget is
     /// shown as the one in force.
     pub fn show(&self, calls_per_second: u32, resync_interval: Option<Duration>) {
-        let gauges = self.metrics.gauges();
+        let gauges = self.0.metrics.gauges();
         let configured = f64::from(calls_per_second);
         gauges.budget_configured.set(configured);
-        for budget in &self.budgets {
+        for budget in self.0.budgets.all() {
             if let Some(api) = Api::named(budget.api()) {
                 gauges.budget(api).set(configured);
             }
@@ -58,9 +57,9 @@ impl Figures {
     /// # Errors
     /// Those of the database; the figures are as they were then.
     pub async fn read(&self) -> Result<(), sqlx::Error> {
-        let shared = shared_figures(&self.db).await?;
-        let gauges = self.metrics.gauges();
-        for budget in &self.budgets {
+        let shared = shared_figures(&self.0.db).await?;
+        let gauges = self.0.metrics.gauges();
+        for budget in self.0.budgets.all() {
             let state = budget.state().await?;
             if let Some(api) = Api::named(budget.api()) {
                 gauges.budget(api).set(state.per_second);
@@ -77,13 +76,13 @@ impl Figures {
         gauges.queue_oldest_due.set(shared.oldest_due_seconds);
         gauges.rooms_live.set(number(shared.rooms_live));
         gauges.resync_oldest.set(shared.oldest_comparison_seconds);
-        for size in table_sizes(&self.db).await? {
+        for size in table_sizes(&self.0.db).await? {
             if let Some(table) = Table::named(&size.name) {
                 gauges.table_rows(table).set(number(size.rows));
                 gauges.table_bytes(table).set(number(size.bytes));
             }
         }
-        let backlog = backlog(&self.db).await?;
+        let backlog = backlog(&self.0.db).await?;
         gauges.propagation_pending.set(number(backlog.changes));
         gauges.queue_read.set(number(Utc::now().timestamp()));
         Ok(())

@@ -15,7 +15,6 @@ use std::time::Duration;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use callbacks::CallbacksView;
@@ -23,84 +22,20 @@ pub(crate) use pulse::BEAT;
 pub use pulse::{Point, Pulse};
 pub use readiness::{DatabaseState, Readiness, Ready};
 
+use crate::api::AdminState;
 use crate::api::{CommonProblems, Json, NoParameters, Problem, Query};
-use crate::callback::{Arrivals, Report, reports};
-use crate::chat::{Budget, RecentCalls};
-use crate::database::Db;
-use crate::members::{
-    FailureReason, Inbox, QueueDepth, WakeUp, failure_reasons, queue_depth, retry_reasons,
-};
+use crate::callback::{Report, reports};
+use crate::chat::PauseState;
+use crate::members::{FailureReason, QueueDepth, failure_reasons, queue_depth, retry_reasons};
 use crate::messages::Message;
-use crate::metrics::Metrics;
-use crate::reapply::{Breaker, PauseState, Restorations};
-use crate::resync::{SweepTotals, TotalsSnapshot};
-use crate::rules::filter::{FilterState, RuleFilter};
+use crate::resync::TotalsSnapshot;
+use crate::rules::filter::FilterState;
 use crate::rules::propagation::{Backlog, backlog};
 use crate::version;
 use calls::CallsView;
 
 /// How long the database may take over what the status shows.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// The parts of this replica that the management API shows or wakes.
-#[derive(Debug, Clone)]
-pub struct Watched {
-    /// Wakes the sweeper.
-    pub sweeper_wake: WakeUp,
-    /// Wakes the propagation of rule changes.
-    pub propagation_wake: WakeUp,
-    pub worker_breaker: Breaker,
-    pub sweeper_breaker: Breaker,
-    /// The budgets of all APIs that are called.
-    pub budgets: Vec<Budget>,
-    /// How calls to Chat ended lately.
-    pub calls: RecentCalls,
-    /// The rule filter, if there is one.
-    pub filter: Option<RuleFilter>,
-    /// What sweeps found.
-    pub sweep_totals: SweepTotals,
-    /// The inbox, if callbacks are taken.
-    pub inbox: Option<Inbox>,
-    /// What the replica counts.
-    pub metrics: Metrics,
-    /// What its callback listener received.
-    pub arrivals: Arrivals,
-    /// What it counted lately, for charts.
-    pub pulse: Pulse,
-    /// The members that it restored last.
-    pub restorations: Restorations,
-    /// Cancelled when the listener closes: ends streams.
-    pub closing: CancellationToken,
-}
-
-impl Default for Watched {
-    fn default() -> Self {
-        Self {
-            sweeper_wake: WakeUp::default(),
-            propagation_wake: WakeUp::default(),
-            worker_breaker: Breaker::new("reapply"),
-            sweeper_breaker: Breaker::new("resync"),
-            budgets: Vec::new(),
-            calls: RecentCalls::default(),
-            filter: None,
-            sweep_totals: SweepTotals::default(),
-            inbox: None,
-            metrics: Metrics::default(),
-            arrivals: Arrivals::since(Utc::now()),
-            pulse: Pulse::default(),
-            restorations: Restorations::default(),
-            closing: CancellationToken::default(),
-        }
-    }
-}
-
-/// What the handler of the status needs.
-#[derive(Debug, Clone)]
-pub(crate) struct StatusSource {
-    pub db: Db,
-    pub readiness: Readiness,
-    pub watched: Watched,
-}
 
 /// The state of the service.
 #[derive(Debug, Serialize, ToSchema)]
@@ -236,60 +171,53 @@ impl From<FilterState> for FilterView {
     responses((status = 200, description = "The state.", body = Status), CommonProblems)
 )]
 pub(crate) async fn status(
-    State(source): State<StatusSource>,
+    State(state): State<AdminState>,
     _: Query<NoParameters>,
 ) -> Result<Json<Status>, Problem> {
-    Ok(Json(source.read().await))
+    Ok(Json(read(&state).await))
 }
 
-impl StatusSource {
-    /// Reads the state of the service; it takes as long as the database is waited for, at most.
-    pub(crate) async fn read(&self) -> Status {
-        let database = self.readiness.database().await;
-        let stored = match database {
-            DatabaseState::Unreachable => None,
-            _ => stored(self).await,
-        };
-        let watched = &self.watched;
-        let (queue, propagation, failures, budgets, retries, arrived) = match stored {
-            Some((queue, propagation, failures, budgets, retries, arrived)) => (
-                Some(queue),
-                Some(propagation),
-                failures,
-                budgets,
-                retries,
-                arrived,
-            ),
-            None => (
-                None,
-                None,
-                Vec::new(),
-                Vec::new(),
-                Vec::new(),
-                watched.arrivals.report(),
-            ),
-        };
-        Status {
-            version: version::FULL,
-            draining: self.readiness.is_draining(),
-            database,
-            callbacks: CallbacksView::of(arrived, Utc::now()),
-            queue,
-            propagation,
+/// Reads the state of the service; it takes as long as the database is waited for, at most.
+pub(crate) async fn read(state: &AdminState) -> Status {
+    let database = state.readiness.database().await;
+    let stored = match database {
+        DatabaseState::Unreachable => None,
+        _ => stored(state).await,
+    };
+    let replica = &state.replica;
+    let (queue, propagation, failures, budgets, retries, arrived) = match stored {
+        Some((queue, propagation, failures, budgets, retries, arrived)) => (
+            Some(queue),
+            Some(propagation),
             failures,
             budgets,
             retries,
-            calls: watched.calls.summary().into(),
-            chat: watched.worker_breaker.paused().into(),
-            chat_resync: watched.sweeper_breaker.paused().into(),
-            filter: watched.filter.as_ref().map(|filter| filter.state().into()),
-            resync: watched.sweep_totals.snapshot(),
-        }
-    }
-
-    /// Cancelled when the listener closes.
-    pub(crate) fn closing(&self) -> CancellationToken {
-        self.watched.closing.clone()
+            arrived,
+        ),
+        None => (
+            None,
+            None,
+            Vec::new(),
+            Vec::new(),
+            Vec::new(),
+            state.arrivals.report(),
+        ),
+    };
+    Status {
+        version: version::FULL,
+        draining: state.readiness.is_draining(),
+        database,
+        callbacks: CallbacksView::of(arrived, Utc::now()),
+        queue,
+        propagation,
+        failures,
+        budgets,
+        retries,
+        calls: replica.budgets.recent.summary().into(),
+        chat: replica.worker_breaker.paused().into(),
+        chat_resync: replica.sweeper_breaker.paused().into(),
+        filter: state.filter.as_ref().map(|filter| filter.state().into()),
+        resync: state.sweep_totals.snapshot(),
     }
 }
 
@@ -304,13 +232,14 @@ type Stored = (
 );
 
 /// What the database says; `None` if it does not respond in time.
-async fn stored(source: &StatusSource) -> Option<Stored> {
+async fn stored(state: &AdminState) -> Option<Stored> {
+    let db = &state.replica.db;
     let read = async {
-        let queue = queue_depth(&source.db).await?;
-        let propagation = backlog(&source.db).await?;
-        let failures = failure_reasons(&source.db).await?;
-        let mut budgets = Vec::with_capacity(source.watched.budgets.len());
-        for budget in &source.watched.budgets {
+        let queue = queue_depth(db).await?;
+        let propagation = backlog(db).await?;
+        let failures = failure_reasons(db).await?;
+        let mut budgets = Vec::with_capacity(state.replica.budgets.all().len());
+        for budget in state.replica.budgets.all() {
             let state = budget.state().await?;
             budgets.push(BudgetView {
                 api: budget.api(),
@@ -318,8 +247,8 @@ async fn stored(source: &StatusSource) -> Option<Stored> {
                 share: state.share,
             });
         }
-        let arrived = reports::all(&source.db, &source.watched.arrivals).await?;
-        let mut retries = retry_reasons(&source.db).await?;
+        let arrived = reports::all(db, &state.arrivals).await?;
+        let mut retries = retry_reasons(db).await?;
         // That a member is not online is no failure.
         retries.retain(|one| one.message.code != "left-out");
         Ok::<Stored, sqlx::Error>((queue, propagation, failures, budgets, retries, arrived))

@@ -23,10 +23,12 @@ use crate::callback::{
     ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, CallbackSettings, Events, Forward, ForwardSettings,
     Signatures, router,
 };
+use crate::chat::CallRate;
 use crate::database::Db;
 use crate::domain::{MemberEvent, RoomEnd};
-use crate::members::{Inbox, InboxWriter, News, Settling, WakeUp};
+use crate::members::{Inbox, InboxWriter, News, Settling};
 use crate::metrics::Metrics;
+use crate::replica::Replica;
 use crate::rules::filter::{FilterSettings, RuleFilter};
 
 const NOW: i64 = 1_760_000_000;
@@ -128,12 +130,13 @@ impl Setup {
 /// An inbox without a database, behind a filter that knows no rule yet and so lets everything pass.
 fn events() -> (Events, InboxWriter) {
     let db = Db::from(sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap());
+    let replica = Replica::new(db, CallRate::new(1));
     let settling = Settling {
         settle: Duration::ZERO,
         max_wait: Duration::ZERO,
     };
-    let (inbox, writer) = Inbox::new(db.clone(), settling, WakeUp::default());
-    let (filter, _) = RuleFilter::new(&db, inbox.clone(), FilterSettings::default());
+    let (inbox, writer) = Inbox::new(&replica, settling);
+    let (filter, _) = RuleFilter::new(&replica, inbox.clone(), FilterSettings::default());
     (Events::new(inbox, filter, Vec::new()), writer)
 }
 

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use self::slots::Reserved;
 use super::error::ChatError;
 use super::error_codes::ErrorClass;
+use super::recent::RecentCalls;
 use crate::database::Db;
 use crate::metrics::{Api, DatabasePart, Label, Metrics, SlowdownReason};
 use crate::telemetry::warn_seldom;
@@ -46,9 +47,14 @@ impl CallRate {
     }
 }
 
-/// The budgets of a client, one for each API that has one.
-#[derive(Debug, Clone)]
-pub struct Budgets(Vec<Budget>);
+/// The budgets of a client, one for each API that has one, and where its calls are counted.
+#[derive(Debug, Clone, Default)]
+pub struct Budgets {
+    all: Vec<Budget>,
+    pub metrics: Metrics,
+    /// How calls ended lately.
+    pub recent: RecentCalls,
+}
 
 impl Budgets {
     pub fn new(db: &Db, rate: CallRate, metrics: &Metrics) -> Self {
@@ -58,20 +64,24 @@ impl Budgets {
             metrics: metrics.clone(),
             ..Budget::new(db.clone(), api, rate)
         };
-        Self(apis.map(budget).into())
+        Self {
+            all: apis.map(budget).into(),
+            metrics: metrics.clone(),
+            recent: RecentCalls::default(),
+        }
     }
 
     /// For a command that a person runs, which makes a few calls and has no database.
     pub fn none() -> Self {
-        Self(Vec::new())
+        Self::default()
     }
 
     pub fn all(&self) -> &[Budget] {
-        &self.0
+        &self.all
     }
 
     pub(super) fn of(&self, api: Api) -> Option<&Budget> {
-        self.0.iter().find(|budget| budget.api == api)
+        self.all.iter().find(|budget| budget.api == api)
     }
 }
 

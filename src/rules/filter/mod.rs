@@ -33,10 +33,10 @@ use arc_swap::ArcSwapOption;
 pub use follower::Follower;
 pub(super) use store::forget_account;
 
-use crate::database::Db;
 use crate::domain::MemberEvent;
 use crate::members::{Inbox, Named};
 use crate::metrics::{FilterDecision, Metrics};
+use crate::replica::Replica;
 use crate::telemetry::warn_seldom;
 use kept::KeptEvents;
 use rule_set::{Hashing, RuleSet};
@@ -102,18 +102,8 @@ impl RuleFilter {
     /// A filter over the rules in this database that lets everything through until its follower
     /// runs and has read them. Events looked at late go to `inbox`.
     ///
-    /// The follower uses one connection of its own, made with the options of `db`.
-    pub fn new(db: &Db, inbox: Inbox, settings: FilterSettings) -> (Self, Follower) {
-        Self::with_metrics(db, inbox, settings, Metrics::default())
-    }
-
-    /// The same, with metrics of its decisions.
-    pub fn with_metrics(
-        db: &Db,
-        inbox: Inbox,
-        settings: FilterSettings,
-        metrics: Metrics,
-    ) -> (Self, Follower) {
+    /// The follower uses one connection of its own, made with the options of the database.
+    pub fn new(replica: &Replica, inbox: Inbox, settings: FilterSettings) -> (Self, Follower) {
         let (kept, incoming) = KeptEvents::new(settings.most_kept);
         let shared = Arc::new(Shared {
             hashing: Hashing::default(),
@@ -122,9 +112,9 @@ impl RuleFilter {
             error: ArcSwapOption::empty(),
             kept,
             settings,
-            metrics,
+            metrics: replica.metrics.clone(),
         });
-        let follower = Follower::new(Arc::clone(&shared), incoming, inbox, db);
+        let follower = Follower::new(Arc::clone(&shared), incoming, inbox, &replica.db);
         (Self { shared }, follower)
     }
 

@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use stickymark::domain::GroupId;
 use stickymark::local::simulator::{Effect, Fault};
-use stickymark::members::WakeUp;
 use stickymark::resync;
+use stickymark::wake::WakeUp;
 
 use crate::support::balancer::Promise;
 use crate::support::insert_rule;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use stickymark::database::Db;
 use stickymark::domain::GroupId;
 use stickymark::local::simulator::{Api, Effect, Fault, Settings};
-use stickymark::members::WakeUp;
 use stickymark::resync;
+use stickymark::wake::WakeUp;
 
 use crate::support::process::{signal_all, until};
 use crate::support::server::Server;

@@ -7,9 +7,8 @@ use stickymark::api::status::Readiness;
 use stickymark::api::{self, AdminState};
 use stickymark::config::{AdminToken, Role};
 use stickymark::database::Db;
-use stickymark::members::WakeUp;
 
-use super::database::{TestDatabase, database};
+use super::database::{TestDatabase, database, replica};
 
 pub const EDITOR: &str = "editor-secret";
 pub const VIEWER: &str = "viewer-secret";
@@ -43,8 +42,7 @@ pub async fn api() -> Api {
 pub async fn api_with(tokens: &[AdminToken]) -> Api {
     let database = database().await;
     let readiness = Readiness::new(database.db().clone());
-    let db = database.db().clone();
-    let state = AdminState::new(db, WakeUp::default(), readiness.clone(), tokens);
+    let state = AdminState::new(replica(database.db()), readiness.clone(), tokens);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, api::router(state)).await });

@@ -10,9 +10,11 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use stickymark::chat::CallRate;
 use stickymark::config::{DatabaseSettings, Settings};
 use stickymark::database::{Database, DatabaseError, Db, MIGRATIONS};
 use stickymark::local::postgres::LocalPostgres;
+use stickymark::replica::Replica;
 use url::Url;
 
 /// The server's URL, with a user who may create databases.
@@ -49,6 +51,11 @@ fn private_server() -> String {
         });
     });
     receiver.recv().expect("a private PostgreSQL")
+}
+
+/// What the parts of a replica share, for tests of single parts.
+pub fn replica(db: &Db) -> Replica {
+    Replica::new(db.clone(), CallRate::new(200))
 }
 
 /// A database of a test's own. Dropped with it.

@@ -21,7 +21,7 @@ use stickymark::database::Db;
 use stickymark::domain::{Account, GroupId, Pattern};
 use stickymark::rules::filter::RuleFilter;
 
-pub use database::{TestDatabase, connect, database, empty_database};
+pub use database::{TestDatabase, connect, database, empty_database, replica};
 
 /// Waits until these filters know every rule there is; until then arrivals come to the database late.
 pub async fn rules_are_known(db: &Db, filters: impl Iterator<Item = &RuleFilter>) {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use stickymark::chat::{Budgets, CallRate, ChatClient, ChatEndpoint, CommandType, MemberMarks};
+use stickymark::chat::{Breaker, Budgets, ChatClient, ChatEndpoint, CommandType, MemberMarks};
 use stickymark::config::Settings;
 use stickymark::database::Db;
 use stickymark::domain::{
@@ -13,16 +13,16 @@ use stickymark::domain::{
 use stickymark::local::simulator::{
     self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated,
 };
-use stickymark::members::{Batch, Named, Settling, WakeUp, record};
+use stickymark::members::{Batch, Named, Settling, record};
 use stickymark::metrics::Metrics;
-use stickymark::reapply::{Breaker, Restorations, Worker, WorkerSettings};
+use stickymark::reapply::{Restorations, Worker, WorkerSettings};
 use stickymark::rules::filter::RuleFilter;
 use stickymark::service::{PartEnded, Service};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{TestDatabase, database, insert_rule, rules_are_known, wait_for_row};
+use super::{TestDatabase, database, insert_rule, replica, rules_are_known, wait_for_row};
 
 /// How long a test waits for what must happen; far longer than it takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -159,18 +159,18 @@ impl Scene {
 
     /// A worker to be moved by hand or run, without the rest of the service.
     pub fn worker(&self, breaker: &Breaker) -> Worker {
-        let metrics = Metrics::default();
+        let replica = stickymark::replica::Replica {
+            worker_breaker: breaker.clone(),
+            ..replica(self.db())
+        };
         Worker::new(WorkerSettings {
-            db: self.db().clone(),
-            chat: self.client_with(Budgets::new(self.db(), CallRate::new(200), &metrics)),
-            wake: WakeUp::default(),
-            breaker: breaker.clone(),
+            chat: self.client_with(replica.budgets.clone()),
+            replica,
             lease: Duration::from_secs(15),
             settling: Settling {
                 settle: Duration::from_millis(30),
                 max_wait: Duration::from_millis(250),
             },
-            metrics,
             restorations: Restorations::default(),
         })
     }

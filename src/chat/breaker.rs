@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
-use crate::chat::{ChatError, Reach};
+use super::error::{ChatError, Reach};
 use crate::clock;
 use crate::domain::GroupId;
 

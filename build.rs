@@ -1,19 +1,26 @@
 //! Builds again when a migration is added, since the macro that compiles them in sees only those it
-//! knows, and tells the program its version and commit.
+//! knows, lists the files of the console, and tells the program its version and commit.
 //!
 //! The commit comes from `STICKYMARK_COMMIT`, so that a build without git (an image) can be told, or
 //! from git. Nothing else of the machine or the hour gets in: the same source and commit give the
 //! same program.
 
-use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs, io};
 
 /// Characters of a commit that are shown.
 const SHOWN: usize = 12;
 
+/// Served as they are.
+const CONSOLE: &str = "src/api/console/assets";
+
 fn main() {
     println!("cargo:rerun-if-changed=migrations");
+    println!("cargo:rerun-if-changed={CONSOLE}");
+    if let Err(error) = list_console() {
+        println!("cargo:error={CONSOLE} cannot be listed: {error}");
+    }
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=STICKYMARK_COMMIT");
     let given = env::var("STICKYMARK_COMMIT").unwrap_or_default();
@@ -35,6 +42,32 @@ fn main() {
     };
     println!("cargo:rustc-env=STICKYMARK_BUILD_COMMIT={commit}");
     println!("cargo:rustc-env=STICKYMARK_BUILD_VERSION={full}");
+}
+
+/// Writes the names and contents of the files as an array, for `src/api/console/assets.rs`.
+fn list_console() -> io::Result<()> {
+    let folder = Path::new(CONSOLE).canonicalize()?;
+    let mut files = below(&folder)?;
+    files.sort();
+    let named = files.iter().map(|file| {
+        let name = file.strip_prefix(&folder).unwrap_or(file);
+        format!("({name:?}, include_bytes!({file:?})),")
+    });
+    let list = format!("&[{}]", named.collect::<String>());
+    let out = env::var("OUT_DIR").map_err(io::Error::other)?;
+    fs::write(Path::new(&out).join("console.rs"), list)
+}
+
+fn below(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => files.extend(below(&path)?),
+            false => files.push(path),
+        }
+    }
+    Ok(files)
 }
 
 /// The commit checked out here. Development builds do without, or each commit would compile them

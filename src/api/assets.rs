@@ -1,29 +1,53 @@
-//! Files that are compiled in and change with the program only.
+//! Files that are compiled in and change with the program only. A browser keeps them and asks each time
+//! whether they changed, so an upgrade shows at once.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use axum::Router;
 use axum::body::Bytes;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
+use axum::routing::get;
 use axum_extra::TypedHeader;
 use axum_extra::headers::{ETag, IfNoneMatch};
-use sha2::{Digest, Sha256};
 
-/// The file, or 304 if the client has it.
-pub(super) fn tagged(
-    known: Option<TypedHeader<IfNoneMatch>>,
-    content_type: &str,
-    content: impl Into<Bytes>,
-) -> Response {
-    let content = content.into();
-    let etag = format!("\"{}\"", hex::encode(&Sha256::digest(&content)[..12]));
-    let is_known = etag.parse::<ETag>().is_ok_and(|etag| {
-        known.is_some_and(|TypedHeader(known)| !known.precondition_passes(&etag))
-    });
-    let etag = [(header::ETAG, etag)];
-    match is_known {
-        true => (StatusCode::NOT_MODIFIED, etag).into_response(),
-        false => {
-            let content_type = [(header::CONTENT_TYPE, content_type.to_owned())];
-            (etag, content_type, content).into_response()
-        }
+use super::AdminState;
+
+/// Each file at its path; `name` says of which type it is.
+pub(super) fn routes<'a>(
+    files: impl Iterator<Item = (String, &'a str, Bytes)>,
+) -> Router<AdminState> {
+    files.fold(Router::new(), |router, (path, name, content)| {
+        let content_type = content_type(name);
+        // Of the same program it is the same everywhere.
+        let mut hash = DefaultHasher::new();
+        content.hash(&mut hash);
+        let etag = format!("\"{:016x}\"", hash.finish());
+        let answer = move |known: Option<TypedHeader<IfNoneMatch>>| {
+            let is_known = etag.parse::<ETag>().is_ok_and(|etag| {
+                known.is_some_and(|TypedHeader(known)| !known.precondition_passes(&etag))
+            });
+            let kept = [
+                (header::ETAG, etag),
+                (header::CACHE_CONTROL, "no-cache".to_owned()),
+            ];
+            let content_type = [(header::CONTENT_TYPE, content_type)];
+            std::future::ready(match is_known {
+                true => (StatusCode::NOT_MODIFIED, kept).into_response(),
+                false => (kept, content_type, content).into_response(),
+            })
+        };
+        router.route(&path, get(answer))
+    })
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map_or("", |(_, ending)| ending) {
+        "js" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "html" => "text/html; charset=utf-8",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        _ => "application/octet-stream",
     }
 }

@@ -2,33 +2,21 @@
 
 use std::time::Duration;
 
-use axum::extract::{FromRef, State};
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use crate::api::{CommonProblems, Json, Problem};
+use crate::api::{AdminState, CommonProblems, Json, Problem};
 use crate::chat::{Breaker, PauseState, Tried};
 use crate::messages::Message;
-use crate::replica::Replica;
 use crate::wake::WakeUp;
 
 /// How long the answer waits for what the try brings.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// The routes below `/v1`.
-pub fn routes<S>() -> OpenApiRouter<S>
-where
-    S: Clone + Send + Sync + 'static,
-    Replica: FromRef<S>,
-{
-    OpenApiRouter::new().routes(routes!(probe))
-}
-
 /// What a try brought.
 #[derive(Debug, Serialize, ToSchema)]
-struct ChatProbe {
+pub(super) struct ChatProbe {
     outcome: ChatProbeOutcome,
     /// Why calls are still paused.
     #[schema(required = true)]
@@ -40,7 +28,7 @@ struct ChatProbe {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-enum ChatProbeOutcome {
+pub(super) enum ChatProbeOutcome {
     /// Calls of this replica were not paused.
     NotPaused,
     /// The call succeeded; calls go on.
@@ -60,7 +48,8 @@ enum ChatProbeOutcome {
     post, path = "/chat/probe", operation_id = "probeChat", tag = "status",
     responses((status = 200, description = "What the try brought.", body = ChatProbe), CommonProblems)
 )]
-async fn probe(State(replica): State<Replica>) -> Result<Json<ChatProbe>, Problem> {
+pub(super) async fn probe(State(state): State<AdminState>) -> Result<Json<ChatProbe>, Problem> {
+    let replica = &state.replica;
     let (marks, comparisons) = tokio::join!(
         try_now(&replica.worker_breaker, &replica.wake_worker),
         try_now(&replica.sweeper_breaker, &replica.wake_sweeper),

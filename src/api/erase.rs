@@ -1,12 +1,12 @@
 //! Erases what is stored about one account.
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::{BodyProblems, CommonProblems, Json, JsonBody, Problem, Query};
+use crate::api::{AdminState, BodyProblems, CommonProblems, Json, JsonBody, Problem, Query};
 use crate::domain::{Account, RequestId};
-use crate::rules::{Author, Rules};
+use crate::rules::{Author, Erased};
 
 /// An empty parameter counts as absent.
 #[derive(Deserialize, IntoParams)]
@@ -26,19 +26,6 @@ pub(super) struct EraseInput {
     account: Account,
 }
 
-/// What was erased, or would be.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct EraseAnswer {
-    /// True if nothing was changed.
-    dry_run: bool,
-    /// Deleted rules, those for exactly this account.
-    rules: usize,
-    /// Deleted rows of members.
-    members: u64,
-    /// Entries of the history in which a pseudonym replaces the account and the note is empty.
-    history: u64,
-}
-
 /// Erase an account.
 ///
 /// Deletes the rules for exactly this account and its member rows, and replaces its name in the history
@@ -48,18 +35,18 @@ pub(super) struct EraseAnswer {
     post, path = "/erase", operation_id = "eraseAccount", tag = "members", params(EraseQuery),
     request_body = EraseInput,
     responses(
-        (status = 200, description = "What was erased, or would be.", body = EraseAnswer),
+        (status = 200, description = "What was erased, or would be.", body = Erased),
         CommonProblems, BodyProblems,
     )
 )]
 pub(super) async fn erase(
-    State(rules): State<Rules>,
+    State(state): State<AdminState>,
     author: Author,
     Query(query): Query<EraseQuery>,
     JsonBody(input): JsonBody<EraseInput>,
-) -> Result<Json<EraseAnswer>, Problem> {
+) -> Result<Json<Erased>, Problem> {
     let dry_run = query.dry_run.unwrap_or(false);
-    let erased = rules.erase(&input.account, dry_run, &author).await?;
+    let erased = state.rules.erase(&input.account, dry_run, &author).await?;
     // Without the account: the line would outlive the erasure.
     tracing::info!(
         actor = author.name,
@@ -70,10 +57,5 @@ pub(super) async fn erase(
         history = erased.history,
         "erased an account"
     );
-    Ok(Json(EraseAnswer {
-        dry_run,
-        rules: erased.rules,
-        members: erased.members,
-        history: erased.history,
-    }))
+    Ok(Json(erased))
 }

@@ -25,7 +25,8 @@ pub(super) struct Log {
     responses((status = 200, description = "The filter in force.", body = Log), CommonProblems)
 )]
 pub(super) async fn log() -> Result<Json<Log>, Problem> {
-    Ok(Json(shown(in_force()?)))
+    let filter = in_force()?.text();
+    Ok(Json(Log { filter }))
 }
 
 /// Change what this replica logs.
@@ -40,17 +41,9 @@ pub(super) async fn log() -> Result<Json<Log>, Problem> {
     )
 )]
 pub(super) async fn set_log(JsonBody(wanted): JsonBody<Log>) -> Result<Json<Log>, Problem> {
-    let filter = in_force()?;
-    filter
-        .set(&wanted.filter)
-        .map_err(|error| Problem::field("/filter", error.to_string()))?;
-    Ok(Json(shown(filter)))
-}
-
-fn shown(filter: &LogFilter) -> Log {
-    Log {
-        filter: filter.text(),
-    }
+    let set = in_force()?.set(&wanted.filter);
+    set.map_err(|error| Problem::field("/filter", error.to_string()))?;
+    log().await
 }
 
 fn in_force() -> Result<&'static LogFilter, Problem> {

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{FromRef, State};
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use crate::api::{CommonProblems, Json, NoParameters, Problem, Query};
+use crate::api::{AdminState, CommonProblems, Json, NoParameters, Problem, Query};
 use crate::domain::{Mark, MarkSet};
 
 /// `marks.names` of the settings. Clones share them.
@@ -39,18 +37,9 @@ impl MarkNames {
     }
 }
 
-/// The routes below `/v1`.
-pub fn routes<S>() -> OpenApiRouter<S>
-where
-    S: Clone + Send + Sync + 'static,
-    MarkNames: FromRef<S>,
-{
-    OpenApiRouter::new().routes(routes!(names))
-}
-
 /// The named marks.
 #[derive(Debug, Serialize, ToSchema)]
-struct MarkNameList {
+pub(super) struct MarkNameList {
     /// Ascending.
     items: Vec<NamedMark>,
 }
@@ -71,10 +60,11 @@ pub(crate) struct NamedMark {
     get, path = "/marks", operation_id = "listMarkNames", tag = "rules",
     responses((status = 200, description = "The named marks.", body = MarkNameList), CommonProblems)
 )]
-async fn names(
-    State(names): State<MarkNames>,
+pub(super) async fn names(
+    State(state): State<AdminState>,
     _: Query<NoParameters>,
 ) -> Result<Json<MarkNameList>, Problem> {
+    let names = state.mark_names;
     let items = names.of(&names.0.keys().copied().collect());
     Ok(Json(MarkNameList { items }))
 }

@@ -12,11 +12,9 @@ mod docs;
 mod erase;
 pub mod explain;
 mod guesses;
-mod json;
 mod log;
 pub mod marks;
 pub mod members;
-mod metrics;
 mod openapi;
 mod origin;
 mod probes;
@@ -32,13 +30,14 @@ pub mod status;
 
 pub use auth::Caller;
 pub(crate) use auth::{Tokens, authorize, is_write};
-pub use body::JsonBody;
 pub(crate) use body::MAX_BODY;
-pub use json::Json;
+pub use body::{Json, JsonBody};
 #[cfg(feature = "local")]
 pub(crate) use origin::this_machine_only;
 pub use problem::{Problem, ProblemDetails, ProblemType};
-pub(crate) use query::MAX_LIMIT;
-pub use query::{Limit, NoParameters, Page, Query};
-pub use responses::{BodyProblems, CommonProblems, ProbeProblems};
+pub(crate) use query::{Limit, Listed, MAX_LIMIT, NoParameters, Page, Paging, Part, Query};
+use responses::{
+    BodyProblems, CommonProblems, ImportProblems, ProbeProblems, RuleChanged, RuleConflict,
+    RuleUnknown,
+};
 pub use router::{AdminState, openapi, router};

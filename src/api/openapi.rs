@@ -1,28 +1,29 @@
 //! The OpenAPI 3.1 document: made from the handlers, and what they share.
 
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::tag::TagBuilder;
-use utoipa::openapi::{
-    Components, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, ServerBuilder,
-};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::api::ProblemDetails;
 
-/// The order in which a reader needs them.
-const TAGS: [(&str, &str); 5] = [
-    ("rules", "Which accounts have which marks in which rooms."),
-    (
-        "members",
-        "Members that a rule matches, and why they have or lack marks.",
+/// The tags stand in the order in which a reader needs them.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Stickymark", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    servers((url = "/", description = "The admin listener that serves this document.")),
+    tags(
+        (name = "rules", description = "Which accounts have which marks in which rooms."),
+        (name = "members", description = "Members that a rule matches, and why they have or lack marks."),
+        (name = "rooms", description = "Live rooms, and their comparison with Chat."),
+        (name = "status", description = "What the service does now."),
+        (
+            name = "probes",
+            description = "For load balancers, orchestrators and Prometheus; they need no token."
+        ),
     ),
-    ("rooms", "Live rooms, and their comparison with Chat."),
-    ("status", "What the service does now."),
-    (
-        "probes",
-        "For load balancers, orchestrators and Prometheus; they need no token.",
-    ),
-];
+    components(schemas(ProblemDetails)),
+    security(("token" = [])),
+)]
+struct Frame;
 
 /// What the API is, and the limits that hold for every request.
 fn description() -> String {
@@ -53,54 +54,16 @@ fn description() -> String {
 }
 
 /// The document without paths.
-pub(super) fn frame() -> OpenApi {
-    let mut schemas = vec![(
-        ProblemDetails::name().into_owned(),
-        ProblemDetails::schema(),
-    )];
-    ProblemDetails::schemas(&mut schemas);
-    let mut components = Components::new();
-    components.schemas.extend(schemas);
-    components.add_security_scheme(
-        "token",
-        SecurityScheme::Http(
-            HttpBuilder::new()
-                .scheme(HttpAuthScheme::Bearer)
-                .description(Some(
-                    "A secret of admin.tokens. Where no tokens are configured (loopback only), \
-                     none is needed.",
-                ))
-                .build(),
-        ),
-    );
-    OpenApiBuilder::new()
-        .info(
-            InfoBuilder::new()
-                .title("Stickymark")
-                .version(env!("CARGO_PKG_VERSION"))
-                .description(Some(description()))
-                .license(Some(
-                    LicenseBuilder::new()
-                        .name("Apache-2.0")
-                        .identifier(Some("Apache-2.0"))
-                        .build(),
-                ))
-                .build(),
-        )
-        .servers(Some([ServerBuilder::new()
-            .url("/")
-            .description(Some("The admin listener that serves this document."))
-            .build()]))
-        .tags(Some(TAGS.map(|(name, about)| {
-            TagBuilder::new()
-                .name(name)
-                .description(Some(about))
-                .build()
-        })))
-        .components(Some(components))
-        .security(Some([SecurityRequirement::new(
-            "token",
-            Vec::<String>::new(),
-        )]))
-        .build()
+pub(super) fn frame() -> utoipa::openapi::OpenApi {
+    let mut document = Frame::openapi();
+    document.info.description = Some(description());
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "A secret of admin.tokens. Where no tokens are configured (loopback only), none is needed.",
+        ))
+        .build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    document
 }

@@ -169,22 +169,4 @@ mod tests {
             );
         }
     }
-
-    #[test]
-    fn a_page_of_the_console_needs_no_header_of_a_proxy() {
-        let own = |more: &[(&str, &str)]| {
-            let mut all = vec![("x-stickymark-console", "1"), ("host", "10.0.0.1:8081")];
-            all.extend_from_slice(more);
-            console_only(&head("/v1/rules", &all).headers)
-        };
-        assert_eq!(own(&[]), Ok(()));
-        assert_eq!(own(&[("sec-fetch-site", "same-origin")]), Ok(()));
-        // Over plain HTTP browsers send no Sec-Fetch-Site, and the proxy has replaced Host.
-        assert_eq!(own(&[("origin", "http://marks.example")]), Ok(()));
-        for site in ["cross-site", "same-site", "none", ""] {
-            assert!(own(&[("sec-fetch-site", site)]).is_err(), "{site}");
-        }
-        let bare = console_only(&head("/v1/rules", &[("sec-fetch-site", "same-origin")]).headers);
-        assert!(reason(bare).contains("X-Stickymark-Console: 1"));
-    }
 }

@@ -4,7 +4,7 @@
 //! Every error is a [`Problem`]. Requests below `/v1` pass `auth` first, unknown paths too. Bodies
 //! have a limit, requests a deadline, and a panic becomes a 500 without details.
 
-use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware, routing};
@@ -15,15 +15,13 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::chat;
 use super::console::{self, Live};
-use super::explain::{self, Explanations};
-use super::marks::{self, MarkNames};
-use super::members::{self, Members};
-use super::rooms::{self, Rooms};
-use super::status::{self, Pulse, Readiness};
+use super::marks::MarkNames;
+use super::status::{Pulse, Readiness};
 use super::{MAX_BODY, Problem, ProblemType, Tokens, authorize};
-use super::{docs, erase, log, metrics, probes, request, rules};
+use super::{
+    chat, docs, erase, explain, log, marks, members, probes, request, rooms, rules, status,
+};
 use crate::callback::Arrivals;
 use crate::config::AdminToken;
 use crate::members::Inbox;
@@ -74,57 +72,6 @@ impl AdminState {
             replica,
             readiness,
         }
-    }
-}
-
-impl FromRef<AdminState> for Rules {
-    fn from_ref(state: &AdminState) -> Self {
-        state.rules.clone()
-    }
-}
-
-impl FromRef<AdminState> for Members {
-    fn from_ref(state: &AdminState) -> Self {
-        let replica = &state.replica;
-        Self::new(replica.db.clone(), replica.wake_worker.clone())
-    }
-}
-
-impl FromRef<AdminState> for Rooms {
-    fn from_ref(state: &AdminState) -> Self {
-        let replica = &state.replica;
-        Self::new(replica.db.clone(), replica.wake_sweeper.clone())
-    }
-}
-
-impl FromRef<AdminState> for Explanations {
-    fn from_ref(state: &AdminState) -> Self {
-        let (replica, names) = (&state.replica, state.mark_names.clone());
-        Self::new(replica.db.clone(), replica.worker_breaker.clone(), names)
-    }
-}
-
-impl FromRef<AdminState> for MarkNames {
-    fn from_ref(state: &AdminState) -> Self {
-        state.mark_names.clone()
-    }
-}
-
-impl FromRef<AdminState> for Replica {
-    fn from_ref(state: &AdminState) -> Self {
-        state.replica.clone()
-    }
-}
-
-impl FromRef<AdminState> for Tokens {
-    fn from_ref(state: &AdminState) -> Self {
-        state.tokens.clone()
-    }
-}
-
-impl FromRef<AdminState> for Readiness {
-    fn from_ref(state: &AdminState) -> Self {
-        state.readiness.clone()
     }
 }
 
@@ -185,12 +132,14 @@ pub fn openapi() -> OpenApi {
 /// What takes a token.
 fn api() -> OpenApiRouter<AdminState> {
     rules::routes()
-        .merge(members::routes())
-        .merge(rooms::routes())
-        .merge(explain::routes())
+        .routes(routes!(members::list))
+        .routes(routes!(members::retry))
+        .routes(routes!(rooms::list))
+        .routes(routes!(rooms::resync))
+        .routes(routes!(explain::explain))
         .routes(routes!(erase::erase))
-        .merge(marks::routes())
-        .merge(chat::routes())
+        .routes(routes!(marks::names))
+        .routes(routes!(chat::probe))
         .routes(routes!(status::status))
         .routes(routes!(log::log, log::set_log))
 }
@@ -200,7 +149,7 @@ fn open() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(probes::livez))
         .routes(routes!(probes::readyz))
-        .routes(routes!(metrics::metrics))
+        .routes(routes!(probes::metrics))
 }
 
 /// The document as an answer, written once.
@@ -216,10 +165,6 @@ fn document_json() -> ([(header::HeaderName, &'static str); 1], axum::body::Byte
 }
 
 async fn not_found() -> Problem {
-    not_found_here()
-}
-
-pub(super) fn not_found_here() -> Problem {
     Problem::new(
         ProblemType::NotFound,
         "no such path; /openapi.json lists all",

@@ -87,18 +87,12 @@ mod tests {
         HeaderMap::from_iter([(header::COOKIE, value)])
     }
 
-    fn pair(secure: bool) -> String {
-        let cookie = begin("eve", &KEY, secure, noon());
-        cookie.split(';').next().unwrap().to_owned()
-    }
-
     #[test]
     fn a_session_comes_back_in_its_cookie_and_expires() {
         for secure in [false, true] {
-            let headers = sent(&format!(
-                "theme=dark; stickymark=eve:1:00; {}",
-                pair(secure)
-            ));
+            let cookie = begin("eve", &KEY, secure, noon());
+            let pair = cookie.split(';').next().unwrap();
+            let headers = sent(&format!("theme=dark; stickymark=eve:1:00; {pair}"));
             let is = |name, key, at| is_of(&headers, name, key, at);
             assert!(is("eve", &KEY, noon()));
             assert!(!is("eve", &[8; 32], noon()), "another secret");
@@ -106,37 +100,6 @@ mod tests {
             let end = noon() + LASTS;
             assert!(is("eve", &KEY, end - TimeDelta::seconds(1)));
             assert!(!is("eve", &KEY, end));
-        }
-    }
-
-    #[test]
-    fn nothing_in_a_cookie_can_be_changed() {
-        let right = pair(false);
-        let (claim, seal) = right.rsplit_once(':').unwrap();
-        for wrong in [
-            right.replace("eve", "adam"),
-            right.replace("eve:", "eve:9"),
-            format!("{claim}:{}", &seal[..62]),
-            format!("other={claim}:{seal}"),
-            format!("{claim}:"),
-            "stickymark=".to_owned(),
-            "stickymark=eve::".to_owned(),
-            "stickymark=eve:99999999999999999999:00".to_owned(),
-            "stickymark=eve:4000000000:zz".to_owned(),
-        ] {
-            for name in ["eve", "adam"] {
-                assert!(!is_of(&sent(&wrong), name, &KEY, noon()), "{wrong}");
-            }
-        }
-    }
-
-    #[test]
-    fn over_tls_the_cookie_is_bound_to_tls_and_host() {
-        let [plain, tls] = [false, true].map(|secure| begin("eve", &KEY, secure, noon()));
-        assert!(plain.starts_with("stickymark=eve:") && !plain.contains("Secure"));
-        assert!(tls.starts_with("__Host-stickymark=eve:") && tls.ends_with("; Secure"));
-        for cookie in [plain, tls] {
-            assert!(cookie.contains("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"));
         }
     }
 }

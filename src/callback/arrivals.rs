@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::answer::Refusal;
@@ -59,8 +60,10 @@ pub(crate) struct Refused {
 }
 
 /// A path that is not `callback.path`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = CallbackPath)]
 pub(crate) struct OtherPath {
+    /// At most 100 characters; `{callback.path}` stands for the right path where it contains that.
     pub path: String,
     pub requests: u64,
     pub last_at: DateTime<Utc>,

@@ -19,7 +19,7 @@ mod wire;
 mod tests;
 
 pub use arrivals::Arrivals;
-pub(crate) use arrivals::{MINUTES, Report};
+pub(crate) use arrivals::{MINUTES, OtherPath, Report};
 pub use events::{Events, Recorded};
 pub use forward::{Forward, ForwardSettings, InvalidForward};
 pub use listener::{ANSWER_WITHIN, BODY_BYTES_HELD, CallbackSettings, InvalidPath, router};

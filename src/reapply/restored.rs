@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use crate::domain::{Account, GroupId, MarkSet};
 
@@ -12,7 +13,7 @@ use crate::domain::{Account, GroupId, MarkSet};
 const KEPT: usize = 64;
 
 /// A member who came back and whose marks Chat confirmed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Restoration {
     /// When, by the clock of this machine.
     pub at: DateTime<Utc>,
@@ -21,6 +22,7 @@ pub struct Restoration {
     /// The marks that the member has now; none, if no rule requires any.
     pub marks: MarkSet,
     /// Seconds since the callback.
+    #[serde(rename = "delay_seconds")]
     pub delay: f64,
 }
 

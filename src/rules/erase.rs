@@ -3,6 +3,8 @@
 //! Rules and history are one transaction. The rows follow after its commit, so that no callback waits for
 //! it. A request that ends in between can be repeated: what is erased is not found again.
 
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::apply::{Change, apply};
@@ -12,14 +14,17 @@ use super::{filter, history, table};
 use crate::domain::{Account, Pattern};
 use crate::members::{count_rows_of, delete_rows_of};
 
-/// What an erasure found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What was erased, or would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = EraseAnswer)]
 pub struct Erased {
-    /// Rules for exactly this account.
+    /// True if nothing was changed.
+    pub dry_run: bool,
+    /// Deleted rules, those for exactly this account.
     pub rules: usize,
-    /// Rows of members.
+    /// Deleted rows of members.
     pub members: u64,
-    /// Entries of the history, those of the deletions included.
+    /// Entries of the history in which a pseudonym replaces the account and the note is empty.
     pub history: u64,
 }
 
@@ -51,6 +56,7 @@ impl Rules {
             (renamed, delete_rows_of(self.db(), account).await?)
         };
         Ok(Erased {
+            dry_run,
             rules,
             members,
             history,

@@ -1,30 +1,55 @@
 //! Lists rules: filters, two orders, and the number of all that match.
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use sqlx::PgConnection;
+use utoipa::{IntoParams, ToSchema};
 
+use super::document::label;
 use super::row::RuleRow;
 use crate::domain::{Account, GroupId, Mark, Pattern, Rule, RuleId};
 
 /// Which rules to list; `None` lets everything through.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct Filter {
     /// The beginning of an id, a room, an account or a label.
+    #[param(
+        max_length = 64,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$",
+        example = "class-"
+    )]
+    #[serde(default, deserialize_with = "label")]
     pub q: Option<String>,
-    /// Exactly this pattern of rooms, as it is written.
-    pub group: Option<Pattern<GroupId>>,
-    /// Exactly this pattern of accounts, as it is written.
-    pub account: Option<Pattern<Account>>,
-    pub mark: Option<Mark>,
-    pub label: Option<String>,
-    pub enabled: Option<bool>,
-    /// Patterns of rooms that cover this one.
+    /// Rules whose pattern of rooms covers this room.
+    #[param(value_type = Option<String>, pattern = "^[ -~]{1,48}$")]
     pub matches_group: Option<GroupId>,
-    /// Patterns of accounts that cover this one.
+    /// Rules whose pattern of accounts covers this account.
+    #[param(value_type = Option<String>, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
     pub matches_account: Option<Account>,
+    /// Rules with exactly this pattern of rooms, as written in the rule.
+    #[param(value_type = Option<String>, pattern = r"^(?:[ -)+-~]|\\\*){0,48}\*?$")]
+    pub group: Option<Pattern<GroupId>>,
+    /// Rules with exactly this pattern of accounts, as written in the rule.
+    #[param(
+        value_type = Option<String>,
+        pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,64}\*?$"
+    )]
+    pub account: Option<Pattern<Account>>,
+    /// Rules with this mark, among others.
+    pub mark: Option<Mark>,
+    /// Rules of this label.
+    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(default, deserialize_with = "label")]
+    pub label: Option<String>,
+    /// Enabled or disabled rules.
+    pub enabled: Option<bool>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = RuleOrder)]
 pub enum Order {
     #[default]
     Id,

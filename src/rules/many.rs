@@ -1,5 +1,8 @@
 //! One change of many rules: all or nothing, with a dry run, like an import.
 
+use serde::Deserialize;
+use utoipa::ToSchema;
+
 use super::apply::{Change, apply};
 use super::import::Imported;
 use super::json::InvalidField;
@@ -9,7 +12,9 @@ use super::turn::PATIENCE;
 use crate::domain::{Rule, RuleDraft, RuleId};
 
 /// What is done to each of the rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = RuleAction)]
 pub enum Deed {
     Enable,
     Disable,

@@ -22,6 +22,7 @@ mod store;
 mod table;
 mod turn;
 
+pub use erase::Erased;
 pub use history::{Action, HistoryEntry, HistoryRetention};
 pub use list::{After, Filter, Order};
 pub use many::Deed;

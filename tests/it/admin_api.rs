@@ -171,6 +171,22 @@ async fn no_request_passes_without_a_token_viewers_only_read_and_editors_may_do_
     assert_eq!(api.get("/v1/rules/r").await.body["version"], 1);
 }
 
+#[tokio::test]
+async fn the_scheme_of_a_token_is_bearer_in_any_case() {
+    let api = api().await;
+    for (authorization, status) in [
+        ("bearer viewer-secret", 200),
+        ("Bearer viewer-secre", 401),
+        ("Bearer", 401),
+        ("Basic viewer-secret", 401),
+        ("viewer-secret", 401),
+    ] {
+        let request = api.bare(Method::GET, "/v1/rules");
+        let answer = send(request.header("authorization", authorization)).await;
+        assert_eq!(answer.status, status, "{authorization}");
+    }
+}
+
 /// The parameters without which an operation is refused.
 fn required_query(operation: &Value) -> String {
     let parameters = operation["parameters"].as_array().into_iter().flatten();

@@ -233,7 +233,7 @@ async fn a_notification_is_enough_to_learn_of_a_rule() {
     replica.hear(join("teacher")).await;
     until_members(db, &[("teacher", "present")]).await;
     execute(db, "update rules set account_text = 'headmaster'").await;
-    until("the change", || async { replica.state().sequence == 2 }).await;
+    until("the change", || async { replica.state().revision == 2 }).await;
     assert!(replica.lets_through("headmaster"));
     following.abort();
 }
@@ -244,10 +244,10 @@ async fn an_update_that_leaves_the_patterns_alone_is_no_news() {
     let db = database.db();
     insert_rule(db, "class-7", "teacher", &[1000]).await;
     let (replica, mut follower) = replica(db, db, BY_HAND).await;
-    let before = replica.state().sequence;
+    let before = replica.state().revision;
     execute(db, "update rules set enabled = false, note = 'x'").await;
     follower.confirm().await.unwrap();
-    assert_eq!(replica.state().sequence, before);
+    assert_eq!(replica.state().revision, before);
     // A disabled rule still names its members: its marks may have to be taken away.
     assert!(replica.lets_through("teacher"));
 }
@@ -423,7 +423,7 @@ async fn the_log_of_changes_stays_short() {
     assert_eq!(logged, 20_000);
     // The same pairs of patterns again and again; too far behind for the log.
     follower.confirm().await.unwrap();
-    assert_eq!((late.state().rules, late.state().sequence), (1_000, 25_000));
+    assert_eq!((late.state().rules, late.state().revision), (1_000, 25_000));
 }
 
 #[tokio::test]

@@ -1,118 +1,17 @@
-//! The files of the console, compiled in as they are: they need no build and no network. A browser
-//! keeps them and asks each time whether they changed, so an upgrade shows at once.
+//! The files of the console, compiled in as they are: they need no build and no network.
 
-use axum::Router;
-use axum::http::header;
-use axum::routing::get;
-use axum_extra::TypedHeader;
-use axum_extra::headers::IfNoneMatch;
-
-use crate::api::assets::tagged;
-
-/// The name below `assets` and the content of each file.
-macro_rules! files {
-    ($($name:literal,)*) => { &[$(($name, include_bytes!(concat!("assets/", $name)))),*] };
-}
-
-/// Every file but the page itself; a test compares the directory.
-const FILES: &[(&str, &[u8])] = files![
-    "address.js",
-    "api.js",
-    "app.js",
-    "console.css",
-    "dom.js",
-    "format.js",
-    "i18n.js",
-    "icon.svg",
-    "narrow.css",
-    "overview.css",
-    "pages/explain.js",
-    "pages/history.js",
-    "pages/import.js",
-    "pages/members.js",
-    "pages/overview.js",
-    "pages/rooms.js",
-    "pages/rule.js",
-    "pages/rules.js",
-    "pages/sign-in.js",
-    "parts/changes.js",
-    "parts/chart.js",
-    "parts/copy.js",
-    "parts/dialog.js",
-    "parts/diff.js",
-    "parts/draft.js",
-    "parts/form.js",
-    "parts/icon.js",
-    "parts/list.js",
-    "parts/marks.js",
-    "parts/notice.js",
-    "parts/say.js",
-    "parts/states.js",
-    "parts/story.js",
-    "parts/table.js",
-    "parts/write.js",
-    "words/en.js",
-    "words/service.js",
-    "words/zh.js",
-];
-
-/// The page itself, at `/`.
-const SHELL: &[u8] = include_bytes!("assets/index.html");
-
-/// Every file at its path.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    FILES
-        .iter()
-        .map(|(name, content)| {
-            (
-                format!("/console/assets/{name}"),
-                content_type(name),
-                *content,
-            )
-        })
-        .chain([("/".to_owned(), "text/html; charset=utf-8", SHELL)])
-        .fold(Router::new(), |router, (path, content_type, content)| {
-            let answer = move |known: Option<TypedHeader<IfNoneMatch>>| {
-                let no_cache = [(header::CACHE_CONTROL, "no-cache")];
-                std::future::ready((no_cache, tagged(known, content_type, content)))
-            };
-            router.route(&path, get(answer))
-        })
-}
-
-fn content_type(name: &str) -> &'static str {
-    match name.rsplit_once('.').map_or("", |(_, ending)| ending) {
-        "js" => "text/javascript; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "svg" => "image/svg+xml",
-        _ => "application/octet-stream",
-    }
-}
+/// The name below `assets` and the content of each file. `build.rs` lists them.
+pub(super) const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/console.rs"));
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::Path;
+
+    use url::Url;
 
     use super::*;
     use crate::chat::ErrorCode;
     use crate::messages::{OTHER, codes, has_param};
-
-    fn below(directory: &Path) -> Vec<String> {
-        let entries = std::fs::read_dir(directory).unwrap();
-        let names = entries.flat_map(|entry| {
-            let entry = entry.unwrap();
-            let name = entry.file_name().into_string().unwrap();
-            match entry.file_type().unwrap().is_dir() {
-                true => below(&entry.path())
-                    .into_iter()
-                    .map(|inner| format!("{name}/{inner}"))
-                    .collect(),
-                false => vec![name],
-            }
-        });
-        names.collect()
-    }
 
     fn text(name: &str) -> &'static str {
         let (_, content) = FILES.iter().find(|(one, _)| *one == name).unwrap();
@@ -147,29 +46,12 @@ mod tests {
     }
 
     #[test]
-    fn every_file_of_the_directory_is_served() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/console/assets");
-        let there: BTreeSet<String> = below(&directory).into_iter().collect();
-        let mut served: BTreeSet<String> =
-            FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
-        served.insert("index.html".to_owned());
-        assert_eq!(there, served);
-    }
-
-    #[test]
     fn every_module_that_is_imported_is_served() {
         for (name, script) in scripts() {
+            let own = Url::parse("file:///").unwrap().join(name).unwrap();
             for imported in quoted(script, " from '") {
-                let mut path: Vec<&str> = name.split('/').collect();
-                path.pop();
-                for part in imported.split('/') {
-                    match part {
-                        "." => {}
-                        ".." => assert!(path.pop().is_some()),
-                        part => path.push(part),
-                    }
-                }
-                let path = path.join("/");
+                let path = own.join(imported).unwrap();
+                let path = path.path().trim_start_matches('/');
                 assert!(
                     FILES.iter().any(|(one, _)| *one == path),
                     "{name} imports {path}"
@@ -276,7 +158,7 @@ mod tests {
 
     #[test]
     fn nothing_is_written_as_markup_and_nothing_comes_from_elsewhere() {
-        for (name, content) in FILES.iter().chain([&("index.html", SHELL)]) {
+        for (name, content) in FILES {
             let content = std::str::from_utf8(content).unwrap();
             let content = content.replace("http://www.w3.org/2000/svg", "");
             for wild in [

@@ -19,6 +19,7 @@ mod sign_in;
 pub(crate) use sign_in::Stage;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::{HeaderValue, header};
 use tower_http::set_header::SetResponseHeaderLayer;
 
@@ -32,9 +33,16 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 /// The routes of the console.
 pub(crate) fn routes(tokens: &Tokens) -> Router<AdminState> {
+    let files = assets::FILES.iter().map(|(name, content)| {
+        let path = match *name {
+            "index.html" => "/".to_owned(),
+            name => format!("/console/assets/{name}"),
+        };
+        (path, *name, Bytes::from_static(content))
+    });
     let fixed =
         |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
-    assets::routes()
+    crate::api::assets::routes(files)
         .merge(sign_in::routes())
         .merge(live::routes(tokens))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, POLICY))

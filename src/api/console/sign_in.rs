@@ -1,6 +1,6 @@
 //! Signing in and out over HTTP.
 
-use axum::extract::{FromRef, State};
+use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
@@ -10,15 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::api::session;
-use crate::api::{Caller, Json, JsonBody, Problem, Tokens};
+use crate::api::{AdminState, Caller, Json, JsonBody, Problem};
 use crate::config::Role;
 use crate::version;
 
-pub(super) fn routes<S>() -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-    Tokens: FromRef<S>,
-{
+pub(super) fn routes() -> Router<AdminState> {
     Router::new().route("/console/session", get(read).post(begin).delete(end))
 }
 
@@ -59,10 +55,11 @@ impl Who {
 
 /// To be signed out is no error here: the page asks this first.
 async fn read(
-    State(tokens): State<Tokens>,
+    State(state): State<AdminState>,
     head: Parts,
     stage: Option<Extension<Stage>>,
 ) -> Result<Json<Who>, Problem> {
+    let tokens = state.tokens;
     let caller = tokens.identify(&head);
     let who = match tokens.is_open() {
         true => Who::of(Some(&caller?), false),
@@ -82,22 +79,22 @@ struct SignIn {
 }
 
 async fn begin(
-    State(tokens): State<Tokens>,
+    State(state): State<AdminState>,
     head: Parts,
     JsonBody(input): JsonBody<SignIn>,
 ) -> Result<Response, Problem> {
     // Otherwise another site could sign a person in under another name.
-    tokens.console_only(&head.headers)?;
+    state.tokens.console_only(&head.headers)?;
     let secret = input.token.expose_secret().trim();
-    let (caller, cookie) = tokens.sign_in(secret, input.secure, &head)?;
+    let (caller, cookie) = state.tokens.sign_in(secret, input.secure, &head)?;
     let who = Json(Who::of(Some(&caller), true));
     let mut response = ([(header::SET_COOKIE, cookie)], who).into_response();
     response.extensions_mut().insert(caller);
     Ok(response)
 }
 
-async fn end(State(tokens): State<Tokens>, headers: HeaderMap) -> Result<Response, Problem> {
-    tokens.console_only(&headers)?;
+async fn end(State(state): State<AdminState>, headers: HeaderMap) -> Result<Response, Problem> {
+    state.tokens.console_only(&headers)?;
     let ended = session::end().map(|cookie| (header::SET_COOKIE, cookie));
     Ok((StatusCode::NO_CONTENT, AppendHeaders(ended)).into_response())
 }

@@ -4,74 +4,140 @@
 //! between shows in the next answer.
 
 mod summary;
-mod view;
 
-use axum::extract::{FromRef, State};
-use serde::Deserialize;
-use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use std::collections::BTreeMap;
 
-use crate::api::marks::MarkNames;
-use crate::api::{CommonProblems, Json, Problem, Query};
-use crate::chat::Breaker;
-use crate::database::Db;
-use crate::domain::{Account, GroupId};
-use crate::members::{MemberFilter, held_places, list_members};
-use crate::members::{RoomFilter, list_rooms};
-use crate::rules::explain::rules_for;
-use view::{Explanation, Facts};
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-/// What explanations are made from. Clones share the pool.
-#[derive(Debug, Clone)]
-pub struct Explanations {
-    db: Db,
-    breaker: Breaker,
+use crate::api::marks::{MarkNames, NamedMark};
+use crate::api::{AdminState, CommonProblems, Json, Problem, Query};
+use crate::chat::PauseState;
+use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet, Rule, RuleId};
+use crate::members::{
+    MEMBERS_A_MARK, MemberFilter, MemberRow, RoomFilter, RoomRow, held_places, list_members,
+    list_rooms,
+};
+use crate::messages::Message;
+use crate::rules::document::RuleView;
+use crate::rules::explain::{Miss, RulesFor, rules_for};
+
+/// What was read from the database.
+struct Facts {
+    rules: RulesFor,
+    member: Option<MemberRow>,
+    room: Option<RoomRow>,
+    held: BTreeMap<Mark, usize>,
+    paused: Option<PauseState>,
     names: MarkNames,
 }
 
-impl Explanations {
-    /// `breaker` is that of the calls that set marks.
-    pub fn new(db: Db, breaker: Breaker, names: MarkNames) -> Self {
-        Self { db, breaker, names }
-    }
-
-    async fn facts(&self, group: &GroupId, account: &Account) -> Result<Facts, sqlx::Error> {
-        let rules = rules_for(&self.db, group, account).await?;
-        let member = MemberFilter {
-            group: Some(group.clone()),
-            account: Some(account.clone()),
-            state: None,
-            few: false,
-        };
-        let room = RoomFilter {
-            group: Some(group.clone()),
-            state: None,
-        };
-        Ok(Facts {
-            rules,
-            member: list_members(&self.db, &member, None, 1).await?.pop(),
-            room: list_rooms(&self.db, &room, "", 1).await?.pop(),
-            held: held_places(&self.db, group).await?,
-            paused: self.breaker.paused(),
-            names: self.names.clone(),
-        })
-    }
+/// Why a member has, or lacks, marks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Explanation {
+    /// The room.
+    #[schema(value_type = String)]
+    group: GroupId,
+    /// The member.
+    #[schema(value_type = String)]
+    account: Account,
+    /// The moment of the answer, by the clock of the database.
+    at: DateTime<Utc>,
+    /// The explanation in a few sentences.
+    summary: String,
+    /// The marks that the member should carry now.
+    #[schema(value_type = Vec<Mark>)]
+    desired: MarkSet,
+    /// The names of the marks in this answer that have one.
+    mark_names: Vec<NamedMark>,
+    /// Active rules that match the member, in the order of their ids, at most 20.
+    matched: Vec<RuleView>,
+    /// How many active rules match.
+    matched_total: usize,
+    /// Rules of which a change has not reached this room yet.
+    #[schema(value_type = Vec<String>)]
+    under_way: Vec<RuleId>,
+    /// Rules that nearly match, at most 20 for each reason.
+    near: Vec<NearRule>,
+    /// What is known about the member; null: no event was recorded, and no rule names the account in full.
+    #[schema(required = true)]
+    member: Option<MemberRow>,
+    /// The next attempt; null: none is due.
+    #[schema(required = true)]
+    pending: Option<Pending>,
+    /// The room of the member.
+    room: ExplainedRoom,
 }
 
-/// The routes below `/v1`.
-pub fn routes<S>() -> OpenApiRouter<S>
-where
-    S: Clone + Send + Sync + 'static,
-    Explanations: FromRef<S>,
-{
-    OpenApiRouter::new().routes(routes!(explain))
+/// A rule that requires nothing for the member, but nearly does.
+#[derive(Debug, Serialize, ToSchema)]
+struct NearRule {
+    /// Why it does not match.
+    reason: Miss,
+    /// The reason in words.
+    detail: String,
+    /// The rule.
+    rule: RuleView,
+}
+
+/// The next attempt for a member.
+#[derive(Debug, Serialize, ToSchema)]
+struct Pending {
+    /// Since when it is pending; null: it lies ahead (a rule starts or ends, a mark is renewed).
+    #[schema(required = true)]
+    since: Option<DateTime<Utc>>,
+    /// The next attempt.
+    next_attempt_at: DateTime<Utc>,
+    /// Why the last call failed or left the member out, or what the member waits for.
+    #[schema(required = true)]
+    last_error: Option<String>,
+    /// `paused`, or else `last_error`, as a code with parameters.
+    #[schema(required = true)]
+    message: Option<Message>,
+    /// Why the replica that answers makes no calls; null: it does.
+    #[schema(required = true)]
+    paused: Option<String>,
+}
+
+/// Whether a room exists in Chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ExplainedRoomState {
+    /// It exists, as far as is known.
+    Live,
+    /// It was destroyed.
+    Gone,
+    /// No event and no rule has named it.
+    Unknown,
+}
+
+/// The room of the member.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExplainedRoom {
+    /// Whether it exists in Chat.
+    state: ExplainedRoomState,
+    /// The last callback about it, to a minute.
+    #[schema(required = true)]
+    last_event_at: Option<DateTime<Utc>>,
+    /// When it was destroyed.
+    #[schema(required = true)]
+    gone_at: Option<DateTime<Utc>>,
+    /// Distinct marks that active rules require in it.
+    #[schema(value_type = Vec<Mark>)]
+    marks: MarkSet,
+    /// Whether these are as many as a room can have.
+    at_mark_limit: bool,
+    /// Marks that as many members carry as Chat allows: no other member gets them until one leaves.
+    #[schema(value_type = Vec<Mark>)]
+    full_marks: MarkSet,
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct ExplainQuery {
+pub(super) struct ExplainQuery {
     /// The room.
     #[param(value_type = String, pattern = "^[ -~]{1,48}$")]
     group: GroupId,
@@ -88,10 +154,114 @@ struct ExplainQuery {
     get, path = "/explain", operation_id = "explainMember", tag = "members", params(ExplainQuery),
     responses((status = 200, description = "The explanation.", body = Explanation), CommonProblems)
 )]
-async fn explain(
-    State(explanations): State<Explanations>,
+pub(super) async fn explain(
+    State(state): State<AdminState>,
     Query(ExplainQuery { group, account }): Query<ExplainQuery>,
 ) -> Result<Json<Explanation>, Problem> {
-    let facts = explanations.facts(&group, &account).await?;
-    Ok(Json(Explanation::of(&group, &account, facts)))
+    let db = &state.replica.db;
+    let rules = rules_for(db, &group, &account).await?;
+    let room = RoomFilter {
+        group: Some(group.clone()),
+        state: None,
+    };
+    let member = MemberFilter {
+        group: Some(group.clone()),
+        account: Some(account.clone()),
+        state: None,
+        few: false,
+    };
+    let facts = Facts {
+        rules,
+        member: list_members(db, &member, None, 1).await?.pop(),
+        room: list_rooms(db, &room, "", 1).await?.pop(),
+        held: held_places(db, &group).await?,
+        paused: state.replica.worker_breaker.paused(),
+        names: state.mark_names,
+    };
+    Ok(Json(Explanation {
+        at: facts.rules.at,
+        summary: summary::summary(&facts),
+        mark_names: facts.names.of(&facts.marks()),
+        pending: pending(&facts),
+        room: ExplainedRoom::of(&facts),
+        near: facts.rules.near.iter().map(NearRule::of).collect(),
+        matched: facts.rules.matched.0.iter().map(RuleView::from).collect(),
+        matched_total: facts.rules.matched.1,
+        desired: facts.rules.desired,
+        under_way: facts.rules.under_way,
+        member: facts.member,
+        group,
+        account,
+    }))
+}
+
+fn pending(facts: &Facts) -> Option<Pending> {
+    let member = facts.member.as_ref()?;
+    let last_error = member.last_error.clone();
+    let paused = facts.paused.as_ref().map(|paused| paused.reason.clone());
+    Some(Pending {
+        since: member.pending_since,
+        next_attempt_at: member.due_at?,
+        message: paused.as_deref().or(last_error.as_deref()).map(Message::of),
+        last_error,
+        paused,
+    })
+}
+
+impl Facts {
+    /// Every mark that the answer can name.
+    fn marks(&self) -> MarkSet {
+        let rules = &self.rules;
+        let near = rules.near.iter().map(|(rule, _)| rule);
+        let mut marks: MarkSet = near.flat_map(|rule| rule.draft.marks.iter()).collect();
+        marks.extend(rules.in_room.iter().chain(&rules.desired));
+        if let Some(member) = &self.member {
+            marks.extend(member.marks.iter().chain(&member.confirmed_marks));
+        }
+        marks
+    }
+}
+
+impl ExplainedRoom {
+    fn of(facts: &Facts) -> Self {
+        let room = facts.room.as_ref();
+        let full = facts.held.iter();
+        let full = full.filter(|(_, holders)| **holders >= MEMBERS_A_MARK);
+        Self {
+            state: match room {
+                None => ExplainedRoomState::Unknown,
+                Some(room) if room.gone_at.is_some() => ExplainedRoomState::Gone,
+                Some(_) => ExplainedRoomState::Live,
+            },
+            last_event_at: room.and_then(|room| room.last_event_at),
+            gone_at: room.and_then(|room| room.gone_at),
+            marks: facts.rules.in_room.clone(),
+            at_mark_limit: facts.rules.in_room.len() >= MAX_MARKS_PER_ROOM,
+            full_marks: full.map(|(mark, _)| *mark).collect(),
+        }
+    }
+}
+
+impl NearRule {
+    fn of((rule, reason): &(Rule, Miss)) -> Self {
+        let (rule, reason) = (RuleView::from(rule), *reason);
+        let moment = |at: Option<DateTime<Utc>>| at.map_or_else(String::new, summary::time);
+        let detail = match reason {
+            Miss::Disabled => "matches the member, but is disabled".to_owned(),
+            Miss::NotStarted => format!(
+                "matches the member, but starts at {}",
+                moment(rule.starts_at)
+            ),
+            Miss::Ended => format!("matched the member, but ended at {}", moment(rule.ends_at)),
+            Miss::OtherRoom => format!("matches the account, but only in the rooms {}", rule.group),
+            Miss::OtherAccount => {
+                format!("matches the room, but only the accounts {}", rule.account)
+            }
+        };
+        Self {
+            reason,
+            detail,
+            rule,
+        }
+    }
 }

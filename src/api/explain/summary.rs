@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::view::Facts;
+use super::Facts;
 use crate::api::marks::MarkNames;
 use crate::domain::MarkSet;
 use crate::members::{MemberRow, MemberState, Presence};

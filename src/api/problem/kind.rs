@@ -4,108 +4,78 @@ use axum::http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Kinds of problem.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub enum ProblemType {
-    /// 400: the body is not JSON.
-    #[serde(rename = "urn:stickymark:problem:malformed-json")]
-    MalformedJson,
-    /// 400: a part of the path, the query or the headers is wrong; `errors` name it.
-    #[serde(rename = "urn:stickymark:problem:invalid-parameter")]
-    InvalidParameter,
-    /// 401: no token, or one that is not known.
-    #[serde(rename = "urn:stickymark:problem:unauthorized")]
-    Unauthorized,
-    /// 403: the token's role does not allow it.
-    #[serde(rename = "urn:stickymark:problem:forbidden")]
-    Forbidden,
-    /// 403: the request may come from a web page of another origin, and the listener is open to
-    /// this machine alone, or the page writes with a session of the console.
-    #[serde(rename = "urn:stickymark:problem:foreign-origin")]
-    ForeignOrigin,
-    /// 404: no such path, or no such rule.
-    #[serde(rename = "urn:stickymark:problem:not-found")]
-    NotFound,
-    /// 405: the path knows other methods; see `Allow`.
-    #[serde(rename = "urn:stickymark:problem:method-not-allowed")]
-    MethodNotAllowed,
-    /// 409: the id of a new rule is taken.
-    #[serde(rename = "urn:stickymark:problem:rule-exists")]
-    RuleExists,
-    /// 409: some room would need more than ten marks; `rules` and `marks` name them.
-    #[serde(rename = "urn:stickymark:problem:mark-limit-exceeded")]
-    MarkLimitExceeded,
-    /// 409: an import would remove more rules than it may; `max_removals` allows more.
-    #[serde(rename = "urn:stickymark:problem:too-many-removals")]
-    TooManyRemovals,
-    /// 412: the rule is not in the state that `If-Match` or `If-None-Match` demands.
-    #[serde(rename = "urn:stickymark:problem:precondition-failed")]
-    PreconditionFailed,
-    /// 413: the body is longer than 1 MiB; that of an import than 64 MiB.
-    #[serde(rename = "urn:stickymark:problem:body-too-large")]
-    BodyTooLarge,
-    /// 415: the body is not declared as JSON.
-    #[serde(rename = "urn:stickymark:problem:unsupported-media-type")]
-    UnsupportedMediaType,
-    /// 422: the body is JSON, but not what is asked for; `errors` name each wrong field.
-    #[serde(rename = "urn:stickymark:problem:invalid-input")]
-    InvalidInput,
-    /// 429: too many secrets were wrong of late, or too many pages watch; see `Retry-After`.
-    #[serde(rename = "urn:stickymark:problem:too-many-requests")]
-    TooManyRequests,
-    /// 500: a fault of the service; the log says more.
-    #[serde(rename = "urn:stickymark:problem:internal")]
-    Internal,
-    /// 503: the database did not answer in time. A write may have been carried out or not; it is
-    /// safe to repeat with the same id.
-    #[serde(rename = "urn:stickymark:problem:database-unavailable")]
-    DatabaseUnavailable,
+macro_rules! kinds {
+    ($($(#[$about:meta])* $name:ident = $urn:tt $status:ident $title:literal;)+) => {
+        /// Kinds of problem.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+        pub enum ProblemType {
+            $($(#[$about])* #[serde(rename = $urn)] $name,)+
+        }
+
+        impl ProblemType {
+            /// The status of every answer of this kind.
+            pub fn status(self) -> StatusCode {
+                match self {
+                    $(Self::$name => StatusCode::$status,)+
+                }
+            }
+
+            pub(super) fn title(self) -> &'static str {
+                match self {
+                    $(Self::$name => $title,)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    MalformedJson = "urn:stickymark:problem:malformed-json" BAD_REQUEST "The body is not JSON";
+    /// A part of the path, the query or the headers is wrong; `errors` name it.
+    InvalidParameter = "urn:stickymark:problem:invalid-parameter" BAD_REQUEST "Invalid parameter";
+    /// No token, or one that is not known.
+    Unauthorized = "urn:stickymark:problem:unauthorized" UNAUTHORIZED "Authentication required";
+    Forbidden = "urn:stickymark:problem:forbidden" FORBIDDEN "The token does not allow this";
+    /// The request may come from a web page of another origin, and the listener is open to this machine
+    /// alone, or the page writes with a session of the console.
+    ForeignOrigin = "urn:stickymark:problem:foreign-origin"
+        FORBIDDEN "Request from another origin refused";
+    /// No such path, or no such rule.
+    NotFound = "urn:stickymark:problem:not-found" NOT_FOUND "Not found";
+    /// The path knows other methods; see `Allow`.
+    MethodNotAllowed = "urn:stickymark:problem:method-not-allowed"
+        METHOD_NOT_ALLOWED "The method is not allowed here";
+    RuleExists = "urn:stickymark:problem:rule-exists" CONFLICT "Rule already exists";
+    /// Some room would need more than ten marks; `rules` and `marks` name them.
+    MarkLimitExceeded = "urn:stickymark:problem:mark-limit-exceeded"
+        CONFLICT "A room would need too many marks";
+    /// An import would remove more rules than it may; `max_removals` allows more.
+    TooManyRemovals = "urn:stickymark:problem:too-many-removals"
+        CONFLICT "The import would delete too many rules";
+    /// The rule is not in the state that `If-Match` or `If-None-Match` demands.
+    PreconditionFailed = "urn:stickymark:problem:precondition-failed"
+        PRECONDITION_FAILED "Version conflict";
+    /// The body is longer than 1 MiB; that of an import than 64 MiB.
+    BodyTooLarge = "urn:stickymark:problem:body-too-large"
+        PAYLOAD_TOO_LARGE "The body is too large";
+    /// The body is not declared as JSON.
+    UnsupportedMediaType = "urn:stickymark:problem:unsupported-media-type"
+        UNSUPPORTED_MEDIA_TYPE "The body must be declared as JSON";
+    /// The body is JSON, but not what is asked for; `errors` name each wrong field.
+    InvalidInput = "urn:stickymark:problem:invalid-input"
+        UNPROCESSABLE_ENTITY "Some fields are invalid";
+    /// Too many secrets were wrong of late, or too many pages watch; see `Retry-After`.
+    TooManyRequests = "urn:stickymark:problem:too-many-requests"
+        TOO_MANY_REQUESTS "Too many requests";
+    /// A fault of the service; the log says more.
+    Internal = "urn:stickymark:problem:internal" INTERNAL_SERVER_ERROR "Internal error";
+    /// The database did not answer in time. A write may have been carried out or not; it is safe to repeat
+    /// with the same id.
+    DatabaseUnavailable = "urn:stickymark:problem:database-unavailable"
+        SERVICE_UNAVAILABLE "The database does not answer";
 }
 
 impl ProblemType {
-    /// The status of every answer of this kind.
-    pub fn status(self) -> StatusCode {
-        match self {
-            Self::MalformedJson | Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::ForeignOrigin => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RuleExists | Self::MarkLimitExceeded | Self::TooManyRemovals => {
-                StatusCode::CONFLICT
-            }
-            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::DatabaseUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-
-    pub(super) fn title(self) -> &'static str {
-        match self {
-            Self::MalformedJson => "The body is not JSON",
-            Self::InvalidParameter => "Invalid parameter",
-            Self::Unauthorized => "Authentication required",
-            Self::Forbidden => "The token does not allow this",
-            Self::ForeignOrigin => "Request from another origin refused",
-            Self::NotFound => "Not found",
-            Self::MethodNotAllowed => "The method is not allowed here",
-            Self::RuleExists => "Rule already exists",
-            Self::MarkLimitExceeded => "A room would need too many marks",
-            Self::TooManyRemovals => "The import would delete too many rules",
-            Self::PreconditionFailed => "Version conflict",
-            Self::BodyTooLarge => "The body is too large",
-            Self::UnsupportedMediaType => "The body must be declared as JSON",
-            Self::InvalidInput => "Some fields are invalid",
-            Self::TooManyRequests => "Too many requests",
-            Self::Internal => "Internal error",
-            Self::DatabaseUnavailable => "The database does not answer",
-        }
-    }
-
     /// A header that belongs to every answer of this kind.
     pub(super) fn header(self) -> Option<(header::HeaderName, HeaderValue)> {
         match self {

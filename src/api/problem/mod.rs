@@ -105,6 +105,15 @@ impl FieldError {
     }
 }
 
+impl From<InvalidField> for FieldError {
+    fn from(field: InvalidField) -> Self {
+        Self {
+            pointer: Some(field.pointer),
+            ..Self::new(field.detail)
+        }
+    }
+}
+
 impl Problem {
     /// A problem of this kind.
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
@@ -142,36 +151,27 @@ impl Problem {
         &self.0
     }
 
-    /// Parameters that are wrong, each with what is wrong and what would be right.
-    pub fn parameters(wrong: Vec<(String, String)>) -> Self {
-        let errors = wrong.into_iter().map(|(parameter, detail)| FieldError {
-            parameter: Some(parameter),
-            ..FieldError::new(detail)
-        });
-        Self::with_errors(ProblemType::InvalidParameter, errors.collect())
+    /// A wrong parameter, path segment or header, with what is wrong and what would be right.
+    pub fn parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        let error = FieldError {
+            parameter: Some(name.into()),
+            ..FieldError::new(detail.into())
+        };
+        Self::with_errors(ProblemType::InvalidParameter, vec![error])
     }
 
     /// One wrong field of the body.
     pub fn field(pointer: &str, detail: impl Into<String>) -> Self {
-        Self::fields([InvalidField {
-            pointer: pointer.to_owned(),
-            detail: detail.into(),
-        }])
+        let (pointer, detail) = (pointer.to_owned(), detail.into());
+        Self::fields(
+            ProblemType::InvalidInput,
+            [InvalidField { pointer, detail }],
+        )
     }
 
-    /// What the body names and does not exist.
-    pub fn not_found(missing: impl IntoIterator<Item = InvalidField>) -> Self {
-        let fields = Self::fields(missing);
-        Self::with_errors(ProblemType::NotFound, fields.0.errors)
-    }
-
-    /// Fields of the body that are wrong: RFC 6901 pointers, each with what is wrong.
-    pub fn fields(wrong: impl IntoIterator<Item = InvalidField>) -> Self {
-        let errors = wrong.into_iter().map(|field| FieldError {
-            pointer: Some(field.pointer),
-            ..FieldError::new(field.detail)
-        });
-        Self::with_errors(ProblemType::InvalidInput, errors.collect())
+    /// Fields of the body that are wrong, or name what does not exist.
+    pub fn fields(kind: ProblemType, wrong: impl IntoIterator<Item = InvalidField>) -> Self {
+        Self::with_errors(kind, wrong.into_iter().map(FieldError::from).collect())
     }
 
     /// Lines of an import that are wrong: number, pointer and what is wrong; and how many there are.

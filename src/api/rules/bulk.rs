@@ -8,12 +8,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::rules::ExportQuery;
-use crate::api::rules::extract::Label;
-use crate::api::{CommonProblems, Json, Problem, ProblemDetails, ProblemType, Query};
+use crate::api::body::is_declared;
+use crate::api::{AdminState, CommonProblems, ImportProblems, Json, Problem, ProblemType, Query};
 use crate::domain::RuleId;
 use crate::messages::Message;
-use crate::rules::document::RuleView;
+use crate::rules::document::{RuleView, label};
 use crate::rules::import::{Brought, ImportError, ImportOptions, Imported, Lines, MAX_RULES, Mode};
 use crate::rules::{Action, Author, Filter, Rules};
 
@@ -21,7 +20,13 @@ use crate::rules::{Action, Author, Filter, Rules};
 pub(crate) const MAX_IMPORT: usize = 64 * 1024 * 1024;
 /// Rules that an export reads at a time.
 const EXPORT_PAGE: u16 = 1000;
-const NDJSON: &str = "application/x-ndjson";
+/// Not text/plain, which a page of another origin may send without asking.
+const NDJSON: [&str; 4] = [
+    "application/x-ndjson",
+    "application/octet-stream",
+    "application/ndjson",
+    "application/jsonl",
+];
 
 /// An empty parameter counts as absent.
 #[derive(Deserialize, IntoParams)]
@@ -32,8 +37,9 @@ pub(crate) struct ImportQuery {
     #[param(inline)]
     mode: Option<ImportMode>,
     /// Only rules of this label are touched. Lines without a label get it; other labels are errors.
-    #[param(value_type = Option<String>, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    label: Option<Label>,
+    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(default, deserialize_with = "label")]
+    label: Option<String>,
     /// Check everything and answer the changes, but write nothing. Waits for no other write.
     dry_run: Option<bool>,
     /// Most rules that a replace may delete; 20 % of those of the label (or of all) if absent. Only
@@ -113,25 +119,18 @@ struct ImportChange {
     ),
     responses(
         (status = 200, description = "Imported, or what would be.", body = ImportAnswer),
-        (status = 409, description = "`too-many-removals` or `mark-limit-exceeded`.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        (status = 413, description = "Longer than 64 MiB, or more than 250,000 rules.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        (status = 415, description = "The body is not declared as NDJSON.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        (status = 422, description = "Lines are wrong; errors names the lines, up to 4 MiB of errors; bad_lines counts them.",
-         body = ProblemDetails, content_type = "application/problem+json"),
-        CommonProblems,
+        ImportProblems, CommonProblems,
     )
 )]
 pub(crate) async fn import(
-    State(rules): State<Rules>,
+    State(state): State<AdminState>,
     author: Author,
     Query(query): Query<ImportQuery>,
     request: Request,
 ) -> Result<Json<ImportAnswer>, Problem> {
+    let rules = state.rules;
     let options = query.options()?;
-    if !is_ndjson(request.headers()) {
+    if !is_declared(request.headers(), &NDJSON) {
         return Err(Problem::new(
             ProblemType::UnsupportedMediaType,
             "send the rules uncompressed, one a line, with Content-Type: application/x-ndjson or \
@@ -151,7 +150,7 @@ pub(crate) async fn import(
 /// nothing.
 #[utoipa::path(
     get, path = "/rules/export", operation_id = "exportRules", tag = "rules",
-    params(ExportQuery),
+    params(Filter),
     responses(
         (status = 200, description = "NDJSON: one rule a line. With `Accept: text/plain` it is declared as \
          text, for clients that take it for JSON otherwise.",
@@ -160,16 +159,16 @@ pub(crate) async fn import(
     )
 )]
 pub(crate) async fn export(
-    State(rules): State<Rules>,
+    State(state): State<AdminState>,
     headers: HeaderMap,
-    Query(query): Query<ExportQuery>,
+    Query(filter): Query<Filter>,
 ) -> Result<Response, Problem> {
     let accept = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());
     let as_text =
         accept.is_some_and(|accept| accept.contains("text/plain") && !accept.contains("json"));
-    let filter = query.filter();
+    let rules = state.rules;
     // The first page is read before the answer begins, so that a database that is away is a 503.
     let first = page(&rules, &filter, None).await?;
     let rest = stream::try_unfold(first.1.clone(), move |after| {
@@ -186,7 +185,7 @@ pub(crate) async fn export(
     }));
     let declared = match as_text {
         true => "text/plain; charset=utf-8",
-        false => NDJSON,
+        false => NDJSON[0],
     };
     Ok(([(header::CONTENT_TYPE, declared)], body).into_response())
 }
@@ -217,16 +216,13 @@ impl ImportQuery {
             },
             (_, None) => Mode::Merge,
             (_, Some(_)) => {
-                let detail = "works only with mode=replace".to_owned();
-                return Err(Problem::parameters(vec![(
-                    "max_removals".to_owned(),
-                    detail,
-                )]));
+                let detail = "works only with mode=replace";
+                return Err(Problem::parameter("max_removals", detail));
             }
         };
         Ok(ImportOptions {
             mode,
-            label: self.label.map(|Label(label)| label),
+            label: self.label,
             dry_run: self.dry_run.unwrap_or(false),
         })
     }
@@ -284,23 +280,4 @@ impl ImportAnswer {
             }),
         }
     }
-}
-
-fn is_ndjson(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let plain = !headers.contains_key(header::CONTENT_ENCODING)
-        || text(header::CONTENT_ENCODING).is_some_and(|one| one.eq_ignore_ascii_case("identity"));
-    let declared = text(header::CONTENT_TYPE).unwrap_or_default();
-    let essence = declared.split(';').next().unwrap_or_default().trim();
-    // Not text/plain, which a page of another origin may send without asking.
-    let known = [
-        NDJSON,
-        "application/octet-stream",
-        "application/ndjson",
-        "application/jsonl",
-    ];
-    plain
-        && known
-            .iter()
-            .any(|known| essence.eq_ignore_ascii_case(known))
 }

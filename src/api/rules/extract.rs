@@ -6,12 +6,9 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum_extra::headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch};
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
 
 use crate::api::{Caller, Problem};
 use crate::domain::{RequestId, RuleId};
-use crate::rules::document::read_label;
 use crate::rules::{Author, Precondition};
 
 /// The rule that the path names.
@@ -21,7 +18,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedRule {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let wrong = |detail: String| Problem::parameters(vec![("id".to_owned(), detail)]);
+        let wrong = |detail: String| Problem::parameter("id", detail);
         let Path(id) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|rejection: PathRejection| wrong(rejection.body_text()))?;
@@ -53,8 +50,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Conditions {
             };
             if !values.all(is_tags) {
                 let detail = "must be * or a list of ETags in double quotes, like \"3\"";
-                let wrong = vec![(name.to_string(), detail.to_owned())];
-                return Err(Problem::parameters(wrong));
+                return Err(Problem::parameter(name.as_str(), detail));
             }
         }
         Ok(Self {
@@ -102,26 +98,5 @@ impl<S: Send + Sync> FromRequestParts<S> for Author {
         let request_id = parts.extensions.get::<RequestId>().cloned();
         let name = caller.name.to_string();
         Ok(Self { name, request_id })
-    }
-}
-
-/// A label as it is written in a rule.
-pub(crate) struct Label(pub String);
-
-impl<'de> Deserialize<'de> for Label {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        read_label(text).map(Self).map_err(D::Error::custom)
-    }
-}
-
-/// The beginning of something: text that a pattern or an id can have.
-pub(crate) struct Beginning(pub String);
-
-impl<'de> Deserialize<'de> for Beginning {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_label(String::deserialize(deserializer)?)
-            .map(Self)
-            .map_err(D::Error::custom)
     }
 }

@@ -4,7 +4,7 @@ mod bulk;
 mod extract;
 mod problems;
 
-use axum::extract::{FromRef, State};
+use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
@@ -15,25 +15,22 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    BodyProblems, CommonProblems, Json, JsonBody, Limit, Page, Problem, ProblemDetails, Query,
+    AdminState, BodyProblems, CommonProblems, Json, JsonBody, Limit, Listed, Page, Paging, Part,
+    Problem, ProblemType, Query, RuleChanged, RuleConflict, RuleUnknown,
 };
-use crate::domain::{Account, GroupId, Mark, Pattern, Rule, RuleId};
+use crate::domain::{Rule, RuleId};
 use crate::rules::document::{RuleInput, RulePatch, RuleView, patched};
-use crate::rules::{After, Author, Deed, Filter, HistoryEntry, Order, Rules, WriteError};
+use crate::rules::{After, Author, Deed, Filter, HistoryEntry, Order, WriteError};
 use bulk::ImportAnswer;
 pub(crate) use bulk::MAX_IMPORT;
-use extract::{Beginning, Conditions, Label, NamedRule, tag};
+use extract::{Conditions, NamedRule, tag};
 use problems::about;
 
 /// Most rules of one change.
 const MAX_CHANGED: usize = 1000;
 
 /// The routes below `/v1`.
-pub fn routes<S>() -> OpenApiRouter<S>
-where
-    S: Clone + Send + Sync + 'static,
-    Rules: FromRef<S>,
-{
+pub fn routes() -> OpenApiRouter<AdminState> {
     OpenApiRouter::new()
         .routes(routes!(list, create, change_many))
         .routes(routes!(get, put, patch, delete))
@@ -63,91 +60,24 @@ struct HistoryPage {
     next: Option<String>,
 }
 
-/// The parameters of a query for rules: the filters, and more. `serde(flatten)` and `deny_unknown_fields`
-/// exclude each other, so the filters are written into each of them.
-macro_rules! rule_query {
-    ($(#[$meta:meta])* $visibility:vis struct $name:ident { $($more:tt)* }) => {
-        $(#[$meta])*
-        #[derive(Deserialize, IntoParams)]
-        #[into_params(parameter_in = Query)]
-        #[serde(deny_unknown_fields)]
-        $visibility struct $name {
-            /// The beginning of an id, a room, an account or a label.
-            #[param(
-                value_type = Option<String>,
-                max_length = 64,
-                pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$",
-                example = "class-"
-            )]
-            q: Option<Beginning>,
-            /// Rules whose pattern of rooms covers this room.
-            #[param(value_type = Option<String>, pattern = "^[ -~]{1,48}$")]
-            matches_group: Option<GroupId>,
-            /// Rules whose pattern of accounts covers this account.
-            #[param(value_type = Option<String>, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
-            matches_account: Option<Account>,
-            /// Rules with exactly this pattern of rooms, as written in the rule.
-            #[param(value_type = Option<String>, pattern = r"^(?:[ -)+-~]|\\\*){0,48}\*?$")]
-            group: Option<Pattern<GroupId>>,
-            /// Rules with exactly this pattern of accounts, as written in the rule.
-            #[param(
-                value_type = Option<String>,
-                pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,64}\*?$"
-            )]
-            account: Option<Pattern<Account>>,
-            /// Rules with this mark, among others.
-            mark: Option<Mark>,
-            /// Rules of this label.
-            #[param(value_type = Option<String>, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-            label: Option<Label>,
-            /// Enabled or disabled rules.
-            enabled: Option<bool>,
-            $($more)*
-        }
-
-        impl $name {
-            /// The filters alone.
-            fn filter(&self) -> Filter {
-                Filter {
-                    q: self.q.as_ref().map(|Beginning(q)| q.clone()),
-                    matches_group: self.matches_group.clone(),
-                    matches_account: self.matches_account.clone(),
-                    group: self.group.clone(),
-                    account: self.account.clone(),
-                    mark: self.mark,
-                    label: self.label.as_ref().map(|Label(label)| label.clone()),
-                    enabled: self.enabled,
-                }
-            }
-        }
-    };
+/// An empty parameter counts as absent.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct RulePaging {
+    /// The order: by id (if absent), or the latest change first.
+    #[param(inline)]
+    sort: Option<Order>,
+    /// Most items of a page; 100 if absent.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
+    limit: Option<Limit>,
+    /// The `next` cursor of the page before.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
+    after: Option<String>,
 }
 
-rule_query! {
-    /// An empty parameter counts as absent.
-    struct ListQuery {
-        /// The order: by id (if absent), or the latest change first.
-        #[param(inline)]
-        sort: Option<RuleOrder>,
-        /// Most items of a page; 100 if absent.
-        #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
-        limit: Option<Limit>,
-        /// The `next` cursor of the page before.
-        #[param(pattern = "^[A-Za-z0-9_-]+$")]
-        after: Option<String>,
-    }
-}
-
-rule_query! {
-    /// An empty parameter counts as absent.
-    pub(crate) struct ExportQuery {}
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum RuleOrder {
-    Id,
-    Updated,
+impl Part for RulePaging {
+    const NAMES: &[&str] = &["sort", "limit", "after"];
 }
 
 /// What is done to several rules.
@@ -162,7 +92,7 @@ struct RuleChange {
         example = json!(["class-7-teacher"])
     )]
     ids: Vec<RuleId>,
-    action: RuleAction,
+    action: Deed,
 }
 
 /// The id of a rule, for the document.
@@ -171,32 +101,12 @@ struct RuleChange {
 #[allow(dead_code, reason = "describes an id")]
 struct NamedId(String);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum RuleAction {
-    Enable,
-    Disable,
-    Delete,
-}
-
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct ChangeQuery {
     /// Check everything and answer the changes, but write nothing. Waits for no other write.
     dry_run: Option<bool>,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct HistoryQuery {
-    /// Most items of a page; 100 if absent.
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 500)]
-    limit: Option<Limit>,
-    /// The `next` cursor of the page before.
-    #[param(pattern = "^[A-Za-z0-9_-]+$")]
-    after: Option<String>,
 }
 
 /// The condition of a write, for the document.
@@ -233,20 +143,21 @@ struct IfNoneMatch {
 /// `q` searches as one types; `matches_group` and `matches_account` find the rules that cover a member;
 /// the other filters compare whole values. Filters are combined. `total` counts all pages.
 #[utoipa::path(
-    get, path = "/rules", operation_id = "listRules", tag = "rules", params(ListQuery),
+    get, path = "/rules", operation_id = "listRules", tag = "rules", params(Filter, RulePaging),
     responses((status = 200, description = "A page of rules.", body = RulePage), CommonProblems)
 )]
 async fn list(
-    State(rules): State<Rules>,
-    Query(query): Query<ListQuery>,
+    State(state): State<AdminState>,
+    Listed(filter, RulePaging { sort, limit, after }): Listed<Filter, RulePaging>,
 ) -> Result<Json<RulePage>, Problem> {
-    let (kind, order) = match query.sort {
-        None | Some(RuleOrder::Id) => ("rules", Order::Id),
-        Some(RuleOrder::Updated) => ("rules-updated", Order::Updated),
+    let order = sort.unwrap_or_default();
+    let kind = match order {
+        Order::Id => "rules",
+        Order::Updated => "rules-updated",
     };
-    let page = Page::new(kind, query.limit, query.after.as_deref(), read_key)?;
-    let filter = query.filter();
-    let (found, total) = rules
+    let page = Page::new(kind, &Paging { limit, after }, read_key)?;
+    let (found, total) = state
+        .rules
         .page(&filter, order, page.after.as_ref(), page.rows())
         .await?;
     let (found, next) = page.cut(found, |rule| write_key(rule, order));
@@ -278,21 +189,18 @@ fn read_key(key: &str) -> Option<After> {
 
 /// Enable, disable or delete several rules.
 ///
-/// All or none. `dry_run=true` answers the changes without making them.
+/// All or none; if some do not exist, `errors` names them. `dry_run=true` answers the changes without making
+/// them.
 #[utoipa::path(
     patch, path = "/rules", operation_id = "changeRules", tag = "rules", params(ChangeQuery),
     request_body = RuleChange,
     responses(
         (status = 200, description = "Done, or what would be.", body = ImportAnswer),
-        (status = 404, description = "Some rules do not exist; `errors` names them.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        (status = 409, description = "`mark-limit-exceeded`.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        CommonProblems, BodyProblems,
+        RuleUnknown, RuleConflict, CommonProblems, BodyProblems,
     )
 )]
 async fn change_many(
-    State(rules): State<Rules>,
+    State(state): State<AdminState>,
     author: Author,
     Query(query): Query<ChangeQuery>,
     JsonBody(change): JsonBody<RuleChange>,
@@ -307,15 +215,13 @@ async fn change_many(
     }
     ids.sort_unstable();
     ids.dedup();
-    let deed = match action {
-        RuleAction::Enable => Deed::Enable,
-        RuleAction::Disable => Deed::Disable,
-        RuleAction::Delete => Deed::Delete,
-    };
     let dry_run = query.dry_run.unwrap_or(false);
-    let changed = rules.change_many(&ids, deed, dry_run, &author).await;
+    let changed = state
+        .rules
+        .change_many(&ids, action, dry_run, &author)
+        .await;
     let changed = changed.map_err(|error| match error {
-        WriteError::Invalid(unknown) => Problem::not_found(unknown),
+        WriteError::Invalid(unknown) => Problem::fields(ProblemType::NotFound, unknown),
         error => error.into(),
     })?;
     Ok(Json(ImportAnswer::of(changed, dry_run)))
@@ -332,19 +238,17 @@ async fn change_many(
             ("Location" = String, description = "The path of the rule."),
             ("ETag" = String, description = "Its version."),
         )),
-        (status = 409, description = "`rule-exists` or `mark-limit-exceeded`.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        CommonProblems, BodyProblems,
+        RuleConflict, CommonProblems, BodyProblems,
     )
 )]
 async fn create(
-    State(rules): State<Rules>,
+    State(state): State<AdminState>,
     author: Author,
     JsonBody(input): JsonBody<RuleInput>,
 ) -> Result<Response, Problem> {
     let (id, draft) = input.parse().map_err(WriteError::Invalid)?;
     let id = id.unwrap_or_else(RuleId::generate);
-    let created_rule = rules.create(&id, draft, &author).await;
+    let created_rule = state.rules.create(&id, draft, &author).await;
     let rule = created_rule.map_err(about(&id))?;
     Ok(created(&rule))
 }
@@ -359,17 +263,15 @@ async fn create(
         (status = 200, description = "The rule.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
         (status = 304, description = "The client has this version."),
-        (status = 404, description = "No such rule.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        CommonProblems,
+        RuleUnknown, CommonProblems,
     )
 )]
 async fn get(
-    State(rules): State<Rules>,
+    State(state): State<AdminState>,
     NamedRule(id): NamedRule,
     precondition: Conditions,
 ) -> Result<Response, Problem> {
-    let rule = rules.get(&id).await?;
+    let rule = state.rules.get(&id).await?;
     let rule = rule.ok_or_else(|| about(&id)(WriteError::NotFound))?;
     if precondition.is_known(rule.version) {
         return Ok((StatusCode::NOT_MODIFIED, etag(&rule)).into_response());
@@ -391,22 +293,18 @@ async fn get(
             ("Location" = String, description = "The path of the rule."),
             ("ETag" = String, description = "Its version."),
         )),
-        (status = 409, description = "`mark-limit-exceeded`.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        (status = 412, description = "The rule is at another version.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        CommonProblems, BodyProblems,
+        RuleConflict, RuleChanged, CommonProblems, BodyProblems,
     )
 )]
 async fn put(
-    State(rules): State<Rules>,
+    State(state): State<AdminState>,
     author: Author,
     NamedRule(id): NamedRule,
     precondition: Conditions,
     JsonBody(input): JsonBody<RuleInput>,
 ) -> Result<Response, Problem> {
     let draft = input.draft_named(&id).map_err(WriteError::Invalid)?;
-    let written = rules.put(&id, draft, &precondition, &author).await;
+    let written = state.rules.put(&id, draft, &precondition, &author).await;
     let written = written.map_err(about(&id))?;
     Ok(if written.created {
         created(&written.rule)
@@ -426,24 +324,18 @@ async fn put(
     responses(
         (status = 200, description = "Changed, or unchanged.", body = RuleView,
          headers(("ETag" = String, description = "Its version."))),
-        (status = 404, description = "No such rule.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        (status = 409, description = "`mark-limit-exceeded`.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        (status = 412, description = "The rule is at another version.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        CommonProblems, BodyProblems,
+        RuleUnknown, RuleConflict, RuleChanged, CommonProblems, BodyProblems,
     )
 )]
 async fn patch(
-    State(rules): State<Rules>,
+    State(state): State<AdminState>,
     author: Author,
     NamedRule(id): NamedRule,
     precondition: Conditions,
     JsonBody(body): JsonBody<Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let edit = |rule: &Rule| patched(rule, &body);
-    let rule = rules.patch(&id, edit, &precondition, &author).await;
+    let rule = state.rules.patch(&id, edit, &precondition, &author).await;
     let rule = rule.map_err(about(&id))?;
     Ok(found(&rule))
 }
@@ -456,20 +348,16 @@ async fn patch(
     params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), IfMatch),
     responses(
         (status = 204, description = "Deleted."),
-        (status = 404, description = "No such rule.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        (status = 412, description = "The rule is at another version.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        CommonProblems,
+        RuleUnknown, RuleChanged, CommonProblems,
     )
 )]
 async fn delete(
-    State(rules): State<Rules>,
+    State(state): State<AdminState>,
     author: Author,
     NamedRule(id): NamedRule,
     precondition: Conditions,
 ) -> Result<StatusCode, Problem> {
-    let deleted = rules.delete(&id, &precondition, &author).await;
+    let deleted = state.rules.delete(&id, &precondition, &author).await;
     deleted.map_err(about(&id))?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -479,23 +367,21 @@ async fn delete(
 /// Oldest first, with who made them and the id of the request; also of a deleted rule.
 #[utoipa::path(
     get, path = "/rules/{id}/history", operation_id = "listRuleHistory", tag = "rules",
-    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), HistoryQuery),
+    params(("id" = String, Path, description = "The rule.", pattern = "^[A-Za-z0-9._-]{1,64}$"), Paging),
     responses(
         (status = 200, description = "A page of changes.", body = HistoryPage),
-        (status = 404, description = "No rule had this id.", body = ProblemDetails,
-         content_type = "application/problem+json"),
-        CommonProblems,
+        RuleUnknown, CommonProblems,
     )
 )]
 async fn history(
-    State(rules): State<Rules>,
+    State(state): State<AdminState>,
     NamedRule(id): NamedRule,
-    Query(query): Query<HistoryQuery>,
+    Query(paging): Query<Paging>,
 ) -> Result<Json<HistoryPage>, Problem> {
     let read = |key: &str| key.parse::<i64>().ok();
-    let page = Page::new("history", query.limit, query.after.as_deref(), read)?;
+    let page = Page::new("history", &paging, read)?;
     let after = page.after.unwrap_or(0);
-    let entries = rules.history(&id, after, page.rows()).await?;
+    let entries = state.rules.history(&id, after, page.rows()).await?;
     if entries.is_empty() && after == 0 {
         return Err(about(&id)(WriteError::NotFound));
     }

@@ -34,7 +34,7 @@ impl From<WriteError> for Problem {
             WriteError::NotFound => Self::new(ProblemType::NotFound, detail),
             WriteError::Exists => Self::new(ProblemType::RuleExists, detail),
             WriteError::Stale { .. } => Self::new(ProblemType::PreconditionFailed, detail),
-            WriteError::Invalid(fields) => Self::fields(fields),
+            WriteError::Invalid(fields) => Self::fields(ProblemType::InvalidInput, fields),
             WriteError::MarkLimit { conflict, rules } => clash(&conflict, &rules),
             WriteError::Busy => Self::new(ProblemType::DatabaseUnavailable, detail),
             WriteError::Database(error) => error.into(),

@@ -1,12 +1,10 @@
 //! Whether callbacks arrive, and if not, what to look at.
 
-use std::fmt::Write;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::callback::{MINUTES, Report};
+use crate::callback::{MINUTES, OtherPath, Report};
 use crate::metrics::{CallbackCommand, Label};
 
 /// The callbacks that all replicas received.
@@ -33,7 +31,7 @@ pub(super) struct CallbacksView {
     refusals: Vec<CallbackRefusal>,
     /// POSTs with the SDKAppID of this service to other paths, the latest last, at most five for each
     /// replica.
-    other_paths: Vec<CallbackPath>,
+    other_paths: Vec<OtherPath>,
 }
 
 /// Whether callbacks arrive.
@@ -69,14 +67,6 @@ struct CallbackRefusal {
     last_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-struct CallbackPath {
-    /// At most 100 characters; `{callback.path}` stands for the right path where it contains that.
-    path: String,
-    requests: u64,
-    last_at: DateTime<Utc>,
-}
-
 impl CallbacksView {
     pub fn of(report: Report, now: DateTime<Utc>) -> Self {
         let recent = report.recent(now);
@@ -95,15 +85,7 @@ impl CallbacksView {
             command: command.text(),
             last_at: report.latest.get(command.text()).copied(),
         });
-        let mut other_paths: Vec<CallbackPath> = report
-            .other_paths
-            .into_iter()
-            .map(|other| CallbackPath {
-                path: other.path,
-                requests: other.requests,
-                last_at: other.last_at,
-            })
-            .collect();
+        let mut other_paths: Vec<OtherPath> = report.other_paths.into();
         other_paths.sort_by_key(|other| other.last_at);
         let mut view = Self {
             state: Arriving::Ok,
@@ -117,58 +99,43 @@ impl CallbacksView {
             refusals,
             other_paths,
         };
-        view.state = view.judge(now);
-        view.summary = view.words();
+        (view.state, view.summary) = view.judge(now);
         view
     }
 
-    fn judge(&self, now: DateTime<Utc>) -> Arriving {
+    /// The state, and the same in words.
+    fn judge(&self, now: DateTime<Utc>) -> (Arriving, String) {
         let window = chrono::TimeDelta::minutes(MINUTES as i64);
-        let lately = |at: DateTime<Utc>| now.signed_duration_since(at) < window;
-        if self.refused > self.accepted {
-            Arriving::Refused
-        } else if self.accepted == 0
-            && self
-                .other_paths
-                .last()
-                .is_some_and(|other| lately(other.last_at))
-        {
-            Arriving::OtherPath
-        } else if self.last_at.is_none() {
-            Arriving::None
-        } else {
-            Arriving::Ok
-        }
-    }
-
-    fn words(&self) -> String {
-        let mut words = match (self.state, self.other_paths.last()) {
-            (Arriving::OtherPath, Some(other)) => format!(
-                "callbacks come to {}, which is not callback.path; correct the URL in the Chat console",
-                other.path
+        let elsewhere = self.other_paths.last();
+        let elsewhere = elsewhere.filter(|other| now.signed_duration_since(other.last_at) < window);
+        let (state, words) = match elsewhere {
+            _ if self.refused > self.accepted => (Arriving::Refused, None),
+            Some(OtherPath { path, .. }) if self.accepted == 0 => (
+                Arriving::OtherPath,
+                Some(format!(
+                    "callbacks come to {path}, which is not callback.path; correct the URL in the \
+                     Chat console"
+                )),
             ),
-            (Arriving::None, _) => format!(
-                "no callback since {}; is the URL registered in the Chat console, and are the four \
-                 callbacks switched on?",
-                self.since.format("%Y-%m-%d %H:%M:%S UTC")
+            _ if self.last_at.is_none() => (
+                Arriving::None,
+                Some(format!(
+                    "no callback since {}; is the URL registered in the Chat console, and are the \
+                     four callbacks switched on?",
+                    self.since.format("%Y-%m-%d %H:%M:%S UTC")
+                )),
             ),
-            (Arriving::Ok, _) => "callbacks arrive".to_owned(),
-            _ => String::new(),
+            _ => (Arriving::Ok, Some("callbacks arrive".to_owned())),
         };
-        if let Some(most) = self.refusals.first() {
-            let separator = if words.is_empty() { "" } else { "; " };
+        let refusal = self.refusals.first().map(|most| {
             let (refused, all) = (self.refused, self.refused + self.accepted);
             let (minutes, reason) = (self.minutes, &most.reason);
-            // Writing to a String cannot fail.
-            let _ = write!(
-                words,
-                "{separator}{refused} of {all} refused in the last {minutes} minutes: {reason}"
-            );
-            if let Some(advice) = advice(&most.code) {
-                let _ = write!(words, "; {advice}");
-            }
-        }
-        words
+            format!("{refused} of {all} refused in the last {minutes} minutes: {reason}")
+        });
+        let advice = self.refusals.first().and_then(|most| advice(&most.code));
+        let parts = [words, refusal, advice.map(str::to_owned)];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        (state, parts.join("; "))
     }
 }
 

@@ -22,14 +22,13 @@ pub(crate) use pulse::BEAT;
 pub use pulse::{Point, Pulse};
 pub use readiness::{DatabaseState, Readiness, Ready};
 
-use crate::api::AdminState;
-use crate::api::{CommonProblems, Json, NoParameters, Problem, Query};
-use crate::callback::{Report, reports};
+use crate::api::{AdminState, CommonProblems, Json, NoParameters, Problem, Query};
+use crate::callback::reports;
 use crate::chat::PauseState;
 use crate::members::{FailureReason, QueueDepth, failure_reasons, queue_depth, retry_reasons};
 use crate::messages::Message;
 use crate::resync::TotalsSnapshot;
-use crate::rules::filter::FilterState;
+use crate::rules::filter::{FilterState, RuleFilter};
 use crate::rules::propagation::{Backlog, backlog};
 use crate::version;
 use calls::CallsView;
@@ -72,7 +71,7 @@ pub(crate) struct Status {
     chat_resync: ChatView,
     /// The rule filter; null if there is none.
     #[schema(required = true)]
-    filter: Option<FilterView>,
+    filter: Option<FilterState>,
     /// What sweeps of this replica found since its start.
     resync: TotalsSnapshot,
 }
@@ -109,55 +108,15 @@ struct ChatView {
     since: Option<DateTime<Utc>>,
 }
 
-/// The filter that keeps callbacks about members without a rule from the database.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = RuleFilterStatus)]
-struct FilterView {
-    /// Pairs of patterns in it.
-    rules: usize,
-    /// Memory of these, in bytes.
-    bytes: usize,
-    /// The revision of the rules that it knows.
-    revision: i64,
-    /// How many seconds ago it last agreed with the database; null: not yet.
-    #[schema(required = true)]
-    confirmed_seconds_ago: Option<f64>,
-    /// True while every event goes to the database.
-    bypassing: bool,
-    /// Events that wait for the next confirmation.
-    kept: usize,
-    /// Why changes of rules cannot be read; null: they are read.
-    #[schema(required = true)]
-    error: Option<String>,
-}
-
 impl From<Option<PauseState>> for ChatView {
     fn from(state: Option<PauseState>) -> Self {
-        let paused = state.is_some();
-        let (reason, advice, since) = match state {
-            Some(state) => (Some(state.reason), state.advice, Some(state.since)),
-            None => (None, None, None),
-        };
+        let reason = state.as_ref().map(|state| state.reason.clone());
         Self {
-            paused,
+            paused: state.is_some(),
             message: reason.as_deref().map(Message::of),
             reason,
-            advice,
-            since,
-        }
-    }
-}
-
-impl From<FilterState> for FilterView {
-    fn from(state: FilterState) -> Self {
-        Self {
-            rules: state.rules,
-            bytes: state.bytes,
-            revision: state.sequence,
-            confirmed_seconds_ago: state.confirmed_ago.map(|ago| ago.as_secs_f64()),
-            bypassing: state.bypassing,
-            kept: state.kept,
-            error: state.error,
+            since: state.as_ref().map(|state| state.since),
+            advice: state.and_then(|state| state.advice),
         }
     }
 }
@@ -179,89 +138,56 @@ pub(crate) async fn status(
 
 /// Reads the state of the service; it takes as long as the database is waited for, at most.
 pub(crate) async fn read(state: &AdminState) -> Status {
-    let database = state.readiness.database().await;
-    let stored = match database {
-        DatabaseState::Unreachable => None,
-        _ => stored(state).await,
-    };
     let replica = &state.replica;
-    let (queue, propagation, failures, budgets, retries, arrived) = match stored {
-        Some((queue, propagation, failures, budgets, retries, arrived)) => (
-            Some(queue),
-            Some(propagation),
-            failures,
-            budgets,
-            retries,
-            arrived,
-        ),
-        None => (
-            None,
-            None,
-            Vec::new(),
-            Vec::new(),
-            Vec::new(),
-            state.arrivals.report(),
-        ),
-    };
-    Status {
+    let mut status = Status {
         version: version::FULL,
         draining: state.readiness.is_draining(),
-        database,
-        callbacks: CallbacksView::of(arrived, Utc::now()),
-        queue,
-        propagation,
-        failures,
-        budgets,
-        retries,
+        database: state.readiness.database().await,
+        callbacks: CallbacksView::of(state.arrivals.report(), Utc::now()),
+        queue: None,
+        propagation: None,
+        failures: Vec::new(),
+        budgets: Vec::new(),
+        retries: Vec::new(),
         calls: replica.budgets.recent.summary().into(),
         chat: replica.worker_breaker.paused().into(),
         chat_resync: replica.sweeper_breaker.paused().into(),
-        filter: state.filter.as_ref().map(|filter| filter.state().into()),
+        filter: state.filter.as_ref().map(RuleFilter::state),
         resync: state.sweep_totals.snapshot(),
+    };
+    if status.database != DatabaseState::Unreachable {
+        match tokio::time::timeout(PATIENCE, status.add_stored(state)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cannot read the status from the database"),
+            Err(_) => {
+                tracing::warn!("the database does not respond in time; the status lacks its part");
+            }
+        }
     }
+    status
 }
 
-/// Queue, propagation, failures, budgets, retries, callbacks.
-type Stored = (
-    QueueDepth,
-    Backlog,
-    Vec<FailureReason>,
-    Vec<BudgetView>,
-    Vec<FailureReason>,
-    Report,
-);
-
-/// What the database says; `None` if it does not respond in time.
-async fn stored(state: &AdminState) -> Option<Stored> {
-    let db = &state.replica.db;
-    let read = async {
-        let queue = queue_depth(db).await?;
-        let propagation = backlog(db).await?;
-        let failures = failure_reasons(db).await?;
-        let mut budgets = Vec::with_capacity(state.replica.budgets.all().len());
+impl Status {
+    /// Adds what the database says.
+    async fn add_stored(&mut self, state: &AdminState) -> Result<(), sqlx::Error> {
+        let db = &state.replica.db;
+        self.queue = Some(queue_depth(db).await?);
+        self.propagation = Some(backlog(db).await?);
+        self.failures = failure_reasons(db).await?;
         for budget in state.replica.budgets.all() {
-            let state = budget.state().await?;
-            budgets.push(BudgetView {
+            let allowed = budget.state().await?;
+            self.budgets.push(BudgetView {
                 api: budget.api(),
-                per_second: state.per_second,
-                share: state.share,
+                per_second: allowed.per_second,
+                share: allowed.share,
             });
         }
         let arrived = reports::all(db, &state.arrivals).await?;
+        self.callbacks = CallbacksView::of(arrived, Utc::now());
         let mut retries = retry_reasons(db).await?;
         // That a member is not online is no failure.
         retries.retain(|one| one.message.code != "left-out");
-        Ok::<Stored, sqlx::Error>((queue, propagation, failures, budgets, retries, arrived))
-    };
-    match tokio::time::timeout(PATIENCE, read).await {
-        Ok(Ok(stored)) => Some(stored),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "cannot read the status from the database");
-            None
-        }
-        Err(_) => {
-            tracing::warn!("the database does not respond in time; the status lacks its part");
-            None
-        }
+        self.retries = retries;
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::rooms::MembersByState;
 #[allow(unused_imports, reason = "named in schemas only")]
@@ -87,12 +87,21 @@ pub struct MemberRow {
 }
 
 /// Which members; `None` is any.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct MemberFilter {
+    /// Members of exactly this room.
+    #[param(value_type = Option<String>, pattern = "^[ -~]{1,48}$")]
     pub group: Option<GroupId>,
+    /// Exactly this account, in every room.
+    #[param(value_type = Option<String>, pattern = r"^[^\u0000-\u001f\u007f-\u009f]{1,64}$")]
     pub account: Option<Account>,
+    /// Members in this state.
     pub state: Option<MemberState>,
     /// Few match, so all are read and sorted; walking the index in order, one would pass millions of others.
+    #[serde(skip)]
+    #[param(ignore)]
     pub few: bool,
 }
 

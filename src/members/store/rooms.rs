@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::list::MemberState;
 use crate::database::Db;
@@ -116,10 +116,14 @@ impl MembersByState {
 }
 
 /// Which rooms; `None` is any.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct RoomFilter {
     /// Exactly this room.
+    #[param(value_type = Option<String>, pattern = "^[ -~]{1,48}$")]
     pub group: Option<GroupId>,
+    /// Rooms in this state.
     pub state: Option<RoomState>,
 }
 

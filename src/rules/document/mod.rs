@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::{Error, IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
@@ -385,8 +385,14 @@ fn moment(text: &str) -> Result<DateTime<Utc>, String> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn read_label(text: String) -> Result<String, String> {
+fn read_label(text: String) -> Result<String, String> {
     free_text(text, MAX_LABEL, &[])
+}
+
+/// Reads a label, or the beginning of one, from a query.
+pub(crate) fn label<'de, D: Deserializer<'de>>(query: D) -> Result<Option<String>, D::Error> {
+    let text = read_label(String::deserialize(query)?);
+    text.map(Some).map_err(D::Error::custom)
 }
 
 fn free_text(text: String, longest: usize, allowed: &[char]) -> Result<String, String> {

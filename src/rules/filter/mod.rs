@@ -29,6 +29,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 pub use follower::Follower;
 pub(super) use store::forget_account;
@@ -62,22 +64,25 @@ impl Default for FilterSettings {
     }
 }
 
-/// State of a filter for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The filter that keeps callbacks about members without a rule from the database.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = RuleFilterStatus)]
 pub struct FilterState {
     /// Pairs of patterns in it, including recently deleted ones; 0 until the rules are read.
     pub rules: usize,
     /// Memory of these, in bytes.
     pub bytes: usize,
     /// The revision of the rules that it knows.
-    pub sequence: i64,
-    /// How long ago the last confirmation began; `None`: there was none yet.
-    pub confirmed_ago: Option<Duration>,
+    pub revision: i64,
+    /// How many seconds ago it last agreed with the database; null: not yet.
+    #[schema(required = true)]
+    pub confirmed_seconds_ago: Option<f64>,
     /// True while every event goes to the database.
     pub bypassing: bool,
     /// Events that wait for the next confirmation.
     pub kept: usize,
-    /// Why the last confirmation failed.
+    /// Why changes of rules cannot be read; null: they are read.
+    #[schema(required = true)]
     pub error: Option<String>,
 }
 
@@ -166,8 +171,11 @@ impl RuleFilter {
         FilterState {
             rules: rules.map_or(0, RuleSet::len),
             bytes: rules.map_or(0, RuleSet::bytes),
-            sequence: rules.map_or(0, |rules| rules.revision),
-            confirmed_ago: shared.freshness.confirmed_ago(),
+            revision: rules.map_or(0, |rules| rules.revision),
+            confirmed_seconds_ago: shared
+                .freshness
+                .confirmed_ago()
+                .map(|ago| ago.as_secs_f64()),
             bypassing: rules.is_none() || !fresh || shared.kept.is_full(),
             kept: shared.kept.len(),
             error: shared.error.load().as_deref().cloned(),

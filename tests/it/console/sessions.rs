@@ -74,6 +74,7 @@ async fn a_session_writes_only_from_the_pages_of_the_console() {
         write(api.bare(Method::POST, "/v1/rules")),
         write(from_page(&api, Method::POST, "/v1/rules").header("sec-fetch-site", "cross-site")),
         write(from_page(&api, Method::POST, "/v1/rules").header("sec-fetch-site", "same-site")),
+        write(from_page(&api, Method::POST, "/v1/rules").header("sec-fetch-site", "none")),
     ];
     for request in foreign {
         let refused = send(request).await;
@@ -109,6 +110,10 @@ async fn cookies_that_the_service_did_not_sign_are_rejected() {
         format!("stickymark=eve:{later}:{seal}"),
         format!("stickymark=vic:{later}:{seal}"),
         format!("stickymark=nobody:{later}:{seal}"),
+        given[..given.len() - 2].to_owned(),
+        given.trim_end_matches(seal).to_owned(),
+        "stickymark=vic:99999999999999999999:00".to_owned(),
+        "stickymark=vic:4000000000:zz".to_owned(),
         format!("other={}", given.split_once('=').unwrap().1),
     ] {
         let answer =
@@ -229,5 +234,6 @@ async fn the_page_says_whether_its_cookie_needs_tls() {
         let cookie = answer.header("set-cookie");
         assert!(cookie.starts_with(begins), "{cookie}");
         assert_eq!(cookie.ends_with("; Secure"), secure);
+        assert!(cookie.contains("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"));
     }
 }

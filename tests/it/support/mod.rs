@@ -30,7 +30,7 @@ pub async fn rules_are_known(db: &Db, filters: impl Iterator<Item = &RuleFilter>
         .await
         .unwrap();
     for filter in filters {
-        while filter.state().sequence < revision {
+        while filter.state().revision < revision {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

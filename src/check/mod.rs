@@ -40,16 +40,6 @@ pub struct Finding {
     pub text: String,
 }
 
-impl Finding {
-    fn new(about: &'static str, verdict: Verdict, text: impl Into<String>) -> Self {
-        Self {
-            about,
-            verdict,
-            text: text.into(),
-        }
-    }
-}
-
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match self.verdict {
@@ -61,156 +51,150 @@ impl fmt::Display for Finding {
     }
 }
 
+/// What one check found, in order.
+type Found = Vec<(Verdict, String)>;
+
 pub async fn check(settings: &Settings) -> Vec<Finding> {
-    let mut findings = configuration(settings);
-    findings.extend(listeners(settings).await);
-    findings.extend(database(&settings.database).await);
-    findings.push(user_sig(settings));
-    findings.push(chat(settings).await);
-    findings
+    let found = [
+        ("configuration", configuration(settings)),
+        ("listeners", listeners(settings)),
+        ("database", database(&settings.database).await),
+        ("UserSig", vec![user_sig(settings)]),
+        ("Chat", vec![chat(settings).await]),
+    ];
+    let findings = found.into_iter().flat_map(|(about, found)| {
+        let finding = move |(verdict, text)| Finding {
+            about,
+            verdict,
+            text,
+        };
+        found.into_iter().map(finding)
+    });
+    findings.collect()
 }
 
-fn configuration(settings: &Settings) -> Vec<Finding> {
-    let about = "configuration";
-    let complete = settings.validate_for_serve();
-    let problems = complete
-        .err()
-        .map(|error| error.to_string())
-        .unwrap_or_default();
-    let problems = problems.lines().filter(|problem| !problem.is_empty());
-    let mut findings: Vec<Finding> = problems
-        .map(|problem| Finding::new(about, Verdict::Wrong, problem))
-        .collect();
-    if findings.is_empty() {
-        findings.push(Finding::new(about, Verdict::Ok, "complete"));
-    }
-    let warnings = settings.warnings().into_iter();
-    findings.extend(warnings.map(|risk| Finding::new(about, Verdict::Warning, risk)));
-    findings
+fn configuration(settings: &Settings) -> Found {
+    let mut found: Found = match settings.validate_for_serve() {
+        Ok(()) => vec![(Verdict::Ok, "complete".to_owned())],
+        Err(problems) => {
+            let problems = problems.to_string();
+            let problems = problems.lines().filter(|problem| !problem.is_empty());
+            problems.map(wrong).collect()
+        }
+    };
+    found.extend(settings.warnings().into_iter().map(risk));
+    found
 }
 
 /// Addresses that cannot be bound. One that is in use may belong to the service, which is running.
-async fn listeners(settings: &Settings) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (key, address) in [
+fn listeners(settings: &Settings) -> Found {
+    let addresses = [
         ("callback.listen", settings.callback.listen),
         ("admin.listen", settings.admin.listen),
-    ] {
-        match service::listen(key, address) {
-            Err(StartError::Listen { reason, .. }) if reason.kind() == ErrorKind::AddrInUse => {}
-            Err(error) => {
-                findings.push(Finding::new("listeners", Verdict::Wrong, error.to_string()))
-            }
-            Ok(_) => {}
-        }
-    }
-    findings
+    ];
+    let errors = addresses.map(|(key, address)| service::listen(key, address).err());
+    let errors = errors.into_iter().flatten().filter(|error| {
+        !matches!(error, StartError::Listen { reason, .. } if reason.kind() == ErrorKind::AddrInUse)
+    });
+    errors.map(wrong).collect()
 }
 
-async fn database(settings: &DatabaseSettings) -> Vec<Finding> {
-    let about = "database";
+async fn database(settings: &DatabaseSettings) -> Found {
+    let path = &settings.path;
     if settings.url.is_none() {
-        let text = format!(
-            "serve starts a private PostgreSQL in {:?}; not tried here",
-            settings.path
-        );
-        return vec![Finding::new(about, Verdict::Ok, text)];
+        let text = format!("serve starts a private PostgreSQL in {path:?}; not tried here");
+        return vec![(Verdict::Ok, text)];
     }
-    let connecting =
-        Database::connect(settings.server(), &settings.path, settings.max_connections).await;
-    let database = match connecting {
+    let database = Database::connect(settings.server(), path, settings.max_connections).await;
+    let database = match database {
         Ok(database) => database,
-        Err(error) => return vec![refused(about, &error)],
+        Err(error) => return vec![refused(&error)],
     };
-    let found = match database.schema().await {
+    let schema = match database.schema().await {
         // The rights of the role decide whether `serve` can apply what is pending.
         Ok(SchemaState::Behind(pending)) => match database.require_migrated().await {
-            Err(error @ DatabaseError::MayNotCreate { .. }) => refused(about, &error),
+            Err(error @ DatabaseError::MayNotCreate { .. }) => refused(&error),
             _ => {
                 let text =
                     format!("reachable; {pending} migrations are pending: serve applies them");
-                Finding::new(about, Verdict::Ok, text)
+                (Verdict::Ok, text)
             }
         },
         Ok(SchemaState::Ahead) => {
-            let text = "reachable; migrated by a newer version, which works";
-            Finding::new(about, Verdict::Warning, text)
+            risk("reachable; migrated by a newer version, which works".to_owned())
         }
-        Ok(SchemaState::Current) => {
-            Finding::new(about, Verdict::Ok, "reachable; the schema is up to date")
-        }
-        Err(error) => refused(about, &error),
+        Ok(SchemaState::Current) => (
+            Verdict::Ok,
+            "reachable; the schema is up to date".to_owned(),
+        ),
+        Err(error) => refused(&error),
     };
-    let mut findings = vec![found];
-    let warnings = database.warnings().into_iter();
-    findings.extend(warnings.map(|risk| Finding::new(about, Verdict::Warning, risk)));
+    let mut found = vec![schema];
+    found.extend(database.warnings().into_iter().map(risk));
     // A connection that does not end is no finding.
     let _closed = database.close().await;
-    findings
+    found
 }
 
-fn refused(about: &'static str, error: &DatabaseError) -> Finding {
+fn wrong(error: impl ToString) -> (Verdict, String) {
+    (Verdict::Wrong, error.to_string())
+}
+
+fn risk(text: String) -> (Verdict, String) {
+    (Verdict::Warning, text)
+}
+
+fn refused(error: &DatabaseError) -> (Verdict, String) {
     let verdict = match error {
         DatabaseError::Unreachable { .. } | DatabaseError::ReadOnly => Verdict::Passing,
         _ => Verdict::Wrong,
     };
-    Finding::new(about, verdict, error.to_string())
+    (verdict, error.to_string())
 }
 
-fn user_sig(settings: &Settings) -> Finding {
-    let (about, chat) = ("UserSig", &settings.chat);
+fn user_sig(settings: &Settings) -> (Verdict, String) {
+    let chat = &settings.chat;
     let (Some(app), Some(key)) = (chat.sdk_app_id, chat.secret_key.clone()) else {
-        let text = "needs chat.sdk_app_id and chat.secret_key";
-        return Finding::new(about, Verdict::Wrong, text);
+        return wrong("needs chat.sdk_app_id and chat.secret_key");
     };
     let account = &chat.admin_account;
     let day = Duration::from_secs(24 * 60 * 60);
     match UserSigKey::new(app, key).sign(account, day, chrono::Utc::now()) {
         Ok(_) => {
             let text = format!("valid for account {:?} of app {app}", account.as_str());
-            Finding::new(about, Verdict::Ok, text)
+            (Verdict::Ok, text)
         }
-        Err(error) => {
-            let text = format!("{error}; check chat.secret_key");
-            Finding::new(about, Verdict::Wrong, text)
-        }
+        Err(error) => wrong(format_args!("{error}; check chat.secret_key")),
     }
 }
 
-async fn chat(settings: &Settings) -> Finding {
-    let about = "Chat";
-    let client = match service::endpoint(&settings.chat) {
-        Ok(endpoint) => {
-            ChatClient::new(endpoint, Budgets::none()).map_err(|error| error.to_string())
-        }
-        Err(error) => Err(format!("not called: {error}")),
+async fn chat(settings: &Settings) -> (Verdict, String) {
+    let endpoint = match service::endpoint(&settings.chat) {
+        Ok(endpoint) => endpoint,
+        Err(error) => return wrong(format_args!("not called: {error}")),
     };
-    let (client, room) = match (client, GroupId::parse(NO_ROOM)) {
-        (Ok(client), Ok(room)) => (client, room),
-        (Err(error), _) => return Finding::new(about, Verdict::Wrong, error),
-        (_, Err(error)) => return Finding::new(about, Verdict::Wrong, error.to_string()),
+    let at = endpoint.base_url.origin().ascii_serialization();
+    let client = match ChatClient::new(endpoint, Budgets::none()) {
+        Ok(client) => client,
+        Err(error) => return wrong(error),
     };
-    let at = settings.chat.base_url.clone();
-    let at = at.unwrap_or_else(|| settings.chat.region.base_url());
-    let at = at.origin().ascii_serialization();
+    let room = match GroupId::parse(NO_ROOM) {
+        Ok(room) => room,
+        Err(error) => return wrong(error),
+    };
     match client.get_online_member_num(&room).await {
-        Ok(_) => Finding::new(
-            about,
-            Verdict::Ok,
-            format!("{at} reachable; credentials accepted"),
-        ),
-        Err(error) if was_let_in(&error) => {
-            let text = format!("{at} reachable; credentials accepted");
-            Finding::new(about, Verdict::Ok, text)
-        }
-        Err(error) => {
+        Err(error) if !was_let_in(&error) => {
             let verdict = match error.class() {
                 ErrorClass::Retry | ErrorClass::SlowDown => Verdict::Passing,
                 // No setting of ours fixes it, and running replicas still accept callbacks.
                 _ if error.code().is_some_and(ErrorCode::is_state_of_the_app) => Verdict::Passing,
                 _ => Verdict::Wrong,
             };
-            Finding::new(about, verdict, format!("{at}: {error}; {}", fix(&error)))
+            (verdict, format!("{at}: {error}; {}", fix(&error)))
+        }
+        _ => {
+            let text = format!("{at} reachable; credentials accepted");
+            (Verdict::Ok, text)
         }
     }
 }

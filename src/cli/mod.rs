@@ -3,7 +3,6 @@
 //! differences too, as diff does, and so does a dry run that would be rejected. A closed pipe ends a
 //! command with 0.
 
-mod check;
 mod output;
 mod remote;
 mod serve;
@@ -50,22 +49,9 @@ enum Command {
     /// Check that the service on this machine is alive, for images without a shell.
     Healthcheck,
     /// Check configuration, database, UserSig and Chat, and say what to fix.
-    Check(check::Arguments),
-    /// Import, export, list and change rules of a running service.
-    #[command(subcommand)]
-    Rules(remote::RulesCommand),
-    /// Explain why a member has, or lacks, marks.
-    Explain(remote::ExplainArguments),
-    /// List members that a rule matches, or retry failed ones.
-    Members(remote::MembersArguments),
-    /// List rooms and their last comparison with Chat.
-    Rooms(remote::RoomsArguments),
-    /// Show the state of a running service.
-    Status(remote::StatusArguments),
-    /// Compare a room with Chat now.
-    Resync(remote::ResyncArguments),
-    /// Show or change what a running service logs.
-    Log(remote::LogArguments),
+    Check(small::CheckArguments),
+    #[command(flatten)]
+    Remote(remote::Command),
     /// Print a UserSig for an account.
     UserSig(small::UserSigArguments),
     /// Print the OpenAPI document of the management API.
@@ -118,14 +104,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Simulate(arguments) => simulator::run(arguments).await,
         Command::Migrate(arguments) => small::migrate(&settings(config)?, &arguments).await,
         Command::Healthcheck => small::healthcheck(&settings(config)?).await,
-        Command::Check(arguments) => check::run(&settings(config)?, &arguments).await,
-        Command::Rules(command) => remote::rules(command, || settings(config)).await,
-        Command::Explain(arguments) => remote::explain(arguments).await,
-        Command::Members(arguments) => remote::members(arguments).await,
-        Command::Rooms(arguments) => remote::rooms(arguments).await,
-        Command::Status(arguments) => remote::status(arguments).await,
-        Command::Resync(arguments) => remote::resync(arguments).await,
-        Command::Log(arguments) => remote::log(arguments).await,
+        Command::Check(arguments) => small::check(&settings(config)?, &arguments).await,
+        Command::Remote(command) => remote::run(command, || settings(config)).await,
         Command::UserSig(arguments) => small::user_sig(&settings(config)?, &arguments),
         Command::Openapi => small::openapi(),
         Command::Completions(arguments) => small::completions(&arguments, Arguments::command()),

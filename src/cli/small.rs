@@ -1,4 +1,4 @@
-//! Small commands: `migrate`, `healthcheck`, `user-sig`, `openapi`, `completions`.
+//! Small commands: `migrate`, `healthcheck`, `check`, `user-sig`, `openapi`, `completions`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 
 use super::{Usage, output};
 use crate::chat::UserSigKey;
+use crate::check::{self, Verdict};
 use crate::config::{DatabaseSettings, Settings};
 use crate::database::{Database, DatabaseError};
 use crate::domain::Account;
@@ -86,6 +87,33 @@ fn own_addresses(listen: SocketAddr) -> Vec<SocketAddr> {
     };
     let with_port = |ip: &IpAddr| SocketAddr::new(*ip, listen.port());
     ips.iter().map(with_port).collect()
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    /// Do not fail for what may pass without a change, such as a Chat that does not answer: for an
+    /// init container, which would keep new replicas from starting.
+    #[arg(long)]
+    passing_ok: bool,
+}
+
+/// `stickymark check`: a line for each requirement.
+pub(super) async fn check(settings: &Settings, arguments: &CheckArguments) -> anyhow::Result<()> {
+    let findings = check::check(settings).await;
+    for finding in &findings {
+        output::line(&finding.to_string())?;
+    }
+    let any = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
+    let misconfigured = findings
+        .iter()
+        .any(|finding| finding.about == "configuration" && finding.verdict == Verdict::Wrong);
+    if misconfigured {
+        return Err(Usage("the configuration is incomplete or wrong".to_owned()).into());
+    }
+    if any(Verdict::Wrong) || (any(Verdict::Passing) && !arguments.passing_ok) {
+        anyhow::bail!("check failed; see the lines marked FAILED");
+    }
+    Ok(())
 }
 
 #[derive(Debug, Args)]

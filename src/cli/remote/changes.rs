@@ -1,9 +1,8 @@
 //! What an import changes, for people: a line for each rule, coloured on a terminal.
 
-use std::io;
-
 use serde_json::Value;
 
+use super::Remote;
 use super::table::{Style, plain};
 use crate::cli::output;
 
@@ -19,11 +18,15 @@ const FIELDS: [&str; 8] = [
     "note",
 ];
 
-/// Prints the answer of an import: its changes, if it names them, then the counts.
-pub(super) fn print(answer: &Value, style: &Style) -> io::Result<()> {
-    let colours = output::wants_colours();
+/// Prints the answer of an import: its changes, if it names them, then the counts. `name` is the count that
+/// names it in short.
+pub(super) async fn print(remote: &Remote, answer: &Value, name: &str) -> anyhow::Result<()> {
+    if !remote.shape.is_table() {
+        return remote.shape.print(answer, &[name]);
+    }
+    let (style, colours) = (remote.style().await, output::wants_colours());
     for change in answer["changes"].as_array().into_iter().flatten() {
-        let line = line(change, style);
+        let line = line(change, &style);
         output::line(&if colours { painted(&line) } else { line })?;
     }
     let counts = ["created", "updated", "unchanged", "removed"];
@@ -32,13 +35,11 @@ pub(super) fn print(answer: &Value, style: &Style) -> io::Result<()> {
     if answer["dry_run"] == true {
         output::line("dry run: nothing was changed")?;
     }
-    match answer["refusal"].as_str() {
-        Some(refusal) => {
-            let refusal = refusal.replace("max_removals=", "--max-removals ");
-            output::line(&format!("would be rejected: {refusal}"))
-        }
-        None => Ok(()),
+    if let Some(refusal) = answer["refusal"].as_str() {
+        let refusal = refusal.replace("max_removals=", "--max-removals ");
+        output::line(&format!("would be rejected: {refusal}"))?;
     }
+    Ok(())
 }
 
 /// Whether the answer names anything that is changed.
@@ -85,24 +86,4 @@ fn painted(line: &str) -> String {
         _ => 33,
     };
     format!("\u{1b}[{colour}m{line}\u{1b}[0m")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_change_is_one_line_that_says_what_changes() {
-        let rule = |mark: u32| json!({"group": "g", "account": "a", "marks": [mark], "note": ""});
-        let line = |before: Value, after: Value| {
-            super::line(
-                &json!({"id": "r", "before": before, "after": after}),
-                &Style::default(),
-            )
-        };
-        assert_eq!(line(Value::Null, rule(1000)), "+ r  g a 1000");
-        assert_eq!(line(rule(1000), Value::Null), "- r  g a 1000");
-        assert_eq!(line(rule(1000), rule(1001)), "~ r  marks 1000 -> 1001");
-    }
 }

@@ -6,19 +6,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::table::{self, Style};
-use super::{NONE, Remote};
+use super::{NONE, On, Remote};
 use crate::cli::output;
 
-#[derive(Debug, Args)]
-pub(in crate::cli) struct ExplainArguments {
-    #[command(flatten)]
-    remote: Remote,
-    #[command(flatten)]
-    query: ExplainQuery,
-}
-
 #[derive(Debug, Args, Serialize)]
-struct ExplainQuery {
+pub(in crate::cli) struct Member {
     /// The room.
     #[arg(value_name = "ROOM")]
     group: String,
@@ -27,29 +19,20 @@ struct ExplainQuery {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct StatusArguments {
-    #[command(flatten)]
-    remote: Remote,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct LogArguments {
-    #[command(flatten)]
-    remote: Remote,
+pub(in crate::cli) struct LogFilter {
     /// The filter to use from now on, such as info,stickymark::reapply=debug; without it, the present
     /// one is printed. Only the replica that answers changes, until it restarts.
     filter: Option<String>,
 }
 
 /// Why a member has, or lacks, marks.
-pub(in crate::cli) async fn explain(arguments: ExplainArguments) -> anyhow::Result<()> {
-    let ExplainArguments { remote, query } = arguments;
-    let answer = remote.service.get(&["explain"], &query).await?;
-    if !remote.shape.is_table() {
-        return remote.shape.print_one(&answer, &["group", "account"]);
+pub(super) async fn explain(member: On<Member>) -> anyhow::Result<()> {
+    let answer = member.get(&["explain"], &member.ask).await?;
+    if !member.shape.is_table() {
+        return member.shape.print(&answer, &["group", "account"]);
     }
     output::line(&format!("{}\n", table::plain(&answer["summary"])))?;
-    let style = remote.style().await;
+    let style = member.style().await;
     let (member, pending) = (&answer["member"], &answer["pending"]);
     style.print_pairs(&[
         ("required marks", &answer["desired"]),
@@ -88,15 +71,14 @@ fn print_below(style: &Style, title: &str, list: &Value, fields: &[&str]) -> any
 }
 
 /// The state of the service.
-pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result<()> {
-    let remote = arguments.remote;
-    let status = remote.service.get(&["status"], &NONE).await?;
+pub(super) async fn status(remote: Remote) -> anyhow::Result<()> {
+    let status = remote.get(&["status"], &NONE).await?;
     if !remote.shape.is_table() {
-        return remote.shape.print_one(&status, &["version"]);
+        return remote.shape.print(&status, &["version"]);
     }
     let (callbacks, queue) = (&status["callbacks"], &status["queue"]);
     let (chat, calls) = (&status["chat"], &status["calls"]);
-    let style = Style::new(Default::default());
+    let style = remote.style().await;
     style.print_pairs(&[
         ("version", &status["version"]),
         ("database", &status["database"]),
@@ -157,17 +139,13 @@ pub(in crate::cli) async fn status(arguments: StatusArguments) -> anyhow::Result
 }
 
 /// What a running replica logs.
-pub(in crate::cli) async fn log(arguments: LogArguments) -> anyhow::Result<()> {
-    let LogArguments { remote, filter } = arguments;
-    let answer = match filter {
+pub(super) async fn log(log: On<LogFilter>) -> anyhow::Result<()> {
+    let answer = match &log.ask.filter {
         Some(filter) => {
             let body = json!({"filter": filter});
-            remote
-                .service
-                .write(Method::PUT, &["log"], &NONE, &body)
-                .await?
+            log.write(Method::PUT, &["log"], &NONE, &body).await?
         }
-        None => remote.service.get(&["log"], &NONE).await?,
+        None => log.get(&["log"], &NONE).await?,
     };
-    remote.say(&answer, &["filter"], &table::plain(&answer["filter"]))
+    log.say(&answer, &["filter"], &table::plain(&answer["filter"]))
 }

@@ -6,27 +6,25 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::table::plain;
-use super::{List, Most, NONE, Remote};
+use super::{List, Most, NONE, On};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub(in crate::cli) struct MembersArguments {
+pub(in crate::cli) struct Members {
     #[command(subcommand)]
     command: Option<MembersCommand>,
     #[command(flatten)]
-    remote: Remote,
+    list: On<MembersQuery>,
     #[command(flatten)]
     most: Most,
-    #[command(flatten)]
-    query: MembersQuery,
 }
 
 #[derive(Debug, Subcommand)]
 enum MembersCommand {
     /// Retry failed members now: those of a room, of an account, or all.
-    Retry(RetryArguments),
+    Retry(On<Only>),
     /// Erase what is stored about an account: its rules, its rows, its name in the history of rules.
-    Erase(EraseArguments),
+    Erase(On<Erasure>),
 }
 
 #[derive(Debug, Args, Serialize)]
@@ -52,17 +50,7 @@ struct Only {
 }
 
 #[derive(Debug, Args)]
-struct RetryArguments {
-    #[command(flatten)]
-    remote: Remote,
-    #[command(flatten)]
-    only: Only,
-}
-
-#[derive(Debug, Args)]
-struct EraseArguments {
-    #[command(flatten)]
-    remote: Remote,
+struct Erasure {
     /// Exactly this account.
     account: String,
     /// Only say what would be erased.
@@ -71,13 +59,11 @@ struct EraseArguments {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct RoomsArguments {
-    #[command(flatten)]
-    remote: Remote,
-    #[command(flatten)]
-    most: Most,
+pub(in crate::cli) struct Rooms {
     #[command(flatten)]
     query: RoomsQuery,
+    #[command(flatten)]
+    most: Most,
 }
 
 #[derive(Debug, Args, Serialize)]
@@ -89,72 +75,62 @@ struct RoomsQuery {
     state: Option<String>,
 }
 
-#[derive(Debug, Args)]
-pub(in crate::cli) struct ResyncArguments {
-    #[command(flatten)]
-    remote: Remote,
+/// The room to compare.
+#[derive(Debug, Args, Serialize)]
+pub(in crate::cli) struct Resync {
     /// The room to compare with Chat.
     #[arg(value_name = "ROOM")]
     group: String,
 }
 
-pub(in crate::cli) async fn run(arguments: MembersArguments) -> anyhow::Result<()> {
-    match arguments.command {
-        Some(MembersCommand::Retry(arguments)) => return retry(arguments).await,
-        Some(MembersCommand::Erase(arguments)) => return erase(arguments).await,
-        None => {}
+pub(super) async fn members(
+    Members {
+        command,
+        list,
+        most,
+    }: Members,
+) -> anyhow::Result<()> {
+    match command {
+        Some(MembersCommand::Retry(retry)) => {
+            let path = ["members", "retry"];
+            let answer = retry.write(Method::POST, &path, &NONE, &retry.ask).await?;
+            let line = format!("retrying {} members", plain(&answer["retried"]));
+            retry.say(&answer, &["retried"], &line)
+        }
+        Some(MembersCommand::Erase(erase)) => {
+            let Erasure { account, dry_run } = &erase.ask;
+            let (query, body) = ([("dry_run", dry_run)], json!({ "account": account }));
+            let answer = erase.write(Method::POST, &["erase"], &query, &body).await?;
+            let counts = ["rules", "members", "history"];
+            let [rules, members, history] = counts.map(|count| plain(&answer[count]));
+            let done = if *dry_run { "would erase" } else { "erased" };
+            let line =
+                format!("{done} {rules} rules, {members} member rows, {history} history entries");
+            erase.say(&answer, &counts, &line)
+        }
+        None => {
+            let columns = &[
+                "group",
+                "account",
+                "state",
+                "marks",
+                "confirmed_at",
+                "due_at",
+                "last_error",
+            ];
+            let members = List {
+                path: &["members"],
+                columns,
+                name: &["group", "account"],
+                none: "no members",
+            };
+            list.list(members, &list.ask, &most, |_, _| ()).await
+        }
     }
-    let columns = &[
-        "group",
-        "account",
-        "state",
-        "marks",
-        "confirmed_at",
-        "due_at",
-        "last_error",
-    ];
-    let list = List {
-        path: &["members"],
-        columns,
-        name: &["group", "account"],
-        none: "no members",
-    };
-    let MembersArguments { remote, most, .. } = arguments;
-    remote.list(list, &arguments.query, &most, |_, _| ()).await
-}
-
-async fn retry(arguments: RetryArguments) -> anyhow::Result<()> {
-    let RetryArguments { remote, only } = arguments;
-    let path = ["members", "retry"];
-    let answer = remote
-        .service
-        .write(Method::POST, &path, &NONE, &only)
-        .await?;
-    let line = format!("retrying {} members", plain(&answer["retried"]));
-    remote.say(&answer, &["retried"], &line)
-}
-
-async fn erase(arguments: EraseArguments) -> anyhow::Result<()> {
-    let EraseArguments {
-        remote,
-        account,
-        dry_run,
-    } = arguments;
-    let body = json!({ "account": account });
-    let query = [("dry_run", dry_run)];
-    let answer = remote
-        .service
-        .write(Method::POST, &["erase"], &query, &body)
-        .await?;
-    let counts = ["rules", "members", "history"];
-    let [rules, members, history] = counts.map(|count| plain(&answer[count]));
-    let done = if dry_run { "would erase" } else { "erased" };
-    let line = format!("{done} {rules} rules, {members} member rows, {history} history entries");
-    remote.say(&answer, &counts, &line)
 }
 
 /// Rooms and how their last comparison with Chat ended.
-pub(in crate::cli) async fn rooms(arguments: RoomsArguments) -> anyhow::Result<()> {
+pub(super) async fn rooms(command: On<Rooms>) -> anyhow::Result<()> {
     let list = List {
         path: &["rooms"],
         columns: &[
@@ -172,13 +148,9 @@ pub(in crate::cli) async fn rooms(arguments: RoomsArguments) -> anyhow::Result<(
         name: &["group"],
         none: "no rooms",
     };
-    let RoomsArguments {
-        remote,
-        most,
-        query,
-    } = arguments;
+    let Rooms { query, most } = &command.ask;
     let found = |room: &mut Value, _: &_| room["found"] = found(&room["sweep"]).into();
-    remote.list(list, &query, &most, found).await
+    command.list(list, query, most, found).await
 }
 
 /// What the last comparison found, in words.
@@ -203,14 +175,10 @@ fn found(sweep: &Value) -> String {
 }
 
 /// Has a room compared with Chat now.
-pub(in crate::cli) async fn resync(arguments: ResyncArguments) -> anyhow::Result<()> {
-    let ResyncArguments { remote, group } = arguments;
+pub(super) async fn resync(room: On<Resync>) -> anyhow::Result<()> {
     let path = ["rooms", "resync"];
-    let body = json!({"group": group});
-    let answer = remote
-        .service
-        .write(Method::POST, &path, &NONE, &body)
-        .await?;
-    let line = format!("comparison requested; see `stickymark rooms {group}`");
-    remote.say(&answer, &["group"], &line)
+    let answer = room.write(Method::POST, &path, &NONE, &room.ask).await?;
+    let see = &room.ask.group;
+    let line = format!("comparison requested; see `stickymark rooms {see}`");
+    room.say(&answer, &["group"], &line)
 }

@@ -9,11 +9,11 @@ mod rules;
 mod table;
 mod transfer;
 
-use std::convert::Infallible;
+use std::ops::Deref;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -22,23 +22,51 @@ use serde_json::Value;
 use url::Url;
 
 use super::{Usage, output};
-use table::{Names, Style};
+use crate::config::{ConfigError, Settings};
+use table::Style;
 
-pub(super) use look::{ExplainArguments, LogArguments, StatusArguments, explain, log, status};
-pub(super) use members::{
-    MembersArguments, ResyncArguments, RoomsArguments, resync, rooms, run as members,
-};
-pub(super) use rules::{RulesCommand, run as rules};
+/// What is asked of a running service.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Import, export, list and change rules of a running service.
+    #[command(subcommand)]
+    Rules(rules::RulesCommand),
+    /// Explain why a member has, or lacks, marks.
+    Explain(On<look::Member>),
+    /// List members that a rule matches, or retry failed ones.
+    Members(members::Members),
+    /// List rooms and their last comparison with Chat.
+    Rooms(On<members::Rooms>),
+    /// Show the state of a running service.
+    Status(Remote),
+    /// Compare a room with Chat now.
+    Resync(On<members::Resync>),
+    /// Show or change what a running service logs.
+    Log(On<look::LogFilter>),
+}
+
+/// Runs one of them. Only `rules adopt` reads the settings of the service.
+pub(super) async fn run(
+    command: Command,
+    settings: impl FnOnce() -> Result<Settings, ConfigError>,
+) -> anyhow::Result<()> {
+    match command {
+        Command::Rules(command) => rules::run(command, settings).await,
+        Command::Explain(member) => look::explain(member).await,
+        Command::Members(members) => members::members(members).await,
+        Command::Rooms(rooms) => members::rooms(rooms).await,
+        Command::Status(remote) => look::status(remote).await,
+        Command::Resync(room) => members::resync(room).await,
+        Command::Log(log) => look::log(log).await,
+    }
+}
 
 /// Longest wait for a connection. Answers may take longer: an import is worked on for a while.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Items of a page that is asked for.
 const PAGE: &str = "500";
 /// A query without parameters.
-const NONE: NoQuery = NoQuery {};
-
-#[derive(Serialize)]
-struct NoQuery {}
+const NONE: () = ();
 
 /// A service, and how its answers are printed.
 #[derive(Debug, Args)]
@@ -49,9 +77,34 @@ pub(super) struct Remote {
     shape: Shape,
 }
 
+/// What is asked, and of which service.
+#[derive(Debug, Args)]
+pub(super) struct On<T: Args> {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    ask: T,
+}
+
+impl<T: Args> Deref for On<T> {
+    type Target = Remote;
+
+    fn deref(&self) -> &Remote {
+        &self.remote
+    }
+}
+
+impl Deref for Remote {
+    type Target = Service;
+
+    fn deref(&self) -> &Service {
+        &self.service
+    }
+}
+
 /// Where the service is, and who asks.
 #[derive(Debug, Args)]
-struct Service {
+pub(super) struct Service {
     /// The management API of the service.
     #[arg(
         long,
@@ -62,7 +115,12 @@ struct Service {
     url: Url,
     /// The secret of an entry of admin.tokens, better in STICKYMARK_TOKEN: other users of this machine
     /// can read arguments.
-    #[arg(long, env = "STICKYMARK_TOKEN", hide_env = true, hide_env_values = true, value_parser = secret)]
+    #[arg(
+        long,
+        env = "STICKYMARK_TOKEN",
+        hide_env = true,
+        hide_env_values = true
+    )]
     token: Option<SecretString>,
 }
 
@@ -91,31 +149,27 @@ impl Shape {
         !self.json && self.output == Output::Table
     }
 
-    /// Prints items in the other forms; `name` are the fields that name an item.
-    fn print_items(&self, items: &[Value], name: &[&str]) -> anyhow::Result<()> {
-        match self.output {
-            Output::Ndjson => {
-                for item in items {
-                    output::line(&item.to_string())?;
-                }
-            }
+    /// Prints an answer, or a list, in the other forms; `name` are the fields that name an item.
+    fn print(&self, answer: &Value, name: &[&str]) -> anyhow::Result<()> {
+        let items = answer.as_array().map(Vec::as_slice);
+        let items = items.unwrap_or(std::slice::from_ref(answer)).iter();
+        let lines: Vec<String> = match self.output {
+            Output::Ndjson => items.map(Value::to_string).collect(),
             Output::Name => {
-                for item in items {
-                    let parts = name.iter().map(|field| table::plain(&item[*field]));
-                    output::line(&parts.collect::<Vec<_>>().join(" "))?;
-                }
+                let named = |item: &Value| {
+                    name.iter()
+                        .map(|field| table::plain(&item[*field]))
+                        .collect::<Vec<_>>()
+                        .join(" ")
+                };
+                items.map(named).collect()
             }
-            Output::Table | Output::Json => print_json(&Value::from(items))?,
+            Output::Table | Output::Json => vec![serde_json::to_string_pretty(answer)?],
+        };
+        for line in lines {
+            output::line(&line)?;
         }
         Ok(())
-    }
-
-    /// Prints one answer in the other forms.
-    fn print_one(&self, answer: &Value, name: &[&str]) -> anyhow::Result<()> {
-        match self.output {
-            Output::Table | Output::Json => print_json(answer),
-            _ => self.print_items(std::slice::from_ref(answer), name),
-        }
     }
 }
 
@@ -142,13 +196,9 @@ struct List<'a> {
     none: &'a str,
 }
 
-fn secret(text: &str) -> Result<SecretString, Infallible> {
-    Ok(SecretString::from(text))
-}
-
 impl Remote {
     async fn style(&self) -> Style {
-        Style::new(Names::of(&self.service).await)
+        Style::of(&self.service).await
     }
 
     /// Prints at most `most` items of a list. `edit` adds what only people read.
@@ -161,7 +211,7 @@ impl Remote {
     ) -> anyhow::Result<()> {
         let mut items = self.service.items(list.path, query, most.most).await?;
         if !self.shape.is_table() {
-            return self.shape.print_items(&items, list.name);
+            return self.shape.print(&items.into(), list.name);
         }
         let style = self.style().await;
         items.iter_mut().for_each(|item| edit(item, &style));
@@ -172,7 +222,7 @@ impl Remote {
     fn say(&self, answer: &Value, name: &[&str], line: &str) -> anyhow::Result<()> {
         match self.shape.is_table() {
             true => Ok(output::line(line)?),
-            false => self.shape.print_one(answer, name),
+            false => self.shape.print(answer, name),
         }
     }
 }
@@ -327,11 +377,6 @@ fn problem(text: &str) -> Option<String> {
         lines.push(format!("{} {}", place.trim_end(), text("detail")));
     }
     Some(lines.join("\n"))
-}
-
-/// Prints JSON for a pipe.
-fn print_json(value: &Value) -> anyhow::Result<()> {
-    Ok(output::line(&serde_json::to_string_pretty(value)?)?)
 }
 
 #[cfg(test)]

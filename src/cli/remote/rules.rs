@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::adopt::{self, AdoptArguments};
 use super::table::{Style, plain};
-use super::transfer::{self, DiffArguments, ExportArguments, ImportArguments};
-use super::{List, Most, NONE, Remote, changes};
+use super::transfer::{self, ExportArguments, File, Import};
+use super::{List, Most, NONE, On, Remote, changes};
 use crate::config::{ConfigError, Settings};
 
 /// Columns of a table of rules.
@@ -30,27 +30,27 @@ const COLUMNS: [&str; 8] = [
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum RulesCommand {
     /// Import rules from NDJSON, one rule a line; all or nothing.
-    Import(ImportArguments),
+    Import(On<Import>),
     /// Show what an import would change.
     ///
     /// Exit status 0: nothing; 1: something, or an error, which standard error then names.
-    Diff(DiffArguments),
+    Diff(On<File>),
     /// Write all rules, or those that the filters let through, to standard output as NDJSON.
     Export(ExportArguments),
     /// List rules.
-    List(ListArguments),
+    List(On<Listed>),
     /// Show one rule.
-    Get(OneArguments),
+    Get(On<One>),
     /// Show who changed a rule, when, and what; also of a deleted one.
-    History(HistoryArguments),
+    History(On<Changes>),
     /// Create or replace one rule, from options or from a JSON file.
-    Put(PutArguments),
+    Put(On<Put>),
     /// Enable rules.
-    Enable(ManyArguments),
+    Enable(On<Many>),
     /// Disable rules.
-    Disable(ManyArguments),
+    Disable(On<Many>),
     /// Delete one rule.
-    Delete(DeleteArguments),
+    Delete(On<Guarded>),
     /// Print the marks that members carry in Chat now as rules, for an app that already uses marks.
     Adopt(AdoptArguments),
 }
@@ -84,13 +84,11 @@ pub(super) struct Filters {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct ListArguments {
-    #[command(flatten)]
-    remote: Remote,
-    #[command(flatten)]
-    most: Most,
+pub(in crate::cli) struct Listed {
     #[command(flatten)]
     query: ListQuery,
+    #[command(flatten)]
+    most: Most,
 }
 
 #[derive(Debug, Args, Serialize)]
@@ -104,34 +102,30 @@ struct ListQuery {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct OneArguments {
-    #[command(flatten)]
-    remote: Remote,
+pub(in crate::cli) struct One {
     /// The rule.
     id: String,
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct HistoryArguments {
+pub(in crate::cli) struct Changes {
     #[command(flatten)]
-    one: OneArguments,
+    one: One,
     #[command(flatten)]
     most: Most,
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct DeleteArguments {
+pub(in crate::cli) struct Guarded {
     #[command(flatten)]
-    one: OneArguments,
+    one: One,
     /// Only if the rule is at this version.
     #[arg(long, value_name = "VERSION")]
     if_version: Option<i64>,
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct ManyArguments {
-    #[command(flatten)]
-    remote: Remote,
+pub(in crate::cli) struct Many {
     /// The rules; all of them are changed, or none.
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
@@ -141,15 +135,12 @@ pub(in crate::cli) struct ManyArguments {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct PutArguments {
+pub(in crate::cli) struct Put {
     #[command(flatten)]
-    one: OneArguments,
+    guarded: Guarded,
     /// The file with the rule as JSON; - is standard input.
     #[arg(conflicts_with = "group", required_unless_present = "group")]
     file: Option<PathBuf>,
-    /// Only if the rule is at this version.
-    #[arg(long, value_name = "VERSION")]
-    if_version: Option<i64>,
     #[command(flatten)]
     rule: RuleOptions,
 }
@@ -211,36 +202,30 @@ pub(in crate::cli) async fn run(
     }
 }
 
-async fn list(arguments: ListArguments) -> anyhow::Result<()> {
+async fn list(rules: On<Listed>) -> anyhow::Result<()> {
     let list = List {
         path: &["rules"],
         columns: &COLUMNS,
         name: &["id"],
         none: "no rules",
     };
-    let ListArguments {
-        remote,
-        most,
-        query,
-    } = arguments;
-    remote.list(list, &query, &most, |_, _| ()).await
+    let Listed { query, most } = &rules.ask;
+    rules.list(list, query, most, |_, _| ()).await
 }
 
-async fn get(arguments: OneArguments) -> anyhow::Result<()> {
-    let OneArguments { remote, id } = arguments;
-    let rule = remote.service.get(&["rules", &id], &NONE).await?;
-    if !remote.shape.is_table() {
-        return remote.shape.print_one(&rule, &["id"]);
+async fn get(one: On<One>) -> anyhow::Result<()> {
+    let rule = one.get(&["rules", &one.ask.id], &NONE).await?;
+    if !one.shape.is_table() {
+        return one.shape.print(&rule, &["id"]);
     }
     let more = ["note", "version", "created_at", "updated_at"];
     let fields = COLUMNS.into_iter().chain(more);
     let fields: Vec<_> = fields.map(|field| (field, &rule[field])).collect();
-    Ok(remote.style().await.print_pairs(&fields)?)
+    Ok(one.style().await.print_pairs(&fields)?)
 }
 
-async fn history(arguments: HistoryArguments) -> anyhow::Result<()> {
-    let HistoryArguments { one, most } = arguments;
-    let path = ["rules", &one.id, "history"];
+async fn history(changed: On<Changes>) -> anyhow::Result<()> {
+    let path = ["rules", &changed.ask.one.id, "history"];
     let list = List {
         path: &path,
         columns: &["at", "actor", "action", "request_id", "rule"],
@@ -254,11 +239,11 @@ async fn history(arguments: HistoryArguments) -> anyhow::Result<()> {
         };
         entry["rule"] = what.into();
     };
-    one.remote.list(list, &NONE, &most, what).await
+    changed.list(list, &NONE, &changed.ask.most, what).await
 }
 
-async fn put(arguments: PutArguments) -> anyhow::Result<()> {
-    let text = match &arguments.file {
+async fn put(put: On<Put>) -> anyhow::Result<()> {
+    let text = match &put.ask.file {
         Some(file) => {
             let mut text = String::new();
             transfer::open(file)?
@@ -266,20 +251,16 @@ async fn put(arguments: PutArguments) -> anyhow::Result<()> {
                 .with_context(|| format!("{} cannot be read", file.display()))?;
             text
         }
-        None => serde_json::to_string(&arguments.rule)?,
+        None => serde_json::to_string(&put.ask.rule)?,
     };
-    let OneArguments { remote, id } = arguments.one;
-    let request = remote
-        .service
-        .request(Method::PUT, &["rules", &id], &NONE)?;
+    let request = put.ask.guarded.request(&put, Method::PUT)?;
     let request = request.header(header::CONTENT_TYPE, "application/json");
-    let request = only_at(request.body(text), arguments.if_version);
-    let response = remote.service.send(request).await?;
+    let response = put.send(request.body(text)).await?;
     let created = response.status() == StatusCode::CREATED;
     let rule = super::json(response).await?;
     let (id, version) = (plain(&rule["id"]), plain(&rule["version"]));
     let done = if created { "created" } else { "saved" };
-    remote.say(&rule, &["id"], &format!("{done} {id} (version {version})"))
+    put.say(&rule, &["id"], &format!("{done} {id} (version {version})"))
 }
 
 /// A time as it is, or so long from now.
@@ -293,41 +274,33 @@ fn time(text: &str) -> Result<String, String> {
     Ok(at.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
-async fn change(action: &str, arguments: ManyArguments) -> anyhow::Result<()> {
-    let ManyArguments {
-        remote,
-        ids,
-        dry_run,
-    } = arguments;
-    let query = [("dry_run", dry_run)];
-    let body = json!({"ids": ids, "action": action});
-    let answer = remote
-        .service
-        .write(Method::PATCH, &["rules"], &query, &body)
-        .await?;
-    match remote.shape.is_table() {
-        true => Ok(changes::print(&answer, &remote.style().await)?),
-        false => remote.shape.print_one(&answer, &["updated"]),
-    }
+async fn change(action: &str, many: On<Many>) -> anyhow::Result<()> {
+    let Many { ids, dry_run } = &many.ask;
+    let (query, body) = (
+        [("dry_run", dry_run)],
+        json!({"ids": ids, "action": action}),
+    );
+    let answer = many.write(Method::PATCH, &["rules"], &query, &body).await?;
+    changes::print(&many, &answer, "updated").await
 }
 
-async fn delete(arguments: DeleteArguments) -> anyhow::Result<()> {
-    let DeleteArguments {
-        one: OneArguments { remote, id },
-        if_version,
-    } = arguments;
-    let request = remote
-        .service
-        .request(Method::DELETE, &["rules", &id], &NONE)?;
-    remote.service.send(only_at(request, if_version)).await?;
+async fn delete(guarded: On<Guarded>) -> anyhow::Result<()> {
+    let request = guarded.ask.request(&guarded, Method::DELETE)?;
+    guarded.send(request).await?;
+    let id = &guarded.ask.one.id;
     let answer = json!({"id": id, "action": "deleted"});
-    remote.say(&answer, &["id"], &format!("deleted {id}"))
+    guarded.say(&answer, &["id"], &format!("deleted {id}"))
 }
 
-/// Guards a write against changes that its author has not seen.
-fn only_at(request: RequestBuilder, version: Option<i64>) -> RequestBuilder {
-    match version {
-        Some(version) => request.header(header::IF_MATCH, format!("\"{version}\"")),
-        None => request,
+impl Guarded {
+    /// A write of the rule, guarded against changes that its author has not seen.
+    fn request(&self, remote: &Remote, method: Method) -> anyhow::Result<RequestBuilder> {
+        let request = remote
+            .service
+            .request(method, &["rules", &self.one.id], &NONE)?;
+        Ok(match self.if_version {
+            Some(version) => request.header(header::IF_MATCH, format!("\"{version}\"")),
+            None => request,
+        })
     }
 }

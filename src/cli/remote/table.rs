@@ -9,40 +9,31 @@ use serde_json::Value;
 use super::{NONE, Service};
 use crate::cli::output;
 
-/// The names of marks, as the service has them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Names(HashMap<u64, String>);
-
-impl Names {
-    /// Asks the service. An older one has none.
-    pub(super) async fn of(service: &Service) -> Self {
-        let answer = service.get(&["marks"], &NONE).await.unwrap_or_default();
-        let items = answer["items"].as_array().into_iter().flatten();
-        let named = items.filter_map(|one| Some((one["mark"].as_u64()?, plain(&one["name"]))));
-        Self(named.collect())
-    }
-
-    /// `1000 (teacher)`, or the number alone.
-    fn shown(&self, mark: &Value) -> String {
-        match mark.as_u64().and_then(|mark| self.0.get(&mark)) {
-            Some(name) => format!("{mark} ({name})"),
-            None => plain(mark),
-        }
-    }
-}
-
 /// How the values of a table are written.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Style {
-    names: Names,
+    /// The names of marks.
+    names: HashMap<u64, String>,
     now: DateTime<Utc>,
 }
 
 impl Style {
-    pub(super) fn new(names: Names) -> Self {
+    /// With the names that the service has. An older one has none.
+    pub(super) async fn of(service: &Service) -> Self {
+        let answer = service.get(&["marks"], &NONE).await.unwrap_or_default();
+        let items = answer["items"].as_array().into_iter().flatten();
+        let named = items.filter_map(|one| Some((one["mark"].as_u64()?, plain(&one["name"]))));
         Self {
-            names,
+            names: named.collect(),
             now: Utc::now(),
+        }
+    }
+
+    /// `1000 (teacher)`, or the number alone.
+    fn mark(&self, mark: &Value) -> String {
+        match mark.as_u64().and_then(|mark| self.names.get(&mark)) {
+            Some(name) => format!("{mark} ({name})"),
+            None => plain(mark),
         }
     }
 
@@ -107,7 +98,7 @@ impl Style {
     pub(super) fn cell(&self, field: &str, value: &Value) -> String {
         match value.as_array() {
             Some(marks) if field.ends_with("marks") && !marks.is_empty() => {
-                let marks: Vec<String> = marks.iter().map(|mark| self.names.shown(mark)).collect();
+                let marks: Vec<String> = marks.iter().map(|mark| self.mark(mark)).collect();
                 marks.join(", ")
             }
             _ => plain(value),

@@ -1,6 +1,6 @@
 //! `stickymark rules import`, `diff` and `export`: rules as NDJSON, streamed both ways.
 
-use std::fs::File;
+use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,16 +13,17 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::rules::Filters;
-use super::{Remote, Service, changes, json};
+use super::{On, Remote, Service, changes, json};
 use crate::cli::{Different, Usage};
 
 /// Bytes read at a time.
 const PIECE: usize = 64 * 1024;
 
-#[derive(Debug, Args)]
-pub(in crate::cli) struct ImportArguments {
+#[derive(Debug, Args, Serialize)]
+pub(in crate::cli) struct Import {
     #[command(flatten)]
-    diff: DiffArguments,
+    #[serde(flatten)]
+    file: File,
     /// Show what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -31,11 +32,10 @@ pub(in crate::cli) struct ImportArguments {
     max_removals: Option<u32>,
 }
 
-#[derive(Debug, Args)]
-pub(in crate::cli) struct DiffArguments {
-    #[command(flatten)]
-    remote: Remote,
+#[derive(Debug, Args, Serialize)]
+pub(in crate::cli) struct File {
     /// The file; - is standard input.
+    #[serde(skip)]
     file: PathBuf,
     /// What happens to rules that are not in the file.
     #[arg(long, value_enum, default_value_t = Mode::Merge)]
@@ -63,17 +63,9 @@ pub(in crate::cli) struct ExportArguments {
 }
 
 /// Imports a file.
-pub(super) async fn import(arguments: ImportArguments) -> anyhow::Result<()> {
-    let ImportArguments {
-        diff,
-        dry_run,
-        max_removals,
-    } = arguments;
-    let answer = send(&diff, dry_run, max_removals).await?;
-    match diff.remote.shape.is_table() {
-        true => changes::print(&answer, &diff.remote.style().await)?,
-        false => diff.remote.shape.print_one(&answer, &["created"])?,
-    }
+pub(super) async fn import(import: On<Import>) -> anyhow::Result<()> {
+    let answer = send(&import, &import.ask).await?;
+    changes::print(&import, &answer, "created").await?;
     match answer["refusal"].is_null() {
         true => Ok(()),
         false => Err(Different.into()),
@@ -81,44 +73,31 @@ pub(super) async fn import(arguments: ImportArguments) -> anyhow::Result<()> {
 }
 
 /// Says what an import would do.
-pub(super) async fn diff(arguments: DiffArguments) -> anyhow::Result<()> {
-    let answer = send(&arguments, true, None).await?;
-    let remote = arguments.remote;
-    if !remote.shape.is_table() {
-        remote.shape.print_one(&answer, &["created"])?;
-    } else if changes::are_any(&answer) {
-        changes::print(&answer, &remote.style().await)?;
+pub(super) async fn diff(diff: On<File>) -> anyhow::Result<()> {
+    let On { remote, ask: file } = diff;
+    let import = Import {
+        file,
+        dry_run: true,
+        max_removals: None,
+    };
+    let answer = send(&remote, &import).await?;
+    let different = changes::are_any(&answer);
+    if different || !remote.shape.is_table() {
+        changes::print(&remote, &answer, "created").await?;
     }
-    match changes::are_any(&answer) {
+    match different {
         true => Err(Different.into()),
         false => Ok(()),
     }
 }
 
-async fn send(
-    arguments: &DiffArguments,
-    dry_run: bool,
-    max_removals: Option<u32>,
-) -> anyhow::Result<Value> {
-    #[derive(Serialize)]
-    struct Query<'a> {
-        dry_run: bool,
-        mode: Mode,
-        label: Option<&'a str>,
-        max_removals: Option<u32>,
-    }
-    let query = Query {
-        dry_run,
-        mode: arguments.mode,
-        label: arguments.label.as_deref(),
-        max_removals,
-    };
-    let service = &arguments.remote.service;
-    let request = service
-        .request(Method::POST, &["rules", "import"], &query)?
+async fn send(remote: &Remote, import: &Import) -> anyhow::Result<Value> {
+    let request = remote
+        .service
+        .request(Method::POST, &["rules", "import"], import)?
         .header(header::CONTENT_TYPE, "application/x-ndjson")
-        .body(body(open(&arguments.file)?));
-    json(service.send(request).await?).await
+        .body(body(open(&import.file.file)?));
+    json(remote.send(request).await?).await
 }
 
 /// Writes all rules, or those that the filters let through.
@@ -138,7 +117,8 @@ pub(super) fn open(file: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
     if file.as_os_str() == "-" {
         return Ok(Box::new(io::stdin()));
     }
-    let opened = File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let opened =
+        fs::File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
     if opened.metadata().is_ok_and(|file| file.is_dir()) {
         return Err(Usage(format!("{} is a directory", file.display())).into());
     }

@@ -2,41 +2,44 @@
 //!
 //! Each room stands below those it uses; `tests/it/layers.rs` compares this order with the imports.
 
-pub mod domain;
+mod domain;
 
-pub mod messages;
+mod messages;
 
-pub mod clock;
-pub mod version;
+mod clock;
+mod version;
 
-pub mod config;
+mod config;
 
-pub mod telemetry;
+mod telemetry;
 
-pub mod metrics;
+mod metrics;
 
-pub mod database;
+mod database;
 
-pub mod chat;
+mod chat;
 
-pub mod replica;
-pub mod wake;
+mod wake;
 
-pub mod members;
+mod replica;
 
-pub mod rules;
+mod members;
 
-pub mod callback;
+mod rules;
 
-pub mod reapply;
+mod callback;
 
-pub mod resync;
+mod reapply;
 
-pub mod api;
+mod resync;
 
-pub mod service;
+mod api;
 
-pub mod check;
+mod service;
+
+mod check;
 pub mod cli;
 #[cfg(feature = "local")]
-pub mod local;
+mod local;
+
+pub mod testing;

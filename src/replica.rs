@@ -10,7 +10,7 @@ use crate::wake::WakeUp;
 /// One process of the service; clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Replica {
-    /// In the hands of a part, that of the part: see [`Self::part`].
+    /// In the hands of a part, that of the part: see `part`.
     pub db: Db,
     pub metrics: Metrics,
     pub budgets: Budgets,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stickymark::local::simulator::{Effect, Fault};
+use stickymark::testing::local::simulator::{Effect, Fault};
 
 use crate::Plan;
 use crate::live::{self, BUDGET, Live};

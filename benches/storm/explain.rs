@@ -12,10 +12,12 @@ use std::time::Duration;
 use anyhow::Context;
 use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use stickymark::database::Db;
-use stickymark::domain::{Account, EventSource, EventTime, GroupId, Mark, MemberEvent, RequestId};
-use stickymark::members::{self, Batch, Named, Outcome, Settling};
-use stickymark::rules::matching_rules;
+use stickymark::testing::database::Db;
+use stickymark::testing::domain::{
+    Account, EventSource, EventTime, GroupId, Mark, MemberEvent, RequestId,
+};
+use stickymark::testing::members::{self, Batch, Named, Outcome, Settling};
+use stickymark::testing::rules::matching_rules;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;

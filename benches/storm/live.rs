@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use stickymark::local::simulator::{Api, ApiCount, CallRecord, Simulated};
+use stickymark::testing::local::simulator::{Api, ApiCount, CallRecord, Simulated};
 
 use crate::population::{Member, by_room};
 use crate::process::{self, Server};

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use stickymark::local::simulator::{SAMPLE_SECRET_KEY, Simulated};
+use stickymark::testing::local::simulator::{SAMPLE_SECRET_KEY, Simulated};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};
@@ -64,7 +64,10 @@ pub async fn service(
         ("CALLBACK__TOKENS", TOKEN),
         ("ADMIN__LISTEN", &free()?.to_string()),
         ("RESYNC__INTERVAL", "0s"),
-        ("LOG__FILTER", "error,stickymark::rules::filter=info"),
+        (
+            "LOG__FILTER",
+            "error,stickymark::testing::rules::filter=info",
+        ),
     ] {
         command.env(format!("STICKYMARK__{key}"), value);
     }

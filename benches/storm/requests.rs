@@ -11,7 +11,7 @@ pub const TOKEN: &str = "benchmark-token";
 /// Where all servers take them.
 pub const PATH: &str = "/callback";
 /// The application's number.
-pub const APP: u32 = stickymark::local::simulator::SAMPLE_SDK_APP_ID;
+pub const APP: u32 = stickymark::testing::local::simulator::SAMPLE_SDK_APP_ID;
 
 /// Requests, ready to be written to a socket.
 #[derive(Default)]

@@ -9,8 +9,8 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
-use stickymark::database::MIGRATIONS;
-use stickymark::local::postgres::LocalPostgres;
+use stickymark::testing::database::MIGRATIONS;
+use stickymark::testing::local::postgres::LocalPostgres;
 use url::Url;
 
 use crate::population;

@@ -40,7 +40,7 @@ const USER_SIG_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where to call, and as which account.
 #[derive(Debug, Clone)]
 pub struct ChatEndpoint {
-    /// Scheme and host, from [`crate::config::Region::base_url`] or the configuration, which checks it.
+    /// Scheme and host, from `crate::config::Region::base_url` or the configuration, which checks it.
     pub base_url: Url,
     pub sdk_app_id: u64,
     pub admin_account: Account,

@@ -182,7 +182,7 @@ impl ErrorCode {
         self.entry().is_some()
     }
 
-    /// What to do about it; [`ErrorClass::Retry`] for a code that no page names.
+    /// What to do about it; `Retry` for a code that no page names.
     pub fn class(self) -> ErrorClass {
         self.entry().map_or(Retry, |entry| entry.class)
     }

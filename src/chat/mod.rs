@@ -26,5 +26,5 @@ pub use client::{ChatClient, ChatEndpoint, InvalidEndpoint};
 pub(crate) use error::InvalidCall;
 pub use error::{ChatError, MAX_MEMBERS_PER_CALL, Reach};
 pub use error_codes::{ErrorClass, ErrorCode};
-pub use recent::{CallSummary, RecentCalls};
+pub use recent::CallSummary;
 pub use user_sig::UserSigKey;

@@ -17,7 +17,7 @@ pub use inbox::{Inbox, InboxWriter, NotTaken};
 pub use life::{Member, Outcome};
 pub(crate) use store::claim::wake_rooms;
 pub use store::claim::{
-    Claim, Due, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, due_members, held_places, retry_failed,
+    Claim, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, due_members, held_places, retry_failed,
     until_next_due,
 };
 pub(crate) use store::erase::{count_rows_of, delete_rows_of};

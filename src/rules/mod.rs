@@ -27,5 +27,5 @@ pub use history::{Action, HistoryEntry, HistoryRetention};
 pub use list::{After, Filter, Order};
 pub use many::Deed;
 pub use matching::{Matched, matching_rules};
-pub use store::{Author, Precondition, Rules, WriteError, Written};
+pub use store::{Author, Precondition, Rules, WriteError};
 pub(crate) use turn::PATIENCE;

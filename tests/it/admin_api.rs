@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use stickymark::api;
+use stickymark::testing::api;
 
 use crate::support::api::{Api, EDITOR, VIEWER, api, api_with, named, rule, send};
 

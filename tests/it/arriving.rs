@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use stickymark::local::simulator::SAMPLE_SDK_APP_ID;
+use stickymark::testing::local::simulator::SAMPLE_SDK_APP_ID;
 
 use crate::support::stage::{PATIENCE, Stage};
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use stickymark::chat::ErrorCode;
-use stickymark::chat::{Breaker, Tried};
-use stickymark::local::simulator::{Api, Effect, Fault};
+use stickymark::testing::chat::ErrorCode;
+use stickymark::testing::chat::{Breaker, Tried};
+use stickymark::testing::local::simulator::{Api, Effect, Fault};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::scene::Scene;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use stickymark::chat::{Budget, Budgets, CallRate, CommandType, MemberMarks};
-use stickymark::database::Db;
-use stickymark::domain::{Account, GroupId};
-use stickymark::local::simulator::{Effect, Fault};
-use stickymark::metrics::{Api, Metrics};
+use stickymark::testing::chat::{Budget, Budgets, CallRate, CommandType, MemberMarks};
+use stickymark::testing::database::Db;
+use stickymark::testing::domain::{Account, GroupId};
+use stickymark::testing::local::simulator::{Effect, Fault};
+use stickymark::testing::metrics::{Api, Metrics};
 
 use crate::support::database;
 use crate::support::scene::{Scene, marks};

@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use secrecy::ExposeSecret;
-use stickymark::local::simulator::{
+use stickymark::testing::local::simulator::{
     Effect, Fault, Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, start,
 };
 use tokio::net::TcpListener;

@@ -4,7 +4,9 @@ use std::process::Output;
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use stickymark::local::simulator::{Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, start};
+use stickymark::testing::local::simulator::{
+    Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, start,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::Command;

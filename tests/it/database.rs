@@ -6,8 +6,8 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use sqlx::Executor;
 use sqlx::postgres::PgConnectOptions;
-use stickymark::config::Settings;
-use stickymark::database::{Database, DatabaseError, MIGRATIONS, SchemaState};
+use stickymark::testing::config::Settings;
+use stickymark::testing::database::{Database, DatabaseError, MIGRATIONS, SchemaState};
 
 use crate::support;
 use crate::support::pgbouncer::PgBouncer;
@@ -168,7 +168,7 @@ async fn a_pooler_that_shares_sessions_is_refused_in_words_that_name_pool_mode()
         assert!(error.to_string().contains("pool_mode = session"), "{error}");
         let url = pooler.settings().url.as_ref().unwrap().expose_secret();
         let settings = Settings::load(None, [("STICKYMARK__DATABASE__URL", url)]).unwrap();
-        let findings = stickymark::check::check(&settings).await;
+        let findings = stickymark::testing::check(&settings).await;
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         let refused = |line: &&String| line.contains("FAILED") && line.contains("pool_mode");
         assert!(findings.iter().any(|line| refused(&line)), "{findings:#?}");

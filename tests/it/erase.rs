@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
-use stickymark::database::Db;
-use stickymark::rules::HistoryRetention;
+use stickymark::testing::database::Db;
+use stickymark::testing::rules::HistoryRetention;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::api::{VIEWER, api, named, send};

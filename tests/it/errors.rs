@@ -4,12 +4,12 @@ mod culprits;
 
 use std::time::Duration;
 
-use stickymark::chat::Breaker;
-use stickymark::chat::{Budget, CallRate, CommandType, MemberMarks};
-use stickymark::domain::{Account, GroupId, RequestId};
-use stickymark::local::simulator::{Api, CallRecord, Effect, Fault, LostAnswer, Settings};
-use stickymark::members::retry_failed;
-use stickymark::metrics::Api as CalledApi;
+use stickymark::testing::chat::Breaker;
+use stickymark::testing::chat::{Budget, CallRate, CommandType, MemberMarks};
+use stickymark::testing::domain::{Account, GroupId, RequestId};
+use stickymark::testing::local::simulator::{Api, CallRecord, Effect, Fault, LostAnswer, Settings};
+use stickymark::testing::members::retry_failed;
+use stickymark::testing::metrics::Api as CalledApi;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::scene::{PATIENCE, Scene, marks, users};

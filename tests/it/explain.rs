@@ -2,12 +2,12 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use stickymark::local::simulator::{Api as ChatApi, Effect, Fault};
+use stickymark::testing::local::simulator::{Api as ChatApi, Effect, Fault};
 
 use crate::support::api::{Answer, Api, VIEWER, api, named, send};
 use crate::support::stage::Stage;
 use crate::support::wait_for_row;
-use stickymark::rules::propagation::propagate;
+use stickymark::testing::rules::propagate;
 
 async fn explain(api: &Api, account: &str) -> Answer {
     api.get(&format!("/v1/explain?group=class-7&account={account}"))

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use sqlx::{AssertSqlSafe, Executor};
-use stickymark::callback::{Events, Recorded};
-use stickymark::chat::{Budget, CallRate};
-use stickymark::config::Settings;
-use stickymark::database::Db;
-use stickymark::domain::{Account, EventSource, EventTime, GroupId, MemberEvent, RequestId};
-use stickymark::members::{Inbox, Settling};
-use stickymark::metrics::Api;
-use stickymark::rules::filter::{FilterSettings, FilterState, Follower, RuleFilter};
-use stickymark::service::Service;
+use stickymark::testing::Service;
+use stickymark::testing::callback::{Events, Recorded};
+use stickymark::testing::chat::{Budget, CallRate};
+use stickymark::testing::config::Settings;
+use stickymark::testing::database::Db;
+use stickymark::testing::domain::{
+    Account, EventSource, EventTime, GroupId, MemberEvent, RequestId,
+};
+use stickymark::testing::members::{Inbox, Settling};
+use stickymark::testing::metrics::Api;
+use stickymark::testing::rules::filter::{FilterSettings, FilterState, Follower, RuleFilter};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

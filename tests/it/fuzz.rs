@@ -9,17 +9,17 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stickymark::api::status::Readiness;
-use stickymark::api::{self, AdminState};
-use stickymark::callback::{
+use stickymark::testing::api::Readiness;
+use stickymark::testing::api::{self, AdminState};
+use stickymark::testing::callback::{
     ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, CallbackSettings, Events, Signatures, router,
 };
-use stickymark::clock;
-use stickymark::config::{AdminToken, Role};
-use stickymark::database::Db;
-use stickymark::members::{Inbox, Settling};
-use stickymark::metrics::Metrics;
-use stickymark::rules::filter::{FilterSettings, RuleFilter};
+use stickymark::testing::clock;
+use stickymark::testing::config::{AdminToken, Role};
+use stickymark::testing::database::Db;
+use stickymark::testing::members::{Inbox, Settling};
+use stickymark::testing::metrics::Metrics;
+use stickymark::testing::rules::filter::{FilterSettings, RuleFilter};
 use tower::ServiceExt;
 
 use crate::support::{database, insert_rule, replica};

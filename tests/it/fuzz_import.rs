@@ -13,9 +13,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stickymark::api::status::Readiness;
-use stickymark::api::{self, AdminState};
-use stickymark::config::{AdminToken, Role};
+use stickymark::testing::api::Readiness;
+use stickymark::testing::api::{self, AdminState};
+use stickymark::testing::config::{AdminToken, Role};
 use tower::ServiceExt;
 
 use crate::support::{TestDatabase, database, replica};

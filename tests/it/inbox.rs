@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use stickymark::domain::{Account, EventSource, GroupId, MemberEvent, RequestId, RoomEnd};
-use stickymark::members::{Inbox, InboxWriter, Named, News, NotTaken, Settling};
+use stickymark::testing::domain::{Account, EventSource, GroupId, MemberEvent, RequestId, RoomEnd};
+use stickymark::testing::members::{Inbox, InboxWriter, Named, News, NotTaken, Settling};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{TestDatabase, database, insert_rule, replica};

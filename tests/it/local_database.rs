@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
-use stickymark::config::{DatabaseSettings, Settings};
+use stickymark::testing::config::{DatabaseSettings, Settings};
 
-use stickymark::local::postgres::{LocalError, LocalPostgres, Search};
+use stickymark::testing::local::postgres::{LocalError, LocalPostgres, Search};
 
 use crate::support;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
-use stickymark::chat::{CommandType, MemberMarks};
-use stickymark::domain::{Account, GroupId, Mark, MarkSet};
-use stickymark::local::simulator::{Api, Effect, Fault, Kind};
+use stickymark::testing::chat::{CommandType, MemberMarks};
+use stickymark::testing::domain::{Account, GroupId, Mark, MarkSet};
+use stickymark::testing::local::simulator::{Api, Effect, Fault, Kind};
 
 use crate::support::stage::{PATIENCE, Stage};
 use crate::support::stall::Stall;

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use stickymark::database::Db;
-use stickymark::domain::{
+use stickymark::testing::database::Db;
+use stickymark::testing::domain::{
     Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId, RoomEnd,
 };
-use stickymark::members::{
+use stickymark::testing::members::{
     self, Batch, Claim, Ended, Member, Named, Outcome, Presence, Results, Settling, due_members,
     record, room_gone, until_next_due, write_back,
 };

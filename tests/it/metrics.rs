@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Client;
-use stickymark::api::status::figures::shared_figures;
+use stickymark::testing::api::figures::shared_figures;
 
 use crate::support::database;
 use crate::support::scene::{Scene, users};

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use stickymark::database::Db;
-use stickymark::domain::{
+use stickymark::testing::WakeUp;
+use stickymark::testing::database::Db;
+use stickymark::testing::domain::{
     Account, GroupId, MarkSet, Marks, Pattern, RequestId, RuleDraft, RuleId, Window,
 };
-use stickymark::members::retry_failed;
-use stickymark::rules::propagation::propagate;
-use stickymark::rules::{Author, Rules, WriteError};
-use stickymark::wake::WakeUp;
+use stickymark::testing::members::retry_failed;
+use stickymark::testing::rules::propagate;
+use stickymark::testing::rules::{Author, Rules, WriteError};
 
 use crate::support::database;
 use crate::support::scene::{Scene, marks, users};

@@ -14,7 +14,7 @@ use reqwest::Client;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use stickymark::local::simulator::SAMPLE_SDK_APP_ID;
+use stickymark::testing::local::simulator::SAMPLE_SDK_APP_ID;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;

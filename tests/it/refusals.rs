@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use secrecy::ExposeSecret;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use stickymark::local::postgres::LocalPostgres;
-use stickymark::local::simulator::{SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
+use stickymark::testing::local::postgres::LocalPostgres;
+use stickymark::testing::local::simulator::{SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
 use url::Url;
 
 use crate::support::{TestDatabase, database, empty_database};

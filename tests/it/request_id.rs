@@ -4,7 +4,7 @@
 use reqwest::Client;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use stickymark::local::simulator::{
+use stickymark::testing::local::simulator::{
     Effect, Fault, Options, Running, SAMPLE_SDK_APP_ID, Simulated, start,
 };
 use tempfile::TempDir;

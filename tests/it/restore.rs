@@ -4,7 +4,7 @@ use std::process::Command;
 
 use secrecy::ExposeSecret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use stickymark::local::simulator::{Effect, Fault};
+use stickymark::testing::local::simulator::{Effect, Fault};
 use url::Url;
 
 use crate::support::process::until;

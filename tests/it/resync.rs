@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
-use stickymark::chat::{CommandType, MemberMarks};
-use stickymark::domain::{Account, GroupId, RequestId, RoomEnd};
-use stickymark::local::simulator::{
+use stickymark::testing::WakeUp;
+use stickymark::testing::chat::{CommandType, MemberMarks};
+use stickymark::testing::domain::{Account, GroupId, RequestId, RoomEnd};
+use stickymark::testing::local::simulator::{
     Api, CallRecord, Effect, Fault, LostAnswer, Settings, Simulated,
 };
-use stickymark::members::{Ended, room_gone};
-use stickymark::resync;
-use stickymark::wake::WakeUp;
+use stickymark::testing::members::{Ended, room_gone};
+use stickymark::testing::resync;
 
 use crate::support::scene::{PATIENCE, Scene, marks, users};
 use crate::support::stage::Stage;

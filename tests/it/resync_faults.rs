@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use stickymark::chat::{Budget, CallRate, CommandType, MemberMarks};
-use stickymark::domain::{Account, GroupId};
-use stickymark::local::simulator::{Api, Effect, Fault, LostAnswer, Settings};
-use stickymark::metrics::Api as CalledApi;
-use stickymark::resync;
-use stickymark::wake::WakeUp;
+use stickymark::testing::WakeUp;
+use stickymark::testing::chat::{Budget, CallRate, CommandType, MemberMarks};
+use stickymark::testing::domain::{Account, GroupId};
+use stickymark::testing::local::simulator::{Api, Effect, Fault, LostAnswer, Settings};
+use stickymark::testing::metrics::Api as CalledApi;
+use stickymark::testing::resync;
 
 use crate::support::scene::{PATIENCE, Scene, marks, users};
 
@@ -116,7 +116,7 @@ async fn a_list_that_breaks_off_on_any_page_changes_nothing() {
 /// Calls up to the last one that was made behind our back.
 async fn calls_of_ours(scene: &Scene) -> usize {
     let calls = scene.chat().calls_of(Api::ModifyUserInfo, ROOM).await;
-    let set_for_guest = |call: &stickymark::local::simulator::CallRecord| {
+    let set_for_guest = |call: &stickymark::testing::local::simulator::CallRecord| {
         call.command_type == Some(1) && call.members.iter().any(|m| m.account == "guest")
     };
     1 + calls.unwrap().iter().rposition(set_for_guest).unwrap()

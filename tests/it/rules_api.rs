@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::api::{api, named, rule, send};
 use crate::support::process::until;
-use stickymark::rules::propagation::propagate;
+use stickymark::testing::rules::propagate;
 
 #[tokio::test]
 async fn a_rule_is_made_read_replaced_changed_and_removed() {

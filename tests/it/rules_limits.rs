@@ -7,12 +7,12 @@ use chrono::{DateTime, Duration, Utc};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use stickymark::database::Db;
-use stickymark::domain::{
+use stickymark::testing::WakeUp;
+use stickymark::testing::database::Db;
+use stickymark::testing::domain::{
     Account, GroupId, MAX_MARKS_PER_ROOM, Mark, Marks, Pattern, RuleDraft, RuleId, Window,
 };
-use stickymark::rules::{Author, Rules, WriteError, matching_rules};
-use stickymark::wake::WakeUp;
+use stickymark::testing::rules::{Author, Rules, WriteError, matching_rules};
 
 use crate::support;
 

@@ -5,7 +5,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use stickymark::local::simulator::{SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
+use stickymark::testing::local::simulator::{SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
 
 use crate::support::process::{Orders, Replica};
 use crate::support::{TestDatabase, database};

@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message;
 use secrecy::ExposeSecret;
 use serde_json::json;
-use stickymark::local::simulator::{Options, SAMPLE_SDK_APP_ID, start};
+use stickymark::testing::local::simulator::{Options, SAMPLE_SDK_APP_ID, start};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::sync::Mutex;

@@ -105,7 +105,7 @@ impl Rules {
     /// Imports rules, all or none.
     ///
     /// # Errors
-    /// [`ImportError`]; nothing was written then.
+    /// An `ImportError`; nothing was written then.
     pub async fn import(
         &self,
         mut brought: Brought,

@@ -1,6 +1,6 @@
 //! Callbacks that come twice, late and in the wrong order.
 
-use stickymark::local::simulator::{Effect, Fault};
+use stickymark::testing::local::simulator::{Effect, Fault};
 
 use crate::support::balancer::Promise;
 use crate::support::show::Show;

@@ -1,6 +1,6 @@
 //! Chat on its bad days.
 
-use stickymark::local::simulator::{Api, Effect, Fault, LostAnswer};
+use stickymark::testing::local::simulator::{Api, Effect, Fault, LostAnswer};
 
 use crate::support::balancer::Promise;
 use crate::support::show::Show;

@@ -4,10 +4,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
-use stickymark::domain::GroupId;
-use stickymark::local::simulator::{Effect, Fault};
-use stickymark::resync;
-use stickymark::wake::WakeUp;
+use stickymark::testing::WakeUp;
+use stickymark::testing::domain::GroupId;
+use stickymark::testing::local::simulator::{Effect, Fault};
+use stickymark::testing::resync;
 
 use crate::support::balancer::Promise;
 use crate::support::insert_rule;

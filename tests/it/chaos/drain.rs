@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stickymark::local::simulator::{Effect, Fault, LostAnswer};
+use stickymark::testing::local::simulator::{Effect, Fault, LostAnswer};
 
 use crate::support::balancer::Promise;
 use crate::support::process::until;

@@ -41,7 +41,7 @@ async fn of_three_replicas_one_is_killed_and_the_others_take_over() {
 
 #[tokio::test]
 async fn of_two_replicas_one_is_killed_in_the_middle_of_its_calls() {
-    use stickymark::local::simulator::{Effect, Fault, LostAnswer};
+    use stickymark::testing::local::simulator::{Effect, Fault, LostAnswer};
     let mut show = Show::open(2).await;
     let hang = Fault::new(Effect::LostAnswer(LostAnswer::Hang));
     let fault = show.control.inject(&hang).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use stickymark::local::simulator::{Effect, Fault, LostAnswer};
+use stickymark::testing::local::simulator::{Effect, Fault, LostAnswer};
 
 use crate::support::balancer::Promise;
 use crate::support::process::{pause, signal, signal_all, until};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use stickymark::database::Db;
-use stickymark::domain::GroupId;
-use stickymark::local::simulator::{Api, Effect, Fault, Settings};
-use stickymark::resync;
-use stickymark::wake::WakeUp;
+use stickymark::testing::WakeUp;
+use stickymark::testing::database::Db;
+use stickymark::testing::domain::GroupId;
+use stickymark::testing::local::simulator::{Api, Effect, Fault, Settings};
+use stickymark::testing::resync;
 
 use crate::support::process::{signal_all, until};
 use crate::support::server::Server;

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
-use stickymark::config::Role;
+use stickymark::testing::config::Role;
 
 use crate::support::api::{Answer, Api, EDITOR, VIEWER, api, api_with, rule, send, token};
 

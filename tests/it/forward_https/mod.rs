@@ -13,7 +13,7 @@ use axum::serve::Listener;
 use axum::{Json, Router};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use stickymark::local::simulator::SAMPLE_SDK_APP_ID;
+use stickymark::testing::local::simulator::SAMPLE_SDK_APP_ID;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;

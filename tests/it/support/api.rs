@@ -3,10 +3,10 @@
 use reqwest::{Client, Method, RequestBuilder, header};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stickymark::api::status::Readiness;
-use stickymark::api::{self, AdminState};
-use stickymark::config::{AdminToken, Role};
-use stickymark::database::Db;
+use stickymark::testing::api::Readiness;
+use stickymark::testing::api::{self, AdminState};
+use stickymark::testing::config::{AdminToken, Role};
+use stickymark::testing::database::Db;
 
 use super::database::{TestDatabase, database, replica};
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use stickymark::chat::CallRate;
-use stickymark::config::{DatabaseSettings, Settings};
-use stickymark::database::{Database, DatabaseError, Db, MIGRATIONS};
-use stickymark::local::postgres::LocalPostgres;
-use stickymark::replica::Replica;
+use stickymark::testing::Replica;
+use stickymark::testing::chat::CallRate;
+use stickymark::testing::config::{DatabaseSettings, Settings};
+use stickymark::testing::database::{Database, DatabaseError, Db, MIGRATIONS};
+use stickymark::testing::local::postgres::LocalPostgres;
 use url::Url;
 
 /// The server's URL, with a user who may create databases.

@@ -17,9 +17,9 @@ pub mod wire;
 
 use std::time::Duration;
 
-use stickymark::database::Db;
-use stickymark::domain::{Account, GroupId, Pattern};
-use stickymark::rules::filter::RuleFilter;
+use stickymark::testing::database::Db;
+use stickymark::testing::domain::{Account, GroupId, Pattern};
+use stickymark::testing::rules::filter::RuleFilter;
 
 pub use database::{TestDatabase, connect, database, empty_database, replica};
 

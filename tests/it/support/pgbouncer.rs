@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 
 use secrecy::ExposeSecret;
-use stickymark::config::DatabaseSettings;
+use stickymark::testing::config::DatabaseSettings;
 use url::Url;
 
 use super::TestDatabase;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use stickymark::local::simulator::{SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
+use stickymark::testing::local::simulator::{SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
 
 /// Generous: a test waits on conditions, and the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(90);

@@ -4,20 +4,22 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use stickymark::chat::{Breaker, Budgets, ChatClient, ChatEndpoint, CommandType, MemberMarks};
-use stickymark::config::Settings;
-use stickymark::database::Db;
-use stickymark::domain::{
+use stickymark::testing::chat::{
+    Breaker, Budgets, ChatClient, ChatEndpoint, CommandType, MemberMarks,
+};
+use stickymark::testing::config::Settings;
+use stickymark::testing::database::Db;
+use stickymark::testing::domain::{
     Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId,
 };
-use stickymark::local::simulator::{
+use stickymark::testing::local::simulator::{
     self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated,
 };
-use stickymark::members::{Batch, Named, Settling, record};
-use stickymark::metrics::Metrics;
-use stickymark::reapply::{Restorations, Worker, WorkerSettings};
-use stickymark::rules::filter::RuleFilter;
-use stickymark::service::{PartEnded, Service};
+use stickymark::testing::members::{Batch, Named, Settling, record};
+use stickymark::testing::metrics::Metrics;
+use stickymark::testing::reapply::{Restorations, Worker, WorkerSettings};
+use stickymark::testing::rules::filter::RuleFilter;
+use stickymark::testing::{PartEnded, Service};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -159,7 +161,7 @@ impl Scene {
 
     /// A worker to be moved by hand or run, without the rest of the service.
     pub fn worker(&self, breaker: &Breaker) -> Worker {
-        let replica = stickymark::replica::Replica {
+        let replica = stickymark::testing::Replica {
             worker_breaker: breaker.clone(),
             ..replica(self.db())
         };

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
-use stickymark::local::postgres::LocalPostgres;
+use stickymark::testing::local::postgres::LocalPostgres;
 
 /// A PostgreSQL of a test's own in a directory that every account can reach.
 pub struct Server {

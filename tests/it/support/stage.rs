@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stickymark::chat::{Budgets, ChatClient, ChatEndpoint};
-use stickymark::config::Settings;
-use stickymark::database::Db;
-use stickymark::domain::Account;
-use stickymark::local::simulator::{
+use stickymark::testing::chat::{Budgets, ChatClient, ChatEndpoint};
+use stickymark::testing::config::Settings;
+use stickymark::testing::database::Db;
+use stickymark::testing::domain::Account;
+use stickymark::testing::local::simulator::{
     CallRecord, Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated, start,
 };
-use stickymark::rules::filter::RuleFilter;
-use stickymark::service::{PartEnded, Service};
+use stickymark::testing::rules::filter::RuleFilter;
+use stickymark::testing::{PartEnded, Service};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

@@ -47,7 +47,7 @@ pub mod members {
     pub use crate::members::{
         Batch, Claim, Ended, Inbox, InboxWriter, Member, Named, News, NotTaken, Outcome, Presence,
         Results, Settling, claim, due_members, record, retry_failed, room_gone, until_next_due,
-        write_back,
+        wake_rooms, write_back,
     };
 }
 

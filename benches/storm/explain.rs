@@ -91,7 +91,10 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
         ROOMS * A_ROOM
     );
     for round in 0..RUNS {
-        members::record(&db, &mut arrivals(round)?, SETTLING).await?;
+        let due = members::record(&db, &mut arrivals(round)?, SETTLING).await?;
+        let Settling { settle, max_wait } = SETTLING;
+        let asleep: Vec<String> = due.asleep.into_iter().collect();
+        members::wake_rooms(&db, &asleep, settle, max_wait).await?;
     }
     show(&mut page, "record: 500 arrivals of one statement", &plans)?;
     let mut claims = Vec::new();

@@ -7,6 +7,7 @@
 //! for that is bounded; when it is full, callers are told so. An event that the database refuses for
 //! what it says is dropped alone and never holds up its neighbours.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,8 +18,9 @@ use tracing::Instrument;
 
 use super::batch::Batch;
 use super::gathered::{Gathered, News, Waiting};
+use super::store::claim::wake_rooms;
 use super::store::locked::locked_members;
-use super::store::record::{Settling, record};
+use super::store::record::{MadeDue, Settling, record};
 use crate::database::{Db, is_lock_timeout};
 use crate::domain::RequestId;
 use crate::metrics::{DatabasePart, Metrics};
@@ -149,14 +151,20 @@ impl InboxWriter {
     }
 
     /// Writes until the inbox is closed, or every [`Inbox`] is gone, and nothing is left to write.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let (asleep, woken) = mpsc::unbounded_channel();
+        let wake = wake_recorded(self.db.clone(), self.settling, self.wake.clone(), woken);
+        tokio::join!(self.write_all(asleep), wake);
+    }
+
+    async fn write_all(mut self, asleep: mpsc::UnboundedSender<BTreeSet<String>>) {
         let mut pause = RETRY.0;
         let mut away_since = None;
         while self.gather().await {
             let written = match self.unlock().await {
                 Ok(()) => {
                     let writing = std::mem::take(&mut self.gathered);
-                    self.write(writing).await
+                    self.write(writing, &asleep).await
                 }
                 Err(error) => Err(error),
             };
@@ -228,7 +236,11 @@ impl InboxWriter {
     /// Writes a batch, in parts if it is large, and gathers meanwhile. What could not be written is
     /// put back as the older news. A part that the database refuses for what it says is halved until
     /// the culprit stands alone, and that one is dropped. Members whose rows stay locked are set aside.
-    async fn write(&mut self, mut writing: Gathered) -> Result<(), sqlx::Error> {
+    async fn write(
+        &mut self,
+        mut writing: Gathered,
+        asleep: &mpsc::UnboundedSender<BTreeSet<String>>,
+    ) -> Result<(), sqlx::Error> {
         let mut due = 0;
         let mut part_size = MEMBERS_A_STATEMENT;
         let span = tracing::debug_span!(
@@ -244,12 +256,13 @@ impl InboxWriter {
             let writing_in_all = writing.batch.len() + part.len();
             let written = self.write_part(&mut part, writing_in_all);
             match written.instrument(span.clone()).await {
-                Ok(members) => {
+                Ok(made_due) => {
                     span.in_scope(|| {
-                        tracing::debug!(members = part.len(), due = members, "recorded")
+                        tracing::debug!(members = part.len(), due = made_due.members, "recorded")
                     });
                     self.metrics.inbox_batch(part.len());
-                    due += members;
+                    due += made_due.members;
+                    let _ = asleep.send(made_due.asleep);
                     part_size = (part_size * 2).clamp(1, MEMBERS_A_STATEMENT);
                 }
                 Err(error) if refuses_content(&error) && part.is_indivisible() => {
@@ -304,7 +317,11 @@ impl InboxWriter {
     }
 
     /// Writes a part of what is being written in all, and gathers meanwhile.
-    async fn write_part(&mut self, part: &mut Batch, writing: usize) -> Result<usize, sqlx::Error> {
+    async fn write_part(
+        &mut self,
+        part: &mut Batch,
+        writing: usize,
+    ) -> Result<MadeDue, sqlx::Error> {
         let writing = writing + self.locked.batch.len();
         let mut statement = std::pin::pin!(record(&self.db, part, self.settling));
         loop {
@@ -315,6 +332,29 @@ impl InboxWriter {
                     self.gathered.take(delivery.news, delivery.caller);
                 }
             }
+        }
+    }
+}
+
+/// Wakes the rooms of recorded members. The next batch does not wait for it, nor do callers: the events are
+/// stored, and what fails here is found as a forgotten room.
+async fn wake_recorded(
+    db: Db,
+    Settling { settle, max_wait }: Settling,
+    worker: WakeUp,
+    mut asleep: mpsc::UnboundedReceiver<BTreeSet<String>>,
+) {
+    while let Some(mut rooms) = asleep.recv().await {
+        while let Ok(more) = asleep.try_recv() {
+            rooms.extend(more);
+        }
+        if rooms.is_empty() {
+            continue;
+        }
+        let rooms: Vec<String> = rooms.into_iter().collect();
+        match wake_rooms(&db, &rooms, settle, max_wait).await {
+            Ok(()) => worker.after(settle),
+            Err(error) => warn_seldom!(%error, "cannot wake rooms; they are looked for later"),
         }
     }
 }

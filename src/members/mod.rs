@@ -15,10 +15,9 @@ pub use batch::{Batch, Named};
 pub use gathered::News;
 pub use inbox::{Inbox, InboxWriter, NotTaken};
 pub use life::{Member, Outcome};
-pub(crate) use store::claim::wake_rooms;
 pub use store::claim::{
     Claim, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, due_members, held_places, retry_failed,
-    until_next_due,
+    until_next_due, wake_rooms,
 };
 pub(crate) use store::erase::{count_rows_of, delete_rows_of};
 pub use store::list::{

@@ -9,11 +9,11 @@ use stickymark::testing::domain::{
 };
 use stickymark::testing::members::{
     self, Batch, Claim, Ended, Member, Named, Outcome, Presence, Results, Settling, due_members,
-    record, room_gone, until_next_due, write_back,
+    room_gone, until_next_due, write_back,
 };
 
 use crate::support::process::until;
-use crate::support::{TestDatabase, database, insert_rule};
+use crate::support::{TestDatabase, database, insert_rule, record};
 
 const LEASE: Duration = Duration::from_secs(15);
 const AT_ONCE: Settling = Settling {

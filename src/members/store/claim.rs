@@ -218,7 +218,7 @@ impl MemberColumns {
 
 /// Sees to it that rooms are claimed in time for members that were made due, but not before `after`. Call
 /// it after the commit. A room that is due within `slack` of that is left alone.
-pub(crate) async fn wake_rooms(
+pub async fn wake_rooms(
     db: &Db,
     groups: &[String],
     after: Duration,

@@ -4,12 +4,12 @@
 //! the primary key, so writers in several replicas cannot deadlock. A batch contains a member at most
 //! once; see [`Batch::tidy`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::database::{Db, interval};
 use crate::domain::{Change, REMEMBERED};
 use crate::members::batch::{Batch, Columns};
-use crate::members::store::claim::wake_rooms;
 use crate::members::store::room_end::{Ended, room_gone};
 
 /// How long the events of one member are debounced before the call.
@@ -21,9 +21,20 @@ pub struct Settling {
     pub max_wait: Duration,
 }
 
-/// Records a batch, sees to it that its rooms are claimed in time, and returns how many members became due. On an error, part of the batch may be
-/// stored; recording it again is harmless.
-pub async fn record(db: &Db, batch: &mut Batch, settling: Settling) -> Result<usize, sqlx::Error> {
+/// What a batch made due.
+#[derive(Debug, Default)]
+pub struct MadeDue {
+    pub members: usize,
+    /// Rooms whose rows were left alone: to be woken, see [`wake_rooms`](super::claim::wake_rooms).
+    pub asleep: BTreeSet<String>,
+}
+
+/// Records a batch. On an error, part of it may be stored; recording it again is harmless.
+pub async fn record(
+    db: &Db,
+    batch: &mut Batch,
+    settling: Settling,
+) -> Result<MadeDue, sqlx::Error> {
     batch.tidy();
     for end in batch.destroyed() {
         let was_there = room_gone(db, &end.group, Ended::Told(end)).await?;
@@ -32,9 +43,7 @@ pub async fn record(db: &Db, batch: &mut Batch, settling: Settling) -> Result<us
             tracing::info!(group, request_id, "room was destroyed");
         }
     }
-    let mut due = 0;
-    // Rooms whose rows the statements left alone.
-    let mut rooms: Vec<String> = Vec::new();
+    let mut due = MadeDue::default();
     for change in [Change::Left, Change::Arrived] {
         let events = batch.columns(change);
         if events.groups.is_empty() {
@@ -44,20 +53,10 @@ pub async fn record(db: &Db, batch: &mut Batch, settling: Settling) -> Result<us
             Change::Left => record_leaves(db, &events, settling).await?,
             Change::Arrived => record_arrivals(db, &events, settling).await?,
         };
-        due += made_due.members;
-        rooms.extend(made_due.asleep);
+        due.members += made_due.members;
+        due.asleep.extend(made_due.asleep);
     }
-    rooms.sort_unstable();
-    rooms.dedup();
-    wake_rooms(db, &rooms, settling.settle, settling.max_wait).await?;
     Ok(due)
-}
-
-/// What events made due.
-struct MadeDue {
-    members: usize,
-    /// The rooms that must be looked at after the commit.
-    asleep: Vec<String>,
 }
 
 /// Records the arrivals of members that a rule matches. An arrival is stale if it is older than the
@@ -165,7 +164,7 @@ async fn record_arrivals(
     .await?;
     Ok(MadeDue {
         members: usize::try_from(due.members).unwrap_or(usize::MAX),
-        asleep: due.asleep,
+        asleep: due.asleep.into_iter().collect(),
     })
 }
 
@@ -226,9 +225,9 @@ async fn record_leaves(
     )
     .fetch_all(db)
     .await?;
-    let asleep: Vec<String> = doubtful.into_iter().flatten().collect();
+    let doubtful: Vec<String> = doubtful.into_iter().flatten().collect();
     Ok(MadeDue {
-        members: asleep.len(),
-        asleep,
+        members: doubtful.len(),
+        asleep: doubtful.into_iter().collect(),
     })
 }

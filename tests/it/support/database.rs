@@ -15,6 +15,7 @@ use stickymark::testing::chat::CallRate;
 use stickymark::testing::config::{DatabaseSettings, Settings};
 use stickymark::testing::database::{Database, DatabaseError, Db, MIGRATIONS};
 use stickymark::testing::local::postgres::LocalPostgres;
+use stickymark::testing::members::{self, Batch, Settling, wake_rooms};
 use url::Url;
 
 /// The server's URL, with a user who may create databases.
@@ -56,6 +57,14 @@ fn private_server() -> String {
 /// What the parts of a replica share, for tests of single parts.
 pub fn replica(db: &Db) -> Replica {
     Replica::new(db.clone(), CallRate::new(200))
+}
+
+/// Records a batch and wakes its rooms, as the inbox does; how many members became due.
+pub async fn record(db: &Db, batch: &mut Batch, settling: Settling) -> Result<usize, sqlx::Error> {
+    let due = members::record(db, batch, settling).await?;
+    let asleep: Vec<String> = due.asleep.into_iter().collect();
+    wake_rooms(db, &asleep, settling.settle, settling.max_wait).await?;
+    Ok(due.members)
 }
 
 /// A database of a test's own. Dropped with it.

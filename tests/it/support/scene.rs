@@ -15,7 +15,7 @@ use stickymark::testing::domain::{
 use stickymark::testing::local::simulator::{
     self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated,
 };
-use stickymark::testing::members::{Batch, Named, Settling, record};
+use stickymark::testing::members::{Batch, Named, Settling};
 use stickymark::testing::metrics::Metrics;
 use stickymark::testing::reapply::{Restorations, Worker, WorkerSettings};
 use stickymark::testing::rules::filter::RuleFilter;
@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{TestDatabase, database, insert_rule, replica, rules_are_known, wait_for_row};
+use super::{TestDatabase, database, insert_rule, record, replica, rules_are_known, wait_for_row};
 
 /// How long a test waits for what must happen; far longer than it takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);

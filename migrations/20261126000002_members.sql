@@ -89,3 +89,19 @@ create index rooms_due on rooms (due_at) where due_at is not null;
 -- A gone room is swept once more, because the event may be forged or wrong.
 create index rooms_sweep_due on rooms (sweep_due_at) where sweep_due_at is not null;
 create index rooms_without_sweep on rooms (group_id) where gone_at is null and sweep_due_at is null;
+
+-- Members whose rows others kept locked when a change of rules reached them. It is carried to them later,
+-- so that they delay no other member and no other change. See src/members/store/rule_changes.rs.
+create table unreached_members (
+    group_id   text collate "C" not null,
+    account    text collate "C" not null,
+    -- As `revoked` and `request_id` of members.
+    marks      bigint[] not null,
+    request_id text collate "C",
+    -- The first change that did not reach them, as a number of the history.
+    change     bigint not null,
+    -- A rule names them that did not before: they are tried even if they are not known to be present.
+    newly      boolean not null,
+    tried_at   timestamptz not null default now(),
+    constraint unreached_members_pkey primary key (group_id, account)
+);

@@ -65,7 +65,7 @@ pub mod resync {
 
 pub mod rules {
     pub use crate::rules::filter;
-    pub use crate::rules::propagation::propagate;
+    pub use crate::rules::propagation::{backlog, propagate};
     pub use crate::rules::{Author, HistoryRetention, Rules, WriteError, matching_rules};
 }
 

@@ -103,8 +103,15 @@ fn hash(event: &MemberEvent) -> u64 {
     hash_of(event.group.as_str(), event.account.as_str())
 }
 
-/// The hash of a member; see [`Waiting::about`].
-pub(super) fn hash_of(group: &str, account: &str) -> u64 {
+/// The hashes of members; see [`Waiting::about`].
+pub(super) fn hashes(members: &[(String, String)]) -> HashSet<u64> {
+    let members = members.iter();
+    members
+        .map(|(group, account)| hash_of(group, account))
+        .collect()
+}
+
+fn hash_of(group: &str, account: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (group, account).hash(&mut hasher);
     hasher.finish()

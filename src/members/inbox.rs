@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::batch::Batch;
-use super::gathered::{Gathered, News, Waiting};
+use super::gathered::{Gathered, News, Waiting, hashes};
 use super::store::claim::wake_rooms;
 use super::store::locked::locked_members;
 use super::store::record::{MadeDue, Settling, record};
@@ -224,6 +224,7 @@ impl InboxWriter {
             return Ok(());
         }
         let still = locked_members(&self.db, self.locked.batch.members()).await?;
+        let still = hashes(&still);
         let mut free = std::mem::take(&mut self.locked);
         self.locked = free.split_off(&still);
         self.gathered.put_back(free);
@@ -277,7 +278,7 @@ impl InboxWriter {
                 Err(error) if is_lock_timeout(&error) => {
                     let locked = locked_members(&self.db, part.members()).await;
                     writing.batch.put_back(part);
-                    let locked = locked.unwrap_or_default();
+                    let locked = hashes(&locked.unwrap_or_default());
                     if locked.is_empty() {
                         self.gathered.put_back(writing);
                         return Err(error);

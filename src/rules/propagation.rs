@@ -10,6 +10,13 @@
 //! along its members in the order of their keys, and a member that Chat alone may know is found by
 //! comparing the rooms that the rule matches, those with the latest events first. Changes of the same
 //! patterns, one after the other, share a walk.
+//!
+//! Such a comparison is a whole sweep (`resync::room`). It asks about the accounts that rules name in full
+//! many in one call, lists the newest members where rules match by prefix, and has budgets of its own; a
+//! question about the named accounts alone would save only the lists of the room's marks.
+//!
+//! A row that others keep locked is not waited for: the member is noted in the same transaction, and the
+//! cursor moves on. Every batch begins with the members noted before.
 
 use std::time::Duration;
 
@@ -24,7 +31,7 @@ use super::history::{self, LoggedChange};
 use crate::database::Db;
 use crate::domain::{Account, GroupId, Mark, Pattern, RuleId};
 use crate::members::store::rule_changes::{
-    self, MEMBERS_A_BATCH, ROOMS_A_BATCH, Target, make_due, make_next_due,
+    self, Concerned, MEMBERS_A_BATCH, ROOMS_A_BATCH, Target, reach, reach_left,
 };
 use crate::members::wake_rooms;
 use crate::metrics::DatabasePart;
@@ -37,6 +44,8 @@ const CHANGES: i64 = 250;
 const TRIED: usize = 20;
 /// Other replicas write rules too.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Pause between looks whether the rows of members are still locked.
+const LOCKED_RETRY: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Carries changes, one per replica.
@@ -54,6 +63,16 @@ struct Position {
     stage: i32,
     after_group: String,
     after_account: String,
+    /// Members were locked when their changes reached them.
+    some_left: bool,
+}
+
+enum Step {
+    Done(Batch),
+    /// Only members whose rows others keep locked are left.
+    Locked,
+    /// Nothing is to be done, or another replica does it.
+    Nothing,
 }
 
 /// What a batch did.
@@ -86,7 +105,7 @@ impl Propagator {
     pub async fn run(self, cancel: CancellationToken) {
         loop {
             let pause = match self.0.db.run(step(&self.0.db)).await {
-                Ok(Some(batch)) => {
+                Ok(Step::Done(batch)) => {
                     if !batch.rooms.is_empty() {
                         self.0.wake_worker.now();
                     }
@@ -98,7 +117,11 @@ impl Propagator {
                         false => continue,
                     }
                 }
-                Ok(None) => self.0.wake_propagation.wait(LONGEST_SLEEP),
+                Ok(Step::Nothing) => self.0.wake_propagation.wait(LONGEST_SLEEP),
+                Ok(Step::Locked) => {
+                    warn_seldom!("rule changes wait for members whose rows are locked");
+                    self.0.wake_propagation.wait(LOCKED_RETRY)
+                }
                 Err(error) => {
                     warn_seldom!(%error, "cannot carry a rule change to its members yet; trying again");
                     tokio::time::sleep(RETRY).await;
@@ -112,29 +135,44 @@ impl Propagator {
     }
 }
 
-/// Carries all changes. For tests.
+/// Carries all changes, except to members that are locked. For tests.
 pub async fn propagate(db: &Db) -> Result<(), sqlx::Error> {
-    while step(db).await?.is_some() {}
+    while let Step::Done(_) = step(db).await? {}
     Ok(())
 }
 
-/// The next batch; `None` if there is nothing to do, or another replica does it.
-async fn step(db: &Db) -> Result<Option<Batch>, sqlx::Error> {
+/// The next batch.
+async fn step(db: &Db) -> Result<Step, sqlx::Error> {
     let mut transaction = db.begin().await?;
     let Some(position) = position(&mut transaction).await? else {
-        return Ok(None);
+        return Ok(Step::Nothing);
     };
-    let changes =
-        history::changes(&mut transaction, position.sequence, position.upto, CHANGES).await?;
-    let changes: Vec<Carried> = changes.iter().map(Carried::of).collect();
-    let Some(walk) = Walk::begin(&changes) else {
-        return Ok(None);
-    };
-    let (batch, next) = walk.batch(&mut transaction, position).await?;
-    store(&mut transaction, &next).await?;
+    let mut batch = Batch::default();
+    if position.some_left {
+        batch.rooms = reach_left(&mut transaction).await?;
+    }
+    // What follows may wait for a lock, so members who were reached just now are not kept locked for it.
+    if batch.rooms.is_empty() {
+        let (after, upto) = (position.sequence, position.upto);
+        let changes = history::changes(&mut transaction, after, upto, CHANGES).await?;
+        let changes: Vec<Carried> = changes.iter().map(Carried::of).collect();
+        let Some(walk) = Walk::begin(&changes) else {
+            let some_left = position.some_left;
+            transaction.commit().await?;
+            return Ok(if some_left {
+                Step::Locked
+            } else {
+                Step::Nothing
+            });
+        };
+        let next = walk.batch(&mut transaction, position, &mut batch).await?;
+        store(&mut transaction, &next).await?;
+    }
     transaction.commit().await?;
+    batch.rooms.sort_unstable();
+    batch.rooms.dedup();
     wake_rooms(db, &batch.rooms, Duration::ZERO, Duration::ZERO).await?;
-    Ok(Some(batch))
+    Ok(Step::Done(batch))
 }
 
 /// A change, and the members that it concerns.
@@ -172,6 +210,17 @@ impl Carried {
 
     fn is_literal(&self) -> bool {
         self.targets.iter().all(Target::is_literal)
+    }
+
+    fn concerned(&self, target: &Target, newly: bool) -> Concerned {
+        Concerned {
+            group: target.group.text().to_owned(),
+            account: target.account.text().to_owned(),
+            marks: target.marks.clone(),
+            request: target.request.clone(),
+            change: self.sequence,
+            newly,
+        }
     }
 }
 
@@ -225,17 +274,17 @@ impl<'a> Walk<'a> {
         &self,
         transaction: &mut PgConnection,
         mut position: Position,
-    ) -> Result<(Batch, Position), sqlx::Error> {
-        let mut batch = Batch::default();
+        batch: &mut Batch,
+    ) -> Result<Position, sqlx::Error> {
         let literal = self.changes.iter().all(Carried::is_literal);
         let last = match literal {
             true => {
                 let stage = position.stage;
-                self.literal(transaction, stage, &mut batch).await?;
+                self.literal(transaction, stage, batch).await?;
                 position.stage += 1;
                 position.stage >= 2
             }
-            false => self.wide(transaction, &mut position, &mut batch).await?,
+            false => self.wide(transaction, &mut position, batch).await?,
         };
         position.upto = Some(self.upto);
         if last {
@@ -245,11 +294,10 @@ impl<'a> Walk<'a> {
                 stage: 0,
                 after_group: String::new(),
                 after_account: String::new(),
+                ..position
             };
         }
-        batch.rooms.sort_unstable();
-        batch.rooms.dedup();
-        Ok((batch, position))
+        Ok(position)
     }
 
     /// Two stages, since both write members, each in the order of their keys.
@@ -260,25 +308,23 @@ impl<'a> Walk<'a> {
         batch: &mut Batch,
     ) -> Result<(), sqlx::Error> {
         if stage == 0 {
-            let targets: Vec<Target> = self
-                .changes
-                .iter()
-                .flat_map(|change| change.targets.iter().cloned())
-                .collect();
-            if !targets.is_empty() {
-                batch.rooms = make_due(transaction, &targets).await?;
-            }
+            let members = self.changes.iter().flat_map(|change| {
+                let targets = change.targets.iter();
+                targets.map(|target| change.concerned(target, false))
+            });
+            batch.rooms = reach(transaction, members.collect(), false).await?;
             return Ok(());
         }
-        let new = self.changes.iter().filter_map(|change| change.new.clone());
-        let new: Vec<Target> = new.collect();
-        match new.len() {
-            0 => {}
-            1..=TRIED => batch.rooms = rule_changes::try_unknown(transaction, &new).await?,
-            _ => {
-                rule_changes::ask_rooms(transaction, &new).await?;
-                batch.asks = true;
-            }
+        let new = self.changes.iter().filter_map(|change| {
+            let target = change.new.as_ref()?;
+            Some(change.concerned(target, true))
+        });
+        let new: Vec<Concerned> = new.collect();
+        if new.len() <= TRIED {
+            batch.rooms = reach(transaction, new, true).await?;
+        } else {
+            rule_changes::ask_rooms(transaction, &new).await?;
+            batch.asks = true;
         }
         Ok(())
     }
@@ -300,13 +346,21 @@ impl<'a> Walk<'a> {
                 position.after_group.as_str(),
                 position.after_account.as_str(),
             );
-            let mut members = make_next_due(transaction, target, after).await?;
-            members.sort_unstable();
+            let members = rule_changes::next_members(transaction, target, after).await?;
             let full = i64::try_from(members.len()).is_ok_and(|count| count >= MEMBERS_A_BATCH);
             if let Some((group, account)) = members.last() {
                 (position.after_group, position.after_account) = (group.clone(), account.clone());
             }
-            batch.rooms = members.into_iter().map(|(group, _)| group).collect();
+            let concerned = |(group, account)| Concerned {
+                group,
+                account,
+                marks: target.marks.clone(),
+                request: target.request.clone(),
+                change: self.upto,
+                newly: false,
+            };
+            let members = members.into_iter().map(concerned).collect();
+            batch.rooms = reach(transaction, members, false).await?;
             !full
         } else if *is_new {
             let asked = rule_changes::ask_next_rooms(transaction, target, self.upto).await?;
@@ -353,7 +407,8 @@ async fn position(transaction: &mut PgConnection) -> Result<Option<Position>, sq
     sqlx::query_as!(
         Position,
         r#"
-        select sequence, upto, stage, after_group, after_account
+        select sequence, upto, stage, after_group, after_account,
+               exists (select from unreached_members) as "some_left!"
         from propagation, (select set_config('lock_timeout', '250ms', true)) impatient
         for update of propagation skip locked
         "#
@@ -388,7 +443,9 @@ pub async fn backlog(db: &Db) -> Result<Backlog, sqlx::Error> {
         r#"
         select count(*) as "changes!", min(at) as since,
                (select count(*) from rooms where sweep_requested_at is not null) as "rooms!"
-        from rule_history where sequence > (select sequence from propagation)
+        from rule_history
+        where sequence > (select sequence from propagation)
+           or sequence = any(array(select distinct change from unreached_members))
         "#
     )
     .fetch_one(db)
@@ -402,9 +459,17 @@ pub(super) async fn not_carried(
     group: &GroupId,
     account: &Account,
 ) -> Result<Vec<RuleId>, sqlx::Error> {
-    let carried = sqlx::query_scalar!("select sequence from propagation")
-        .fetch_one(&mut *transaction)
-        .await?;
+    let carried = sqlx::query_scalar!(
+        r#"
+        select least(sequence, (select change - 1 from unreached_members
+                                where group_id = $1 and account = $2)) as "sequence!"
+        from propagation
+        "#,
+        group.as_str(),
+        account.as_str(),
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
     let changes = history::changes(transaction, carried, None, 4 * CHANGES).await?;
     let concerns = |change: &&LoggedChange| {
         let targets = Carried::of(change).targets;

@@ -15,7 +15,14 @@ use crate::support::{database, wait_for_row};
 /// All that the database holds, as text.
 async fn everything(db: &Db) -> String {
     let mut all = String::new();
-    for table in ["rules", "rule_history", "rule_changes", "members", "rooms"] {
+    for table in [
+        "rules",
+        "rule_history",
+        "rule_changes",
+        "members",
+        "unreached_members",
+        "rooms",
+    ] {
         let rows = format!("select coalesce(string_agg(t::text, '\n'), '') from {table} t");
         let rows: String = sqlx::query_scalar(sqlx::AssertSqlSafe(rows))
             .fetch_one(db)

@@ -11,8 +11,7 @@ use stickymark::testing::domain::{
     Account, GroupId, MarkSet, Marks, Pattern, RequestId, RuleDraft, RuleId, Window,
 };
 use stickymark::testing::members::retry_failed;
-use stickymark::testing::rules::propagate;
-use stickymark::testing::rules::{Author, Rules, WriteError};
+use stickymark::testing::rules::{Author, Rules, WriteError, backlog, propagate};
 
 use crate::support::database;
 use crate::support::scene::{Scene, marks, users};
@@ -94,6 +93,53 @@ async fn a_wide_change_reaches_every_member_once_and_no_absent_one() {
     );
     let left = "select (select max(sequence) from rule_history) - sequence from propagation";
     assert_eq!(count(db, left).await, 0);
+}
+
+#[tokio::test]
+async fn members_locked_by_a_stranger_delay_no_other_and_are_reached_later() {
+    let database = database().await;
+    let db = database.db();
+    sqlx::query("insert into rooms (group_id, last_event_at) values ('class-1', now())")
+        .execute(db)
+        .await
+        .unwrap();
+    sqlx::query(
+        "insert into members (group_id, account, presence)
+         select 'class-1', account, presence from (values ('user1', 'present'), ('user2', 'present'),
+             ('user3', 'present'), ('user4', 'absent'), ('user5', 'absent')) m (account, presence)",
+    )
+    .execute(db)
+    .await
+    .unwrap();
+    let mut stranger = db.begin().await.unwrap();
+    sqlx::query("select from members where account in ('user2', 'user4') for update")
+        .execute(&mut *stranger)
+        .await
+        .unwrap();
+    write(db, "all", Some(draft("class-*", "user*", &[1000])))
+        .await
+        .unwrap();
+    // Literal changes: of a member who is present, and of two whom the table believes absent.
+    for account in ["user2", "user4", "user5"] {
+        write(db, account, Some(draft("class-1", account, &[1001])))
+            .await
+            .unwrap();
+    }
+    propagate(db).await.unwrap();
+    let due = "select array_agg(account order by account) from members where due_at <= now()";
+    let due = || async {
+        sqlx::query_scalar::<_, Vec<String>>(due)
+            .fetch_one(db)
+            .await
+    };
+    assert_eq!(due().await.unwrap(), ["user1", "user3", "user5"]);
+    // That of the wide change, and two literal ones.
+    assert_eq!(backlog(db).await.unwrap().changes, 2);
+    stranger.rollback().await.unwrap();
+    propagate(db).await.unwrap();
+    let all = ["user1", "user2", "user3", "user4", "user5"];
+    assert_eq!(due().await.unwrap(), all);
+    assert_eq!(backlog(db).await.unwrap().changes, 0);
 }
 
 #[tokio::test]

@@ -23,6 +23,12 @@ pub(crate) async fn delete_rows_of(db: &Db, account: &Account) -> Result<u64, sq
     )
     .fetch_all(&mut *transaction)
     .await?;
+    sqlx::query!(
+        "delete from unreached_members where account = $1",
+        account.as_str()
+    )
+    .execute(&mut *transaction)
+    .await?;
     let to_compare: Vec<&str> = deleted
         .iter()
         .filter(|row| row.carries_marks)

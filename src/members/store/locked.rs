@@ -1,16 +1,14 @@
 //! Which members a stranger's transaction keeps locked: a person at a prompt, most often. Statements wait
 //! for a lock no longer than the session allows; then the others of their batch go on without these.
 
-use std::collections::HashSet;
+use sqlx::PgExecutor;
 
-use crate::database::Db;
-use crate::members::gathered::hash_of;
-
-/// The hashes of those of these members whose rows are locked now.
+/// The room and account of those of these members whose rows others have locked now. In a transaction the
+/// rows of the other members are locked from here on.
 pub(crate) async fn locked_members(
-    db: &Db,
+    executor: impl PgExecutor<'_>,
     members: impl Iterator<Item = (&str, &str)>,
-) -> Result<HashSet<u64>, sqlx::Error> {
+) -> Result<Vec<(String, String)>, sqlx::Error> {
     let (groups, accounts): (Vec<&str>, Vec<&str>) = members.unzip();
     let locked = sqlx::query!(
         r#"
@@ -27,10 +25,10 @@ pub(crate) async fn locked_members(
         &groups as &[&str],
         &accounts as &[&str],
     )
-    .fetch_all(db)
+    .fetch_all(executor)
     .await?;
-    let hashes = locked
-        .iter()
-        .map(|row| hash_of(&row.group_id, &row.account));
-    Ok(hashes.collect())
+    Ok(locked
+        .into_iter()
+        .map(|row| (row.group_id, row.account))
+        .collect())
 }

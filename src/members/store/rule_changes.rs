@@ -2,15 +2,17 @@
 //!
 //! Members with rows become due; their marks are planned later, from the rules as they then are. Members
 //! who may be in a room without a row are tried, or the room is compared with Chat. `rules::propagation`
-//! says in which order.
+//! says in which order. No row that others keep locked is waited for: such members are noted in
+//! `unreached_members`, in the same transaction, and reached later.
 
 use std::time::Duration;
 
 use sqlx::PgConnection;
 
+use super::locked::locked_members;
 use crate::database::interval;
 use crate::domain::{Account, GroupId, MarkSet, Pattern};
-use crate::members::array_text;
+use crate::members::{array_text, mark_set};
 
 /// Members in a batch.
 pub(crate) const MEMBERS_A_BATCH: i64 = 1000;
@@ -48,7 +50,28 @@ impl Target {
     }
 }
 
-/// Literal targets as columns for `UNNEST`.
+/// A member whom changes of rules concern.
+#[derive(Debug, Clone)]
+pub(crate) struct Concerned {
+    pub group: String,
+    pub account: String,
+    /// The marks that Chat may have been asked to set because of these rules.
+    pub marks: MarkSet,
+    /// The request that changed them.
+    pub request: Option<String>,
+    /// The first of the changes, as a number of the history.
+    pub change: i64,
+    /// A rule names the member that did not before.
+    pub newly: bool,
+}
+
+impl Concerned {
+    fn key(&self) -> (&str, &str) {
+        (&self.group, &self.account)
+    }
+}
+
+/// Members as columns for `UNNEST`.
 #[derive(Default)]
 struct Columns<'a> {
     groups: Vec<&'a str>,
@@ -56,54 +79,145 @@ struct Columns<'a> {
     /// Arrays as text, since Postgres would flatten an array of arrays.
     marks: Vec<String>,
     requests: Vec<Option<&'a str>>,
+    changes: Vec<i64>,
+    newly: Vec<bool>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(targets: &'a [Target]) -> Self {
+    fn of(members: &'a [Concerned]) -> Self {
         let mut columns = Self::default();
-        for target in targets {
-            columns.groups.push(target.group.text());
-            columns.accounts.push(target.account.text());
-            columns.marks.push(array_text(target.marks.iter().copied()));
-            columns.requests.push(target.request.as_deref());
+        for member in members {
+            columns.groups.push(&member.group);
+            columns.accounts.push(&member.account);
+            columns.marks.push(array_text(member.marks.iter().copied()));
+            columns.requests.push(member.request.as_deref());
+            columns.changes.push(member.change);
+            columns.newly.push(member.newly);
         }
         columns
     }
 }
 
-/// Makes due the members that literal targets name, and returns their rooms. Absent members are skipped,
-/// except if they are in doubt: Chat may then hold marks of these rules. The same holds while a call may be
-/// under way in the room. The marks are added to `revoked` then, and the next round removes them unless a
-/// rule still requires them.
-pub(crate) async fn make_due(
+/// Carries changes, the first first, to members: those who are known to be present become due, and with
+/// `try_unknown` those of whom nothing is known are tried. Returns their rooms. A member whose row others
+/// keep locked is noted, for [`reach_left`].
+pub(crate) async fn reach(
     transaction: &mut PgConnection,
-    targets: &[Target],
+    mut members: Vec<Concerned>,
+    try_unknown: bool,
 ) -> Result<Vec<String>, sqlx::Error> {
-    let columns = Columns::of(targets);
+    // Locked in the order that every writer of members keeps.
+    members.sort_by(|one, other| one.key().cmp(&other.key()));
+    members.dedup_by(|later, member| {
+        let same = later.key() == member.key();
+        if same {
+            member.marks.append(&mut later.marks);
+            member.request = later.request.take();
+        }
+        same
+    });
+    if members.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys = members.iter().map(Concerned::key);
+    let locked = locked_members(&mut *transaction, keys).await?;
+    let is_locked = |member: &mut Concerned| {
+        let (group, account) = (&member.group, &member.account);
+        locked
+            .iter()
+            .any(|key| (&key.0, &key.1) == (group, account))
+    };
+    let left: Vec<Concerned> = members.extract_if(.., is_locked).collect();
+    note_unreached(transaction, &Columns::of(&left)).await?;
+    let free = Columns::of(&members);
+    match try_unknown {
+        true => self::try_unknown(transaction, &free).await,
+        false => make_due(transaction, &free).await,
+    }
+}
+
+/// Carries changes to members who were locked before. Returns the rooms of those who are not any more.
+pub(crate) async fn reach_left(transaction: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let left = sqlx::query!(
+        r#"
+        with next as (
+            select group_id, account from unreached_members order by tried_at limit $1
+        )
+        delete from unreached_members u using next n
+        where u.group_id = n.group_id and u.account = n.account
+        returning u.group_id, u.account, u.marks, u.request_id, u.change, u.newly
+        "#,
+        MEMBERS_A_BATCH,
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    let left = left.into_iter().map(|row| Concerned {
+        group: row.group_id,
+        account: row.account,
+        marks: mark_set(&row.marks),
+        request: row.request_id,
+        change: row.change,
+        newly: row.newly,
+    });
+    let left: Vec<Concerned> = left.collect();
+    let newly = left.iter().filter(|member| member.newly).cloned().collect();
+    let mut rooms = reach(transaction, left, false).await?;
+    rooms.extend(reach(transaction, newly, true).await?);
+    Ok(rooms)
+}
+
+async fn note_unreached(
+    transaction: &mut PgConnection,
+    members: &Columns<'_>,
+) -> Result<(), sqlx::Error> {
+    if members.groups.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"
+        insert into unreached_members as u (group_id, account, marks, request_id, change, newly)
+        select group_id, account, marks::bigint[], request_id, change, newly
+        from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bool[])
+            as m (group_id, account, marks, request_id, change, newly)
+        on conflict on constraint unreached_members_pkey do update set
+            marks = array(select distinct unnest(u.marks || excluded.marks)),
+            request_id = excluded.request_id, change = least(u.change, excluded.change),
+            newly = u.newly or excluded.newly, tried_at = now()
+        "#,
+        &members.groups as &[&str],
+        &members.accounts as &[&str],
+        &members.marks,
+        &members.requests as &[Option<&str>],
+        &members.changes,
+        &members.newly,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// Makes members due, and returns their rooms. Absent members are skipped, except if they are in doubt: Chat
+/// may then hold marks of these rules. The same holds while a call may be under way in the room. The marks
+/// are added to `revoked` then, and the next round removes them unless a rule still requires them.
+async fn make_due(
+    transaction: &mut PgConnection,
+    members: &Columns<'_>,
+) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        with target as materialized (
-            select t.group_id, t.account, max(t.request_id) as request_id,
-                   array_remove(array_agg(distinct mark), null) as marks
-            from unnest($1::text[], $2::text[], $3::text[], $4::text[])
-                as t (group_id, account, marks, request_id)
-            left join unnest(t.marks::bigint[]) as mark on true
-            group by t.group_id, t.account
-            -- Locked in the order that every writer of members keeps.
-            order by t.group_id collate "C", t.account collate "C"
-        ),
-        locked as materialized (
-            select t.* from target t cross join lateral (
+        with there as materialized (
+            select c.* from unnest($1::text[], $2::text[], $3::text[], $4::text[])
+                as c (group_id, account, marks, request_id)
+            cross join lateral (
                 select from members m
-                where m.group_id = t.group_id and m.account = t.account
+                where m.group_id = c.group_id and m.account = c.account
                   and (m.presence <> 'absent' or m.in_doubt)
                 offset 0
-                for update
             ) m
         )
-        -- Never inserts, since the rows are there: see "Batches" in the module's header.
+        -- Never inserts, since the rows are there and locked: see "Batches" in the module's header.
         insert into members as m (group_id, account, presence, due_at, pending_since, request_id, revoked)
-        select group_id, account, 'unknown', now(), now(), request_id, marks from locked
+        select group_id, account, 'unknown', now(), now(), request_id, marks::bigint[] from there
         on conflict on constraint members_pkey do update set
             due_at = now(), pending_since = coalesce(m.pending_since, now()),
             generation = m.generation + 1, request_id = excluded.request_id, traceparent = null,
@@ -113,18 +227,18 @@ pub(crate) async fn make_due(
                 then array(select distinct unnest(m.revoked || excluded.revoked)) else m.revoked end
         returning group_id
         "#,
-        &columns.groups as &[&str],
-        &columns.accounts as &[&str],
-        &columns.marks,
-        &columns.requests as &[Option<&str>],
+        &members.groups as &[&str],
+        &members.accounts as &[&str],
+        &members.marks,
+        &members.requests as &[Option<&str>],
     )
     .fetch_all(transaction)
     .await
 }
 
-/// The same for the next members of any target after the given one, in the order of their keys; returns
-/// their keys. Fewer than [`MEMBERS_A_BATCH`]: there are no more.
-pub(crate) async fn make_next_due(
+/// The room and account of the next members that a target matches, after the given ones, in their order.
+/// Fewer than [`MEMBERS_A_BATCH`]: there are no more.
+pub(crate) async fn next_members(
     transaction: &mut PgConnection,
     target: &Target,
     after: (&str, &str),
@@ -132,26 +246,12 @@ pub(crate) async fn make_next_due(
     let (first, last) = target.rooms();
     let rows = sqlx::query!(
         r#"
-        with locked as materialized (
-            select group_id, account from members
-            where group_id >= $1 and group_id <= $2 and (group_id, account) > ($3, $4)
-              and case when $6::smallint < 0 then account = $5 else starts_with(account, $5) end
-              and (presence <> 'absent' or in_doubt)
-            order by group_id, account
-            limit $7
-            for update
-        )
-        -- Never inserts, since the rows are there: see "Batches" in the module's header.
-        insert into members as m (group_id, account, presence, due_at, pending_since, request_id, revoked)
-        select group_id, account, 'unknown', now(), now(), $8, $9::text::bigint[] from locked
-        on conflict on constraint members_pkey do update set
-            due_at = now(), pending_since = coalesce(m.pending_since, now()),
-            generation = m.generation + 1, request_id = excluded.request_id, traceparent = null,
-            tries = 0, last_error = null, failed_at = null,
-            revoked = case when m.in_doubt or exists (
-                    select from rooms r where r.group_id = m.group_id and r.leased_until is not null)
-                then array(select distinct unnest(m.revoked || excluded.revoked)) else m.revoked end
-        returning group_id, account
+        select group_id, account from members
+        where group_id >= $1 and group_id <= $2 and (group_id, account) > ($3, $4)
+          and case when $6::smallint < 0 then account = $5 else starts_with(account, $5) end
+          and (presence <> 'absent' or in_doubt)
+        order by group_id, account
+        limit $7
         "#,
         first,
         last,
@@ -160,8 +260,6 @@ pub(crate) async fn make_next_due(
         target.account.text(),
         target.account.prefix_len(),
         MEMBERS_A_BATCH,
-        target.request,
-        array_text(target.marks.iter().copied()),
     )
     .fetch_all(transaction)
     .await?;
@@ -174,19 +272,17 @@ pub(crate) async fn make_next_due(
 /// Events of members without a rule are not recorded. A new rule that names a member in full may match one
 /// who is in the room already: they have no row, or one that believes them absent. They are tried once;
 /// Chat's answer tells whether they are there. Returns their rooms.
-pub(crate) async fn try_unknown(
+async fn try_unknown(
     transaction: &mut PgConnection,
-    targets: &[Target],
+    members: &Columns<'_>,
 ) -> Result<Vec<String>, sqlx::Error> {
-    let columns = Columns::of(targets);
     sqlx::query_scalar!(
         r#"
         with target as materialized (
-            select t.group_id, t.account, max(t.request_id) as request_id
+            select t.group_id, t.account, t.request_id
             from unnest($1::text[], $2::text[], $3::text[]) as t (group_id, account, request_id)
             left join rooms r on r.group_id = t.group_id
             where r.gone_at is null
-            group by t.group_id, t.account
         ),
         -- A room that exists must not be deleted before this commits; see `cleanup`. Claims of the room
         -- do not wait for this lock.
@@ -211,9 +307,9 @@ pub(crate) async fn try_unknown(
         where m.presence = 'absent' and m.due_at is null
         returning group_id
         "#,
-        &columns.groups as &[&str],
-        &columns.accounts as &[&str],
-        &columns.requests as &[Option<&str>],
+        &members.groups as &[&str],
+        &members.accounts as &[&str],
+        &members.requests as &[Option<&str>],
     )
     .fetch_all(transaction)
     .await
@@ -223,9 +319,9 @@ pub(crate) async fn try_unknown(
 /// then asked about in few calls.
 pub(crate) async fn ask_rooms(
     transaction: &mut PgConnection,
-    targets: &[Target],
+    members: &[Concerned],
 ) -> Result<(), sqlx::Error> {
-    let columns = Columns::of(targets);
+    let groups: Vec<&str> = members.iter().map(|m| m.group.as_str()).collect();
     sqlx::query!(
         r#"
         insert into rooms as r (group_id, sweep_due_at, sweep_requested_at)
@@ -236,7 +332,7 @@ pub(crate) async fn ask_rooms(
             sweep_requested_at = coalesce(r.sweep_requested_at, now())
         where r.gone_at is null
         "#,
-        &columns.groups as &[&str],
+        &groups as &[&str],
     )
     .execute(transaction)
     .await?;

@@ -12,7 +12,6 @@ use super::super::array_text;
 use super::locked::locked_members;
 use crate::database::{Db, is_lock_timeout};
 use crate::domain::{Account, GroupId, RequestId};
-use crate::members::gathered::hash_of;
 use crate::members::{Claim, Member};
 use crate::telemetry::warn_seldom;
 
@@ -205,9 +204,8 @@ pub(crate) async fn update(
                 return Ok(left);
             }
             Err(error) if is_lock_timeout(&error) => {
-                let members = rows
-                    .iter()
-                    .map(|row| (group.as_str(), row.account.as_str()));
+                let accounts = rows.iter().map(|row| row.account.as_str());
+                let members = accounts.map(|account| (group.as_str(), account));
                 let locked = locked_members(db, members).await?;
                 if locked.is_empty() {
                     return Err(error);
@@ -216,13 +214,9 @@ pub(crate) async fn update(
                     members = locked.len(),
                     "results wait for members whose rows are locked"
                 );
-                rows.retain(|row| {
-                    let locked = locked.contains(&hash_of(group.as_str(), row.account.as_str()));
-                    if locked {
-                        left.locked.insert(row.account.as_str().to_owned());
-                    }
-                    !locked
-                });
+                left.locked
+                    .extend(locked.into_iter().map(|(_, account)| account));
+                rows.retain(|row| !left.locked.contains(row.account.as_str()));
             }
             Err(error) => return Err(error),
         }

@@ -1,10 +1,14 @@
 //! One command for the members of a room, carried through to a verdict for each of them.
 //!
 //! Usually that is one call. When Chat refuses a whole call because of a member in it, that member is
-//! searched for. First Chat is asked who is in the room at all: a call in which no member is online
-//! fails too, and must never become a storm of calls. Then the call is bisected: a half that is served
-//! clears itself and leaves the fault to the other half. The calls are bounded by the logarithm of the
-//! members.
+//! searched for:
+//!
+//! 1. Chat is asked who is in the room at all: a call in which no member is online fails too, and must
+//!    never become a storm of calls. If one member remains, the search is over.
+//! 2. Of several, half is tried. A half that is served clears itself and leaves the fault to the other
+//!    half; a half that is refused is halved again, and then nothing is known of the other one. Members of
+//!    whom nothing is known are tried in one call at the end. The calls are bounded by the logarithm of the
+//!    members.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -32,11 +36,8 @@ pub(super) enum Verdict {
         /// to 40 s.
         in_room: Option<bool>,
     },
-    /// Chat refuses this member alone, while others were served.
+    /// Chat refuses this member, alone or while it serves others.
     Rejected(Arc<ChatError>),
-    /// Chat refuses this member alone as if no member were online, though it says that the member is
-    /// in the room; there was no other member to compare with.
-    Unseen(Arc<ChatError>),
     Failed {
         error: Arc<ChatError>,
         /// Whether it counts towards giving up; false if it says nothing about the member.
@@ -127,9 +128,11 @@ impl<'a> Caller<'a> {
         if !is_about_members(&error) && !undocumented {
             return note_failure(verdicts, &members, error, true);
         }
-        let most = 2 * members.len().next_power_of_two().ilog2() + 2;
         if error.class() == ErrorClass::Split {
-            return self.bisect(command, members, error, most, verdicts).await;
+            let untried = Vec::new();
+            return self
+                .search(command, members, untried, error, verdicts)
+                .await;
         }
         let accounts: Vec<Account> = members.iter().map(|m| m.account.clone()).collect();
         let here = match self.who_is_here(&accounts).await {
@@ -143,7 +146,10 @@ impl<'a> Caller<'a> {
                 };
                 // Where Chat never says who is in a room, the members are searched all the same.
                 if is_about_members(&why) && !of_the_app && self.chat_works() {
-                    return self.bisect(command, members, error, most, verdicts).await;
+                    let untried = Vec::new();
+                    return self
+                        .search(command, members, untried, error, verdicts)
+                        .await;
                 }
                 return note_failure(verdicts, &members, error, !of_the_app);
             }
@@ -158,84 +164,80 @@ impl<'a> Caller<'a> {
         if here.is_empty() {
             return;
         }
-        if self
-            .shared
-            .replica
-            .worker_breaker
-            .refused(self.group, &error)
-        {
+        let breaker = &self.shared.replica.worker_breaker;
+        if breaker.refused(self.group, &error) {
             return note_failure(verdicts, &here, error, false);
         }
+        let of_the_member = error.reach() == Reach::Call && !undocumented;
         match here.as_slice() {
             // Chat's view of who is in the room lags, so this member may have left.
-            [only] if may_mean_all_offline(&error) => {
-                verdicts.insert(only.account.clone(), Verdict::Unseen(Arc::new(error)));
-            }
-            [only] if error.reach() == Reach::Call && !undocumented => {
+            [only] if may_mean_all_offline(&error) || of_the_member => {
                 verdicts.insert(only.account.clone(), Verdict::Rejected(Arc::new(error)));
             }
-            [_] => note_failure(verdicts, &here, error, true),
             _ if away.is_empty() && undocumented => note_failure(verdicts, &here, error, true),
-            _ if away.is_empty() => self.bisect(command, here, error, most, verdicts).await,
-            _ => match self.call(command, &here).await {
-                Ok(answer) => note_answer(verdicts, &here, &answer),
-                Err(error) if is_about_members(&error) => {
-                    self.bisect(command, here, error, most - 1, verdicts).await;
-                }
-                Err(error) => note_failure(verdicts, &here, error, true),
-            },
+            _ => {
+                let (refused, untried) = match away.is_empty() {
+                    true => (here, Vec::new()),
+                    false => (Vec::new(), here),
+                };
+                self.search(command, refused, untried, error, verdicts)
+                    .await;
+            }
         }
     }
 
-    /// Searches for the members that Chat refuses. `suspects` were refused together. One of two halves
-    /// that is served clears itself and leaves the fault to the other; the rest, of which nothing is
-    /// known, is tried in one call at the end.
-    async fn bisect(
+    /// Searches for the members that Chat refuses. The fault is among `refused`; nothing is known of
+    /// `untried`.
+    async fn search(
         &mut self,
         command: CommandType,
-        mut suspects: Vec<MemberMarks>,
+        mut refused: Vec<MemberMarks>,
+        mut untried: Vec<MemberMarks>,
         mut error: ChatError,
-        most: u32,
         verdicts: &mut Verdicts,
     ) {
-        let mut search = Search {
-            caller: self,
-            command,
-            left: most,
-            served: false,
-        };
+        let members = refused.len() + untried.len();
+        let mut calls_left = 2 * members.next_power_of_two().ilog2() + 2;
         let mut rejected: Vec<(MemberMarks, ChatError)> = Vec::new();
-        let mut unknown: Vec<MemberMarks> = Vec::new();
-        let rest = 'search: loop {
-            let mut refused_alone = suspects.len() == 1;
-            while suspects.len() > 1 || suspects.len() == 1 && !refused_alone {
-                let right = suspects.split_off(suspects.len().div_ceil(2));
-                match search.attempt(&suspects, verdicts).await {
-                    Tried::Served => (suspects, refused_alone) = (right, false),
-                    Tried::Refused(why) => {
-                        unknown.extend(right);
-                        (error, refused_alone) = (why, true);
+        let mut served = false;
+        if refused.len() == 1 {
+            rejected.extend(refused.drain(..).map(|only| (only, error.clone())));
+        }
+        loop {
+            // If the first half is served, the fault is among the others.
+            let others = refused.split_off(refused.len().div_ceil(2));
+            let mut part = std::mem::replace(&mut refused, others);
+            if part.is_empty() {
+                part = std::mem::take(&mut untried);
+            }
+            if part.is_empty() {
+                break;
+            }
+            if calls_left == 0 || Instant::now() > self.until {
+                untried.extend(part);
+                break;
+            }
+            calls_left -= 1;
+            match self.call(command, &part).await {
+                Ok(answer) => {
+                    served |= !answer.confirmed.is_empty();
+                    note_answer(verdicts, &part, &answer);
+                }
+                Err(why) if is_about_members(&why) => {
+                    untried.append(&mut refused);
+                    match part.len() {
+                        1 => rejected.extend(part.into_iter().map(|one| (one, why.clone()))),
+                        _ => refused = part,
                     }
-                    Tried::Over(why) => {
-                        error = why.unwrap_or(error);
-                        break 'search [suspects, right, unknown].concat();
-                    }
+                    error = why;
+                }
+                Err(why) => {
+                    untried.extend(part);
+                    error = why;
+                    break;
                 }
             }
-            rejected.extend(suspects.drain(..).map(|member| (member, error.clone())));
-            if unknown.is_empty() {
-                break Vec::new();
-            }
-            match search.attempt(&unknown, verdicts).await {
-                Tried::Served => break Vec::new(),
-                Tried::Refused(why) => (suspects, error) = (std::mem::take(&mut unknown), why),
-                Tried::Over(why) => {
-                    error = why.unwrap_or(error);
-                    break unknown;
-                }
-            }
-        };
-        let served = search.served;
+        }
         for (member, error) in rejected {
             if served {
                 verdicts.insert(member.account, Verdict::Rejected(Arc::new(error)));
@@ -244,7 +246,8 @@ impl<'a> Caller<'a> {
                 note_failure(verdicts, &[member], error, true);
             }
         }
-        note_failure(verdicts, &rest, error, !served);
+        untried.append(&mut refused);
+        note_failure(verdicts, &untried, error, !served);
     }
 
     async fn who_is_here(&mut self, accounts: &[Account]) -> Result<HashSet<Account>, ChatError> {
@@ -308,41 +311,6 @@ impl<'a> Caller<'a> {
     }
 }
 
-struct Search<'c, 'a> {
-    caller: &'c mut Caller<'a>,
-    command: CommandType,
-    /// Calls.
-    left: u32,
-    /// Whether some member was.
-    served: bool,
-}
-
-/// What a call of a search says.
-enum Tried {
-    Served,
-    Refused(ChatError),
-    /// The search cannot go on: another kind of error, or no calls or no time left.
-    Over(Option<ChatError>),
-}
-
-impl Search<'_, '_> {
-    async fn attempt(&mut self, members: &[MemberMarks], verdicts: &mut Verdicts) -> Tried {
-        if self.left == 0 || Instant::now() > self.caller.until {
-            return Tried::Over(None);
-        }
-        self.left -= 1;
-        match self.caller.call(self.command, members).await {
-            Ok(answer) => {
-                self.served |= !answer.confirmed.is_empty();
-                note_answer(verdicts, members, &answer);
-                Tried::Served
-            }
-            Err(error) if is_about_members(&error) => Tried::Refused(error),
-            Err(error) => Tried::Over(Some(error)),
-        }
-    }
-}
-
 /// Calls of which each names no more distinct marks than a room can hold: in doubt, a delete names the
 /// marks of all rules that ended, which may be more.
 fn split_by_marks(members: Vec<MemberMarks>) -> Vec<Vec<MemberMarks>> {
@@ -376,7 +344,6 @@ fn note_answer(verdicts: &mut Verdicts, members: &[MemberMarks], answer: &Modify
     }
 }
 
-/// All of them share the failure.
 fn note_failure(verdicts: &mut Verdicts, members: &[MemberMarks], error: ChatError, counts: bool) {
     let error = Arc::new(error);
     for member in members {

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{Instrument, Span};
 
 use super::call::{Caller, Verdict, Verdicts};
-use super::outcome::{Circumstances, Spread, is_last_try, outcome};
+use super::outcome::{Circumstances, is_last_try, outcome};
 use super::places::take_places;
 use super::plan::{MemberPlan, plan};
 use super::restored::Restoration;
@@ -103,7 +103,7 @@ impl Round {
             tracing::warn!(%error, group, "cannot record that the room is gone; the next call tells again");
         }
         let circumstances = Circumstances {
-            spread: Spread::new(rand::random()),
+            drawn: rand::random(),
             chat_works: caller.chat_works(),
         };
         let decided = self.decide(planned, &deleted, &set, circumstances);

@@ -29,98 +29,75 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// A member that waits for a place is tried again after this.
 const WAITING_RETRY: Duration = Duration::from_secs(60);
 
-/// Where in its range every delay of a round lies: one draw for all its members, so that those who
-/// shared a call share the next one too, while rooms that failed together come back apart.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Spread(f64);
-
-impl Spread {
-    /// From a number between 0 and 1.
-    pub(super) fn new(drawn: f64) -> Self {
-        Self(drawn.clamp(0.0, 1.0))
-    }
-
-    fn between(self, least: f64, most: f64) -> f64 {
-        least + (most - least) * self.0
-    }
-}
-
 /// What holds for all members of a round.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Circumstances {
-    pub spread: Spread,
+    /// A number between 0 and 1: where in its range every delay lies. One draw for all members, so that
+    /// those who shared a call share the next one too, while rooms that failed together come back apart.
+    pub drawn: f64,
     /// Whether some call to Chat succeeded lately.
     pub chat_works: bool,
 }
 
+impl Circumstances {
+    fn spread(self, delay: Duration, least: f64, most: f64) -> Duration {
+        delay.mul_f64(least + (most - least) * self.drawn)
+    }
+}
+
 /// What is written back for a member with these verdicts (first of the delete, then of the set; a
 /// command without the member is missing) and without a place for some marks.
+///
+/// The last verdict counts: Chat may leave a member out of a delete, or refuse it, who does not carry these
+/// marks. If they do, the sweep finds them.
 pub(super) fn outcome(
     member: &Member,
     plan: MemberPlan,
     mut waits_for: MarkSet,
     verdicts: &[&Verdict],
-    circumstances: Circumstances,
+    round: Circumstances,
 ) -> Outcome {
-    let spread = circumstances.spread;
-    let (mut omitted, mut in_room, mut lacking) = (false, false, MarkSet::new());
-    let mut unseen = None;
-    for verdict in verdicts {
-        match verdict {
-            // The member is there, whatever a delete said before: Chat may leave a member out, or
-            // refuse, who does not carry the marks to delete. If they do, the sweep finds them.
-            Verdict::Confirmed => (omitted, in_room, unseen) = (false, false, None),
-            Verdict::Partly(marks) => {
-                (omitted, in_room, unseen) = (false, false, None);
-                // What an earlier answer named stays confirmed.
-                lacking = match member.in_doubt {
-                    true => marks.clone(),
-                    false => marks - &member.marks,
-                };
-            }
-            Verdict::LeftOut { in_room: seen } => {
-                (omitted, in_room) = (true, in_room || *seen == Some(true));
-            }
-            Verdict::Unseen(error) => unseen = Some(error),
-            // Perhaps Chat does not see the member yet.
-            Verdict::Rejected(error) if may_mean_all_offline(error) => {
-                return failed(member, error, refusal(error), true, circumstances);
-            }
-            Verdict::Rejected(error) => {
-                return Outcome::Failed {
-                    error: refusal(error),
-                    retry: None,
-                    counts: true,
-                    in_doubt: member.in_doubt,
-                };
-            }
-            Verdict::Failed { error, counts } => {
-                return failed(member, error, error.to_string(), *counts, circumstances);
+    let verdict = verdicts.last();
+    match verdict {
+        Some(Verdict::Failed { error, counts }) => return failed(member, error, *counts, round),
+        Some(Verdict::Rejected(error)) if !may_mean_all_offline(error) => {
+            return Outcome::Failed {
+                error: format!(
+                    "Chat accepts the other members of a call, but not this one: {error}"
+                ),
+                retry: None,
+                counts: true,
+                in_doubt: member.in_doubt,
+            };
+        }
+        _ if !plan.named => return Outcome::Forgotten,
+        // Perhaps Chat does not see the member yet.
+        Some(Verdict::Rejected(error)) => return failed(member, error, true, round),
+        Some(Verdict::LeftOut { in_room }) => {
+            return left_out(member, plan, waits_for, *in_room == Some(true), round);
+        }
+        Some(Verdict::Partly(missing)) => {
+            // What an earlier answer named stays confirmed.
+            let mut lacking = match member.in_doubt {
+                true => missing.clone(),
+                false => missing - &member.marks,
+            };
+            if !lacking.is_empty() {
+                let reason =
+                    "Chat confirms only some of the marks; perhaps 1000 members carry the others";
+                let marks = &plan.desired - &lacking;
+                waits_for.append(&mut lacking);
+                return waiting(Some(marks), waits_for, Some(reason), round);
             }
         }
+        Some(Verdict::Confirmed) | None => {}
     }
-    if !plan.named {
-        return Outcome::Forgotten;
-    }
-    if let Some(error) = unseen {
-        return failed(member, error, error.to_string(), true, circumstances);
-    }
-    if omitted {
-        return left_out(member, plan, waits_for, in_room, spread);
-    }
-    if !lacking.is_empty() {
-        let reason = "Chat confirms only some of the marks; perhaps 1000 members carry the others";
-        let marks = &plan.desired - &lacking;
-        waits_for.append(&mut lacking);
-        return waiting(Some(marks), waits_for, Some(reason), spread);
-    }
-    if !waits_for.is_empty() {
-        let asked = !verdicts.is_empty();
-        return waiting(asked.then_some(plan.desired), waits_for, None, spread);
-    }
-    match verdicts {
-        [] => Outcome::Idle,
-        _ => Outcome::Confirmed {
+    match verdict {
+        _ if !waits_for.is_empty() => {
+            waiting(verdict.map(|_| plan.desired), waits_for, None, round)
+        }
+        None => Outcome::Idle,
+        Some(_) => Outcome::Confirmed {
             marks: plan.desired,
         },
     }
@@ -140,11 +117,11 @@ fn left_out(
     plan: MemberPlan,
     waits_for: MarkSet,
     in_room: bool,
-    spread: Spread,
+    round: Circumstances,
 ) -> Outcome {
     if !(in_room && is_last_try(member)) {
         return Outcome::LeftOut {
-            retry: left_out_retry(member, spread),
+            retry: left_out_retry(member, round),
         };
     }
     if plan.set.is_empty() && waits_for.is_empty() {
@@ -154,71 +131,57 @@ fn left_out(
     }
     let reason = "Chat leaves the member out although they are in the room; perhaps 1000 members carry \
                   the mark already";
-    waiting(None, waits_for, Some(reason), spread)
+    waiting(None, waits_for, Some(reason), round)
 }
 
 fn waiting(
     marks: Option<MarkSet>,
     waits_for: MarkSet,
     reason: Option<&str>,
-    spread: Spread,
+    round: Circumstances,
 ) -> Outcome {
     Outcome::Waiting {
         marks,
         reason: reason.map_or_else(|| no_place(&waits_for), str::to_owned),
         waits_for,
-        retry: WAITING_RETRY.mul_f64(spread.between(0.9, 1.1)),
+        retry: round.spread(WAITING_RETRY, 0.9, 1.1),
     }
-}
-
-fn refusal(error: &ChatError) -> String {
-    format!("Chat accepts the other members of a call, but not this one: {error}")
 }
 
 /// A member with only a doubtful leave is not tried again; all others are, since Chat may
 /// not know yet that they came.
-fn left_out_retry(member: &Member, spread: Spread) -> Option<Duration> {
+fn left_out_retry(member: &Member, round: Circumstances) -> Option<Duration> {
     if member.presence == Presence::Absent {
         return None;
     }
     let tries = usize::try_from(member.tries).unwrap_or(usize::MAX);
     let delay = LEFT_OUT_RETRIES.get(tries)?;
-    Some(delay.mul_f64(spread.between(0.95, 1.05)))
+    Some(round.spread(*delay, 0.95, 1.05))
 }
 
-fn failed(
-    member: &Member,
-    error: &ChatError,
-    reason: String,
-    counts: bool,
-    Circumstances { spread, chat_works }: Circumstances,
-) -> Outcome {
+fn failed(member: &Member, error: &ChatError, counts: bool, round: Circumstances) -> Outcome {
     // Not about the member: the worker itself slows down or pauses.
     let counts = counts && error.reach() != Reach::App && error.class() != ErrorClass::SlowDown;
     let (retry, counts) = match member.tries {
-        _ if !counts => (Some(soon(spread)), false),
-        tries if !chat_works => (
-            Some(backoff(tries.min(TRIES_WITHOUT_CHAT), spread)),
+        _ if !counts => (Some(round.spread(FIRST_BACKOFF, 0.5, 1.5)), false),
+        tries if !round.chat_works => (
+            Some(backoff(tries.min(TRIES_WITHOUT_CHAT), round)),
             tries < TRIES_WITHOUT_CHAT,
         ),
         tries if tries >= MOST_TRIES - 1 => (None, true),
-        tries => (Some(backoff(tries, spread)), true),
+        tries => (Some(backoff(tries, round)), true),
     };
     Outcome::Failed {
-        error: reason,
+        error: error.to_string(),
         retry,
         counts,
         in_doubt: error.in_doubt() || member.in_doubt,
     }
 }
 
-fn soon(spread: Spread) -> Duration {
-    FIRST_BACKOFF.mul_f64(spread.between(0.5, 1.5))
-}
-
 /// Doubling with each try, capped, and spread over the upper half.
-fn backoff(tries: i32, spread: Spread) -> Duration {
+fn backoff(tries: i32, round: Circumstances) -> Duration {
     let doublings = tries.clamp(0, 16).unsigned_abs();
     let full = (FIRST_BACKOFF * 2u32.pow(doublings)).min(LONGEST_BACKOFF);
-    full.mul_f64(spread.between(0.5, 1.0))
+    round.spread(full, 0.5, 1.0)
 }

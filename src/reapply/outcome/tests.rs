@@ -32,7 +32,7 @@ fn refused(code: i64, counts: bool) -> Verdict {
 }
 
 const WORKING: Circumstances = Circumstances {
-    spread: Spread(0.3),
+    drawn: 0.3,
     chat_works: true,
 };
 const LEFT_OUT: Verdict = Verdict::LeftOut { in_room: None };
@@ -110,23 +110,19 @@ fn a_member_that_chat_may_not_see_yet_is_tried_again_like_any_other() {
         tries: MOST_TRIES - 1,
         ..alice()
     };
-    for verdict in [
-        Verdict::Rejected(error(10004)),
-        Verdict::Unseen(error(10004)),
-    ] {
-        let Outcome::Failed {
-            error,
-            retry: Some(retry),
-            ..
-        } = outcome_of(&alice(), &verdict)
-        else {
-            panic!("not tried again");
-        };
-        assert!(error.contains("10004"), "{error}");
-        assert!(retry <= FIRST_BACKOFF);
-        let last = outcome_of(&worn, &verdict);
-        assert!(matches!(last, Outcome::Failed { retry: None, .. }));
-    }
+    let verdict = Verdict::Rejected(error(10004));
+    let Outcome::Failed {
+        error,
+        retry: Some(retry),
+        ..
+    } = outcome_of(&alice(), &verdict)
+    else {
+        panic!("not tried again");
+    };
+    assert!(error.contains("10004"), "{error}");
+    assert!(retry <= FIRST_BACKOFF);
+    let last = outcome_of(&worn, &verdict);
+    assert!(matches!(last, Outcome::Failed { retry: None, .. }));
 }
 
 #[test]
@@ -280,7 +276,7 @@ fn a_member_is_confirmed_only_for_the_marks_that_the_answer_names() {
 
 #[test]
 fn a_delete_that_leaves_a_member_out_does_not_keep_the_set_from_them() {
-    for left_out in [LEFT_OUT, Verdict::Unseen(error(10004))] {
+    for left_out in [LEFT_OUT, Verdict::Rejected(error(10004))] {
         let verdicts = [&left_out, &Verdict::Confirmed];
         let outcome = outcome(&alice(), named(), MarkSet::new(), &verdicts, WORKING);
         assert!(matches!(outcome, Outcome::Confirmed { .. }), "{outcome:?}");
@@ -313,10 +309,14 @@ fn a_delete_that_leaves_out_a_member_in_the_room_ends_with_the_last_try() {
 #[test]
 fn backoff_grows_to_its_cap() {
     for (tries, drawn) in (0..40).flat_map(|n| [(n, 0.0), (n, 1.0)]) {
-        let delay = backoff(tries, Spread::new(drawn));
+        let delay = backoff(tries, Circumstances { drawn, ..WORKING });
         assert!(delay >= FIRST_BACKOFF / 2 && delay <= LONGEST_BACKOFF);
     }
-    assert!(backoff(0, Spread::new(1.0)) <= FIRST_BACKOFF);
+    let latest = Circumstances {
+        drawn: 1.0,
+        ..WORKING
+    };
+    assert!(backoff(0, latest) <= FIRST_BACKOFF);
 }
 
 #[test]

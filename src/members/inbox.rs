@@ -16,10 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::batch::Batch;
-use super::gathered::{Gathered, News, Waiting, hashes};
+use super::batch::{Batch, Gathered, News, Waiting, hashes};
 use super::store::claim::wake_rooms;
-use super::store::locked::locked_members;
+use super::store::locked_members;
 use super::store::record::{MadeDue, Settling, record};
 use crate::database::{Db, is_lock_timeout};
 use crate::domain::RequestId;

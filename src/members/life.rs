@@ -268,14 +268,10 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Mark;
+    use crate::members::marks;
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_760_000_000 + second, 0).unwrap()
-    }
-
-    fn marks<const N: usize>(numbers: [i64; N]) -> MarkSet {
-        numbers.map(|number| Mark::parse(number).unwrap()).into()
     }
 
     /// A member with a bit of everything: they carried a mark, and two tries did not succeed.

@@ -6,26 +6,23 @@
 //! common clock. [`store`] says who writes which column, and [`Member::after`] what a round makes of a row.
 
 mod batch;
-mod gathered;
 mod inbox;
 mod life;
 pub mod store;
 
-pub use batch::{Batch, Named};
-pub use gathered::News;
+pub use batch::{Batch, Named, News};
 pub use inbox::{Inbox, InboxWriter, NotTaken};
 pub use life::{Member, Outcome};
 pub use store::claim::{
     Claim, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, due_members, held_places, retry_failed,
     until_next_due, wake_rooms,
 };
-pub(crate) use store::erase::{count_rows_of, delete_rows_of};
+pub(crate) use store::cleanup::{count_rows_of, delete_rows_of};
 pub use store::list::{
     FailureReason, MemberFilter, MemberRow, MemberState, QueueDepth, count_members,
     failure_reasons, list_members, queue_depth, retry_reasons,
 };
-pub use store::record::{Settling, record};
-pub use store::room_end::{Ended, room_gone};
+pub use store::record::{Ended, Settling, record, room_gone};
 pub use store::rooms::{Found, MembersByState, RoomFilter, RoomRow, list_rooms};
 pub use store::write_back::{Results, write_back};
 
@@ -69,4 +66,9 @@ pub(crate) fn mark_set(numbers: &[i64]) -> MarkSet {
 pub(crate) fn array_text(marks: impl Iterator<Item = Mark>) -> String {
     let numbers: Vec<String> = marks.map(|mark| mark.to_string()).collect();
     format!("{{{}}}", numbers.join(","))
+}
+
+#[cfg(test)]
+pub(crate) fn marks<const N: usize>(numbers: [i64; N]) -> MarkSet {
+    mark_set(&numbers)
 }

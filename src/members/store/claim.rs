@@ -106,7 +106,7 @@ pub async fn due_members(db: &Db, claim: &Claim, settling: Settling) -> Result<D
         r#"
         select account, presence as "presence: Presence", marks, confirmed_marks, confirmed_at, in_doubt,
                revoked, waits_for, due_at, pending_since, unserved_since, generation, tries, last_error,
-               failed_at, request_id, traceparent
+               failed_at, request_id, traceparent, false as "quiet!"
         from members where group_id = $1 and due_at <= $2
         order by due_at
         limit $3
@@ -163,7 +163,7 @@ async fn doubt_due(db: &Db, group: &GroupId) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Columns of `members`, without the room.
+/// Columns of `members`, without the room, and what the sweep asks about them.
 pub(crate) struct MemberColumns {
     pub account: String,
     pub presence: Presence,
@@ -182,6 +182,7 @@ pub(crate) struct MemberColumns {
     pub failed_at: Option<DateTime<Utc>>,
     pub request_id: Option<String>,
     pub traceparent: Option<String>,
+    pub quiet: bool,
 }
 
 impl MemberColumns {

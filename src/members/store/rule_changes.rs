@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::locked::locked_members;
+use super::locked_members;
 use crate::database::interval;
 use crate::domain::{Account, GroupId, MarkSet, Pattern};
 use crate::members::{array_text, mark_set};

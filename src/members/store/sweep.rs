@@ -19,8 +19,8 @@ const LONGEST_WORK: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub row: Member,
-    /// The queue does not work on the member, and nothing was recorded or confirmed since the given
-    /// moment.
+    /// The queue does not work on the member (see "Who works on a row" in the module's header), and nothing
+    /// was recorded or confirmed since the given moment.
     pub quiet: bool,
 }
 
@@ -138,10 +138,6 @@ pub(crate) async fn candidates(
 }
 
 /// The rows of some members.
-///
-/// The queue works on a member who is due, or whose pending time has come and whose next try is near. A row without a due
-/// time, or with one that is far away, is not its work, whatever else the row says; so no row is left out
-/// by queue and sweep at the same time.
 pub(crate) async fn known(
     db: &Db,
     group: &GroupId,
@@ -149,7 +145,8 @@ pub(crate) async fn known(
     quiet_since: DateTime<Utc>,
 ) -> Result<HashMap<Account, Known>, sqlx::Error> {
     let accounts: Vec<&str> = accounts.iter().map(Account::as_str).collect();
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        MemberColumns,
         r#"
         select account, presence as "presence: Presence", marks, confirmed_marks, confirmed_at, in_doubt,
             revoked, waits_for, due_at, pending_since, unserved_since, generation, tries, last_error,
@@ -168,25 +165,6 @@ pub(crate) async fn known(
     .await?;
     let known = rows.into_iter().filter_map(|row| {
         let quiet = row.quiet;
-        let row = MemberColumns {
-            account: row.account,
-            presence: row.presence,
-            marks: row.marks,
-            confirmed_marks: row.confirmed_marks,
-            confirmed_at: row.confirmed_at,
-            in_doubt: row.in_doubt,
-            revoked: row.revoked,
-            waits_for: row.waits_for,
-            due_at: row.due_at,
-            pending_since: row.pending_since,
-            unserved_since: row.unserved_since,
-            generation: row.generation,
-            tries: row.tries,
-            last_error: row.last_error,
-            failed_at: row.failed_at,
-            request_id: row.request_id,
-            traceparent: row.traceparent,
-        };
         let row = row.member()?;
         Some((row.account.clone(), Known { row, quiet }))
     });

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::super::array_text;
-use super::locked::locked_members;
+use super::locked_members;
 use crate::database::{Db, is_lock_timeout};
 use crate::domain::{Account, GroupId, RequestId};
 use crate::members::{Claim, Member};

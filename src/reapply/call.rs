@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::settings::WorkerSettings;
+use super::WorkerSettings;
 use crate::chat::{ChatError, CommandType, ErrorClass, MemberMarks, ModifyAnswer, Reach};
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet, RequestId};
 use crate::metrics::MarkResult;

@@ -7,14 +7,32 @@
 
 mod call;
 mod outcome;
-mod places;
 mod plan;
 mod restored;
 mod round;
-mod settings;
 mod worker;
 
 pub use plan::plan;
+#[cfg(test)]
+pub(crate) use plan::tests as plan_tests;
 pub use restored::{Restoration, Restorations, Unseen};
-pub use settings::WorkerSettings;
 pub use worker::Worker;
+
+use std::time::Duration;
+
+use crate::chat::ChatClient;
+use crate::members::Settling;
+use crate::replica::Replica;
+
+/// What the worker and its rounds work with.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    pub replica: Replica,
+    pub chat: ChatClient,
+    /// How long a claim stays with a worker that fell silent.
+    pub lease: Duration,
+    /// The debounce of events, and how long members of a busy room gather.
+    pub settling: Settling,
+    /// Where restored members are shown.
+    pub restorations: Restorations,
+}

@@ -49,17 +49,13 @@ pub struct Unseen {
 }
 
 impl Restorations {
-    /// Adds so many restorations, in their order. Only the last of them are read.
-    pub fn add(&self, count: usize, restored: impl DoubleEndedIterator<Item = Restoration>) {
-        let latest: Vec<Restoration> = restored.rev().take(KEPT).collect();
+    /// Adds restorations, in their order.
+    pub fn add(&self, restored: Vec<Restoration>) {
         let mut kept = self.kept();
-        kept.total += u64::try_from(count).unwrap_or(u64::MAX);
-        for one in latest.into_iter().rev() {
-            if kept.latest.len() == KEPT {
-                kept.latest.pop_front();
-            }
-            kept.latest.push_back(one);
-        }
+        kept.total += u64::try_from(restored.len()).unwrap_or(u64::MAX);
+        kept.latest.extend(restored);
+        let too_many = kept.latest.len().saturating_sub(KEPT);
+        kept.latest.drain(..too_many);
     }
 
     /// What came after the first `seen`, at most `most` of it.
@@ -99,14 +95,14 @@ mod tests {
     #[test]
     fn a_reader_sees_what_is_new_and_how_much_it_missed() {
         let feed = Restorations::default();
-        feed.add(3, restored(0..3).into_iter());
+        feed.add(restored(0..3));
         let first = feed.after(1, 20);
         assert_eq!(
             (first.latest, first.missed, first.total),
             (restored(1..3), 0, 3)
         );
         assert_eq!(feed.after(3, 20).latest, []);
-        feed.add(997, restored(3..1000).into_iter());
+        feed.add(restored(3..1000));
         let next = feed.after(3, 20);
         assert_eq!(
             (next.latest, next.missed, next.total),

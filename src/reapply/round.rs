@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{Instrument, Span};
 
+use super::WorkerSettings;
 use super::call::{Caller, Verdict, Verdicts};
 use super::outcome::{Circumstances, is_last_try, outcome};
-use super::places::take_places;
-use super::plan::{MemberPlan, plan};
+use super::plan::{MemberPlan, plan, take_places};
 use super::restored::Restoration;
-use super::settings::WorkerSettings;
 use crate::chat::{CommandType, MemberMarks};
 use crate::clock;
 use crate::domain::{Account, GroupId, MarkSet, RequestId};
@@ -297,7 +296,7 @@ impl Round {
             longest = longest.max(one.delay);
         }
         tracing::debug!(group, marked, longest, "written back");
-        self.shared.restorations.add(marked, restored.into_iter());
+        self.shared.restorations.add(restored);
     }
 }
 

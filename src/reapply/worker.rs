@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
+use super::WorkerSettings;
 use super::round::Round;
-use super::settings::WorkerSettings;
 use crate::domain::GroupId;
 use crate::members::{Claim, claim, until_next_due};
 use crate::metrics::{Api, DatabasePart};

@@ -6,8 +6,7 @@ mod tests;
 use std::time::Duration;
 
 use super::call::{Verdict, may_mean_all_offline};
-use super::places::no_place;
-use super::plan::MemberPlan;
+use super::plan::{MemberPlan, no_place};
 use crate::chat::{ChatError, ErrorClass, Reach};
 use crate::domain::MarkSet;
 use crate::members::{Member, Outcome, Presence};

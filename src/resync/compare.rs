@@ -93,28 +93,8 @@ pub(super) fn compare(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Mark, Marks, RuleId, Window};
-
-    fn marks<const N: usize>(numbers: [i64; N]) -> MarkSet {
-        numbers
-            .into_iter()
-            .map(|number| Mark::parse(number).unwrap())
-            .collect()
-    }
-
-    fn now() -> DateTime<Utc> {
-        DateTime::from_timestamp(1_760_000_000, 0).unwrap()
-    }
-
-    fn rule<const N: usize>(numbers: [i64; N]) -> Matched {
-        Matched {
-            account: 0,
-            rule: RuleId::parse("rule").unwrap(),
-            marks: Marks::new(marks(numbers)).unwrap(),
-            enabled: true,
-            window: Window::default(),
-        }
-    }
+    use crate::members::marks;
+    use crate::reapply::plan_tests::{now, rule};
 
     fn known<const N: usize>(presence: Presence, numbers: [i64; N]) -> Known {
         Known {

@@ -8,14 +8,60 @@
 //! their own, so that it neither starves nor delays the worker.
 
 mod compare;
-mod found;
 mod heartbeat;
 mod room;
 mod schedule;
 mod sweep;
 mod sweeper;
 
-pub use found::{SweepTotals, TotalsSnapshot};
 pub use schedule::request;
-pub use sweep::SweeperSettings;
 pub use sweeper::Sweeper;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::chat::ChatClient;
+use crate::members::Found;
+use crate::replica::Replica;
+
+/// What the sweeper works with.
+#[derive(Debug, Clone)]
+pub struct SweeperSettings {
+    pub replica: Replica,
+    pub chat: ChatClient,
+    /// Time between two sweeps of a room; `None` = only those that a person asks for.
+    pub interval: Option<Duration>,
+    /// How long rows of absent members are kept; `None` = no limit.
+    pub keep_absent: Option<Duration>,
+    pub totals: SweepTotals,
+}
+
+/// What the sweeps of this process found; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct SweepTotals(Arc<Mutex<TotalsSnapshot>>);
+
+/// The counts at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SweepTotals)]
+pub struct TotalsSnapshot {
+    /// Complete sweeps.
+    pub rooms: u64,
+    /// Failed sweeps.
+    pub failed: u64,
+    /// What the complete ones found.
+    pub found: Found,
+}
+
+impl SweepTotals {
+    fn counts(&self) -> MutexGuard<'_, TotalsSnapshot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The counts now.
+    pub fn snapshot(&self) -> TotalsSnapshot {
+        *self.counts()
+    }
+}

@@ -8,18 +8,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
+use super::SweeperSettings;
 use super::compare::{Difference, compare};
 use super::schedule::{LEASE, SweepClaim, renew, reopen};
-use crate::chat::{ChatClient, ChatError, MAX_MEMBERS_PER_CALL, MembersPage};
+use crate::chat::{ChatError, MAX_MEMBERS_PER_CALL, MembersPage};
 use crate::domain::{Account, MarkSet};
 use crate::members::Found;
 use crate::members::store::sweep::{self, Known};
 use crate::members::store::write_back;
 use crate::members::{MEMBERS_A_CALL, Member, Presence, wake_rooms};
 use crate::metrics::DriftKind;
-use crate::replica::Replica;
 use crate::rules::{Matched, matching_rules};
 
 /// Members of one list after which the sweep fails. Chat lists a thousand for a mark or a room.
@@ -39,7 +39,7 @@ fn weight(page: &MembersPage) -> usize {
 
 /// The sweep leaves alone what was recorded or confirmed so shortly before: Chat's lists lag by up to 40 s.
 /// Source: <https://cloud.tencent.com/document/product/269/77266>.
-pub(super) const QUIET: Duration = Duration::from_secs(60);
+const QUIET: TimeDelta = TimeDelta::seconds(60);
 
 /// Why a sweep failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,11 +56,10 @@ pub(super) enum SweepError {
 
 /// The sweep of a claimed room.
 pub(super) struct RoomSweep<'a> {
-    pub replica: &'a Replica,
-    pub chat: &'a ChatClient,
-    pub claim: &'a SweepClaim,
+    settings: &'a SweeperSettings,
+    claim: &'a SweepClaim,
     /// What was recorded or confirmed since then is left alone.
-    pub quiet_since: DateTime<Utc>,
+    quiet_since: DateTime<Utc>,
     found: Found,
     renewed: Instant,
     /// The members on Chat's lists.
@@ -74,17 +73,11 @@ struct Batch {
 }
 
 impl<'a> RoomSweep<'a> {
-    pub(super) fn new(
-        replica: &'a Replica,
-        chat: &'a ChatClient,
-        claim: &'a SweepClaim,
-        quiet_since: DateTime<Utc>,
-    ) -> Self {
+    pub(super) fn new(settings: &'a SweeperSettings, claim: &'a SweepClaim) -> Self {
         Self {
-            replica,
-            chat,
+            settings,
             claim,
-            quiet_since,
+            quiet_since: claim.at - QUIET,
             found: Found::default(),
             renewed: Instant::now(),
             seen: HashSet::new(),
@@ -95,7 +88,7 @@ impl<'a> RoomSweep<'a> {
         if self.claim.gone {
             self.reopen().await?;
         }
-        let demand = sweep::demand(&self.replica.db, &self.claim.group).await?;
+        let demand = sweep::demand(&self.settings.replica.db, &self.claim.group).await?;
         let holders = self.holders(&demand.marks).await?;
         self.seen.extend(holders.keys().cloned());
         let holders: Vec<(Account, MarkSet)> = holders.into_iter().collect();
@@ -112,8 +105,8 @@ impl<'a> RoomSweep<'a> {
     /// Chat says so now is it believed.
     async fn reopen(&mut self) -> Result<(), SweepError> {
         let group = &self.claim.group;
-        self.chat.get_members(group, 0, None).await?;
-        reopen(&self.replica.db, self.claim).await?;
+        self.settings.chat.get_members(group, 0, None).await?;
+        reopen(&self.settings.replica.db, self.claim).await?;
         tracing::warn!(
             group = group.as_str(),
             "room was declared gone, but Chat knows it; reopened"
@@ -129,7 +122,11 @@ impl<'a> RoomSweep<'a> {
             loop {
                 self.keep_lease().await?;
                 let group = &self.claim.group;
-                let page = self.chat.get_members(group, timestamp, Some(*mark)).await?;
+                let page = self
+                    .settings
+                    .chat
+                    .get_members(group, timestamp, Some(*mark))
+                    .await?;
                 listed += weight(&page);
                 for member in page.members {
                     holders.entry(member.account).or_default().insert(*mark);
@@ -150,6 +147,7 @@ impl<'a> RoomSweep<'a> {
         loop {
             self.keep_lease().await?;
             let page = self
+                .settings
                 .chat
                 .get_members(&self.claim.group, timestamp, None)
                 .await?;
@@ -178,7 +176,8 @@ impl<'a> RoomSweep<'a> {
         loop {
             self.keep_lease().await?;
             let group = &self.claim.group;
-            let page = sweep::candidates(&self.replica.db, group, &after, absent_too).await?;
+            let page =
+                sweep::candidates(&self.settings.replica.db, group, &after, absent_too).await?;
             let last = i64::try_from(page.len()).unwrap_or(i64::MAX) < MEMBERS_A_CALL;
             after = page.last().cloned().unwrap_or_default();
             let unseen = page.iter().filter_map(|text| Account::parse(text).ok());
@@ -214,6 +213,7 @@ impl<'a> RoomSweep<'a> {
         }
         let group = &self.claim.group;
         let here: HashSet<Account> = self
+            .settings
             .chat
             .check_members(group, &worth_asking)
             .await?
@@ -227,7 +227,7 @@ impl<'a> RoomSweep<'a> {
         let rows: Vec<Member> = believed
             .map(|known| known.row.clone().not_found())
             .collect();
-        let changed = write_back::update(&self.replica.db, group, rows.iter()).await?;
+        let changed = write_back::update(&self.settings.replica.db, group, rows.iter()).await?;
         for row in rows.iter().filter(|row| !changed.contains(&row.account)) {
             self.found.vanished += 1;
             self.drifted(batch.known.get(&row.account), &[DriftKind::Gone]);
@@ -267,9 +267,9 @@ impl<'a> RoomSweep<'a> {
             differences.iter().partition(|difference| difference.new);
         let new = new.into_iter().map(|d| &d.row);
         let old = old.into_iter().map(|d| &d.row);
-        let mut left = write_back::update(&self.replica.db, group, old).await?;
+        let mut left = write_back::update(&self.settings.replica.db, group, old).await?;
         left.changed
-            .extend(write_back::insert(&self.replica.db, group, new).await?);
+            .extend(write_back::insert(&self.settings.replica.db, group, new).await?);
         let counted = differences
             .iter()
             .filter(|difference| !left.contains(&difference.row.account));
@@ -283,9 +283,15 @@ impl<'a> RoomSweep<'a> {
             self.drifted(known, &difference.kinds());
         }
         let rooms = [group.as_str().to_owned()];
-        wake_rooms(&self.replica.db, &rooms, Duration::ZERO, Duration::ZERO).await?;
+        wake_rooms(
+            &self.settings.replica.db,
+            &rooms,
+            Duration::ZERO,
+            Duration::ZERO,
+        )
+        .await?;
         if due {
-            self.replica.wake_worker.now();
+            self.settings.replica.wake_worker.now();
         }
         Ok(())
     }
@@ -296,14 +302,15 @@ impl<'a> RoomSweep<'a> {
         let right = confirmed.max(Some(self.claim.compared_at));
         let wrong_for = self.claim.at - right.unwrap_or(self.claim.at);
         let wrong_for = wrong_for.to_std().unwrap_or_default();
-        self.replica.metrics.drifted(kinds, wrong_for);
+        self.settings.replica.metrics.drifted(kinds, wrong_for);
     }
 
     async fn load(&self, accounts: &[Account]) -> Result<Batch, sqlx::Error> {
         let group = &self.claim.group;
-        let known = sweep::known(&self.replica.db, group, accounts, self.quiet_since).await?;
+        let known =
+            sweep::known(&self.settings.replica.db, group, accounts, self.quiet_since).await?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); accounts.len()];
-        for rule in matching_rules(&self.replica.db, group, accounts).await? {
+        for rule in matching_rules(&self.settings.replica.db, group, accounts).await? {
             rules[rule.account].push(rule);
         }
         Ok(Batch { rules, known })
@@ -313,7 +320,13 @@ impl<'a> RoomSweep<'a> {
         if self.renewed.elapsed() < LEASE / 4 {
             return Ok(());
         }
-        if !renew(&self.replica.db, self.claim.token, &self.claim.group).await? {
+        if !renew(
+            &self.settings.replica.db,
+            self.claim.token,
+            &self.claim.group,
+        )
+        .await?
+        {
             return Err(SweepError::LeaseLost);
         }
         self.renewed = Instant::now();

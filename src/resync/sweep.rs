@@ -6,19 +6,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::database::in_time;
-use chrono::TimeDelta;
 use rand::Rng;
 
-use super::found::SweepTotals;
-use super::room::{QUIET, RoomSweep, SweepError};
+use super::SweeperSettings;
+use super::room::{RoomSweep, SweepError};
 use super::schedule::{LEASE, SweepClaim, fail, finish, give_up};
-use crate::chat::{ChatClient, ChatError, ErrorClass};
-use crate::members::Found;
+use crate::chat::{ChatError, ErrorClass};
+use crate::database::in_time;
 use crate::members::store::cleanup::delete_unmatched;
-use crate::members::{Ended, room_gone};
+use crate::members::{Ended, Found, room_gone};
 use crate::metrics::ResyncOutcome;
-use crate::replica::Replica;
 use crate::telemetry::warn_seldom;
 
 /// First and longest backoff of a failed sweep.
@@ -27,24 +24,6 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// A replica that stops waits so long for the database.
 const LAST_STATEMENT: Duration = Duration::from_secs(2);
-
-/// What the sweeper works with.
-#[derive(Debug, Clone)]
-pub struct SweeperSettings {
-    pub replica: Replica,
-    pub chat: ChatClient,
-    /// Time between two sweeps of a room; `None` = only those that a person asks for.
-    pub interval: Option<Duration>,
-    /// How long rows of absent members are kept; `None` = no limit.
-    pub keep_absent: Option<Duration>,
-    pub totals: SweepTotals,
-}
-
-/// Sweeps rooms that are claimed; all sweeps of a replica share it.
-#[derive(Debug)]
-pub(super) struct RoomSweeper {
-    pub(super) settings: SweeperSettings,
-}
 
 /// What became of a sweep.
 enum Outcome {
@@ -60,21 +39,13 @@ enum Outcome {
     },
 }
 
-impl RoomSweeper {
-    pub(super) fn new(settings: SweeperSettings) -> Self {
-        Self { settings }
-    }
-
+impl SweeperSettings {
     /// Sweeps a room and records the result. If the database is unreachable at the end, this retries until
     /// the lease ends, so that the room need not wait for that.
     pub(super) async fn sweep(&self, claim: &SweepClaim) {
-        let SweeperSettings { replica, chat, .. } = &self.settings;
-        let quiet = TimeDelta::from_std(QUIET).unwrap_or(TimeDelta::MAX);
-        let quiet_since = claim.at - quiet;
-        let sweep = RoomSweep::new(replica, chat, claim, quiet_since);
-        let outcome = match sweep.run().await {
+        let outcome = match RoomSweep::new(self, claim).run().await {
             Ok(found) => {
-                replica.sweeper_breaker.succeeded();
+                self.replica.sweeper_breaker.succeeded();
                 self.note_found(claim, &found);
                 Outcome::Found(found)
             }
@@ -101,10 +72,10 @@ impl RoomSweeper {
 
     /// Records the result. It counts only while the lease is held.
     async fn write(&self, claim: &SweepClaim, outcome: &Outcome) -> Result<(), sqlx::Error> {
-        let (db, interval) = (&self.settings.replica.db, self.settings.interval);
+        let (db, interval) = (&self.replica.db, self.interval);
         match outcome {
             Outcome::Found(found) => {
-                delete_unmatched(db, &claim.group, self.settings.keep_absent).await?;
+                delete_unmatched(db, &claim.group, self.keep_absent).await?;
                 let spread = rand::rng().random_range(0.9..1.1);
                 let next = interval.map(|every| every.mul_f64(spread));
                 finish(db, claim, found, next).await
@@ -123,15 +94,18 @@ impl RoomSweeper {
 
     /// Releases a room for other replicas at once.
     pub(super) async fn give_up(&self, claim: &SweepClaim) {
-        let given = in_time(LAST_STATEMENT, give_up(&self.settings.replica.db, claim)).await;
+        let given = in_time(LAST_STATEMENT, give_up(&self.replica.db, claim)).await;
         if let Err(error) = given {
             tracing::warn!(%error, group = claim.group.as_str(), "could not write the result of a sweep; the room is swept again when the lease expires");
         }
     }
 
     fn note_found(&self, claim: &SweepClaim, found: &Found) {
-        self.settings.totals.swept(found);
-        self.settings.replica.metrics.resynced(ResyncOutcome::Ok);
+        let mut totals = self.totals.counts();
+        totals.rooms += 1;
+        totals.found += *found;
+        drop(totals);
+        self.replica.metrics.resynced(ResyncOutcome::Ok);
         let Found {
             missing,
             surplus,
@@ -154,9 +128,8 @@ impl RoomSweeper {
 
     /// Counts a failure, and sets the time of the next try.
     fn put_off(&self, claim: &SweepClaim, error: SweepError) -> Outcome {
-        let settings = &self.settings;
-        settings.totals.failed();
-        settings.replica.metrics.resynced(ResyncOutcome::Failed);
+        self.totals.counts().failed += 1;
+        self.replica.metrics.resynced(ResyncOutcome::Failed);
         warn_seldom!(group = claim.group.as_str(), %error, "sweep failed; it is retried");
         let (counts, delay) = match &error {
             SweepError::Database(_) | SweepError::Chat(ChatError::NoSlot(_)) => {
@@ -172,7 +145,7 @@ impl RoomSweeper {
         Outcome::PutOff {
             error: error.to_string(),
             counts,
-            delay: settings.interval.map_or(delay, |every| delay.min(every)),
+            delay: self.interval.map_or(delay, |every| delay.min(every)),
         }
     }
 
@@ -180,7 +153,7 @@ impl RoomSweeper {
     fn is_of_the_app(&self, claim: &SweepClaim, error: &SweepError) -> bool {
         match error {
             SweepError::Chat(error) => {
-                let breaker = &self.settings.replica.sweeper_breaker;
+                let breaker = &self.replica.sweeper_breaker;
                 breaker.refused(&claim.group, error)
             }
             _ => false,

@@ -9,9 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::SweeperSettings;
 use super::heartbeat;
 use super::schedule::{claim, schedule_new};
-use super::sweep::{RoomSweeper, SweeperSettings};
 use crate::database::Db;
 use crate::members::store::claim::{FORGOTTEN_INTERVAL, wake_forgotten_rooms};
 use crate::members::store::cleanup::{
@@ -29,7 +29,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Sweeps rooms. One per replica.
 #[derive(Debug)]
 pub struct Sweeper {
-    rooms: Arc<RoomSweeper>,
+    settings: Arc<SweeperSettings>,
     slots: Arc<Semaphore>,
     sweeps: TaskTracker,
 }
@@ -42,7 +42,7 @@ impl Sweeper {
             ..settings
         };
         Self {
-            rooms: Arc::new(RoomSweeper::new(settings)),
+            settings: Arc::new(settings),
             slots: Arc::new(Semaphore::new(ROOMS_AT_ONCE)),
             sweeps: TaskTracker::new(),
         }
@@ -60,7 +60,7 @@ impl Sweeper {
 
     /// Without regular sweeps a gap in the callbacks would start none.
     async fn heartbeat(&self) -> Infallible {
-        let settings = &self.rooms.settings;
+        let settings = &self.settings;
         match settings.interval {
             Some(every) => heartbeat::run(&settings.replica.db, every).await,
             None => std::future::pending().await,
@@ -74,7 +74,7 @@ impl Sweeper {
             interval,
             keep_absent,
             ..
-        } = &self.rooms.settings;
+        } = &*self.settings;
         let mut cleaned: Option<Instant> = None;
         let mut searched = Instant::now();
         loop {
@@ -99,7 +99,7 @@ impl Sweeper {
     }
 
     async fn sweep_rooms(&self, cancel: &CancellationToken) {
-        let replica = &self.rooms.settings.replica;
+        let replica = &self.settings.replica;
         while let Some(Ok(slot)) = cancel
             .run_until_cancelled(self.slots.clone().acquire_owned())
             .await
@@ -132,17 +132,17 @@ impl Sweeper {
     ) -> Result<bool, sqlx::Error> {
         let SweeperSettings {
             replica, interval, ..
-        } = &self.rooms.settings;
+        } = &*self.settings;
         let claimed = claim(&replica.db, interval.is_none()).await?;
         let Some(claim) = claimed else {
             return Ok(false);
         };
         let pass = replica.sweeper_breaker.pass();
-        let (rooms, cancel) = (self.rooms.clone(), cancel.clone());
+        let (settings, cancel) = (self.settings.clone(), cancel.clone());
         self.sweeps.spawn(async move {
-            let swept = cancel.run_until_cancelled(rooms.sweep(&claim)).await;
+            let swept = cancel.run_until_cancelled(settings.sweep(&claim)).await;
             if swept.is_none() {
-                rooms.give_up(&claim).await;
+                settings.give_up(&claim).await;
             }
             drop((pass, slot));
         });

@@ -31,6 +31,15 @@ impl Found {
     }
 }
 
+impl std::ops::AddAssign for Found {
+    fn add_assign(&mut self, more: Self) {
+        self.missing += more.missing;
+        self.surplus += more.surplus;
+        self.unheard += more.unheard;
+        self.vanished += more.vanished;
+    }
+}
+
 /// A live room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Room)]

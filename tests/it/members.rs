@@ -8,8 +8,8 @@ use stickymark::testing::domain::{
     Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId, RoomEnd,
 };
 use stickymark::testing::members::{
-    self, Batch, Claim, Ended, Member, Named, Outcome, Presence, Results, Settling, due_members,
-    room_gone, until_next_due, write_back,
+    self, Batch, Claim, Ended, Member, Named, Outcome, Results, Settling, due_members, room_gone,
+    until_next_due, write_back,
 };
 
 use crate::support::process::until;
@@ -164,62 +164,49 @@ async fn a_leave_of_a_member_without_a_row_makes_none() {
 }
 
 #[tokio::test]
-async fn a_leave_forgets_the_marks_and_an_arrival_makes_due() {
-    let database = room_with_rule().await;
-    let db = database.db();
-    marked(db).await;
-    hear(db, AT_ONCE, EventSource::Offline, Some(200)).await;
-    let gone = alice(db).await.unwrap();
-    assert_eq!(
-        (gone.presence.as_str(), gone.marks, gone.due_in_ms),
-        ("absent", vec![], None)
-    );
-    hear(db, AT_ONCE, EventSource::Online, Some(300)).await;
-    let back = alice(db).await.unwrap();
-    assert_eq!((back.presence.as_str(), back.due), ("present", true));
-}
-
-#[tokio::test]
-async fn a_late_offline_cancels_nothing() {
-    let database = room_with_rule().await;
-    let db = database.db();
-    hear(db, AT_ONCE, EventSource::Online, Some(300)).await;
-    hear(db, AT_ONCE, EventSource::Offline, Some(200)).await;
-    hear(db, AT_ONCE, EventSource::Offline, Some(300)).await;
-    let row = alice(db).await.unwrap();
-    assert_eq!((row.presence.as_str(), row.due), ("present", true));
-}
-
-#[tokio::test]
-async fn a_late_online_does_not_bring_back_who_has_left() {
-    let database = room_with_rule().await;
-    let db = database.db();
-    marked(db).await;
-    hear(db, AT_ONCE, EventSource::Exit, Some(200)).await;
-    hear(db, AT_ONCE, EventSource::Online, Some(150)).await;
-    assert_eq!(alice(db).await.unwrap().presence, "absent");
-}
-
-#[tokio::test]
-async fn without_a_time_a_leave_leads_to_one_more_try() {
-    let database = room_with_rule().await;
-    let db = database.db();
-    marked(db).await;
-    hear(db, AT_ONCE, EventSource::Exit, None).await;
-    let row = alice(db).await.unwrap();
-    assert_eq!((row.presence.as_str(), row.due), ("absent", true));
-    let claim = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
-    assert_eq!(claim.members[0].presence, Presence::Absent);
-}
-
-#[tokio::test]
-async fn without_a_time_a_leave_does_not_cancel_a_waiting_arrival() {
-    let database = room_with_rule().await;
-    let db = database.db();
-    hear(db, AT_ONCE, EventSource::Join, None).await;
-    hear(db, AT_ONCE, EventSource::Exit, None).await;
-    let row = alice(db).await.unwrap();
-    assert_eq!((row.presence.as_str(), row.due), ("present", true));
+async fn a_leave_forgets_the_marks_an_arrival_makes_due_and_late_events_change_nothing() {
+    use EventSource::{Exit, Join, Offline, Online};
+    type Case<'a> = (&'a [(EventSource, Option<i64>)], &'a str, bool);
+    let cases: [Case<'_>; 6] = [
+        (&[(Offline, Some(200))], "absent", false),
+        (
+            &[(Offline, Some(200)), (Online, Some(300))],
+            "present",
+            true,
+        ),
+        (
+            &[
+                (Online, Some(300)),
+                (Offline, Some(200)),
+                (Offline, Some(300)),
+            ],
+            "present",
+            true,
+        ),
+        (&[(Exit, Some(200)), (Online, Some(150))], "absent", false),
+        // Without a time a leave leads to one more try, but cancels no waiting arrival.
+        (&[(Exit, None)], "absent", true),
+        (&[(Join, None), (Exit, None)], "present", true),
+    ];
+    for (events, presence, due) in cases {
+        let database = room_with_rule().await;
+        let db = database.db();
+        marked(db).await;
+        for (source, at) in events {
+            hear(db, AT_ONCE, *source, *at).await;
+        }
+        let row = alice(db).await.unwrap();
+        assert_eq!(
+            (row.presence.as_str(), row.due),
+            (presence, due),
+            "{events:?}"
+        );
+        assert_eq!(
+            (row.marks, row.due_in_ms.is_some()),
+            (vec![], due),
+            "{events:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -587,25 +574,6 @@ async fn a_stale_arrival_does_not_reopen_a_room_that_is_gone() {
     assert!(gone().await);
     hear(db, AT_ONCE, EventSource::Join, Some(250)).await;
     assert!(!gone().await);
-}
-
-#[tokio::test]
-async fn a_member_left_out_waits_and_then_counts_as_absent() {
-    let database = room_with_rule().await;
-    let db = database.db();
-    hear(db, AT_ONCE, EventSource::Join, Some(1)).await;
-    let claimed = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
-    let retry = Some(Duration::from_millis(1));
-    write_all(db, &claimed, &Outcome::LeftOut { retry }).await;
-    let again = loop {
-        if let Some(claim) = claim(db, LEASE, AT_ONCE).await.unwrap() {
-            break claim;
-        }
-    };
-    assert_eq!(again.members[0].tries, 1);
-    write_all(db, &again, &Outcome::LeftOut { retry: None }).await;
-    let row = alice(db).await.unwrap();
-    assert_eq!((row.presence.as_str(), row.due_in_ms), ("absent", None));
 }
 
 #[tokio::test]

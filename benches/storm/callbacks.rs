@@ -100,11 +100,11 @@ impl Field {
                 let service = process::service(&database, &chat, BUDGET).await?;
                 let at = || Target::new(&service, Some(&database));
                 if plan.has("b") {
-                    let what = format!("(b) no rule names him, {size} rules");
+                    let what = format!("(b) no rule matches, {size} rules");
                     field.add("b", size, what, at(), population::viewers(MEMBERS));
                 }
                 if plan.has("c") {
-                    let what = format!("(c) a rule names him, durable, {size} rules");
+                    let what = format!("(c) a rule matches, durable, {size} rules");
                     field.add("c", size, what, at(), population::named(MEMBERS, rules));
                 }
                 field.servers.push(service);

@@ -29,7 +29,7 @@ use crate::server::{Database, Server};
 
 const RULES: usize = 1_000_000;
 const ROOMS: usize = 200;
-/// Beyond the five runs that Postgres plans anew.
+/// Beyond the five runs that Postgres plans each time.
 const RUNS: usize = 8;
 const LEASE: Duration = Duration::from_secs(15);
 const SETTLING: Settling = Settling {
@@ -195,7 +195,7 @@ async fn explaining(database: &Database) -> anyhow::Result<sqlx::PgPool> {
         .context("plans need a superuser and PostgreSQL's contrib module auto_explain")
 }
 
-/// 500 arrivals, spread over the last rooms; each member has a rule of his own.
+/// 500 arrivals, spread over the last rooms; each member has a rule of their own.
 fn arrivals(round: usize) -> anyhow::Result<Batch> {
     let mut batch = Batch::default();
     let members = ROOMS * A_ROOM;

@@ -85,7 +85,7 @@ async fn press(
     Ok(())
 }
 
-/// (i) One member joins, his mark is set; then the next.
+/// (i) One member joins, the mark is set; then the next.
 pub async fn delay(
     plan: &Plan,
     server: &mut server::Server,
@@ -135,7 +135,7 @@ pub async fn delay(
         Goal::AtMost(200.0),
     );
     report.note(
-        "From the moment Chat lets the member in to Chat's answer that his mark is set; Chat \
+        "From the moment Chat lets the member in to Chat's answer that the mark is set; Chat \
          takes 5 ms to answer, and the service lets a member's events settle for 30 ms.",
     );
     live.stop().await

@@ -52,7 +52,7 @@ impl Live {
         })
     }
 
-    /// Members sit in their rooms, in Chat's eyes; nobody is told.
+    /// Members sit in their rooms, in Chat's eyes; no callback goes out.
     pub async fn seat(&self, members: &[Member]) -> anyhow::Result<()> {
         for (group, accounts) in by_room(members) {
             self.chat.join(group, &accounts).await?;

@@ -1,4 +1,4 @@
-//! Who there is: rules, the members they name, and viewers whom none names.
+//! Who there is: rules, the members they match, and viewers that none matches.
 //!
 //! Of `n` rules 20 name everybody called `vip-…` in one of 20 rooms (`show-…`), 20 name one
 //! account in every room, and all others one account in one room, 500 to a room. So there are
@@ -71,7 +71,7 @@ pub fn named(count: usize, rules: usize) -> Vec<Member> {
     (0..count).map(one).collect()
 }
 
-/// A member with a rule of his own.
+/// A member with a rule of their own.
 pub fn exact_member(i: usize) -> Member {
     Member {
         group: format!("room-{}", i / A_ROOM),

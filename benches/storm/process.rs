@@ -92,7 +92,7 @@ async fn pass_on(stderr: ChildStderr, said: oneshot::Sender<()>) {
         if !line.contains(RULES_READ) {
             eprintln!("{line}");
         } else if let Some(said) = said.take() {
-            // Whoever waited may have given up.
+            // The caller may have stopped waiting.
             let _ = said.send(());
         }
     }
@@ -176,7 +176,7 @@ impl Server {
     }
 }
 
-/// Somebody whose processor time is measured, with that of the sessions of his database.
+/// A process whose processor time is measured, with that of the sessions of its database.
 pub struct Target {
     pub address: SocketAddr,
     pid: u32,

@@ -41,7 +41,7 @@ pub fn sign(seconds: i64) -> String {
 }
 
 impl Requests {
-    /// Two callbacks for each member: he joined, and he is online.
+    /// Two callbacks for each member: joined, and online.
     pub fn arrivals(members: &[Member], order: Order) -> Self {
         let mut requests = Self::default();
         let now = unix_ms();

@@ -14,7 +14,7 @@ use crate::{Plan, load, server};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// (e) Many due members in many rooms, each with a rule of his own, and Chat's full rate.
+/// (e) Many due members in many rooms, each with a rule of their own, and Chat's full rate.
 pub async fn throughput(
     plan: &Plan,
     server: &mut server::Server,

@@ -409,7 +409,7 @@ async fn the_page_of_the_document_needs_nothing_from_outside() {
     }
 }
 
-/// A file of the page, unpacked; it is guarded, and not sent again to whoever has it.
+/// A file of the page, unpacked; it is guarded, and not sent again to a client that has it.
 async fn read_page(api: &Api, name: &str) -> String {
     let ask = || api.bare(Method::GET, &format!("/docs/{name}"));
     let answer = ask().send().await.unwrap();

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::support::{TestDatabase, database, empty_database};
 
-/// Nobody listens there.
+/// No server listens there.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 async fn simulator() -> Running {

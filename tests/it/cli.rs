@@ -14,7 +14,7 @@ use tokio::process::Command;
 use crate::support::database::{TestDatabase, database};
 use crate::support::process::{Orders, Replica, until};
 
-/// A service that runs, a simulated Chat behind it, and files of whoever works with them.
+/// A service that runs, a simulated Chat behind it, and the files of their user.
 struct Desk {
     service: Replica,
     files: TempDir,

@@ -130,7 +130,7 @@ async fn a_database_that_does_not_exist_is_told_apart_from_one_that_is_silent() 
     assert!(error.contains("does not exist"), "{error}");
 }
 
-/// The only place of the pool must not be taken for ever by a connection that falls silent on its way
+/// The only place of the pool must not stay taken by a connection that falls silent on its way
 /// back.
 #[tokio::test]
 async fn a_connection_may_fall_silent_at_any_moment_of_its_return() {

@@ -38,7 +38,7 @@ async fn marked(scene: &Scene) -> usize {
     marks.values().filter(|marks| marks.contains(&1000)).count()
 }
 
-/// Does rounds until nobody is due now.
+/// Does rounds until no member is due now.
 async fn work(scene: &Scene) {
     let worker = scene.worker(&scene.breaker());
     while worker.step().await.unwrap() {}
@@ -195,7 +195,7 @@ async fn after_the_last_try_a_member_is_failed_until_an_event_or_a_person_revive
     let fault = Fault::new(Effect::ErrorCode(10002)).times(1);
     scene.chat().inject(&fault).await.unwrap();
     let breaker = scene.breaker();
-    // As after a call for somebody else that succeeded.
+    // As after a call for another member that succeeded.
     breaker.succeeded();
     assert!(scene.worker(&breaker).step().await.unwrap());
     let given_up = failed(&scene).await;
@@ -204,7 +204,7 @@ async fn after_the_last_try_a_member_is_failed_until_an_event_or_a_person_revive
     assert_eq!(
         modify_calls(&scene).await.len(),
         1,
-        "nobody looks at him any more"
+        "no replica looks at the member any more"
     );
     scene.arrive(ROOM, &users(1)).await;
     work(&scene).await;

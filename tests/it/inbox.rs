@@ -76,7 +76,7 @@ async fn an_event_that_the_database_refuses_is_dropped_alone() {
             assert_eq!(
                 answer,
                 Err(NotTaken::Closed),
-                "nobody promises what is dropped"
+                "what is dropped is not promised"
             );
         }
     }

@@ -213,7 +213,7 @@ async fn a_rule_change_acts_at_once_on_members_present() {
         .fetch_one(stage.db())
         .await
         .unwrap();
-    assert_eq!(marked, 0, "nobody is named by a rule any more");
+    assert_eq!(marked, 0, "no rule matches a member any more");
     stage.close().await;
 }
 
@@ -321,7 +321,7 @@ async fn many_members_go_out_in_full_calls_and_no_two_calls_of_a_room_overlap() 
             .filter(|other| other.group == call.group);
         assert!(same_room.clone().all(|other| !other.overlaps(call)));
         let accounts: BTreeSet<_> = call.members.iter().map(|member| &member.account).collect();
-        assert_eq!(accounts.len(), call.members.len(), "nobody twice in a call");
+        assert_eq!(accounts.len(), call.members.len(), "no member twice in a call");
     }
     stage.close().await;
 }

@@ -1,4 +1,4 @@
-//! The members table: what events leave in it, who may claim whom, what a round writes back.
+//! The members table: what events leave in it, who may claim which, what a round writes back.
 
 use std::time::{Duration, Instant};
 
@@ -316,7 +316,7 @@ async fn two_workers_never_hold_members_of_one_room_at_once() {
         .chain(&second.members)
         .map(|member| &member.account)
         .collect();
-    assert_eq!(named.len(), 700, "nobody twice");
+    assert_eq!(named.len(), 700, "no member twice");
 }
 
 #[tokio::test]
@@ -644,7 +644,7 @@ async fn a_busy_room_gathers_its_members_for_the_next_call_and_a_quiet_one_does_
     .fetch_one(db)
     .await
     .unwrap();
-    assert_eq!(too_late, 0, "nobody waits longer than the limit");
+    assert_eq!(too_late, 0, "no member waits longer than the limit");
 
     sqlx::query("with changed as (update members set due_at = now() where due_at is not null) update rooms set due_at = now()")
         .execute(db)
@@ -688,7 +688,7 @@ async fn in_a_busy_room_those_still_settling_go_along_once_they_have_waited_long
     .fetch_one(db)
     .await
     .unwrap();
-    assert!(!gathers_too_long, "nobody waits beyond max_wait");
+    assert!(!gathers_too_long, "no member waits beyond max_wait");
 }
 
 #[tokio::test]
@@ -708,7 +708,7 @@ async fn a_member_waits_since_his_first_callback_was_handed_in() {
     batch.add(online, Named::Unknown);
     record(db, &mut batch, AT_ONCE).await.unwrap();
     assert!(waited().await >= 5.0);
-    // A call failed, and another callback came: he has waited all the while.
+    // A call failed, and another callback came: the member has waited all the while.
     let claimed = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
     write_all(db, &claimed, &failed(Some(Duration::ZERO))).await;
     let settling = Settling {
@@ -718,7 +718,7 @@ async fn a_member_waits_since_his_first_callback_was_handed_in() {
     hear(db, settling, EventSource::Join, Some(3)).await;
     hear(db, settling, EventSource::Online, Some(4)).await;
     assert!(waited().await >= 5.0);
-    // The two callbacks of his arrival settle as any others.
+    // The two callbacks of the arrival are debounced as any others.
     assert!(claim(db, LEASE, settling).await.unwrap().is_none());
     let due = alice(db).await.unwrap().due_in_ms.unwrap();
     assert!(due > 30_000.0, "{due} ms");

@@ -146,7 +146,7 @@ async fn a_real_scrape_shows_what_the_page_promises_and_nothing_else() {
     stage.close().await;
 }
 
-/// Two came and went, one of whom a rule names; two requests were refused.
+/// Two came and went, one of them matched by a rule; two requests were refused.
 fn holds_what_happened(scrape: &Scrape) {
     let callbacks = |command, outcome| {
         scrape.value(&format!(

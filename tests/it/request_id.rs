@@ -78,7 +78,7 @@ impl Room {
         page["items"].get_mut(0).map_or(Value::Null, Value::take)
     }
 
-    /// Waits until he carries marks that were confirmed because of this request.
+    /// Waits until the member carries marks that were confirmed because of this request.
     async fn marked_by(&self, request_id: &str) {
         until("marks by a request", || async {
             let member = self.member().await;

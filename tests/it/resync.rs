@@ -474,7 +474,7 @@ async fn a_mark_that_only_a_deleted_rule_named_is_taken_away_once_more_and_then_
         .await
         .unwrap();
     behind_our_back(&scene, CommandType::Set, "teacher", &[1000]).await;
-    // The mark is somebody else's from now on.
+    // The mark belongs to another program from now on.
     let again = "update rooms set sweep_found = null";
     sqlx::query(again).execute(scene.db()).await.unwrap();
     let group = GroupId::parse("class-7").unwrap();
@@ -766,7 +766,7 @@ async fn who_came_back_while_no_rule_named_him_is_marked_when_one_does_again() {
         stage.delete_rule(id).await;
         chat.join("class-7", &[&account]).await.unwrap();
         stage.rests().await;
-        // Whether or not the filter still knew of his rule and somebody listened.
+        // Whether or not the filter still knew of the rule and a replica listened.
         stage.put_rule(id, group, &account, &[1000]).await;
         stage.sees("class-7", &account, &[1000]).await;
         stage.rests().await;

@@ -205,7 +205,7 @@ async fn sweeps_that_hang_hold_up_neither_other_rooms_nor_marks() {
     }
 }
 
-/// Both ask `check_members`, out of one budget: a worker that finds nobody online does so each time.
+/// Both ask `check_members`, out of one budget: a worker that finds no member online does so each time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_longer_than_the_budget_does_not_starve_the_sweep() {
     let scene = Scene::with(|settings| settings.chat.calls_per_second = 10).await;
@@ -329,7 +329,7 @@ async fn more_accounts_than_one_call_takes_are_asked_about_in_several() {
     assert!(sizes.iter().all(|size| *size <= 500), "{sizes:?}");
 }
 
-/// Chat's answer to every question: nobody here, ask for the next page.
+/// Chat's answer to every question: no member here, ask for the next page.
 async fn endless(
     axum::extract::State(asked): axum::extract::State<Arc<AtomicU64>>,
 ) -> axum::Json<serde_json::Value> {

@@ -33,7 +33,7 @@ impl Demo {
             let place = place();
             let mut child = demo(place.path(), &[]).spawn().unwrap();
             let (told, mut rest) = read_until(&mut child, until);
-            // Somebody must go on reading, or the demo would end.
+            // A reader must go on, or the demo would end.
             std::thread::spawn(move || std::io::copy(&mut rest, &mut std::io::sink()));
             let line = told
                 .lines()

@@ -98,7 +98,7 @@ async fn a_collector_gets_callback_record_round_call_and_settle_with_their_relat
     gets_spans_with_their_relations(endpoint, collector).await;
 }
 
-/// `.ci/checks/traces` installs it. What it hands on was understood by somebody else's receiver.
+/// `.ci/checks/traces` installs it. What it hands on was understood by a receiver of another project.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a collector: STICKYMARK_TEST_COLLECTOR=/path/to/rotel-agent"]
 async fn a_collector_of_others_takes_them_and_hands_them_on() {

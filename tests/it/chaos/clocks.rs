@@ -116,9 +116,9 @@ async fn rules_start_and_end_by_the_clock_of_postgres() {
                    (select starts_at from rules where group_text = 'later-') end) from members";
     assert!(
         row(&show, due).await,
-        "each comes due when his rule ends or starts"
+        "each comes due when the rule ends or starts"
     );
-    // The moment has come: everybody acts on it, whatever his own clock says.
+    // The moment has come: every replica acts on it, whatever its own clock says.
     sqlx::query(
         "with moved as (update rules set starts_at = now() where group_text = 'later-'),
          due as (update members set due_at = now() where group_id like 'later-%')
@@ -158,7 +158,7 @@ async fn renewals_and_the_sweeps_minute_of_grace_go_by_the_clock_of_postgres() {
         row(&show, renewal).await,
         "mark 500 is renewed after 60 hours"
     );
-    // He is gone and back without a callback; that he was confirmed just now counts for more.
+    // The member is gone and back without a callback; the confirmation just now counts for more.
     for room in &rooms {
         let lose = Fault::new(Effect::LoseCallback);
         let lost = show.control.inject(&lose).await.unwrap();

@@ -1,7 +1,7 @@
 //! Real processes over real sockets, and everything that can go wrong around them.
 //!
-//! After each fault the same reckoning: whoever was answered 200 carries exactly the marks that the
-//! rules demand, nobody carries another, the budget of calls was never passed by all replicas
+//! After each fault the same check: a member whose callback was answered 200 carries exactly the marks that the
+//! rules demand, no member carries another, the budget of calls was never passed by all replicas
 //! together, and no two calls for one room overlapped.
 
 mod callbacks;

@@ -78,7 +78,7 @@ async fn soak() {
     soak.order("vacuum analyze").await;
     soak.tables("after vacuum").await;
     soak.order("vacuum full analyze").await;
-    soak.tables("written anew").await;
+    soak.tables("rewritten").await;
     println!("soak | {minutes} minutes, {reckonings} reckonings, slowest recovery {slowest:?}");
     println!("soak | faults {:?}", soak.faults);
 }
@@ -196,7 +196,7 @@ impl Soak {
     }
 
     /// What each table holds and takes: rows that live, rows that are dead, and bytes. What a table
-    /// takes when it was written anew is what its rows need; all above that is dead rows and room.
+    /// takes when it was rewritten is what its rows need; all above that is dead rows and room.
     async fn tables(&self, when: &str) {
         self.order("analyze").await;
         let mut session = self.server.session().await;

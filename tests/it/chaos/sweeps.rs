@@ -13,7 +13,7 @@ use crate::support::server::Server;
 use crate::support::show::{Show, demanded};
 
 const ROOMS: [&str; 3] = ["room-0", "room-1", "room-2"];
-/// Longer than the gap in which nobody can have heard callbacks.
+/// Longer than the gap in which no replica can have heard callbacks.
 const OUTAGE: Duration = Duration::from_secs(9);
 /// Far less than the lease of a sweep, and than the interval.
 const AT_ONCE: Duration = Duration::from_secs(45);
@@ -76,7 +76,7 @@ async fn swept(db: &Db, room: &str) -> bool {
         .unwrap()
 }
 
-/// While the database is away somebody comes anew in every room, and nobody is told.
+/// While the database is away a member joins again in every room, and no callback is heard.
 async fn lose_marks_in_silence(show: &Show) {
     let fast = Settings {
         latency_ms: 5,

@@ -56,7 +56,7 @@ pub struct Show {
 pub struct Kept {
     /// Members online whose last arrival was answered, all with exactly their marks.
     pub members: usize,
-    /// Members online to whom nothing was promised.
+    /// Members online who were promised nothing.
     pub unbound: usize,
     /// From the end of the fault until everything was in place.
     pub recovery: Duration,
@@ -184,7 +184,7 @@ impl Show {
         Load { stop, moves, task }
     }
 
-    /// Somebody new joins a room; what the replica answered is in the ledger when this returns.
+    /// A new member joins a room; what the replica answered is in the ledger when this returns.
     pub async fn joins(&self, group: &str, account: &str) {
         self.control
             .waiting()
@@ -365,7 +365,7 @@ impl Load {
         }
     }
 
-    /// Nobody moves from now on.
+    /// No member moves from now on.
     pub async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
@@ -396,7 +396,7 @@ impl Crowd {
         }
     }
 
-    /// Somebody arrives, or one who is there goes; the more often people are online.
+    /// A member arrives, or one who is there goes; the more often people are online.
     async fn move_one(&mut self) {
         let accounts = [
             "vip0", "vip1", "vip2", "vip3", "vip4", "vip5", "teacher", "guest0", "guest1",

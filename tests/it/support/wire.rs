@@ -18,7 +18,7 @@ pub struct Wire {
 #[derive(Debug, Clone, Copy)]
 struct State {
     target: SocketAddr,
-    /// Nobody listens.
+    /// No server listens.
     refused: bool,
     /// No byte passes, none is lost.
     held: bool,
@@ -26,7 +26,7 @@ struct State {
     delay: Duration,
     /// Connections made earlier than this are closed.
     cut: u64,
-    /// Connections made earlier than this stay open and pass nothing, for ever.
+    /// Connections made earlier than this stay open and pass nothing.
     lost: u64,
     ended: bool,
 }

@@ -262,7 +262,9 @@ impl InboxWriter {
                     });
                     self.metrics.inbox_batch(part.len());
                     due += made_due.members;
-                    let _ = asleep.send(made_due.asleep);
+                    if !made_due.asleep.is_empty() {
+                        let _ = asleep.send(made_due.asleep);
+                    }
                     part_size = (part_size * 2).clamp(1, MEMBERS_A_STATEMENT);
                 }
                 Err(error) if refuses_content(&error) && part.is_indivisible() => {
@@ -336,8 +338,9 @@ impl InboxWriter {
     }
 }
 
-/// Wakes the rooms of recorded members. The next batch does not wait for it, nor do callers: the events are
-/// stored, and what fails here is found as a forgotten room.
+/// Wakes the rooms of recorded members, those of several batches at once, well before the members are due.
+/// No batch and no caller waits for it: the events are stored, and what fails here is found as a forgotten
+/// room.
 async fn wake_recorded(
     db: Db,
     Settling { settle, max_wait }: Settling,
@@ -345,15 +348,13 @@ async fn wake_recorded(
     mut asleep: mpsc::UnboundedReceiver<BTreeSet<String>>,
 ) {
     while let Some(mut rooms) = asleep.recv().await {
+        tokio::time::sleep(settle / 2).await;
         while let Ok(more) = asleep.try_recv() {
             rooms.extend(more);
         }
-        if rooms.is_empty() {
-            continue;
-        }
         let rooms: Vec<String> = rooms.into_iter().collect();
-        match wake_rooms(&db, &rooms, settle, max_wait).await {
-            Ok(()) => worker.after(settle),
+        match wake_rooms(&db, &rooms, Duration::ZERO, max_wait).await {
+            Ok(()) => worker.after(settle / 2),
             Err(error) => warn_seldom!(%error, "cannot wake rooms; they are looked for later"),
         }
     }

@@ -321,7 +321,11 @@ async fn many_members_go_out_in_full_calls_and_no_two_calls_of_a_room_overlap() 
             .filter(|other| other.group == call.group);
         assert!(same_room.clone().all(|other| !other.overlaps(call)));
         let accounts: BTreeSet<_> = call.members.iter().map(|member| &member.account).collect();
-        assert_eq!(accounts.len(), call.members.len(), "no member twice in a call");
+        assert_eq!(
+            accounts.len(),
+            call.members.len(),
+            "no member twice in a call"
+        );
     }
     stage.close().await;
 }

@@ -604,6 +604,22 @@ async fn writers_of_the_same_members_in_any_order_do_not_block_each_other() {
 }
 
 #[tokio::test]
+async fn a_room_waits_while_more_events_of_its_first_member_come() {
+    let database = room_with_rule().await;
+    let db = database.db();
+    let an_hour = Duration::from_secs(3600);
+    let debounced = Settling {
+        settle: an_hour,
+        max_wait: an_hour,
+    };
+    hear(db, AT_ONCE, EventSource::Join, Some(1)).await;
+    hear(db, debounced, EventSource::Online, Some(2)).await;
+    assert!(claim(db, LEASE, AT_ONCE).await.unwrap().is_none());
+    let next = until_next_due(db).await.unwrap().unwrap();
+    assert!(next > an_hour - Duration::from_secs(60), "{next:?}");
+}
+
+#[tokio::test]
 async fn a_busy_room_gathers_its_members_for_the_next_call_and_a_quiet_one_does_not() {
     let database = room_with_rule().await;
     let db = database.db();

@@ -50,7 +50,8 @@ pub struct Due {
     pub gathers_until: Option<DateTime<Utc>>,
 }
 
-/// Claims the room that has been due longest, but none of those avoided; `None` if there is none.
+/// Claims the room that has been due longest, but none of those avoided; `None` if there is none. A room
+/// whose first member is due later, since more events of that member came, waits for that.
 pub async fn claim(
     db: &Db,
     lease: Duration,
@@ -61,9 +62,12 @@ pub async fn claim(
     let row = sqlx::query!(
         r#"
         with room as materialized (
-            select group_id, leased_until from rooms
+            select group_id, leased_until from rooms r
             where due_at <= now() and (leased_until is null or leased_until <= now())
               and group_id <> all($3)
+              and coalesce((select due_at from members m
+                            where m.group_id = r.group_id and m.due_at is not null
+                            order by m.due_at limit 1) <= now(), true)
             order by due_at
             limit 1
             for no key update skip locked
@@ -292,13 +296,20 @@ pub(crate) async fn wake_forgotten_rooms(db: &Db) -> Result<usize, sqlx::Error> 
 pub async fn until_next_due(db: &Db) -> Result<Option<Duration>, sqlx::Error> {
     let seconds = sqlx::query_scalar!(
         r#"
-        select extract(epoch from due_at - now())::float8 as "seconds!" from rooms
-        where due_at is not null and (leased_until is null or leased_until <= now())
-        order by due_at
-        limit 1
+        select extract(epoch from min(greatest(r.due_at, m.due_at)) - now())::float8
+        from (
+            select group_id, due_at from rooms
+            where due_at is not null and (leased_until is null or leased_until <= now())
+            order by due_at
+            -- A room behind these may be due a little earlier; it is claimed with the first of them.
+            limit 16) r
+        left join lateral (
+            select due_at from members
+            where members.group_id = r.group_id and members.due_at is not null
+            order by members.due_at limit 1) m on true
         "#
     )
-    .fetch_optional(db)
+    .fetch_one(db)
     .await?;
     Ok(seconds
         .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))

@@ -18,7 +18,11 @@ async fn a_rejected_member_among_five_hundred_is_found_in_few_calls_and_the_othe
         assert!(calls <= 2 + 20, "{code}: {calls} calls");
         assert_eq!(marked(&scene).await, 499, "{code}");
         if !at_once {
-            assert_eq!(failed(&scene).await, [], "{code}: Chat may see the member yet");
+            assert_eq!(
+                failed(&scene).await,
+                [],
+                "{code}: Chat may see the member yet"
+            );
             let worn = "with changed as (update members set due_at = now(), tries = 11 where due_at is not null) update rooms set due_at = now()";
             sqlx::query(worn).execute(scene.db()).await.unwrap();
             while worker.step().await.unwrap() {}

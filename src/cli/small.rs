@@ -119,8 +119,8 @@ pub(super) async fn check(settings: &Settings, arguments: &CheckArguments) -> an
 #[derive(Debug, Args)]
 pub(super) struct UserSigArguments {
     /// The account to sign for. Default: chat.admin_account.
-    #[arg(long)]
-    account: Option<String>,
+    #[arg(long, value_parser = Account::parse)]
+    account: Option<Account>,
     /// How long it is valid, for example 12h or 1d.
     #[arg(long, default_value = "1d", value_parser = ttl)]
     ttl: Duration,
@@ -150,12 +150,10 @@ pub(super) fn user_sig(settings: &Settings, arguments: &UserSigArguments) -> any
         .secret_key
         .clone()
         .ok_or_else(|| missing("chat.secret_key"))?;
-    let account = match &arguments.account {
-        Some(text) => Account::parse(text).map_err(|error| Usage(format!("--account: {error}")))?,
-        None => settings.chat.admin_account.clone(),
-    };
+    let account = arguments.account.as_ref();
+    let account = account.unwrap_or(&settings.chat.admin_account);
     let now = chrono::Utc::now();
-    let sig = UserSigKey::new(app, key).sign(&account, arguments.ttl, now)?;
+    let sig = UserSigKey::new(app, key).sign(account, arguments.ttl, now)?;
     Ok(output::line(sig.expose_secret())?)
 }
 

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::builder::TypedValueParser;
+use clap::{Args, value_parser};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::chat::{Budgets, ChatClient};
-use crate::cli::{Usage, output};
+use crate::cli::output;
 use crate::config::Settings;
 use crate::domain::{Account, GroupId, Mark, RuleId};
 use crate::service;
@@ -22,11 +23,12 @@ const HASH: usize = 12;
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AdoptArguments {
     /// The live rooms to read.
-    #[arg(required = true, value_name = "ROOM")]
-    rooms: Vec<String>,
+    #[arg(required = true, value_name = "ROOM", value_parser = GroupId::parse)]
+    rooms: Vec<GroupId>,
     /// A mark to look for; repeat it, or separate several with commas.
-    #[arg(long, required = true, value_delimiter = ',', value_name = "MARK")]
-    mark: Vec<i64>,
+    #[arg(long, required = true, value_delimiter = ',', value_name = "MARK",
+          value_parser = value_parser!(i64).try_map(Mark::parse))]
+    mark: Vec<Mark>,
     /// The label of the rules.
     #[arg(long, default_value = "adopted")]
     label: String,
@@ -37,20 +39,12 @@ pub(in crate::cli) async fn run(
     settings: &Settings,
     arguments: AdoptArguments,
 ) -> anyhow::Result<()> {
-    let rooms = arguments.rooms.iter().map(|room| GroupId::parse(room));
-    let rooms: Vec<GroupId> = rooms
-        .collect::<Result<_, _>>()
-        .map_err(|error| Usage(error.to_string()))?;
-    let marks = arguments.mark.iter().map(|mark| Mark::parse(*mark));
-    let marks: Vec<Mark> = marks
-        .collect::<Result<_, _>>()
-        .map_err(|error| Usage(error.to_string()))?;
     let chat = ChatClient::new(service::endpoint(&settings.chat)?, Budgets::none())?;
     let mut pace = interval(PAUSE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for room in &rooms {
+    for room in &arguments.rooms {
         let mut carried = std::collections::BTreeMap::<Account, Vec<Mark>>::new();
-        for mark in &marks {
+        for mark in &arguments.mark {
             let mut timestamp = 0;
             loop {
                 pace.tick().await;

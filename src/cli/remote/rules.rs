@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 
 use super::adopt::{self, AdoptArguments};
 use super::table::{Style, plain};
@@ -246,8 +247,10 @@ async fn put(put: On<Put>) -> anyhow::Result<()> {
     let text = match &put.ask.file {
         Some(file) => {
             let mut text = String::new();
-            transfer::open(file)?
+            transfer::open(file)
+                .await?
                 .read_to_string(&mut text)
+                .await
                 .with_context(|| format!("{} cannot be read", file.display()))?;
             text
         }

@@ -1,16 +1,18 @@
 //! `stickymark rules import`, `diff` and `export`: rules as NDJSON, streamed both ways.
 
-use std::fs;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use futures::stream;
+use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::{Body, Method, header};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::fs;
+use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
 
 use super::rules::Filters;
 use super::{On, Remote, Service, changes, json};
@@ -96,7 +98,7 @@ async fn send(remote: &Remote, import: &Import) -> anyhow::Result<Value> {
         .service
         .request(Method::POST, &["rules", "import"], import)?
         .header(header::CONTENT_TYPE, "application/x-ndjson")
-        .body(body(open(&import.file.file)?));
+        .body(body(open(&import.file.file).await?));
     json(remote.send(request).await?).await
 }
 
@@ -113,50 +115,33 @@ pub(super) async fn export(arguments: ExportArguments) -> anyhow::Result<()> {
 }
 
 /// A file, or standard input.
-pub(super) fn open(file: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
+pub(super) async fn open(file: &Path) -> anyhow::Result<Box<dyn AsyncRead + Send + Unpin>> {
     if file.as_os_str() == "-" {
-        return Ok(Box::new(io::stdin()));
+        return Ok(Box::new(tokio::io::stdin()));
     }
-    let opened =
-        fs::File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    if opened.metadata().is_ok_and(|file| file.is_dir()) {
+    let opened = fs::File::open(file).await;
+    let opened = opened.with_context(|| format!("{} cannot be read", file.display()))?;
+    if opened.metadata().await.is_ok_and(|file| file.is_dir()) {
         return Err(Usage(format!("{} is a directory", file.display())).into());
     }
     Ok(Box::new(opened))
 }
 
-/// The text piece by piece, read on a thread of its own, with the progress on a terminal.
-fn body(mut from: Box<dyn Read + Send>) -> Body {
-    let (sender, receiver) = mpsc::channel(4);
-    std::thread::spawn(move || {
-        let progress = io::stderr().is_terminal();
-        let mut lines = 0usize;
-        loop {
-            let mut piece = vec![0; PIECE];
-            let read = from.read(&mut piece).map(|length| {
-                piece.truncate(length);
-                piece
-            });
-            let last = !matches!(&read, Ok(piece) if !piece.is_empty());
-            if let Ok(piece) = &read {
-                lines += piece.iter().filter(|byte| **byte == b'\n').count();
-            }
-            if progress {
-                let end = match last {
-                    true => "; the service checks and saves them\n",
-                    false => "",
-                };
-                eprint!("\r{lines} lines sent{end}");
-            }
-            let ended = matches!(&read, Ok(piece) if piece.is_empty());
-            if ended || sender.blocking_send(read).is_err() || last {
-                return;
-            }
+/// The text piece by piece, with the progress on a terminal.
+fn body(from: impl AsyncRead + Send + 'static) -> Body {
+    let progress = io::stderr().is_terminal();
+    let mut lines = 0usize;
+    let pieces = ReaderStream::with_capacity(from, PIECE).inspect_ok(move |piece| {
+        lines += piece.iter().filter(|byte| **byte == b'\n').count();
+        if progress {
+            eprint!("\r{lines} lines sent");
         }
     });
-    let pieces = stream::unfold(receiver, |mut receiver| async move {
-        let piece = receiver.recv().await?;
-        Some((piece, receiver))
+    let end = stream::poll_fn(move |_| {
+        if progress {
+            eprintln!("; the service checks and saves them");
+        }
+        Poll::Ready(None)
     });
-    Body::wrap_stream(pieces)
+    Body::wrap_stream(pieces.chain(end))
 }

@@ -116,9 +116,6 @@ impl Tokens {
 
     /// Begins a session of the console; `secure`: its page came over TLS. Returns the header
     /// `Set-Cookie` too.
-    ///
-    /// # Errors
-    /// When the secret is not known, or too many were wrong of late.
     pub(crate) fn sign_in(
         &self,
         secret: &str,
@@ -140,9 +137,6 @@ impl Tokens {
     }
 
     /// Who calls.
-    ///
-    /// # Errors
-    /// When that is not known, or a page of another origin calls in the caller's name.
     pub(crate) fn identify(&self, head: &Parts) -> Result<Caller, Problem> {
         if self.is_open() {
             self.foreign(origin::this_machine_only(head))?;

@@ -3,13 +3,13 @@
 //! Wrong tokens are counted by where they come from, so that one guesser does not lock out others.
 //! Behind a proxy that is the address that the proxy appended to `X-Forwarded-For`. Where no proxy is,
 //! a client can write there what it likes, so all of one peer have a wider limit together. Clients behind
-//! one address are told apart by nothing, so long secrets, which cannot be guessed, are accepted in any case; see
-//! `auth`.
+//! one address are told apart by nothing, so long secrets, which cannot be guessed, are accepted in any
+//! case; see `auth`.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::ConnectInfo;
 use axum::http::HeaderName;
@@ -17,20 +17,20 @@ use axum::http::request::Parts;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// So many wrong tokens at once, then so many a second.
+/// So many wrong tokens at once, then one after each pause.
 #[derive(Clone, Copy)]
 struct Limit {
-    at_once: f64,
-    per_second: f64,
+    at_once: u32,
+    pause: Duration,
 }
 
 const OF_A_CLIENT: Limit = Limit {
-    at_once: 10.0,
-    per_second: 0.5,
+    at_once: 10,
+    pause: Duration::from_secs(2),
 };
 const OF_A_PEER: Limit = Limit {
-    at_once: 100.0,
-    per_second: 5.0,
+    at_once: 100,
+    pause: Duration::from_millis(200),
 };
 
 /// Sources that are kept. When there are more, those that may try freely again are forgotten, and in the
@@ -44,15 +44,9 @@ pub(super) struct Source {
     pub client: IpAddr,
 }
 
-/// The wrong tokens of late.
+/// When the wrong tokens of a source are forgotten: each adds a pause.
 #[derive(Debug, Default)]
-pub(super) struct Guesses(Mutex<HashMap<(IpAddr, Option<IpAddr>), Tries>>);
-
-#[derive(Debug, Clone, Copy)]
-struct Tries {
-    left: f64,
-    at: Instant,
-}
+pub(super) struct Guesses(Mutex<HashMap<(IpAddr, Option<IpAddr>), Instant>>);
 
 impl Source {
     pub fn of(head: &Parts) -> Self {
@@ -92,34 +86,29 @@ impl Guesses {
             ((source.peer, Some(source.client)), OF_A_CLIENT),
             ((source.peer, None), OF_A_PEER),
         ];
-        let left = sources.map(|(key, limit)| {
-            let tries = all.get(&key);
-            tries.map_or(limit.at_once, |tries| tries.left_at(now, &limit))
+        let sources = sources.map(|(key, limit)| {
+            let forgotten = all.get(&key).map_or(now, |at| now.max(*at));
+            (key, limit, forgotten)
         });
-        if left.iter().any(|left| *left < 1.0) {
+        let is_over = |(_, limit, forgotten): &(_, Limit, Instant)| {
+            *forgotten - now > limit.pause * (limit.at_once - 1)
+        };
+        if sources.iter().any(is_over) {
             return None;
         }
         let found = attempt();
         if found.is_none() {
             if all.len() >= SOURCES {
-                all.retain(|_, tries| tries.left_at(now, &OF_A_CLIENT) < OF_A_CLIENT.at_once);
+                all.retain(|_, forgotten| *forgotten > now);
             }
             if all.len() >= SOURCES {
                 all.clear();
             }
-            for ((key, _), left) in sources.into_iter().zip(left) {
-                let left = left - 1.0;
-                all.insert(key, Tries { left, at: now });
+            for (key, limit, forgotten) in sources {
+                all.insert(key, forgotten + limit.pause);
             }
         }
         Some(found)
-    }
-}
-
-impl Tries {
-    fn left_at(&self, now: Instant, limit: &Limit) -> f64 {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        (self.left + passed * limit.per_second).min(limit.at_once)
     }
 }
 
@@ -127,7 +116,6 @@ impl Tries {
 mod tests {
     use super::*;
     use axum::http::Request;
-    use std::time::Duration;
 
     fn source(peer: &str, forwarded_for: &[&str]) -> Source {
         let mut request = Request::get("/");

@@ -65,10 +65,8 @@ pub(super) async fn readyz(
     State(state): State<AdminState>,
     Query(query): Query<ReadyQuery>,
 ) -> Result<Response, Problem> {
-    let ready = match query.exclude {
-        Some(Exclude::Database) => state.readiness.check_without_database(),
-        None => state.readiness.check().await,
-    };
+    let with_database = !matches!(query.exclude, Some(Exclude::Database));
+    let ready = state.readiness.check(with_database).await;
     let status = if ready.ready {
         StatusCode::OK
     } else {
@@ -85,7 +83,7 @@ pub(super) async fn readyz(
     responses((status = 200, description = "The metrics.", body = str, content_type = "text/plain"))
 )]
 pub(super) async fn metrics(State(state): State<AdminState>) -> Response {
-    let ready = state.readiness.check().await.ready;
+    let ready = state.readiness.check(true).await.ready;
     let metrics = &state.replica.metrics;
     metrics.gauges().ready.set(f64::from(u8::from(ready)));
     read_gauges(&state);

@@ -122,9 +122,6 @@ pub struct Page<K> {
 
 impl<K> Page<K> {
     /// Page of the list `kind`; `read` makes a key of what the cursor names.
-    ///
-    /// # Errors
-    /// When `after` is no cursor of this list.
     pub fn new(
         kind: &'static str,
         paging: &Paging,

@@ -1,6 +1,8 @@
 //! What holds for every request of the admin listener: tokens, problems, probes, the document.
 
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::TcpStream;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -204,11 +206,58 @@ async fn without_tokens_this_machine_may_write_and_web_pages_may_not() {
     let post = || api.bare(Method::POST, "/v1/rules").json(&body);
     let foreign = send(post().header("host", "evil.example")).await;
     assert_eq!((foreign.status, foreign.problem()), (403, "foreign-origin"));
+    let reach = async |host: &str| {
+        let named = api.bare(Method::GET, "/v1/rules").header("host", host);
+        send(named).await
+    };
+    for host in [
+        "localhost:8081",
+        "127.0.0.1",
+        "127.8.8.8:1",
+        "[::1]:8081",
+        "a.localhost",
+        "LOCALHOST.",
+    ] {
+        assert_eq!(reach(host).await.status, 200, "{host}");
+    }
+    for host in [
+        "localhost.evil.example",
+        "localhost:1@evil.example",
+        "10.0.0.1",
+        "[::2]",
+        "[",
+    ] {
+        let refused = reach(host).await.body;
+        let said = format!("the header Host: {host} ");
+        assert!(refused["detail"].as_str().unwrap().starts_with(&said));
+    }
+    // What the request line names counts for more than the header.
+    let mut stream = TcpStream::connect(api.base.trim_start_matches("http://")).unwrap();
+    let absolute =
+        "GET http://evil.example/v1/rules HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let answer = tokio::task::spawn_blocking(move || {
+        stream.write_all(absolute.as_bytes()).unwrap();
+        std::io::read_to_string(stream).unwrap()
+    });
+    assert!(answer.await.unwrap().starts_with("HTTP/1.1 403 "));
+    // The console itself, and a person who types the address.
+    for (name, value) in [
+        ("origin", "http://LOCALHOST:8081"),
+        ("sec-fetch-site", "same-origin"),
+        ("sec-fetch-site", "none"),
+    ] {
+        let own = api.bare(Method::GET, "/v1/rules").header(name, value);
+        let own = send(own.header("host", "localhost:8081")).await;
+        assert_eq!(own.status, 200, "{value}");
+    }
     // Simple requests, which browsers send without asking; another port is another origin.
     for (name, value) in [
         ("origin", "https://evil.example"),
         ("origin", "http://localhost:3000"),
+        ("origin", "http://localhost"),
+        ("origin", "null"),
         ("sec-fetch-site", "same-site"),
+        ("sec-fetch-site", "cross-site"),
     ] {
         for request in [
             api.bare(Method::GET, "/v1/rules"),

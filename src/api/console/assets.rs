@@ -23,19 +23,15 @@ mod tests {
         scripts.map(|(name, _)| (*name, text(name)))
     }
 
-    /// The texts between single quotes that follow `before`.
-    fn quoted<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
-        text.split(before)
-            .skip(1)
-            .filter_map(|rest| rest.split('\'').next())
+    /// The texts that begin after `open` and end before `close`.
+    fn between<'a>(text: &'a str, open: &'a str, close: char) -> impl Iterator<Item = &'a str> {
+        let pieces = text.split(open).skip(1);
+        pieces.filter_map(move |rest| rest.split(close).next())
     }
 
     /// The keys of a language, in the order of its file.
     fn keys(name: &str) -> Vec<&'static str> {
-        let lines = text(name).lines();
-        lines
-            .filter_map(|line| line.strip_prefix("  '")?.split('\'').next())
-            .collect()
+        between(text(name), "\n  '", '\'').collect()
     }
 
     /// The text of a template literal before its first `${` and behind its last `}`.
@@ -49,7 +45,7 @@ mod tests {
     fn every_module_that_is_imported_is_served() {
         for (name, script) in scripts() {
             let own = Url::parse("file:///").unwrap().join(name).unwrap();
-            for imported in quoted(script, " from '") {
+            for imported in between(script, " from '", '\'') {
                 let path = own.join(imported).unwrap();
                 let path = path.path().trim_start_matches('/');
                 assert!(
@@ -70,10 +66,8 @@ mod tests {
         let keys = keys("words/en.js");
         let scripts = || scripts().filter(|(name, _)| !name.starts_with("words/"));
         for (name, script) in scripts() {
-            for key in quoted(script, " t('")
-                .chain(quoted(script, "(t('"))
-                .chain(quoted(script, "[t('"))
-            {
+            let used = [" t('", "(t('", "[t('"];
+            for key in used.iter().flat_map(|open| between(script, open, '\'')) {
                 assert!(keys.contains(&key), "{name} names {key}");
             }
         }
@@ -114,26 +108,15 @@ mod tests {
         };
         let codes: BTreeSet<&str> = codes().into_iter().filter(|code| *code != OTHER).collect();
         assert_eq!(said("CODES"), codes);
-        let numbers = |codes: Vec<ErrorCode>| -> BTreeSet<String> {
-            codes.iter().map(ToString::to_string).collect()
+        let numbers = |name| -> BTreeSet<String> {
+            let keys = said(name).into_iter().map(str::to_owned);
+            keys.filter(|key| key.parse::<u32>().is_ok()).collect()
         };
-        let of = |name| {
-            said(name)
-                .into_iter()
-                .filter(|key| key.parse::<u32>().is_ok())
-        };
-        let known = ErrorCode::all().collect();
-        assert_eq!(
-            of("CHAT").map(str::to_owned).collect::<BTreeSet<_>>(),
-            numbers(known)
-        );
-        let advised = ErrorCode::all()
-            .filter(|code| code.advice().is_some())
-            .collect();
-        assert_eq!(
-            of("ADVICE").map(str::to_owned).collect::<BTreeSet<_>>(),
-            numbers(advised)
-        );
+        let known = ErrorCode::all().map(|code| code.to_string());
+        assert_eq!(numbers("CHAT"), known.collect());
+        let advised = ErrorCode::all().filter(|code| code.advice().is_some());
+        let advised = advised.map(|code| code.to_string());
+        assert_eq!(numbers("ADVICE"), advised.collect());
     }
 
     /// A parameter that a Chinese text names and the English one does not would stay a name in braces.
@@ -146,11 +129,7 @@ mod tests {
             else {
                 continue;
             };
-            let used = words
-                .split('{')
-                .skip(1)
-                .filter_map(|rest| rest.split('}').next());
-            for name in used {
+            for name in between(words, "{", '}') {
                 assert!(has_param(code, name), "{code} has no {name}");
             }
         }

@@ -18,13 +18,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use futures::{Stream, StreamExt, stream};
-use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::api::status::{self, BEAT, Point, Status};
+use crate::api::status::{self, BEAT, Status};
 use crate::api::{AdminState, Problem, ProblemType, Tokens, authorize};
-use crate::reapply::{Restoration, Unseen};
+use crate::reapply::Unseen;
 
 /// Pages that may watch one replica at once.
 const SEATS: usize = 64;
@@ -72,11 +72,12 @@ async fn events(State(state): State<AdminState>) -> Result<Response, Problem> {
         Problem::new(ProblemType::TooManyRequests, detail)
     })?;
     let known = state.restorations.after(0, MOST_RESTORED);
-    let past = Past {
-        seconds: state.pulse.points(),
-        half_minutes: state.pulse.half_minutes(),
-        restored: known.latest,
-    };
+    // The oldest point first.
+    let past = json!({
+        "seconds": state.pulse.points(),
+        "half_minutes": state.pulse.half_minutes(),
+        "restored": known.latest,
+    });
     let closing = state.replica.closing.clone().cancelled_owned();
     let mut beats = tokio::time::interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -118,12 +119,13 @@ impl Watcher {
                 total,
             } = state.restorations.after(watcher.seen, MOST_RESTORED);
             watcher.seen = total;
-            let now = Now {
-                status: &status,
-                point: state.pulse.latest(),
-                restored: latest,
-                skipped: missed,
-            };
+            let now = json!({
+                "status": *status,
+                "point": state.pulse.latest(),
+                "restored": latest,
+                // How many more there were since the last event.
+                "skipped": missed,
+            });
             event("now", &now).map(|event| (event, watcher))
         })
     }
@@ -146,27 +148,8 @@ async fn latest_status(state: &AdminState) -> Arc<Status> {
     status
 }
 
-/// The past; the oldest point first.
-#[derive(Serialize)]
-struct Past {
-    seconds: Vec<Point>,
-    half_minutes: Vec<Point>,
-    restored: Vec<Restoration>,
-}
-
-/// The data of one event.
-#[derive(Serialize)]
-struct Now<'a> {
-    status: &'a Status,
-    point: Option<Point>,
-    /// Oldest first.
-    restored: Vec<Restoration>,
-    /// How many more there were since the last event.
-    skipped: u64,
-}
-
 /// An event; `None` if it cannot be written, which ends the stream.
-fn event(name: &str, data: &impl Serialize) -> Option<Event> {
+fn event(name: &str, data: &Value) -> Option<Event> {
     let event = Event::default().event(name).json_data(data);
     event
         .inspect_err(|error| tracing::error!(%error, "an event of the console cannot be written"))

@@ -25,8 +25,7 @@ struct Who {
     /// False where no tokens are configured: everyone on this machine may do everything.
     sign_in_needed: bool,
     name: Option<String>,
-    /// `viewer` or `editor`.
-    role: Option<&'static str>,
+    role: Option<Role>,
     /// Version and commit of the replica that answers.
     version: &'static str,
     /// True where the stage of the demo is at `/stage`.
@@ -43,10 +42,7 @@ impl Who {
             signed_in: caller.is_some(),
             sign_in_needed,
             name: caller.map(|caller| caller.name.to_string()),
-            role: caller.map(|caller| match caller.role {
-                Role::Viewer => "viewer",
-                Role::Editor => "editor",
-            }),
+            role: caller.map(|caller| caller.role),
             version: version::FULL,
             stage: false,
         }

@@ -19,7 +19,7 @@ pub use self::kind::ProblemType;
 
 /// A problem, as handlers return it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem(Box<ProblemDetails>);
+pub struct Problem(pub(super) Box<ProblemDetails>);
 
 /// Problem details.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -135,15 +135,6 @@ impl Problem {
             marks: None,
             rules: None,
         }))
-    }
-
-    /// Rules that clash: the rooms concerned, the marks they would need, the rules that demand them.
-    pub fn clash(detail: String, group: String, marks: Vec<u32>, rules: Vec<String>) -> Self {
-        let mut problem = Self::new(ProblemType::MarkLimitExceeded, detail);
-        problem.0.group = Some(group);
-        problem.0.marks = Some(marks);
-        problem.0.rules = Some(rules);
-        problem
     }
 
     /// What the client is told.

@@ -78,5 +78,9 @@ fn clash(conflict: &Conflict, rules: &[RuleId]) -> Problem {
         listed.join(", "),
         rules.join(", "),
     );
-    Problem::clash(detail, conflict.group.to_string(), marks, rules)
+    let mut problem = Problem::new(ProblemType::MarkLimitExceeded, detail);
+    problem.0.group = Some(conflict.group.to_string());
+    problem.0.marks = Some(marks);
+    problem.0.rules = Some(rules);
+    problem
 }

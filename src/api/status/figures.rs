@@ -53,9 +53,6 @@ impl Figures {
     }
 
     /// Reads them once.
-    ///
-    /// # Errors
-    /// Those of the database; the figures are as they were then.
     pub async fn read(&self) -> Result<(), sqlx::Error> {
         let shared = shared_figures(&self.0.db).await?;
         let gauges = self.0.metrics.gauges();

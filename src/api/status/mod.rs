@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use callbacks::CallbacksView;
 pub(crate) use pulse::BEAT;
-pub use pulse::{Point, Pulse};
+pub use pulse::Pulse;
 pub use readiness::{DatabaseState, Readiness, Ready};
 
 use crate::api::{AdminState, CommonProblems, Json, NoParameters, Problem, Query};

@@ -1,5 +1,5 @@
-//! A point a second of what this replica does, kept for two minutes, and one for each half minute of
-//! the last hour, so that a page shows the past as soon as it is opened.
+//! A point a second of what this replica does, kept for an hour, so that a page shows the past as soon as
+//! it is opened: the last two minutes, and a point for each half minute of the hour.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +12,8 @@ use crate::metrics::{Metrics, Totals};
 
 /// How often a point is added.
 pub(crate) const BEAT: Duration = Duration::from_secs(1);
-/// Points that are kept of either kind.
-const KEPT: usize = 120;
+/// Points of either kind that a page shows.
+const SHOWN: usize = 120;
 /// Points of a second that make one of the other kind.
 const JOINED: usize = 30;
 
@@ -27,9 +27,6 @@ pub struct Pulse {
 #[derive(Debug, Default)]
 struct Kept {
     points: VecDeque<Point>,
-    joined: VecDeque<Point>,
-    /// Points of a second since the last of `joined`.
-    since: usize,
     last: Option<(Instant, Totals)>,
 }
 
@@ -87,24 +84,25 @@ impl Pulse {
             p99_delay: delay.map(|(_, p99)| p99),
             waiting: now.waiting,
         };
-        keep(&mut kept.points, point);
-        kept.last = Some((at, now));
-        kept.since += 1;
-        if kept.since == JOINED {
-            kept.since = 0;
-            let latest: Vec<Point> = kept.points.iter().rev().take(JOINED).copied().collect();
-            keep(&mut kept.joined, Point::join(&latest));
+        if kept.points.len() == SHOWN * JOINED {
+            kept.points.pop_front();
         }
+        kept.points.push_back(point);
+        kept.last = Some((at, now));
     }
 
     /// A point for each half minute, the oldest first.
     pub fn half_minutes(&self) -> Vec<Point> {
-        self.kept().joined.iter().copied().collect()
+        let mut kept = self.kept();
+        let halves = kept.points.make_contiguous().rchunks_exact(JOINED);
+        halves.rev().map(Point::join).collect()
     }
 
-    /// All points, the oldest first.
+    /// The last two minutes, the oldest point first.
     pub fn points(&self) -> Vec<Point> {
-        self.kept().points.iter().copied().collect()
+        let kept = self.kept();
+        let older = kept.points.len().saturating_sub(SHOWN);
+        kept.points.iter().skip(older).copied().collect()
     }
 
     /// The latest point; `None` before the first beat.
@@ -115,13 +113,6 @@ impl Pulse {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn keep(points: &mut VecDeque<Point>, point: Point) {
-    if points.len() == KEPT {
-        points.pop_front();
-    }
-    points.push_back(point);
 }
 
 impl Point {
@@ -161,13 +152,17 @@ mod tests {
         pulse.beat();
         let point = pulse.latest().unwrap();
         assert!(point.callbacks == 0.0 && point.median_delay == Some(0.2));
-        for _ in 0..KEPT {
+        for _ in 0..JOINED - 2 {
             pulse.beat();
         }
-        assert_eq!(pulse.points().len(), KEPT);
-        let long = pulse.half_minutes();
-        assert_eq!(long.len(), (KEPT + 3) / JOINED);
-        assert!(long[0].callbacks > 0.0 && long[0].median_delay == Some(0.2));
-        assert_eq!(long[1].callbacks, 0.0);
+        let half = pulse.half_minutes();
+        assert!(half.len() == 1 && half[0].callbacks > 0.0 && half[0].median_delay == Some(0.2));
+        for _ in 0..SHOWN * JOINED {
+            pulse.beat();
+        }
+        assert_eq!(pulse.points().len(), SHOWN);
+        let halves = pulse.half_minutes();
+        assert_eq!(halves.len(), SHOWN);
+        assert!(halves[0].callbacks == 0.0 && halves[0].median_delay == Some(0.2));
     }
 }

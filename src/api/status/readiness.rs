@@ -87,20 +87,15 @@ impl Readiness {
         !self.shared.failed.load(Ordering::Relaxed)
     }
 
-    /// Whether requests should come here, and if not, why.
-    pub async fn check(&self) -> Ready {
-        self.ready(Some(self.database().await))
-    }
-
-    /// The same whatever the database does. All replicas share it, so what routes callbacks has no
-    /// better place for them while it is away: they are kept here, and those that need no database
-    /// are answered and forwarded as ever.
-    pub fn check_without_database(&self) -> Ready {
-        self.ready(None)
-    }
-
-    fn ready(&self, database: Option<DatabaseState>) -> Ready {
+    /// Whether requests should come here, and if not, why. The database may be left out: all replicas
+    /// share it, so what routes callbacks has no better place for them while it is away. They are kept
+    /// here, and those that need no database are answered and forwarded as ever.
+    pub async fn check(&self, with_database: bool) -> Ready {
         let draining = self.is_draining();
+        let database = match with_database {
+            true => Some(self.database().await),
+            false => None,
+        };
         Ready {
             ready: !draining && matches!(database, None | Some(DatabaseState::Ok)),
             draining,

@@ -45,9 +45,9 @@ pub mod domain {
 
 pub mod members {
     pub use crate::members::{
-        Batch, Claim, Ended, Inbox, InboxWriter, Member, Named, News, NotTaken, Outcome, Presence,
-        Results, Settling, claim, due_members, record, retry_failed, room_gone, until_next_due,
-        wake_rooms, write_back,
+        Batch, Claim, Ended, Inbox, InboxWriter, Member, Named, News, NotTaken, Outcome, Results,
+        Settling, claim, due_members, record, retry_failed, room_gone, until_next_due, wake_rooms,
+        write_back,
     };
 }
 

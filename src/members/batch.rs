@@ -161,19 +161,27 @@ impl Batch {
         }
     }
 
-    /// Takes some members out.
-    pub fn split_off(&mut self, which: impl Fn(&MemberEvent) -> bool) -> Self {
+    /// Takes out what is about members and rooms with these hashes.
+    fn split_off(&mut self, hashes: &HashSet<u64>) -> Self {
         self.tidy();
-        let events: Vec<Heard> = self
+        let events = self
             .events
-            .extract_if(.., |heard| which(&heard.event))
-            .collect();
+            .extract_if(.., |heard| hashes.contains(&hash(&heard.event)));
+        let events: Vec<Heard> = events.collect();
         self.tidy = self.events.len();
+        let destroyed = self
+            .destroyed
+            .extract_if(.., |group, _| hashes.contains(&hash_of_end(group)));
         Self {
             tidy: events.len(),
             events,
-            destroyed: BTreeMap::new(),
+            destroyed: destroyed.collect(),
         }
+    }
+
+    /// The hashes of the rooms that have ended; see [`Waiting::about`].
+    pub(super) fn ends(&self) -> HashSet<u64> {
+        self.destroyed.keys().map(hash_of_end).collect()
     }
 
     /// Its members.
@@ -257,7 +265,7 @@ impl News {
 pub(super) struct Waiting {
     pub since: Instant,
     pub committed: oneshot::Sender<()>,
-    /// Hashes of the members that it brought news of. Two alike only make it wait for both.
+    /// Hashes of the members and ended rooms that it brought news of. Two alike only make it wait for both.
     pub about: Vec<u64>,
 }
 
@@ -294,16 +302,19 @@ impl Gathered {
                     .into_iter()
                     .for_each(|event| self.batch.add_heard(event, named, since));
             }
-            News::RoomDestroyed(end) => self.batch.destroy(end),
+            News::RoomDestroyed(end) => {
+                caller.about = vec![hash_of_end(&end.group)];
+                self.batch.destroy(end);
+            }
         }
         self.callers.push(caller);
     }
 
-    /// Takes the news of these members out, with the callers who brought it.
-    pub fn split_off(&mut self, members: &HashSet<u64>) -> Self {
-        let concerned = |caller: &mut Waiting| caller.about.iter().any(|m| members.contains(m));
+    /// Takes the news about members and rooms with these hashes out, with the callers who brought it.
+    pub fn split_off(&mut self, hashes: &HashSet<u64>) -> Self {
+        let concerned = |caller: &mut Waiting| caller.about.iter().any(|one| hashes.contains(one));
         Self {
-            batch: self.batch.split_off(|event| members.contains(&hash(event))),
+            batch: self.batch.split_off(hashes),
             callers: self.callers.extract_if(.., concerned).collect(),
         }
     }
@@ -320,15 +331,13 @@ fn hash(event: &MemberEvent) -> u64 {
     hash_of(event.group.as_str(), event.account.as_str())
 }
 
-/// The hashes of members; see [`Waiting::about`].
-pub(super) fn hashes(members: &[(String, String)]) -> HashSet<u64> {
-    let members = members.iter();
-    members
-        .map(|(group, account)| hash_of(group, account))
-        .collect()
+/// No account is empty.
+fn hash_of_end(group: &GroupId) -> u64 {
+    hash_of(group.as_str(), "")
 }
 
-fn hash_of(group: &str, account: &str) -> u64 {
+/// The hash of a member; see [`Waiting::about`].
+pub(super) fn hash_of(group: &str, account: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (group, account).hash(&mut hasher);
     hasher.finish()

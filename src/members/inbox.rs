@@ -7,7 +7,7 @@
 //! for that is bounded; when it is full, callers are told so. An event that the database refuses for
 //! what it says is dropped alone and never holds up its neighbours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::batch::{Batch, Gathered, News, Waiting, hashes};
+use super::batch::{Batch, Gathered, News, Waiting, hash_of};
 use super::store::claim::wake_rooms;
-use super::store::locked_members;
 use super::store::record::{MadeDue, Settling, record};
+use super::store::{locked_members, locked_rooms};
 use crate::database::{Db, is_lock_timeout};
 use crate::domain::RequestId;
 use crate::metrics::{DatabasePart, Metrics};
@@ -34,7 +34,7 @@ const WAITING_MEMBERS: usize = 100_000;
 const MEMBERS_A_STATEMENT: usize = 2_000;
 /// First and longest pause between tries while the database is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// How often it is looked whether locked members are free again.
+/// How often it is looked whether locked rows are free again.
 const LOCKED_RETRY: Duration = Duration::from_millis(500);
 
 /// Why events were not taken.
@@ -72,7 +72,7 @@ pub struct InboxWriter {
     settling: Settling,
     wake: WakeUp,
     gathered: Gathered,
-    /// News of members whose rows a stranger has locked. It waits alone.
+    /// News of members and rooms whose rows a stranger has locked. It waits alone.
     locked: Gathered,
     /// How many members are gathered or being written, for callers of the inbox.
     shown: Arc<AtomicUsize>,
@@ -216,14 +216,13 @@ impl InboxWriter {
         self.receiver.recv().await
     }
 
-    /// Brings back the news of members who are not locked any more. What came since about those who are
-    /// waits with them.
+    /// Brings back the news of members and rooms that are not locked any more. What came since about the
+    /// others waits with them.
     async fn unlock(&mut self) -> Result<(), sqlx::Error> {
         if self.locked.is_empty() {
             return Ok(());
         }
-        let still = locked_members(&self.db, self.locked.batch.members()).await?;
-        let still = hashes(&still);
+        let still = locked(&self.db, &self.locked.batch).await?;
         let mut free = std::mem::take(&mut self.locked);
         self.locked = free.split_off(&still);
         self.gathered.put_back(free);
@@ -235,7 +234,8 @@ impl InboxWriter {
 
     /// Writes a batch, in parts if it is large, and gathers meanwhile. What could not be written is
     /// put back as the older news. A part that the database refuses for what it says is halved until
-    /// the culprit stands alone, and that one is dropped. Members whose rows stay locked are set aside.
+    /// the culprit stands alone, and that one is dropped. Members and rooms whose rows stay locked are set
+    /// aside.
     async fn write(
         &mut self,
         mut writing: Gathered,
@@ -277,9 +277,10 @@ impl InboxWriter {
                     writing.batch.put_back(part);
                 }
                 Err(error) if is_lock_timeout(&error) => {
-                    let locked = locked_members(&self.db, part.members()).await;
+                    let mut locked = locked(&self.db, &part).await.unwrap_or_default();
+                    // The end of a room waits for any of its members.
+                    locked.extend(part.ends());
                     writing.batch.put_back(part);
-                    let locked = hashes(&locked.unwrap_or_default());
                     if locked.is_empty() {
                         self.gathered.put_back(writing);
                         return Err(error);
@@ -287,7 +288,7 @@ impl InboxWriter {
                     let mut aside = writing.split_off(&locked);
                     warn_seldom!(
                         members = aside.batch.len(),
-                        "events wait for members whose rows are locked"
+                        "events wait for members or rooms whose rows are locked"
                     );
                     aside.put_back(std::mem::take(&mut self.locked));
                     self.locked = aside;
@@ -367,6 +368,19 @@ impl InboxWriter {
         let delivery = self.receiver.recv().await?;
         Some((delivery.news, delivery.caller.committed))
     }
+}
+
+/// The hashes of the members of a batch whose rows, or those of their rooms, are locked now.
+async fn locked(db: &Db, batch: &Batch) -> Result<HashSet<u64>, sqlx::Error> {
+    let members = locked_members(db, batch.members()).await?;
+    let rooms = locked_rooms(db, batch.members().map(|(group, _)| group)).await?;
+    let in_rooms = batch.members().filter(|(group, _)| rooms.contains(*group));
+    let members = members
+        .iter()
+        .map(|(group, account)| hash_of(group, account));
+    Ok(members
+        .chain(in_rooms.map(|(group, account)| hash_of(group, account)))
+        .collect())
 }
 
 /// Whether an error comes from what the events say: it would come again with every try. Class 22

@@ -21,9 +21,13 @@ async fn inbox() -> (TestDatabase, Inbox, InboxWriter) {
 }
 
 fn joined(account: &str) -> News {
+    joined_in("room", account)
+}
+
+fn joined_in(room: &str, account: &str) -> News {
     News::Members(
         vec![MemberEvent {
-            group: GroupId::parse("room").unwrap(),
+            group: GroupId::parse(room).unwrap(),
             account: Account::parse(account).unwrap(),
             source: EventSource::Join,
             at: None,
@@ -122,6 +126,50 @@ async fn news_of_a_locked_member_waits_and_all_other_news_does_not() {
     assert_eq!(second.await.unwrap(), Ok(()));
     drop(inbox);
     writing.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_locked_room_and_the_end_of_a_room_with_a_locked_member_hold_up_no_other_room() {
+    let end = News::RoomDestroyed(RoomEnd {
+        group: GroupId::parse("room").unwrap(),
+        at: None,
+        request: RequestId::generate(),
+    });
+    for (locked, news) in [
+        (
+            "select from rooms where group_id = 'room' for update",
+            joined("bob"),
+        ),
+        (
+            "select from members where account = 'alice' for update",
+            end,
+        ),
+    ] {
+        let (database, inbox, writer) = inbox().await;
+        let db = database.db();
+        insert_rule(db, "other", "*", &[1000]).await;
+        let writing = tokio::spawn(writer.run());
+        inbox.hand_in(joined("alice")).await.unwrap();
+        // Otherwise the row of a room with events just now is left as it is.
+        let asleep = "update rooms set due_at = null, last_event_at = now() - interval '2 minutes'";
+        sqlx::query(asleep).execute(db).await.unwrap();
+        let mut stranger = db.begin().await.unwrap();
+        sqlx::query(locked).execute(&mut *stranger).await.unwrap();
+        let waiting = tokio::spawn({
+            let inbox = inbox.clone();
+            async move { inbox.hand_in(news).await }
+        });
+        for number in 0..5 {
+            let other = inbox.hand_in(joined_in("other", &format!("user{number}")));
+            let committed = tokio::time::timeout(Duration::from_secs(10), other).await;
+            assert_eq!(committed, Ok(Ok(())), "{locked}");
+        }
+        assert!(!waiting.is_finished(), "{locked}");
+        stranger.rollback().await.unwrap();
+        assert_eq!(waiting.await.unwrap(), Ok(()), "{locked}");
+        drop(inbox);
+        writing.await.unwrap();
+    }
 }
 
 #[tokio::test]

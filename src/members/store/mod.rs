@@ -56,6 +56,8 @@ pub(crate) mod rule_changes;
 pub(crate) mod sweep;
 pub(crate) mod write_back;
 
+use std::collections::HashSet;
+
 use sqlx::PgExecutor;
 
 /// The room and account of those of these members whose rows others have locked now. In a transaction the
@@ -86,4 +88,29 @@ pub(crate) async fn locked_members(
         .into_iter()
         .map(|row| (row.group_id, row.account))
         .collect())
+}
+
+/// Those of these rooms whose rows others have locked now.
+pub(crate) async fn locked_rooms(
+    executor: impl PgExecutor<'_>,
+    rooms: impl Iterator<Item = &str>,
+) -> Result<HashSet<String>, sqlx::Error> {
+    let rooms: HashSet<&str> = rooms.collect();
+    let rooms: Vec<&str> = rooms.into_iter().collect();
+    let locked = sqlx::query_scalar!(
+        r#"
+        with asked as materialized (select * from unnest($1::text[]) as a (group_id))
+        select a.group_id as "group_id!"
+        from asked a
+        cross join lateral (select from rooms r where r.group_id = a.group_id offset 0) there
+        left join lateral (
+            select true as free from rooms r where r.group_id = a.group_id
+            offset 0 for no key update skip locked) f on true
+        where f.free is null
+        "#,
+        &rooms as &[&str],
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(locked.into_iter().collect())
 }

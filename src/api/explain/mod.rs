@@ -167,8 +167,7 @@ pub(super) async fn explain(
     let member = MemberFilter {
         group: Some(group.clone()),
         account: Some(account.clone()),
-        state: None,
-        few: false,
+        ..MemberFilter::default()
     };
     let facts = Facts {
         rules,

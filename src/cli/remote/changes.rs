@@ -7,22 +7,13 @@ use super::table::{Style, plain};
 use crate::cli::output;
 
 /// Fields that a change can concern.
-const FIELDS: [&str; 8] = [
-    "group",
-    "account",
-    "marks",
-    "enabled",
-    "starts_at",
-    "ends_at",
-    "label",
-    "note",
-];
+const FIELDS: &str = "group account marks enabled starts_at ends_at label note";
 
 /// Prints the answer of an import: its changes, if it names them, then the counts. `name` is the count that
 /// names it in short.
 pub(super) async fn print(remote: &Remote, answer: &Value, name: &str) -> anyhow::Result<()> {
     if !remote.shape.is_table() {
-        return remote.shape.print(answer, &[name]);
+        return remote.shape.print(answer, name);
     }
     let (style, colours) = (remote.style().await, output::wants_colours());
     for change in answer["changes"].as_array().into_iter().flatten() {
@@ -68,11 +59,11 @@ pub(super) fn summary(rule: &Value, style: &Style) -> String {
 
 /// What differs between two states of a rule.
 pub(super) fn differences(before: &Value, after: &Value, style: &Style) -> String {
-    let changed = FIELDS.iter().filter(|name| before[**name] != after[**name]);
+    let changed = FIELDS.split(' ').filter(|name| before[name] != after[name]);
     let changed = changed.map(|name| {
         let (old, new) = (
-            style.cell(name, &before[*name]),
-            style.cell(name, &after[*name]),
+            style.cell(name, &before[name]),
+            style.cell(name, &after[name]),
         );
         format!("{name} {old} -> {new}")
     });

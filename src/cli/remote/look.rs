@@ -29,7 +29,7 @@ pub(in crate::cli) struct LogFilter {
 pub(super) async fn explain(member: On<Member>) -> anyhow::Result<()> {
     let answer = member.get(&["explain"], &member.ask).await?;
     if !member.shape.is_table() {
-        return member.shape.print(&answer, &["group", "account"]);
+        return member.shape.print(&answer, "group account");
     }
     output::line(&format!("{}\n", table::plain(&answer["summary"])))?;
     let style = member.style().await;
@@ -48,19 +48,14 @@ pub(super) async fn explain(member: On<Member>) -> anyhow::Result<()> {
         ("last error", &member["last_error"]),
         ("room", &answer["room"]["state"]),
     ])?;
-    let rule = ["id", "group", "account", "marks", "ends_at", "label"];
-    let near = ["rule.id", "rule.marks", "detail"];
-    for (title, list, fields) in [
-        ("Active rules that match:", &answer["matched"], &rule[..]),
-        ("Near misses:", &answer["near"], &near),
-    ] {
-        print_below(&style, title, list, fields)?;
-    }
-    Ok(())
+    let (matched, near) = (&answer["matched"], &answer["near"]);
+    let rule = "id group account marks ends_at label";
+    print_below(&style, "Active rules that match:", matched, rule)?;
+    print_below(&style, "Near misses:", near, "rule.id rule.marks detail")
 }
 
 /// Prints a table with a title, unless it would be empty.
-fn print_below(style: &Style, title: &str, list: &Value, fields: &[&str]) -> anyhow::Result<()> {
+fn print_below(style: &Style, title: &str, list: &Value, fields: &str) -> anyhow::Result<()> {
     match list.as_array() {
         Some(items) if !items.is_empty() => {
             output::line(&format!("\n{title}"))?;
@@ -74,7 +69,7 @@ fn print_below(style: &Style, title: &str, list: &Value, fields: &[&str]) -> any
 pub(super) async fn status(remote: Remote) -> anyhow::Result<()> {
     let status = remote.get(&["status"], &NONE).await?;
     if !remote.shape.is_table() {
-        return remote.shape.print(&status, &["version"]);
+        return remote.shape.print(&status, "version");
     }
     let (callbacks, queue) = (&status["callbacks"], &status["queue"]);
     let (chat, calls) = (&status["chat"], &status["calls"]);
@@ -100,38 +95,25 @@ pub(super) async fn status(remote: Remote) -> anyhow::Result<()> {
         ("how to fix it", &chat["advice"]),
         ("filter bypassed", &status["filter"]["bypassing"]),
     ])?;
-    let refused = "Refused callbacks of the last minutes:";
     for (title, list, fields) in [
+        ("Latest callbacks:", &callbacks["kinds"], "command last_at"),
         (
-            "Latest callbacks:",
-            &callbacks["kinds"],
-            &["command", "last_at"][..],
-        ),
-        (
-            refused,
+            "Refused callbacks of the last minutes:",
             &callbacks["refusals"],
-            &["requests", "last_at", "reason"],
+            "requests last_at reason",
         ),
         (
             "Callbacks to other paths:",
             &callbacks["other_paths"],
-            &["requests", "last_at", "path"],
+            "requests last_at path",
         ),
-        (
-            "Budgets:",
-            &status["budgets"],
-            &["api", "per_second", "share"],
-        ),
+        ("Budgets:", &status["budgets"], "api per_second share"),
         (
             "Why members wait for a retry:",
             &status["retries"],
-            &["members", "reason"],
+            "members reason",
         ),
-        (
-            "Why members failed:",
-            &status["failures"],
-            &["members", "reason"],
-        ),
+        ("Why members failed:", &status["failures"], "members reason"),
     ] {
         print_below(&style, title, list, fields)?;
     }
@@ -147,5 +129,5 @@ pub(super) async fn log(log: On<LogFilter>) -> anyhow::Result<()> {
         }
         None => log.get(&["log"], &NONE).await?,
     };
-    log.say(&answer, &["filter"], &table::plain(&answer["filter"]))
+    log.say(&answer, "filter", &table::plain(&answer["filter"]))
 }

@@ -95,33 +95,24 @@ pub(super) async fn members(
             let path = ["members", "retry"];
             let answer = retry.write(Method::POST, &path, &NONE, &retry.ask).await?;
             let line = format!("retrying {} members", plain(&answer["retried"]));
-            retry.say(&answer, &["retried"], &line)
+            retry.say(&answer, "retried", &line)
         }
         Some(MembersCommand::Erase(erase)) => {
             let Erasure { account, dry_run } = &erase.ask;
             let (query, body) = ([("dry_run", dry_run)], json!({ "account": account }));
             let answer = erase.write(Method::POST, &["erase"], &query, &body).await?;
-            let counts = ["rules", "members", "history"];
-            let [rules, members, history] = counts.map(|count| plain(&answer[count]));
+            let [rules, members, history] =
+                ["rules", "members", "history"].map(|count| plain(&answer[count]));
             let done = if *dry_run { "would erase" } else { "erased" };
             let line =
                 format!("{done} {rules} rules, {members} member rows, {history} history entries");
-            erase.say(&answer, &counts, &line)
+            erase.say(&answer, "rules members history", &line)
         }
         None => {
-            let columns = &[
-                "group",
-                "account",
-                "state",
-                "marks",
-                "confirmed_at",
-                "due_at",
-                "last_error",
-            ];
             let members = List {
                 path: &["members"],
-                columns,
-                name: &["group", "account"],
+                columns: "group account state marks confirmed_at due_at last_error",
+                name: "group account",
                 none: "no members",
             };
             list.list(members, &list.ask, &most, |_, _| ()).await
@@ -133,19 +124,9 @@ pub(super) async fn members(
 pub(super) async fn rooms(command: On<Rooms>) -> anyhow::Result<()> {
     let list = List {
         path: &["rooms"],
-        columns: &[
-            "group",
-            "state",
-            "members.applied",
-            "members.pending",
-            "members.failed",
-            "members.offline",
-            "last_event_at",
-            "sweep.at",
-            "found",
-            "sweep.last_error",
-        ],
-        name: &["group"],
+        columns: "group state members.applied members.pending members.failed members.offline \
+                  last_event_at sweep.at found sweep.last_error",
+        name: "group",
         none: "no rooms",
     };
     let Rooms { query, most } = &command.ask;
@@ -180,5 +161,5 @@ pub(super) async fn resync(room: On<Resync>) -> anyhow::Result<()> {
     let answer = room.write(Method::POST, &path, &NONE, &room.ask).await?;
     let see = &room.ask.group;
     let line = format!("comparison requested; see `stickymark rooms {see}`");
-    room.say(&answer, &["group"], &line)
+    room.say(&answer, "group", &line)
 }

@@ -150,17 +150,16 @@ impl Shape {
     }
 
     /// Prints an answer, or a list, in the other forms; `name` are the fields that name an item.
-    fn print(&self, answer: &Value, name: &[&str]) -> anyhow::Result<()> {
+    fn print(&self, answer: &Value, name: &str) -> anyhow::Result<()> {
         let items = answer.as_array().map(Vec::as_slice);
         let items = items.unwrap_or(std::slice::from_ref(answer)).iter();
         let lines: Vec<String> = match self.output {
             Output::Ndjson => items.map(Value::to_string).collect(),
             Output::Name => {
+                let fields: Vec<&str> = name.split(' ').collect();
                 let named = |item: &Value| {
-                    name.iter()
-                        .map(|field| table::plain(&item[*field]))
-                        .collect::<Vec<_>>()
-                        .join(" ")
+                    let parts = fields.iter().map(|field| table::plain(&item[*field]));
+                    parts.collect::<Vec<_>>().join(" ")
                 };
                 items.map(named).collect()
             }
@@ -178,20 +177,21 @@ impl Shape {
 struct Most {
     /// List so many at most.
     #[arg(
-        long = "limit",
+        long,
         short = 'n',
         alias = "most",
         value_name = "NUMBER",
         default_value_t = 1000
     )]
-    most: usize,
+    limit: usize,
 }
 
-/// A list of the service: its path, the columns of its table, and the fields that name an item.
+/// A list of the service: its path, and, separated by spaces, the columns of its table and the fields that
+/// name an item.
 struct List<'a> {
     path: &'a [&'a str],
-    columns: &'a [&'a str],
-    name: &'a [&'a str],
+    columns: &'a str,
+    name: &'a str,
     /// What people read of an empty one.
     none: &'a str,
 }
@@ -209,7 +209,7 @@ impl Remote {
         most: &Most,
         edit: impl Fn(&mut Value, &Style),
     ) -> anyhow::Result<()> {
-        let mut items = self.service.items(list.path, query, most.most).await?;
+        let mut items = self.service.items(list.path, query, most.limit).await?;
         if !self.shape.is_table() {
             return self.shape.print(&items.into(), list.name);
         }
@@ -219,7 +219,7 @@ impl Remote {
     }
 
     /// Prints what a write was answered: a line for people, or the answer.
-    fn say(&self, answer: &Value, name: &[&str], line: &str) -> anyhow::Result<()> {
+    fn say(&self, answer: &Value, name: &str, line: &str) -> anyhow::Result<()> {
         match self.shape.is_table() {
             true => Ok(output::line(line)?),
             false => self.shape.print(answer, name),

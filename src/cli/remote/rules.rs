@@ -17,16 +17,7 @@ use super::{List, Most, NONE, On, Remote, changes};
 use crate::config::{ConfigError, Settings};
 
 /// Columns of a table of rules.
-const COLUMNS: [&str; 8] = [
-    "id",
-    "group",
-    "account",
-    "marks",
-    "enabled",
-    "starts_at",
-    "ends_at",
-    "label",
-];
+const COLUMNS: &str = "id group account marks enabled starts_at ends_at label";
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum RulesCommand {
@@ -206,8 +197,8 @@ pub(in crate::cli) async fn run(
 async fn list(rules: On<Listed>) -> anyhow::Result<()> {
     let list = List {
         path: &["rules"],
-        columns: &COLUMNS,
-        name: &["id"],
+        columns: COLUMNS,
+        name: "id",
         none: "no rules",
     };
     let Listed { query, most } = &rules.ask;
@@ -217,10 +208,10 @@ async fn list(rules: On<Listed>) -> anyhow::Result<()> {
 async fn get(one: On<One>) -> anyhow::Result<()> {
     let rule = one.get(&["rules", &one.ask.id], &NONE).await?;
     if !one.shape.is_table() {
-        return one.shape.print(&rule, &["id"]);
+        return one.shape.print(&rule, "id");
     }
     let more = ["note", "version", "created_at", "updated_at"];
-    let fields = COLUMNS.into_iter().chain(more);
+    let fields = COLUMNS.split(' ').chain(more);
     let fields: Vec<_> = fields.map(|field| (field, &rule[field])).collect();
     Ok(one.style().await.print_pairs(&fields)?)
 }
@@ -229,8 +220,8 @@ async fn history(changed: On<Changes>) -> anyhow::Result<()> {
     let path = ["rules", &changed.ask.one.id, "history"];
     let list = List {
         path: &path,
-        columns: &["at", "actor", "action", "request_id", "rule"],
-        name: &["sequence"],
+        columns: "at actor action request_id rule",
+        name: "sequence",
         none: "no changes",
     };
     let what = |entry: &mut Value, style: &Style| {
@@ -263,7 +254,7 @@ async fn put(put: On<Put>) -> anyhow::Result<()> {
     let rule = super::json(response).await?;
     let (id, version) = (plain(&rule["id"]), plain(&rule["version"]));
     let done = if created { "created" } else { "saved" };
-    put.say(&rule, &["id"], &format!("{done} {id} (version {version})"))
+    put.say(&rule, "id", &format!("{done} {id} (version {version})"))
 }
 
 /// A time as it is, or so long from now.
@@ -292,7 +283,7 @@ async fn delete(guarded: On<Guarded>) -> anyhow::Result<()> {
     guarded.send(request).await?;
     let id = &guarded.ask.one.id;
     let answer = json!({"id": id, "action": "deleted"});
-    guarded.say(&answer, &["id"], &format!("deleted {id}"))
+    guarded.say(&answer, "id", &format!("deleted {id}"))
 }
 
 impl Guarded {

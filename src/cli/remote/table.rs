@@ -38,7 +38,7 @@ impl Style {
     }
 
     /// Prints the fields of the items as columns, or on standard error that there are none.
-    pub(super) fn print(&self, items: &[Value], fields: &[&str], none: &str) -> io::Result<()> {
+    pub(super) fn print(&self, items: &[Value], fields: &str, none: &str) -> io::Result<()> {
         if items.is_empty() {
             eprintln!("{none}");
             return Ok(());
@@ -64,7 +64,8 @@ impl Style {
         output::text(&lines.collect::<String>())
     }
 
-    fn lines(&self, items: &[Value], fields: &[&str]) -> String {
+    fn lines(&self, items: &[Value], fields: &str) -> String {
+        let fields: Vec<&str> = fields.split(' ').collect();
         let heads = fields.iter().map(|field| heading(field)).collect();
         let cells = items.iter().map(|item| {
             let values = fields.iter().map(|field| (field, at(item, field)));
@@ -163,7 +164,7 @@ mod tests {
             json!({"id": "a-long-one", "marks": [], "sweep": {"at": "now"}}),
         ];
         assert_eq!(
-            Style::default().lines(&items, &["id", "marks", "sweep.at"]),
+            Style::default().lines(&items, "id marks sweep.at"),
             "ID          MARKS       SWEEP AT\n\
              a           1000, 1001  -\n\
              a-long-one  -           now\n"

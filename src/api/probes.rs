@@ -107,11 +107,12 @@ fn read_gauges(state: &AdminState) {
         gauges.filter_rules.set(filter.state().rules as f64);
     }
     for (command, at) in &state.arrivals.report().latest {
-        let gauge = gauges.callback_last(CallbackCommand::named(command));
+        let gauge = gauges.callback_last.of(CallbackCommand::named(command));
         gauge.set(at.timestamp() as f64);
     }
     let Connections { used, idle, most } = replica.db.connections();
-    gauges.connections(ConnectionState::Used).set(used as f64);
-    gauges.connections(ConnectionState::Idle).set(idle as f64);
+    for (state, count) in [(ConnectionState::Used, used), (ConnectionState::Idle, idle)] {
+        gauges.connections.of(state).set(count as f64);
+    }
     gauges.connections_max.set(f64::from(most));
 }

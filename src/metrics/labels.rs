@@ -7,6 +7,10 @@ pub trait Label: Copy + 'static {
 
     fn text(self) -> &'static str;
 
+    fn named(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|label| label.text() == text)
+    }
+
     fn pair(self) -> (&'static str, &'static str) {
         (Self::NAME, self.text())
     }
@@ -161,21 +165,7 @@ labels! {
 
 impl CallbackCommand {
     pub fn named(name: &str) -> Self {
-        let mut all = Self::ALL.iter().copied();
-        all.find(|command| command.text() == name)
-            .unwrap_or(Self::Other)
-    }
-}
-
-impl Table {
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|table| table.text() == name)
-    }
-}
-
-impl Api {
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|api| api.text() == name)
+        <Self as Label>::named(name).unwrap_or(Self::Other)
     }
 }
 

@@ -11,6 +11,7 @@ mod labels;
 mod process;
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,10 +33,23 @@ pub use labels::{
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type Pair = (&'static str, &'static str);
-type Counters<const N: usize> = Family<[Pair; N], Counter>;
 type Gauge = prometheus_client::metrics::gauge::Gauge<f64, AtomicU64>;
-type Gauges = Family<[Pair; 1], Gauge>;
-type Histograms = Family<[Pair; 1], Histogram, Buckets>;
+type Counters<L> = By<L, Counter>;
+type Gauges<L> = By<L, Gauge>;
+type Histograms<L> = By<L, Histogram, Buckets>;
+
+/// Metrics by one label.
+#[derive(Debug)]
+pub struct By<L, M, C = fn() -> M> {
+    family: Family<[Pair; 1], M, C>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label, M: Clone, C: MetricConstructor<M>> By<L, M, C> {
+    pub fn of(&self, label: L) -> M {
+        self.family.get_or_create_owned(&[label.pair()])
+    }
+}
 
 /// The upper bounds of a histogram, in seconds or members.
 #[derive(Debug, Clone, Copy)]
@@ -114,10 +128,10 @@ macro_rules! metrics {
 
 metrics! {
     Families {
-        callbacks: Counters<2> = counters(
+        callbacks: Family<[Pair; 2], Counter> = series(
             "callbacks", "requests on the callback listener",
             all_pairs::<_, CallbackOutcome>(CallbackCommand::ALL));
-        callback_duration: Histograms = histograms(
+        callback_duration: Histograms<CallbackCommand> = histograms(
             "callback_duration_seconds", "from a request's head to its answer", ANSWER,
             CallbackCommand::ALL);
         event_lag: Histogram = histogram(
@@ -126,42 +140,42 @@ metrics! {
             "inbox_wait_seconds", "from handing in an event to its commit", COMMIT);
         inbox_batch: Histogram = histogram(
             "inbox_batch_members", "members in one statement of the inbox", STATEMENT);
-        filter: Counters<1> = counters(
+        filter: Counters<FilterDecision> = counters(
             "filter_decisions", "events by the decision of the rule filter",
-            pairs(FilterDecision::ALL));
-        forward: Counters<1> = counters(
-            "forward_requests", "callbacks to be forwarded, by result", pairs(ForwardResult::ALL));
+            FilterDecision::ALL);
+        forward: Counters<ForwardResult> = counters(
+            "forward_requests", "callbacks to be forwarded, by result", ForwardResult::ALL);
         forward_duration: Histogram = histogram(
             "forward_duration_seconds",
             "from sending to the backend's whole answer, or to the timeout", ANSWER);
-        admin_refusals: Counters<1> = counters(
+        admin_refusals: Counters<AdminRefusal> = counters(
             "admin_refusals", "requests to the admin listener refused for their token or origin",
-            pairs(AdminRefusal::ALL));
+            AdminRefusal::ALL);
         mark_delay: Histogram = histogram(
             "mark_delay_seconds", "from a member's callback to Chat's confirmation of their marks",
             MARK);
-        marked: Counters<1> = counters(
+        marked: Counters<MarkResult> = counters(
             "marked_members", "members in modify_user_info calls, by result",
-            pairs(MarkResult::ALL));
-        calls: Counters<3> = counters("chat_calls", "calls to Chat that ended", call_labels());
-        call_duration: Histograms = histograms(
+            MarkResult::ALL);
+        calls: Family<[Pair; 3], Counter> = series("chat_calls", "calls to Chat that ended", call_labels());
+        call_duration: Histograms<Api> = histograms(
             "chat_call_duration_seconds", "from sending to Chat's whole answer", CALL, Api::ALL);
-        call_members: Histograms = histograms(
+        call_members: Histograms<Api> = histograms(
             "chat_call_members", "members in one call", CALL_MEMBERS, &NAMES_MEMBERS);
-        budget_wait: Histograms = histograms(
+        budget_wait: Histograms<Api> = histograms(
             "budget_wait_seconds", "how long a call waited for its slot", SLOT, &BUDGETED);
-        slowdowns: Counters<2> = counters(
+        slowdowns: Family<[Pair; 2], Counter> = series(
             "budget_slowdowns", "halvings of a budget", all_pairs::<_, SlowdownReason>(&BUDGETED));
-        resync_rooms: Counters<1> = counters(
+        resync_rooms: Counters<ResyncOutcome> = counters(
             "resync_rooms", "comparisons of a room with Chat that ended",
-            pairs(ResyncOutcome::ALL));
-        drift: Counters<1> = counters(
-            "resync_drift_members", "members that a sweep found to differ", pairs(DriftKind::ALL));
+            ResyncOutcome::ALL);
+        drift: Counters<DriftKind> = counters(
+            "resync_drift_members", "members that a sweep found to differ", DriftKind::ALL);
         drift_age: Histogram = histogram(
             "resync_drift_age_seconds",
             "time since the marks of such a member were last confirmed", DRIFT);
-        database_errors: Counters<1> = counters(
-            "database_errors", "statements that failed", pairs(DatabasePart::ALL));
+        database_errors: Counters<DatabasePart> = counters(
+            "database_errors", "statements that failed", DatabasePart::ALL);
     }
 }
 
@@ -169,7 +183,7 @@ metrics! {
     /// Metrics that are set: by the handler of a scrape, or by the task that reads shared figures.
     pub GaugeSet {
         ready: Gauge = gauge("ready", "1 while /readyz would answer 200");
-        callback_last: Gauges = gauges(
+        callback_last: Gauges<CallbackCommand> = gauges(
             "callback_last_timestamp_seconds",
             "Unix time of the latest callback that proved its origin", CallbackCommand::ALL);
         inbox_members: Gauge = gauge(
@@ -180,7 +194,7 @@ metrics! {
         filter_age: Gauge = gauge(
             "filter_age_seconds", "time since the filter last agreed with the rules in PostgreSQL");
         filter_rules: Gauge = gauge("filter_rules", "rules in the filter");
-        queue_members: Gauges = gauges(
+        queue_members: Gauges<QueueState> = gauges(
             "queue_members", "shared: members with something to do", QueueState::ALL);
         queue_oldest_due: Gauge = gauge(
             "queue_oldest_due_seconds", "shared: how long the member due longest has waited");
@@ -195,18 +209,18 @@ metrics! {
             "chat_paused", "1 while calls are paused until an operator acts");
         budget_configured: Gauge = gauge(
             "budget_configured_calls_per_second", "chat.calls_per_second");
-        budget: Gauges = gauges(
+        budget: Gauges<Api> = gauges(
             "budget_calls_per_second", "shared: calls a second in force for all replicas",
             &BUDGETED);
         resync_oldest: Gauge = gauge(
             "resync_oldest_seconds", "shared: time since the comparison that is longest ago");
         resync_interval: Gauge = gauge("resync_interval_seconds", "resync.interval; 0 = off");
-        connections: Gauges = gauges(
+        connections: Gauges<ConnectionState> = gauges(
             "database_connections", "connections of the pool", ConnectionState::ALL);
         connections_max: Gauge = gauge("database_connections_max", "database.max_connections");
-        table_rows: Gauges = gauges(
+        table_rows: Gauges<Table> = gauges(
             "table_rows", "shared: rows of a table, as PostgreSQL estimates", Table::ALL);
-        table_bytes: Gauges = gauges(
+        table_bytes: Gauges<Table> = gauges(
             "table_bytes", "shared: size of a table with its indexes", Table::ALL);
     }
 }
@@ -253,8 +267,7 @@ impl Metrics {
         self.0.families.callbacks.get_or_create(&labels).inc();
         if let Some(took) = took {
             let durations = &self.0.families.callback_duration;
-            let duration = durations.get_or_create(&[command.pair()]);
-            duration.observe(took.as_secs_f64());
+            durations.of(command).observe(took.as_secs_f64());
         }
     }
 
@@ -273,19 +286,11 @@ impl Metrics {
     }
 
     pub fn filtered(&self, decision: FilterDecision, events: u64) {
-        self.0
-            .families
-            .filter
-            .get_or_create(&[decision.pair()])
-            .inc_by(events);
+        self.0.families.filter.of(decision).inc_by(events);
     }
 
     pub fn forwarded(&self, result: ForwardResult) {
-        self.0
-            .families
-            .forward
-            .get_or_create(&[result.pair()])
-            .inc();
+        self.0.families.forward.of(result).inc();
     }
 
     pub fn forward_took(&self, took: Duration) {
@@ -293,11 +298,7 @@ impl Metrics {
     }
 
     pub fn admin_refused(&self, reason: AdminRefusal) {
-        self.0
-            .families
-            .admin_refusals
-            .get_or_create(&[reason.pair()])
-            .inc();
+        self.0.families.admin_refusals.of(reason).inc();
     }
 
     /// A member's marks were confirmed so many seconds after their callback.
@@ -312,11 +313,7 @@ impl Metrics {
 
     pub fn marked(&self, result: MarkResult, members: usize) {
         let members = u64::try_from(members).unwrap_or(u64::MAX);
-        self.0
-            .families
-            .marked
-            .get_or_create(&[result.pair()])
-            .inc_by(members);
+        self.0.families.marked.of(result).inc_by(members);
     }
 
     /// A call to Chat begins; `members` if it names some. Report its end to the handle.
@@ -330,8 +327,8 @@ impl Metrics {
     }
 
     pub fn budget_waited(&self, api: Api, waited: Duration) {
-        let waits = self.0.families.budget_wait.get_or_create(&[api.pair()]);
-        waits.observe(waited.as_secs_f64());
+        let waits = &self.0.families.budget_wait;
+        waits.of(api).observe(waited.as_secs_f64());
     }
 
     pub fn slowed_down(&self, api: Api, reason: SlowdownReason) {
@@ -340,28 +337,20 @@ impl Metrics {
     }
 
     pub fn resynced(&self, outcome: ResyncOutcome) {
-        self.0
-            .families
-            .resync_rooms
-            .get_or_create(&[outcome.pair()])
-            .inc();
+        self.0.families.resync_rooms.of(outcome).inc();
     }
 
     /// A sweep found a member to differ in one or more ways; `age` is the time since their marks
     /// were last confirmed.
     pub fn drifted(&self, kinds: &[DriftKind], age: Duration) {
         for kind in kinds {
-            self.0.families.drift.get_or_create(&[kind.pair()]).inc();
+            self.0.families.drift.of(*kind).inc();
             self.0.families.drift_age.observe(age.as_secs_f64());
         }
     }
 
     pub fn database_error(&self, part: DatabasePart) {
-        self.0
-            .families
-            .database_errors
-            .get_or_create(&[part.pair()])
-            .inc();
+        self.0.families.database_errors.of(part).inc();
     }
 
     pub fn gauges(&self) -> &GaugeSet {
@@ -369,9 +358,6 @@ impl Metrics {
     }
 
     /// All of it in Prometheus' text format.
-    ///
-    /// # Errors
-    /// Never: a `String` takes whatever is written.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::with_capacity(64 * 1024);
         prometheus_text::encode(&mut text, &self.0.registry)?;
@@ -381,11 +367,8 @@ impl Metrics {
     pub fn totals(&self) -> Totals {
         let families = &self.0.families;
         let mut totals = Totals {
-            restored: families
-                .marked
-                .get_or_create(&[MarkResult::Confirmed.pair()])
-                .get(),
-            waiting: self.0.gauges.queue_members(QueueState::Due).get() as u64,
+            restored: families.marked.of(MarkResult::Confirmed).get(),
+            waiting: self.0.gauges.queue_members.of(QueueState::Due).get() as u64,
             ..Totals::default()
         };
         for command in CallbackCommand::ALL {
@@ -427,32 +410,6 @@ impl Metrics {
     }
 }
 
-impl GaugeSet {
-    pub fn queue_members(&self, state: QueueState) -> Gauge {
-        self.queue_members.get_or_create_owned(&[state.pair()])
-    }
-
-    pub fn callback_last(&self, command: CallbackCommand) -> Gauge {
-        self.callback_last.get_or_create_owned(&[command.pair()])
-    }
-
-    pub fn budget(&self, api: Api) -> Gauge {
-        self.budget.get_or_create_owned(&[api.pair()])
-    }
-
-    pub fn connections(&self, state: ConnectionState) -> Gauge {
-        self.connections.get_or_create_owned(&[state.pair()])
-    }
-
-    pub fn table_rows(&self, table: Table) -> Gauge {
-        self.table_rows.get_or_create_owned(&[table.pair()])
-    }
-
-    pub fn table_bytes(&self, table: Table) -> Gauge {
-        self.table_bytes.get_or_create_owned(&[table.pair()])
-    }
-}
-
 /// A call that has begun. Dropped without an end it does not count: its caller was stopped.
 #[derive(Debug)]
 pub struct Calling<'a> {
@@ -470,12 +427,10 @@ impl Calling<'_> {
         if outcome == CallOutcome::NotSent {
             return;
         }
-        let api = [self.api.pair()];
         let took = self.began.elapsed().as_secs_f64();
-        families.call_duration.get_or_create(&api).observe(took);
+        families.call_duration.of(self.api).observe(took);
         if let Some(members) = self.members {
-            let sizes = families.call_members.get_or_create(&api);
-            sizes.observe(members as f64);
+            families.call_members.of(self.api).observe(members as f64);
         }
     }
 }
@@ -488,10 +443,6 @@ fn call_labels() -> impl Iterator<Item = [Pair; 3]> {
             classes.map(move |class| [api.pair(), class.pair(), outcome.pair()])
         })
     })
-}
-
-fn pairs<A: Label>(labels: &[A]) -> impl Iterator<Item = [Pair; 1]> {
-    labels.iter().map(|label| [label.pair()])
 }
 
 fn all_pairs<A: Label, B: Label>(labels: &[A]) -> impl Iterator<Item = [Pair; 2]> {
@@ -514,25 +465,45 @@ impl Maker {
         metric
     }
 
-    fn counters<const N: usize>(
+    fn series<const N: usize>(
         &mut self,
         name: &str,
         help: &str,
         series: impl Iterator<Item = [Pair; N]>,
-    ) -> Counters<N> {
-        let family = self.one(name, help, Counters::default());
+    ) -> Family<[Pair; N], Counter> {
+        let family: Family<[Pair; N], Counter> = self.one(name, help, Family::default());
         series.for_each(|labels| drop(family.get_or_create(&labels)));
         family
+    }
+
+    fn by<L: Label, M: Clone, C: MetricConstructor<M>>(
+        &mut self,
+        name: &str,
+        help: &str,
+        family: Family<[Pair; 1], M, C>,
+        labels: &[L],
+    ) -> By<L, M, C>
+    where
+        Family<[Pair; 1], M, C>: Metric + Clone,
+    {
+        let by = By {
+            family: self.one(name, help, family),
+            label: PhantomData,
+        };
+        labels.iter().for_each(|label| drop(by.of(*label)));
+        by
+    }
+
+    fn counters<L: Label>(&mut self, name: &str, help: &str, labels: &[L]) -> Counters<L> {
+        self.by(name, help, Family::default(), labels)
     }
 
     fn gauge(&mut self, name: &str, help: &str) -> Gauge {
         self.one(name, help, Gauge::default())
     }
 
-    fn gauges<L: Label>(&mut self, name: &str, help: &str, labels: &[L]) -> Gauges {
-        let family = self.one(name, help, Gauges::default());
-        pairs(labels).for_each(|labels| drop(family.get_or_create(&labels)));
-        family
+    fn gauges<L: Label>(&mut self, name: &str, help: &str, labels: &[L]) -> Gauges<L> {
+        self.by(name, help, Family::default(), labels)
     }
 
     fn histogram(&mut self, name: &str, help: &str, buckets: Buckets) -> Histogram {
@@ -545,11 +516,9 @@ impl Maker {
         help: &str,
         buckets: Buckets,
         labels: &[L],
-    ) -> Histograms {
-        let family = Histograms::new_with_constructor(buckets);
-        let family = self.one(name, help, family);
-        pairs(labels).for_each(|labels| drop(family.get_or_create(&labels)));
-        family
+    ) -> Histograms<L> {
+        let family = Family::new_with_constructor(buckets);
+        self.by(name, help, family, labels)
     }
 }
 

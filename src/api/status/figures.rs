@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::database::table_sizes;
 pub use crate::members::store::figures::{SharedFigures, shared_figures};
-use crate::metrics::{Api, DatabasePart, QueueState, Table};
+use crate::metrics::{Api, DatabasePart, Label, QueueState, Table};
 use crate::replica::Replica;
 use crate::rules::propagation::backlog;
 
@@ -45,7 +45,7 @@ impl Figures {
         gauges.budget_configured.set(configured);
         for budget in self.0.budgets.all() {
             if let Some(api) = Api::named(budget.api()) {
-                gauges.budget(api).set(configured);
+                gauges.budget.of(api).set(configured);
             }
         }
         let interval = resync_interval.unwrap_or_default();
@@ -59,7 +59,7 @@ impl Figures {
         for budget in self.0.budgets.all() {
             let state = budget.state().await?;
             if let Some(api) = Api::named(budget.api()) {
-                gauges.budget(api).set(state.per_second);
+                gauges.budget.of(api).set(state.per_second);
             }
         }
         for (state, members) in [
@@ -68,15 +68,15 @@ impl Figures {
             (QueueState::Leased, shared.leased),
             (QueueState::Failed, shared.failed),
         ] {
-            gauges.queue_members(state).set(number(members));
+            gauges.queue_members.of(state).set(number(members));
         }
         gauges.queue_oldest_due.set(shared.oldest_due_seconds);
         gauges.rooms_live.set(number(shared.rooms_live));
         gauges.resync_oldest.set(shared.oldest_comparison_seconds);
         for size in table_sizes(&self.0.db).await? {
             if let Some(table) = Table::named(&size.name) {
-                gauges.table_rows(table).set(number(size.rows));
-                gauges.table_bytes(table).set(number(size.bytes));
+                gauges.table_rows.of(table).set(number(size.rows));
+                gauges.table_bytes.of(table).set(number(size.bytes));
             }
         }
         let backlog = backlog(&self.0.db).await?;

@@ -73,17 +73,11 @@ impl Db {
     }
 
     /// Begins a transaction. Its statements have no limit of their own; see [`Self::run`].
-    ///
-    /// # Errors
-    /// Those of the database.
     pub async fn begin(&self) -> Result<Transaction, Error> {
         self.begin_with("begin").await
     }
 
     /// The same with a statement that says how.
-    ///
-    /// # Errors
-    /// Those of the database.
     pub async fn begin_with(&self, begin: &'static str) -> Result<Transaction, Error> {
         let mut connection = self.lend().await?;
         connection.undo = true;
@@ -98,7 +92,6 @@ impl Db {
         Ok(connection)
     }
 
-    /// Its connections now.
     pub fn connections(&self) -> Connections {
         let idle = self.pool.num_idle();
         Connections {
@@ -108,7 +101,6 @@ impl Db {
         }
     }
 
-    /// How its connections are made.
     pub fn connect_options(&self) -> Arc<PgConnectOptions> {
         self.pool.connect_options()
     }
@@ -127,7 +119,6 @@ impl Db {
     }
 }
 
-/// Connections of the pool.
 #[derive(Debug, Clone, Copy)]
 pub struct Connections {
     pub used: usize,
@@ -209,14 +200,10 @@ impl<'p> Executor<'p> for &Db {
 pub struct Transaction(Lent);
 
 impl Transaction {
-    /// # Errors
-    /// Those of the database.
     pub async fn commit(self) -> Result<(), Error> {
         self.end("commit").await
     }
 
-    /// # Errors
-    /// Those of the database.
     pub async fn rollback(self) -> Result<(), Error> {
         self.end("rollback").await
     }

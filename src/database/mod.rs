@@ -56,7 +56,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 pub enum SchemaState {
     /// All of them were applied, and no others.
     Current,
-    /// So many are pending.
     Behind(usize),
     /// A newer program migrated it.
     Ahead,

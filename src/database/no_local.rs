@@ -13,7 +13,6 @@ pub struct LocalPostgres(Infallible);
 /// Why there is no private PostgreSQL.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// It was left out when the program was built.
     #[error(
         "database.url: not set; give the URL of a PostgreSQL (STICKYMARK__DATABASE__URL, or …_FILE \
          for a file that holds it): this build has no private one"
@@ -22,23 +21,14 @@ pub enum LocalError {
 }
 
 impl LocalPostgres {
-    /// Fails.
-    ///
-    /// # Errors
-    /// [`LocalError::NotInThisBuild`], always.
     pub async fn start(_: &Path) -> Result<Self, LocalError> {
         Err(LocalError::NotInThisBuild)
     }
 
-    /// Where it is.
     pub fn url(&self) -> &SecretString {
         match self.0 {}
     }
 
-    /// Ends it.
-    ///
-    /// # Errors
-    /// None.
     pub async fn stop(self) -> Result<(), LocalError> {
         match self.0 {}
     }

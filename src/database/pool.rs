@@ -34,7 +34,6 @@ const SESSION: &str = "set statement_timeout = '60s'; \
 /// Statements that one connection keeps prepared; more than the program has.
 const PREPARED_STATEMENTS: usize = 256;
 
-/// How each connection is made.
 pub(super) fn options(options: PgConnectOptions) -> PgConnectOptions {
     // The driver would log each slow statement with its whole text, thousands of times in an outage.
     // PostgreSQL's own log_min_duration_statement does it better. `extra_float_digits` is an old
@@ -68,7 +67,7 @@ pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> Db {
     Db::new(pool, doubt)
 }
 
-/// When a connection was last found broken or silent. All that were made before are replaced too: most
+/// When a connection was last found broken or silent. All older ones are replaced too: most
 /// often they are broken as well, and testing each would take longer than callers wait.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Doubt {

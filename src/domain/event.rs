@@ -26,13 +26,11 @@ impl EventTime {
         }
     }
 
-    /// Unix milliseconds.
     pub fn millis(self) -> i64 {
         self.0
     }
 }
 
-/// Whether the member came or went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// The member joined or came back online: their marks are wiped and must be set again.
@@ -77,31 +75,22 @@ impl EventSource {
 /// One member came or went in one room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberEvent {
-    /// The room.
     pub group: GroupId,
-    /// The member.
     pub account: Account,
     /// The callback that reported it, and with it the change.
     pub source: EventSource,
-    /// When, if Chat said so.
     pub at: Option<EventTime>,
-    /// The callback.
     pub request: RequestId,
 }
 
-/// A room was destroyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomEnd {
-    /// The room.
     pub group: GroupId,
-    /// When, if Chat said so.
     pub at: Option<EventTime>,
-    /// The callback that reported it.
     pub request: RequestId,
 }
 
 impl MemberEvent {
-    /// Whether the member came or went.
     pub fn change(&self) -> Change {
         self.source.change()
     }

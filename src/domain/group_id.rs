@@ -5,7 +5,7 @@ use std::fmt;
 /// A group id: 1 to 48 bytes of printable ASCII.
 ///
 /// Source: <https://www.tencentcloud.com/document/product/1047/33529> (custom ids) and
-/// <https://www.tencentcloud.com/document/product/1047/34381> (length). Ids that Chat makes itself
+/// <https://www.tencentcloud.com/document/product/1047/34381> (length). Ids that Chat generates
 /// start with `@TGS#`, so `@` and `#` must be encoded wherever an id enters a URL.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupId(Box<str>);
@@ -13,10 +13,8 @@ pub struct GroupId(Box<str>);
 /// Why a text is no group id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidGroupId {
-    /// The text is empty.
     #[error("a group id must not be empty")]
     Empty,
-    /// The text is longer than Chat allows.
     #[error("a group id has at most {max} bytes, this one has {0}", max = GroupId::MAX_BYTES)]
     TooLong(usize),
     /// A byte outside `0x20..=0x7E`.
@@ -25,10 +23,8 @@ pub enum InvalidGroupId {
 }
 
 impl GroupId {
-    /// Longest id in bytes.
     pub const MAX_BYTES: usize = 48;
 
-    /// Parses an id as Chat sends it.
     pub fn parse(text: &str) -> Result<Self, InvalidGroupId> {
         if text.is_empty() {
             return Err(InvalidGroupId::Empty);
@@ -37,7 +33,7 @@ impl GroupId {
         Ok(Self(text.into()))
     }
 
-    /// What holds for an id and for any beginning of one.
+    /// What is true of an id and of any beginning of one.
     pub(super) fn check_text(text: &str) -> Result<(), InvalidGroupId> {
         if text.len() > Self::MAX_BYTES {
             return Err(InvalidGroupId::TooLong(text.len()));
@@ -48,7 +44,6 @@ impl GroupId {
         }
     }
 
-    /// The id as Chat spells it.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -7,7 +7,7 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-/// Distinct marks that one room can hold.
+/// Distinct marks that one room can have.
 ///
 /// Source: <https://www.tencentcloud.com/document/product/1047/50294>. Whether the special marks
 /// 500 and 600 count is not documented; they are counted, so that no call is refused for it.
@@ -33,19 +33,9 @@ pub struct Marks(MarkSet);
 #[error("a mark is 500, 600, or from 1000 to 4294967295, not {0}")]
 pub struct InvalidMark(pub i64);
 
-/// Why a rule cannot have these marks.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidMarks {
-    /// A rule without marks would do nothing.
-    #[error("a rule has at least one mark")]
-    Empty,
-    /// More than a room can hold.
-    #[error("a rule has at most {MAX_MARKS_PER_ROOM} marks, this one has {0}")]
-    TooMany(usize),
-    /// The same mark twice.
-    #[error("duplicate mark {0}; the marks of a rule are distinct")]
-    Twice(Mark),
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a rule has 1 to {MAX_MARKS_PER_ROOM} distinct marks")]
+pub struct InvalidMarks;
 
 impl Mark {
     /// Keeps a member online for Chat through disconnections, for at most three days.
@@ -59,7 +49,6 @@ impl Mark {
         }
     }
 
-    /// The number on the wire.
     pub fn get(self) -> u32 {
         self.0
     }
@@ -94,29 +83,18 @@ impl PartialSchema for Mark {
 impl ToSchema for Mark {}
 
 impl Marks {
-    /// Takes the marks of one rule in any order.
+    /// Takes distinct marks in any order.
     pub fn new(marks: impl IntoIterator<Item = Mark>) -> Result<Self, InvalidMarks> {
-        let mut set = MarkSet::new();
-        let mut count = 0;
-        for mark in marks {
-            count += 1;
-            if !set.insert(mark) {
-                return Err(InvalidMarks::Twice(mark));
-            }
-        }
-        match count {
-            0 => Err(InvalidMarks::Empty),
-            1..=MAX_MARKS_PER_ROOM => Ok(Self(set)),
-            _ => Err(InvalidMarks::TooMany(count)),
-        }
+        let marks: Vec<Mark> = marks.into_iter().collect();
+        let set: MarkSet = marks.iter().copied().collect();
+        let valid = set.len() == marks.len() && (1..=MAX_MARKS_PER_ROOM).contains(&set.len());
+        valid.then_some(Self(set)).ok_or(InvalidMarks)
     }
 
-    /// The marks in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = Mark> + '_ {
         self.0.iter().copied()
     }
 
-    /// The marks as a set.
     pub fn as_set(&self) -> &MarkSet {
         &self.0
     }
@@ -143,16 +121,10 @@ mod tests {
 
     #[test]
     fn a_rule_has_one_to_ten_distinct_marks() {
-        assert_eq!(Marks::new([]), Err(InvalidMarks::Empty));
-        assert_eq!(
-            Marks::new([mark(1000), mark(1000)]),
-            Err(InvalidMarks::Twice(mark(1000)))
-        );
+        assert_eq!(Marks::new([]), Err(InvalidMarks));
+        assert_eq!(Marks::new([mark(1000), mark(1000)]), Err(InvalidMarks));
         assert!(Marks::new((1000..1010).map(mark)).is_ok());
-        assert_eq!(
-            Marks::new((1000..1011).map(mark)),
-            Err(InvalidMarks::TooMany(11))
-        );
+        assert_eq!(Marks::new((1000..1011).map(mark)), Err(InvalidMarks));
     }
 
     proptest! {

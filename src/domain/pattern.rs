@@ -1,4 +1,4 @@
-//! Patterns: how a rule names rooms and accounts.
+//! Patterns: which rooms and accounts a rule matches.
 //!
 //! A pattern is a literal, a prefix that ends in `*`, or `*` alone (the empty prefix). A literal
 //! star is written `\*`; every other backslash is literal. Patterns of one kind are laminar:
@@ -6,7 +6,6 @@
 //! database both rest on.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
 use super::{Account, GroupId, InvalidAccount, InvalidGroupId};
@@ -17,7 +16,6 @@ pub trait PatternText: Sized {
     type Invalid: std::error::Error + Send + Sync + 'static;
     /// Checks a whole id or the beginning of one.
     fn check(text: &str) -> Result<(), Self::Invalid>;
-    /// The id as text.
     fn text(&self) -> &str;
 }
 
@@ -42,6 +40,7 @@ impl PatternText for Account {
 }
 
 /// A literal or a prefix over ids of type `T`.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Pattern<T> {
     text: Box<str>,
     open: bool,
@@ -88,7 +87,7 @@ impl<T: PatternText> Pattern<T> {
         Ok(Self::from_parts(text.into(), open))
     }
 
-    /// The pattern that names exactly this id.
+    /// The pattern that matches only this id.
     pub fn literal(id: &T) -> Self {
         Self::from_parts(id.text().into(), false)
     }
@@ -122,12 +121,10 @@ impl<T: PatternText> Pattern<T> {
         }
     }
 
-    /// True for a pattern that names exactly one id.
     pub fn is_literal(&self) -> bool {
         !self.open
     }
 
-    /// Whether the rule speaks of this id.
     pub fn matches(&self, id: &T) -> bool {
         if self.open {
             id.text().starts_with(&*self.text)
@@ -136,7 +133,7 @@ impl<T: PatternText> Pattern<T> {
         }
     }
 
-    /// Whether every id that `other` names is named by this pattern too.
+    /// Whether this pattern matches every id that `other` matches.
     pub fn covers(&self, other: &Self) -> bool {
         if self.open {
             other.text.starts_with(&*self.text)
@@ -158,30 +155,6 @@ impl<T> fmt::Debug for Pattern<T> {
         write!(f, "{:?}", self.to_string())
     }
 }
-
-impl<T> Clone for Pattern<T> {
-    fn clone(&self) -> Self {
-        Self {
-            text: self.text.clone(),
-            open: self.open,
-            over: PhantomData,
-        }
-    }
-}
-
-impl<T> Hash for Pattern<T> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.text, self.open).hash(state);
-    }
-}
-
-impl<T> PartialEq for Pattern<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.open == other.open && self.text == other.text
-    }
-}
-
-impl<T> Eq for Pattern<T> {}
 
 #[cfg(test)]
 mod tests {

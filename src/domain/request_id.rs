@@ -11,7 +11,7 @@ const MOST_SHOWN: usize = 8;
 /// A request's id: 1 to 128 letters, digits and `. _ : / + = -`, so that it is safe in any log.
 ///
 /// Chat gives callbacks a UUID as `RequestID`, which no page mentions; clients of the management API
-/// send `X-Request-Id`. Who sends none, or one that cannot be such an id, gets one made here. Cloning
+/// send `X-Request-Id`. A request without one, or with one that cannot be such an id, gets a generated one. Cloning
 /// is cheap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId {
@@ -21,7 +21,6 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    /// Longest id in bytes.
     pub const MAX_BYTES: usize = 128;
 
     /// A new one: a UUIDv7, so that ids sort by time. On the way of every callback: no system call, no
@@ -49,7 +48,6 @@ impl RequestId {
         })
     }
 
-    /// The id as it was given.
     pub fn as_str(&self) -> &str {
         &self.id
     }

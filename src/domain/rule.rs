@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Account, GroupId, Marks, Pattern};
 
-/// The name of a rule: 1 to 64 of `A–Z a–z 0–9 . _ -`, chosen by the client or made here (UUIDv7).
+/// The name of a rule: 1 to 64 of `A–Z a–z 0–9 . _ -`, chosen by the client or generated (UUIDv7).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleId(Box<str>);
 
@@ -31,12 +31,11 @@ impl RuleId {
         }
     }
 
-    /// A new id that sorts by the time it was made.
+    /// A new id that sorts by its time.
     pub fn generate() -> Self {
         Self(uuid::Uuid::now_v7().to_string().into())
     }
 
-    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -52,7 +51,7 @@ impl fmt::Display for RuleId {
 /// from being taken away.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// When a rule holds: from `starts_at` (included) to `ends_at` (excluded); open where `None`.
+/// When a rule is active: from `starts_at` (included) to `ends_at` (excluded); open where `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Window {
     /// First moment, or since ever.
@@ -85,15 +84,12 @@ impl Window {
 /// What a client says of a rule; the service adds id, version and times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleDraft {
-    /// The rooms.
     pub group: Pattern<GroupId>,
-    /// The accounts.
     pub account: Pattern<Account>,
     /// The marks they carry there.
     pub marks: Marks,
-    /// A disabled rule is kept but demands nothing.
+    /// A disabled rule requires nothing.
     pub enabled: bool,
-    /// When the rule holds.
     pub window: Window,
     /// The set of rules it belongs to, for filters and bulk imports.
     pub label: String,
@@ -101,16 +97,12 @@ pub struct RuleDraft {
     pub note: String,
 }
 
-/// A stored rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Its name.
     pub id: RuleId,
-    /// What it says.
     pub draft: RuleDraft,
     /// Raised by each change; the ETag.
     pub version: i64,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,

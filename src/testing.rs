@@ -65,8 +65,11 @@ pub mod resync {
 
 pub mod rules {
     pub use crate::rules::filter;
+    pub use crate::rules::import;
     pub use crate::rules::propagation::{backlog, propagate};
-    pub use crate::rules::{Author, HistoryRetention, Rules, WriteError, matching_rules};
+    pub use crate::rules::{
+        Author, HistoryRetention, Precondition, Rules, WriteError, matching_rules,
+    };
 }
 
 #[cfg(feature = "local")]

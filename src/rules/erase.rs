@@ -7,9 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::apply::{Change, apply};
-use super::store::{Author, Rules, WriteError};
-use super::turn::{PATIENCE, Turn};
+use super::history::Author;
+use super::store::Rules;
+use super::write::{Change, PATIENCE, Turn, WriteError, apply};
 use super::{filter, history, table};
 use crate::domain::{Account, Pattern};
 use crate::members::{count_rows_of, delete_rows_of};
@@ -31,9 +31,6 @@ pub struct Erased {
 impl Rules {
     /// Erases an account. Rules that match it by a prefix stay. With `dry_run` the answer is the same,
     /// and nothing changes.
-    ///
-    /// # Errors
-    /// [`WriteError::Busy`], and those of the database.
     pub async fn erase(
         &self,
         account: &Account,
@@ -69,10 +66,11 @@ async fn delete_rules(
     account: &Account,
     author: &Author,
 ) -> Result<usize, WriteError> {
-    let rules = table::fetch_for_account(&mut **turn, account).await?;
-    let deletions = rules.into_iter().map(|rule| Change {
-        id: rule.id.clone(),
-        before: Some(rule),
+    let ids = table::ids_for_account(turn, account).await?;
+    let mut rules = table::fetch_all(&mut **turn, &ids.iter().collect::<Vec<_>>()).await?;
+    let deletions = ids.into_iter().map(|id| Change {
+        before: rules.remove(&id),
+        id,
         after: None,
     });
     Ok(apply(turn, deletions.collect(), author).await?.len())

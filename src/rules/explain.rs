@@ -5,10 +5,10 @@ use sqlx::PgConnection;
 
 use super::matching::matching_rules_ended_within;
 use super::propagation::not_carried;
-use super::row::RuleRow;
-use super::table;
+use super::table::{self, corrupt};
 use crate::database::Db;
-use crate::domain::{Account, GroupId, Mark, MarkSet, Rule, RuleId};
+use crate::domain::{Account, GroupId, MarkSet, Rule, RuleId};
+use crate::members::mark_set;
 
 /// Most rules of each kind.
 pub const MOST_LISTED: usize = 20;
@@ -33,7 +33,7 @@ pub struct RulesFor {
     pub under_way: Vec<RuleId>,
 }
 
-/// Why a rule demands nothing for a member.
+/// Why a rule requires nothing for a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schema(as = NearMissReason)]
@@ -51,9 +51,6 @@ pub enum Miss {
 }
 
 /// Reads what the rules say of a member, from one state of the database.
-///
-/// # Errors
-/// Those of the database.
 pub async fn rules_for(
     db: &Db,
     group: &GroupId,
@@ -84,18 +81,22 @@ pub async fn rules_for(
     }
     let count = matched.len();
     matched.truncate(MOST_LISTED);
-    let idle = first_of_each(idle);
-    let matched = fetch(&mut transaction, matched.into_iter().map(|id| (id, ()))).await?;
-    let mut near = fetch(&mut transaction, idle).await?;
-    let elsewhere = other_rooms(&mut transaction, group, account).await?;
-    near.extend(elsewhere.into_iter().map(|rule| (rule, Miss::OtherRoom)));
-    let others = other_accounts(&mut transaction, group, account).await?;
-    near.extend(others.into_iter().map(|rule| (rule, Miss::OtherAccount)));
+    let mut near = first_of_each(idle);
+    near.extend(other_patterns(&mut transaction, group, account).await?);
+    let ids: Vec<&RuleId> = matched
+        .iter()
+        .chain(near.iter().map(|(id, _)| id))
+        .collect();
+    let mut rules = table::fetch_all(&mut *transaction, &ids).await?;
+    let matched = matched.iter().filter_map(|id| rules.remove(id)).collect();
+    let near = near
+        .iter()
+        .filter_map(|(id, miss)| Some((rules.remove(id)?, *miss)));
     Ok(RulesFor {
         at,
         desired,
-        matched: (matched.into_iter().map(|(rule, ())| rule).collect(), count),
-        near,
+        matched: (matched, count),
+        near: near.collect(),
         in_room: marks_in_room(&mut transaction, group).await?,
         under_way: not_carried(&mut transaction, group, account).await?,
     })
@@ -110,66 +111,33 @@ fn first_of_each(rules: Vec<(RuleId, Miss)>) -> Vec<(RuleId, Miss)> {
     kinds.into_iter().flat_map(of).collect()
 }
 
-/// The rules of these ids, in their order.
-async fn fetch<T>(
-    transaction: &mut PgConnection,
-    ids: impl IntoIterator<Item = (RuleId, T)>,
-) -> Result<Vec<(Rule, T)>, sqlx::Error> {
-    let ids: Vec<(RuleId, T)> = ids.into_iter().collect();
-    let wanted: Vec<&RuleId> = ids.iter().map(|(id, _)| id).collect();
-    let mut rules = table::fetch_all(transaction, &wanted).await?;
-    let rules = ids
-        .into_iter()
-        .filter_map(|(id, with)| Some((rules.remove(&id)?, with)));
-    Ok(rules.collect())
-}
-
-/// Rules with exactly this account, but other rooms; those of a room spelt alike first.
-async fn other_rooms(
+/// Rules with exactly this account but other rooms, and with exactly this room but other accounts. Of each
+/// those first that differ in upper and lower case only.
+async fn other_patterns(
     transaction: &mut PgConnection,
     group: &GroupId,
     account: &Account,
-) -> Result<Vec<Rule>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        RuleRow,
+) -> Result<Vec<(RuleId, Miss)>, sqlx::Error> {
+    let rows = sqlx::query!(
         r#"
-        select * from (
+        (select id as "id!", true as "other_room!" from (
             select * from rules
             where account_text = $2 and account_prefix_len < 0
               and group_text <> case when group_prefix_len < 0 then $1
                                      else left($1, group_prefix_len) end
             limit $3
-        ) r
-        order by lower(group_text) = lower($1) desc, id limit $4
-        "#,
-        group.as_str(),
-        account.as_str(),
-        LOOKED_THROUGH,
-        LIMIT,
-    )
-    .fetch_all(transaction)
-    .await?;
-    rows.into_iter().map(Rule::try_from).collect()
-}
-
-/// Rules with exactly this room, but other accounts; an account spelt alike first.
-async fn other_accounts(
-    transaction: &mut PgConnection,
-    group: &GroupId,
-    account: &Account,
-) -> Result<Vec<Rule>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        RuleRow,
-        r#"
-        select * from (
+         ) r
+         order by lower(group_text) = lower($1) desc, id limit $4)
+        union all
+        (select id, false from (
             select * from rules
             where group_text = $1 and group_prefix_len < 0
               and account_text <> case when account_prefix_len < 0 then $2
                                        else left($2, account_prefix_len) end
             limit $3
-        ) r
-        order by lower(account_text) = lower($2) desc, left(account_text, 3) = left($2, 3) desc, id
-        limit $4
+         ) r
+         order by lower(account_text) = lower($2) desc, left(account_text, 3) = left($2, 3) desc, id
+         limit $4)
         "#,
         group.as_str(),
         account.as_str(),
@@ -178,10 +146,19 @@ async fn other_accounts(
     )
     .fetch_all(transaction)
     .await?;
-    rows.into_iter().map(Rule::try_from).collect()
+    let miss = |other_room| match other_room {
+        true => Miss::OtherRoom,
+        false => Miss::OtherAccount,
+    };
+    rows.iter()
+        .map(|row| {
+            let id = RuleId::parse(&row.id).map_err(corrupt)?;
+            Ok((id, miss(row.other_room)))
+        })
+        .collect()
 }
 
-/// The marks that rules in force demand in a room.
+/// The marks that active rules require in a room.
 async fn marks_in_room(
     transaction: &mut PgConnection,
     group: &GroupId,
@@ -200,8 +177,5 @@ async fn marks_in_room(
     )
     .fetch_all(transaction)
     .await?;
-    Ok(numbers
-        .into_iter()
-        .filter_map(|number| Mark::parse(number).ok())
-        .collect())
+    Ok(mark_set(&numbers))
 }

@@ -11,12 +11,10 @@ use sqlx::{PgConnection, PgExecutor};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::apply::Applied;
-use super::document::{self, RuleView};
-use super::row::corrupt;
-use super::store::Author;
+use super::document::RuleView;
+use super::table::corrupt;
 use crate::database::{Db, interval};
-use crate::domain::{RequestId, RuleId};
+use crate::domain::{RequestId, Rule, RuleId};
 use crate::telemetry::warn_seldom;
 
 /// Old entries deleted in one statement, and the pause after it: 10,000 a second.
@@ -24,13 +22,27 @@ const ENTRIES_A_BATCH: i64 = 1_000;
 const BETWEEN_BATCHES: Duration = Duration::from_millis(100);
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60 * 60);
 
+/// Who writes rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// For the history: the name of the token.
+    pub name: String,
+    pub request_id: Option<RequestId>,
+}
+
+/// One rule before and after. Equal if there was nothing to change.
+#[derive(Debug)]
+pub(super) struct Applied {
+    pub before: Option<Rule>,
+    pub after: Option<Rule>,
+}
+
 /// One change of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HistoryEntry {
     /// Order of all changes of all rules; grows.
     pub sequence: i64,
     /// When.
-    #[serde(serialize_with = "document::time")]
     pub at: DateTime<Utc>,
     /// Who: the name of the token; `anonymous` where no tokens are configured.
     pub actor: String,
@@ -78,7 +90,6 @@ impl Action {
     }
 }
 
-/// Records changes.
 pub(super) async fn record(
     transaction: &mut PgConnection,
     changed: &[&Applied],

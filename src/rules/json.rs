@@ -16,7 +16,6 @@ pub struct InvalidField {
 /// Why a text could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
-    /// It is not JSON.
     Malformed(String),
     /// One field is missing, unknown, repeated or of another type.
     Field(InvalidField),
@@ -62,7 +61,7 @@ impl InvalidField {
     }
 }
 
-/// Serde names a missing or an unknown field in its message only.
+/// A missing or an unknown field is named only in Serde's message.
 fn pointer(path: &Path, reason: &str) -> String {
     let mut names: Vec<String> = path
         .iter()

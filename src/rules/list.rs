@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 
 use super::document::label;
-use super::row::RuleRow;
+use super::table::RuleRow;
+use crate::database::{Db, Transaction};
 use crate::domain::{Account, GroupId, Mark, Pattern, Rule, RuleId};
 
 /// Which rules to list; `None` lets everything through.
@@ -66,20 +66,21 @@ pub struct After {
     pub updated_at: Option<DateTime<Utc>>,
 }
 
-/// The first rules behind `after`.
 pub(super) async fn list(
-    transaction: &mut PgConnection,
+    db: &Db,
     filter: &Filter,
     order: Order,
     after: Option<&After>,
     limit: i64,
 ) -> Result<Vec<Rule>, sqlx::Error> {
-    plan_for_these_filters(transaction).await?;
+    let mut transaction = begin(db).await?;
     let matching = Matching::of(filter);
     let rows = sqlx::query_as!(
         RuleRow,
         r#"
-        select * from rules
+        select id, group_text, group_prefix_len, account_text, account_prefix_len, marks, enabled,
+               starts_at, ends_at, label, note, version, created_at, updated_at
+        from rules
         where case when $1 then $2::timestamptz is null or updated_at < $2
                                 or (updated_at = $2 and id > $3)
                    else id > $3 end
@@ -116,17 +117,13 @@ pub(super) async fn list(
         &matching.accounts as &[&str],
         limit,
     )
-    .fetch_all(transaction)
+    .fetch_all(&mut *transaction)
     .await?;
     rows.into_iter().map(Rule::try_from).collect()
 }
 
-/// How many rules the filter lets through.
-pub(super) async fn count(
-    transaction: &mut PgConnection,
-    filter: &Filter,
-) -> Result<i64, sqlx::Error> {
-    plan_for_these_filters(transaction).await?;
+pub(super) async fn count(db: &Db, filter: &Filter) -> Result<i64, sqlx::Error> {
+    let mut transaction = begin(db).await?;
     let matching = Matching::of(filter);
     sqlx::query_scalar!(
         r#"
@@ -158,16 +155,17 @@ pub(super) async fn count(
         filter.matches_account.as_ref().map(Account::as_str),
         &matching.accounts as &[&str],
     )
-    .fetch_one(transaction)
+    .fetch_one(&mut *transaction)
     .await
 }
 
-/// A plan made for any filter could walk all ids to find a handful of rules.
-async fn plan_for_these_filters(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// A generic plan could walk all ids to find a few rules.
+async fn begin(db: &Db) -> Result<Transaction, sqlx::Error> {
+    let mut transaction = db.begin().await?;
     sqlx::query!("set local plan_cache_mode = force_custom_plan")
-        .execute(transaction)
+        .execute(&mut *transaction)
         .await?;
-    Ok(())
+    Ok(transaction)
 }
 
 /// Filters in a form that indexes know: the beginning as a pattern of `like`, and every text that a

@@ -1,6 +1,6 @@
-//! Which rules speak of some members of one room.
+//! Which rules match some members of one room.
 //!
-//! A rule is found by equality alone: a prefix of length n names an id when the first n characters
+//! A rule is found by equality alone: a prefix of length n matches an id when the first n characters
 //! of the id are its text. So each member needs one index probe for each shape of rule in use (the
 //! pair of prefix lengths, kept in `rule_shapes`), however many rules there are.
 
@@ -8,27 +8,24 @@ use std::time::Duration;
 
 use sqlx::PgExecutor;
 
-use super::row::{corrupt, marks_of};
+use super::table::{corrupt, marks_of};
 use crate::database::interval;
 use crate::domain::{Account, GroupId, Marks, REMEMBERED, RuleId, Window};
 
-/// A rule that names a member, whether or not it demands its marks now.
+/// A rule that matches a member, whether or not it is active now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matched {
     /// The member: index into the accounts that were asked for.
     pub account: usize,
     /// The rule.
     pub rule: RuleId,
-    /// What it demands while it is enabled and its window is open.
     pub marks: Marks,
-    /// False for a rule that demands nothing.
     pub enabled: bool,
-    /// When it holds; may lie in the past or ahead.
     pub window: Window,
 }
 
 /// All rules whose patterns match the room and one of the accounts: also those that are disabled, not yet
-/// begun, or ended within the last day, since a mark that such a rule names is a mark of ours. One
+/// begun, or ended within the last day, since the marks of such a rule are marks of ours. One
 /// entry for each pair of account and rule, in no order.
 ///
 /// # Errors

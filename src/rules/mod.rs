@@ -1,10 +1,9 @@
 //! Mark rules: kept in Postgres, changed over REST, matched against members.
 //!
-//! SQL stands in `table`, `turn`, `list`, `history`, `propagation`, `matching`, `explain`, `filter::store` and
-//! `limits::stream` alone. Writes of rules take their turn; the history is committed with them.
-//! [`propagation`] carries the changes to the members after the commit.
+//! A write goes from `store` through `write`, which keeps the mark limit and the history, to `table`.
+//! [`propagation`] carries the change to the members after the commit, and [`filter`] keeps most events of
+//! members without a rule away from the database.
 
-mod apply;
 pub mod document;
 mod erase;
 pub mod explain;
@@ -14,18 +13,17 @@ pub mod import;
 pub mod json;
 pub mod limits;
 mod list;
-mod many;
 mod matching;
 pub mod propagation;
-mod row;
 mod store;
 mod table;
-mod turn;
+mod write;
 
 pub use erase::Erased;
-pub use history::{Action, HistoryEntry, HistoryRetention};
+pub use history::{Action, Author, HistoryEntry, HistoryRetention};
+pub use import::Deed;
 pub use list::{After, Filter, Order};
-pub use many::Deed;
 pub use matching::{Matched, matching_rules};
-pub use store::{Author, Precondition, Rules, WriteError};
-pub(crate) use turn::PATIENCE;
+pub use store::{Precondition, Rules};
+pub(crate) use write::PATIENCE;
+pub use write::WriteError;

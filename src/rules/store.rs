@@ -1,20 +1,17 @@
-//! Rules as the rest of the service sees them: read, listed, written.
+//! Rules as the rest of the service sees them: read, list, write.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::apply::{Applied, Change, apply};
-use super::history::{self, HistoryEntry};
+use super::history::{self, Applied, Author, HistoryEntry};
 use super::json::InvalidField;
-use super::limits::Conflict;
 use super::list::{self, After, Filter, Order};
 use super::table;
-use super::turn::{PATIENCE, Turn, Turns};
+use super::write::{Change, PATIENCE, Turn, Turns, WriteError, apply};
 use crate::database::Db;
-use crate::domain::{RequestId, Rule, RuleDraft, RuleId};
+use crate::domain::{Rule, RuleDraft, RuleId};
 use crate::wake::WakeUp;
 
 /// The rules. Clones share the pool.
@@ -31,55 +28,10 @@ pub trait Precondition {
     fn permits(&self, current: Option<i64>) -> bool;
 }
 
-/// On whose behalf rules are written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Author {
-    /// The name that the history keeps.
-    pub name: String,
-    /// The request.
-    pub request_id: Option<RequestId>,
-}
-
-/// Why a write was not carried out. Nothing of it remains.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// There is no such rule.
-    #[error("there is no such rule")]
-    NotFound,
-    /// The id of a new rule is taken.
-    #[error("there is a rule of this id already")]
-    Exists,
-    /// The rule is not in the state that the client demands.
-    #[error("the rule is not in the state that the request demands")]
-    Stale {
-        /// The version that stands; `None`: there is no rule.
-        current: Option<i64>,
-    },
-    /// The rule would not be right.
-    #[error("some fields of the rule are wrong")]
-    Invalid(Vec<InvalidField>),
-    /// Some room would need more marks than Chat allows.
-    #[error("rooms would need more marks than Chat allows")]
-    MarkLimit {
-        /// The rooms, the marks, and the time.
-        conflict: Conflict,
-        /// Rules that together demand the marks, the widest pattern of rooms first.
-        rules: Vec<RuleId>,
-    },
-    /// Other writes of rules take too long.
-    #[error("other writes of rules take long; nothing was written, try again in a moment")]
-    Busy,
-    /// The database's answer.
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-}
-
 /// What a write of one rule left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// The rule as it is now.
     pub rule: Rule,
-    /// True if it did not exist before.
     pub created: bool,
 }
 
@@ -94,7 +46,7 @@ impl Rules {
         }
     }
 
-    /// The turn to hold a whole import in memory; dropped, the next one has it.
+    /// The turn to keep a whole import in memory, until it is dropped.
     pub(crate) async fn import_turn(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
         self.importing.acquire().await.ok()
@@ -126,55 +78,27 @@ impl Rules {
         &self.db
     }
 
-    /// One rule.
-    ///
-    /// # Errors
-    /// Those of the database.
     pub async fn get(&self, id: &RuleId) -> Result<Option<Rule>, sqlx::Error> {
         table::fetch(&self.db, id).await
     }
 
-    /// Rules that the filter lets through, in the order of their ids, behind the id `after`.
-    ///
-    /// # Errors
-    /// Those of the database.
+    /// The first rules behind `after` that the filter lets through.
     pub async fn list(
-        &self,
-        filter: &Filter,
-        after: Option<&RuleId>,
-        limit: u16,
-    ) -> Result<Vec<Rule>, sqlx::Error> {
-        let mut transaction = self.db.begin().await?;
-        let after = after.map(|id| After {
-            id: id.clone(),
-            updated_at: None,
-        });
-        let (order, limit) = (Order::Id, i64::from(limit));
-        list::list(&mut transaction, filter, order, after.as_ref(), limit).await
-    }
-
-    /// Rules that the filter lets through, behind `after`, and how many there are in all.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn page(
         &self,
         filter: &Filter,
         order: Order,
         after: Option<&After>,
         limit: u16,
-    ) -> Result<(Vec<Rule>, i64), sqlx::Error> {
-        let mut transaction = self.db.begin().await?;
-        let total = list::count(&mut transaction, filter).await?;
-        let limit = i64::from(limit);
-        let rules = list::list(&mut transaction, filter, order, after, limit).await?;
-        Ok((rules, total))
+    ) -> Result<Vec<Rule>, sqlx::Error> {
+        list::list(&self.db, filter, order, after, i64::from(limit)).await
+    }
+
+    /// How many rules the filter lets through.
+    pub async fn count(&self, filter: &Filter) -> Result<i64, sqlx::Error> {
+        list::count(&self.db, filter).await
     }
 
     /// Changes of one rule, the first first, behind the entry `after`; also of a deleted one.
-    ///
-    /// # Errors
-    /// Those of the database.
     pub async fn history(
         &self,
         id: &RuleId,
@@ -184,10 +108,7 @@ impl Rules {
         history::entries(&self.db, id, after, i64::from(limit)).await
     }
 
-    /// Makes a new rule.
-    ///
-    /// # Errors
-    /// [`WriteError::Exists`], [`WriteError::MarkLimit`], and those of the database.
+    /// Creates a rule, unless there is one of this id.
     pub async fn create(
         &self,
         id: &RuleId,
@@ -202,10 +123,7 @@ impl Rules {
         applied.after.ok_or(WriteError::NotFound)
     }
 
-    /// Makes a rule, or puts it in the place of the one that has this id.
-    ///
-    /// # Errors
-    /// [`WriteError::Stale`], [`WriteError::MarkLimit`], and those of the database.
+    /// Creates a rule, or replaces the one of this id.
     pub async fn put(
         &self,
         id: &RuleId,
@@ -224,11 +142,7 @@ impl Rules {
         })
     }
 
-    /// Changes a rule: `edit` gets it as it stands when the write's turn has come.
-    ///
-    /// # Errors
-    /// [`WriteError::NotFound`], [`WriteError::Stale`], [`WriteError::Invalid`] from `edit`,
-    /// [`WriteError::MarkLimit`], and those of the database.
+    /// Changes a rule: `edit` gets it as it is when the write has its turn.
     pub async fn patch(
         &self,
         id: &RuleId,
@@ -244,10 +158,6 @@ impl Rules {
         applied.after.ok_or(WriteError::NotFound)
     }
 
-    /// Removes a rule.
-    ///
-    /// # Errors
-    /// [`WriteError::NotFound`], [`WriteError::Stale`], and those of the database.
     pub async fn delete(
         &self,
         id: &RuleId,
@@ -256,32 +166,6 @@ impl Rules {
     ) -> Result<(), WriteError> {
         let decide = |current: Option<&Rule>| existing(precondition, current).map(|_| None);
         self.write(id, author, decide).await.map(|_| ())
-    }
-
-    /// Brings a set of rules into the states given here (`None`: there shall be no such rule), all
-    /// or none. Answers how many of them were changed.
-    ///
-    /// # Errors
-    /// [`WriteError::MarkLimit`], and those of the database.
-    pub async fn write_all(
-        &self,
-        wanted: BTreeMap<RuleId, Option<RuleDraft>>,
-        author: &Author,
-    ) -> Result<usize, WriteError> {
-        let mut turn = self.turn(PATIENCE, false).await?;
-        let ids: Vec<&RuleId> = wanted.keys().collect();
-        let mut standing = table::fetch_all(&mut *turn, &ids).await?;
-        let changes = wanted
-            .into_iter()
-            .map(|(id, after)| Change {
-                before: standing.remove(&id),
-                id,
-                after,
-            })
-            .collect();
-        let applied = apply(&mut turn, changes, author).await?;
-        self.end(turn).await?;
-        Ok(applied.iter().filter(|one| one.before != one.after).count())
     }
 
     /// Reads one rule, lets `decide` say what is to become of it, and carries that out.

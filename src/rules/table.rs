@@ -1,24 +1,73 @@
-//! The SQL of the table `rules`: whole sets of rows in one statement each. Only
-//! [`super::apply`] writes, under its lock.
+//! The table `rules`, in whole sets of rows. Only [`super::write`] changes it, under its lock.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor};
 
-use super::row::{RuleRow, array_text, corrupt};
-use crate::domain::{Account, Rule, RuleId};
+use crate::domain::{Account, Mark, Marks, Pattern, Rule, RuleDraft, RuleId, Window};
+use crate::members::array_text;
 
-/// One rule.
+/// All columns.
+pub(super) struct RuleRow {
+    pub id: String,
+    pub group_text: String,
+    pub group_prefix_len: i16,
+    pub account_text: String,
+    pub account_prefix_len: i16,
+    pub marks: Vec<i64>,
+    pub enabled: bool,
+    pub starts_at: Option<DateTime<Utc>>,
+    pub ends_at: Option<DateTime<Utc>>,
+    pub label: String,
+    pub note: String,
+    pub version: i64,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<RuleRow> for Rule {
+    type Error = sqlx::Error;
+
+    fn try_from(row: RuleRow) -> Result<Self, sqlx::Error> {
+        let (group, account) = (&row.group_text, &row.account_text);
+        Ok(Self {
+            id: RuleId::parse(&row.id).map_err(corrupt)?,
+            draft: RuleDraft {
+                group: Pattern::from_columns(group, row.group_prefix_len).map_err(corrupt)?,
+                account: Pattern::from_columns(account, row.account_prefix_len).map_err(corrupt)?,
+                marks: marks_of(&row.marks)?,
+                enabled: row.enabled,
+                window: Window {
+                    starts_at: row.starts_at,
+                    ends_at: row.ends_at,
+                },
+                label: row.label,
+                note: row.note,
+            },
+            version: row.version,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+pub(super) fn marks_of(numbers: &[i64]) -> Result<Marks, sqlx::Error> {
+    let marks: Result<Vec<Mark>, _> = numbers.iter().copied().map(Mark::parse).collect();
+    Marks::new(marks.map_err(corrupt)?).map_err(corrupt)
+}
+
+/// Only this service writes the table, so a value that the domain does not know comes from another hand or
+/// a newer version.
+pub(super) fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}
+
 pub(super) async fn fetch(
     executor: impl PgExecutor<'_>,
     id: &RuleId,
 ) -> Result<Option<Rule>, sqlx::Error> {
-    sqlx::query_as!(RuleRow, "select * from rules where id = $1", id.as_str())
-        .fetch_optional(executor)
-        .await?
-        .map(Rule::try_from)
-        .transpose()
+    Ok(fetch_all(executor, &[id]).await?.remove(id))
 }
 
 /// Those of the rules that exist.
@@ -29,29 +78,31 @@ pub(super) async fn fetch_all(
     let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
     let rows = sqlx::query_as!(
         RuleRow,
-        "select * from rules where id = any($1::text[])",
+        r#"
+        select id, group_text, group_prefix_len, account_text, account_prefix_len, marks, enabled,
+               starts_at, ends_at, label, note, version, created_at, updated_at
+        from rules where id = any($1::text[])
+        "#,
         &ids as &[&str]
     )
     .fetch_all(executor)
     .await?;
-    rows.into_iter()
-        .map(|row| Rule::try_from(row).map(|rule| (rule.id.clone(), rule)))
+    let rules = rows.into_iter().map(Rule::try_from);
+    rules
+        .map(|rule| rule.map(|rule| (rule.id.clone(), rule)))
         .collect()
 }
 
 /// The rules for exactly this account.
-pub(super) async fn fetch_for_account(
-    executor: impl PgExecutor<'_>,
+pub(super) async fn ids_for_account(
+    transaction: &mut PgConnection,
     account: &Account,
-) -> Result<Vec<Rule>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        RuleRow,
-        "select * from rules where account_text = $1 and account_prefix_len < 0 order by id",
+) -> Result<Vec<RuleId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        "select id from rules where account_text = $1 and account_prefix_len < 0 order by id",
         account.as_str(),
-    )
-    .fetch_all(executor)
-    .await?;
-    rows.into_iter().map(Rule::try_from).collect()
+    );
+    parsed(ids.fetch_all(transaction).await?)
 }
 
 /// The rules of a label, or all, but those given here; and how many the label has in all.
@@ -64,9 +115,8 @@ pub(super) async fn others(
     let all = sqlx::query_scalar!(
         r#"select count(*) as "all!" from rules where $1::text is null or label = $1"#,
         label,
-    )
-    .fetch_one(&mut *transaction)
-    .await?;
+    );
+    let all = all.fetch_one(&mut *transaction).await?;
     let others = sqlx::query_scalar!(
         r#"
         select r.id from rules r
@@ -76,17 +126,16 @@ pub(super) async fn others(
         "#,
         label,
         &ids as &[&str],
-    )
-    .fetch_all(transaction)
-    .await?;
-    let others: Result<Vec<RuleId>, _> = others.iter().map(|id| RuleId::parse(id)).collect();
-    Ok((
-        others.map_err(corrupt)?,
-        usize::try_from(all).unwrap_or(usize::MAX),
-    ))
+    );
+    let others = parsed(others.fetch_all(transaction).await?)?;
+    Ok((others, usize::try_from(all).unwrap_or(usize::MAX)))
 }
 
-/// Adds rules.
+pub(super) fn parsed(ids: Vec<String>) -> Result<Vec<RuleId>, sqlx::Error> {
+    let ids = ids.iter().map(|id| RuleId::parse(id).map_err(corrupt));
+    ids.collect()
+}
+
 pub(super) async fn insert(
     transaction: &mut PgConnection,
     rules: &[&Rule],
@@ -174,7 +223,6 @@ pub(super) async fn update(
     Ok(())
 }
 
-/// Removes rules.
 pub(super) async fn delete(
     transaction: &mut PgConnection,
     ids: &[&RuleId],
@@ -183,21 +231,19 @@ pub(super) async fn delete(
         return Ok(());
     }
     let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
-    sqlx::query!(
+    let delete = sqlx::query!(
         "delete from rules where id = any($1::text[])",
         &ids as &[&str]
-    )
-    .execute(transaction)
-    .await?;
+    );
+    delete.execute(transaction).await?;
     Ok(())
 }
 
-/// Tells the planner what a large write has made of the tables, the small counts included, which
-/// PostgreSQL never looks at by itself.
+/// Renews the planner's statistics after a large write, also those of the small tables of counts, which
+/// autovacuum never analyzes.
 pub(super) async fn analyze(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!("analyze rules, rule_shapes, room_demands")
-        .execute(transaction)
-        .await?;
+    let analyze = sqlx::query!("analyze rules, rule_shapes, room_demands");
+    analyze.execute(transaction).await?;
     Ok(())
 }
 
@@ -231,7 +277,7 @@ impl<'a> Columns<'a> {
             columns.group_prefix_lens.push(draft.group.prefix_len());
             columns.account_texts.push(draft.account.text());
             columns.account_prefix_lens.push(draft.account.prefix_len());
-            columns.marks.push(array_text(draft.marks.as_set()));
+            columns.marks.push(array_text(draft.marks.iter()));
             columns.enabled.push(draft.enabled);
             columns.starts_at.push(draft.window.starts_at);
             columns.ends_at.push(draft.window.ends_at);

@@ -1,6 +1,5 @@
 //! Changes of rules reach the members they concern after their commit, in batches.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -11,7 +10,8 @@ use stickymark::testing::domain::{
     Account, GroupId, MarkSet, Marks, Pattern, RequestId, RuleDraft, RuleId, Window,
 };
 use stickymark::testing::members::retry_failed;
-use stickymark::testing::rules::{Author, Rules, WriteError, backlog, propagate};
+use stickymark::testing::rules::import::{ImportOptions, Mode};
+use stickymark::testing::rules::{Author, Precondition, Rules, WriteError, backlog, propagate};
 
 use crate::support::database;
 use crate::support::scene::{Scene, marks, users};
@@ -36,10 +36,24 @@ fn draft(group: &str, account: &str, numbers: &[i64]) -> RuleDraft {
     }
 }
 
-async fn write(db: &Db, id: &str, draft: Option<RuleDraft>) -> Result<usize, WriteError> {
+struct Always;
+
+impl Precondition for Always {
+    fn permits(&self, _: Option<i64>) -> bool {
+        true
+    }
+}
+
+async fn write(db: &Db, id: &str, draft: Option<RuleDraft>) -> Result<(), WriteError> {
     let rules = Rules::new(db.clone(), WakeUp::default());
-    let wanted = BTreeMap::from([(RuleId::parse(id).unwrap(), draft)]);
-    rules.write_all(wanted, &author()).await
+    let id = RuleId::parse(id).unwrap();
+    match draft {
+        Some(draft) => rules.put(&id, draft, &Always, &author()).await.map(drop),
+        None => match rules.delete(&id, &Always, &author()).await {
+            Err(WriteError::NotFound) => Ok(()),
+            deleted => deleted,
+        },
+    }
 }
 
 async fn count(db: &Db, query: &'static str) -> i64 {
@@ -150,12 +164,18 @@ async fn an_import_for_many_members_asks_their_rooms_and_tries_none_of_them() {
     let rule = |number| {
         let room = format!("class-{}", number % 3);
         let id = RuleId::parse(&format!("r{number}")).unwrap();
-        (id, Some(draft(&room, &format!("user{number}"), &[1000])))
+        (
+            id,
+            (number, draft(&room, &format!("user{number}"), &[1000])),
+        )
     };
-    rules
-        .write_all((0..600).map(rule).collect(), &author())
-        .await
-        .unwrap();
+    let merge = ImportOptions {
+        mode: Mode::Merge,
+        label: None,
+        dry_run: false,
+    };
+    let brought = (0..600).map(rule).collect();
+    rules.import(brought, &merge, &author()).await.unwrap();
     propagate(db).await.unwrap();
     assert_eq!(count(db, "select count(*) from members").await, 0);
     assert_eq!(

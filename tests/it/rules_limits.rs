@@ -12,6 +12,7 @@ use stickymark::testing::database::Db;
 use stickymark::testing::domain::{
     Account, GroupId, MAX_MARKS_PER_ROOM, Mark, Marks, Pattern, RuleDraft, RuleId, Window,
 };
+use stickymark::testing::rules::import::{Brought, ImportError, ImportOptions, Mode};
 use stickymark::testing::rules::{Author, Rules, WriteError, matching_rules};
 
 use crate::support;
@@ -148,7 +149,7 @@ async fn assert_matches_are_found(db: &Db, standing: &Standing) {
     }
 }
 
-/// Random sets of changes; what the database accepts and refuses is what the loop does.
+/// Random sets of changes; what the database accepts and refuses is what the loop does, in a dry run too.
 async fn random_writes(seed: u64, longest_set: usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let database = support::database().await;
@@ -174,8 +175,23 @@ async fn random_writes(seed: u64, longest_set: usize) {
             };
         }
         let fits = worst(&next, base) <= MAX_MARKS_PER_ROOM;
-        match rules.write_all(wanted, &author()).await {
-            Ok(_) => {
+        let import = async |dry_run| {
+            let brought: Brought = next
+                .iter()
+                .map(|(id, draft)| (id.clone(), (0, draft.clone())))
+                .collect();
+            let options = ImportOptions {
+                mode: Mode::Replace {
+                    max_removals: Some(usize::MAX),
+                },
+                label: None,
+                dry_run,
+            };
+            rules.import(brought, &options, &author()).await
+        };
+        let dry = import(true).await;
+        match (import(false).await, dry) {
+            (Ok(_), Ok(_)) => {
                 assert!(
                     fits,
                     "accepted though a room would need too much; seed {seed}"
@@ -183,8 +199,12 @@ async fn random_writes(seed: u64, longest_set: usize) {
                 standing = next;
                 accepted += 1;
             }
-            Err(WriteError::MarkLimit { conflict, rules }) => {
+            (
+                Err(ImportError::Write(WriteError::MarkLimit { conflict, rules })),
+                Err(ImportError::Write(WriteError::MarkLimit { conflict: dry, .. })),
+            ) => {
                 assert!(!fits, "refused without need; seed {seed}: {conflict:?}");
+                assert_eq!(conflict, dry, "seed {seed}");
                 assert!(conflict.marks.len() > MAX_MARKS_PER_ROOM);
                 assert_eq!(rules.len(), conflict.demands.len());
                 let named: BTreeSet<Mark> = rules
@@ -194,7 +214,7 @@ async fn random_writes(seed: u64, longest_set: usize) {
                 assert!(named.is_superset(&conflict.marks));
                 refused += 1;
             }
-            Err(other) => panic!("{other:?}"),
+            other => panic!("seed {seed}: {other:?}"),
         }
     }
     assert!(

@@ -10,11 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::api::body::is_declared;
 use crate::api::{AdminState, CommonProblems, ImportProblems, Json, Problem, ProblemType, Query};
-use crate::domain::RuleId;
 use crate::messages::Message;
 use crate::rules::document::{RuleView, label};
 use crate::rules::import::{Brought, ImportError, ImportOptions, Imported, Lines, MAX_RULES, Mode};
-use crate::rules::{Action, Author, Filter, Rules};
+use crate::rules::{Action, After, Author, Filter, Order, Rules};
 
 /// Longest body of an import in bytes.
 pub(crate) const MAX_IMPORT: usize = 64 * 1024 * 1024;
@@ -194,9 +193,9 @@ pub(crate) async fn export(
 async fn page(
     rules: &Rules,
     filter: &Filter,
-    after: Option<&RuleId>,
-) -> Result<(Bytes, Option<RuleId>), sqlx::Error> {
-    let found = rules.list(filter, after, EXPORT_PAGE).await?;
+    after: Option<&After>,
+) -> Result<(Bytes, Option<After>), sqlx::Error> {
+    let found = rules.list(filter, Order::Id, after, EXPORT_PAGE).await?;
     let mut text = Vec::with_capacity(found.len() * 256);
     for rule in &found {
         serde_json::to_writer(&mut text, &RuleView::from(rule))
@@ -204,7 +203,10 @@ async fn page(
         text.push(b'\n');
     }
     let whole = found.len() == usize::from(EXPORT_PAGE);
-    let next = found.last().filter(|_| whole).map(|rule| rule.id.clone());
+    let next = found.last().filter(|_| whole).map(|rule| After {
+        id: rule.id.clone(),
+        updated_at: None,
+    });
     Ok((text.into(), next))
 }
 

@@ -156,9 +156,10 @@ async fn list(
         Order::Updated => "rules-updated",
     };
     let page = Page::new(kind, &Paging { limit, after }, read_key)?;
-    let (found, total) = state
+    let total = state.rules.count(&filter).await?;
+    let found = state
         .rules
-        .page(&filter, order, page.after.as_ref(), page.rows())
+        .list(&filter, order, page.after.as_ref(), page.rows())
         .await?;
     let (found, next) = page.cut(found, |rule| write_key(rule, order));
     let items = found.iter().map(RuleView::from).collect();

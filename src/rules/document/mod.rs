@@ -8,9 +8,9 @@
 #[allow(unused_imports, reason = "named in schemas only")]
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Datelike, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::de::{Error, IgnoredAny};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Number, Value};
 use utoipa::ToSchema;
 
@@ -167,11 +167,9 @@ pub struct RuleView {
     /// A disabled rule requires no marks.
     pub enabled: bool,
     /// First moment at which the rule is active; null: no start.
-    #[serde(serialize_with = "optional_time")]
     #[schema(required = true)]
     pub starts_at: Option<DateTime<Utc>>,
     /// First moment at which it is no longer active; null: no end.
-    #[serde(serialize_with = "optional_time")]
     #[schema(required = true)]
     pub ends_at: Option<DateTime<Utc>>,
     /// The set of rules it belongs to.
@@ -181,10 +179,8 @@ pub struct RuleView {
     /// Raised by each change, never used twice for one id; the ETag.
     #[schema(read_only)]
     pub version: i64,
-    #[serde(serialize_with = "time")]
     #[schema(read_only)]
     pub created_at: DateTime<Utc>,
-    #[serde(serialize_with = "time")]
     #[schema(read_only)]
     pub updated_at: DateTime<Utc>,
 }
@@ -209,22 +205,7 @@ impl From<&Rule> for RuleView {
     }
 }
 
-/// RFC 3339 in UTC with `Z`, and no more digits than needed.
-pub(super) fn time<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
-}
-
-fn optional_time<S: Serializer>(
-    moment: &Option<DateTime<Utc>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match moment {
-        Some(moment) => time(moment, serializer),
-        None => serializer.serialize_none(),
-    }
-}
-
-/// The rule that a merge patch (RFC 7396, <https://www.rfc-editor.org/rfc/rfc7396>) makes of a rule.
+/// The rule that a merge patch (RFC 7396, <https://www.rfc-editor.org/rfc/rfc7396>) turns a rule into.
 ///
 /// # Errors
 /// Everything that is wrong with the patched rule.
@@ -241,9 +222,6 @@ pub fn patched(rule: &Rule, patch: &Map<String, Value>) -> Result<RuleDraft, Vec
 
 impl RuleInput {
     /// The rule and the id that the client chose for it.
-    ///
-    /// # Errors
-    /// Everything that is wrong.
     pub fn parse(self) -> Result<(Option<RuleId>, RuleDraft), Vec<InvalidField>> {
         let mut wrong = Wrong::default();
         let id = wrong.take("/id", self.id.as_deref().map(rule_id));

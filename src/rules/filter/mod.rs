@@ -25,10 +25,10 @@ mod rule_set;
 mod store;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -156,8 +156,7 @@ impl RuleFilter {
         (events, named)
     }
 
-    /// How long ago it was last known to agree with the rules in the database; since it was made, if
-    /// that never was.
+    /// How long ago the last confirmation began; since its creation, if there was none.
     pub fn age(&self) -> Duration {
         self.shared.freshness.age()
     }
@@ -183,50 +182,41 @@ impl RuleFilter {
     }
 }
 
-/// When the last confirmation began, by the monotonic clock of this process.
+/// How far the filter can be trusted.
 #[derive(Debug)]
 struct Freshness {
-    origin: Instant,
-    /// Microseconds since the origin; 0: never, or no longer trusted.
-    confirmed: AtomicU64,
-    /// The same of the last confirmation, trusted or not.
-    last: AtomicU64,
+    /// When the last confirmation began, or the filter was created.
+    confirmed: ArcSwap<Instant>,
+    /// Whether it counts: set after it, and cleared when the rules may be wrong.
+    trusted: AtomicBool,
 }
 
 impl Default for Freshness {
     fn default() -> Self {
         Self {
-            origin: Instant::now(),
-            confirmed: AtomicU64::new(0),
-            last: AtomicU64::new(0),
+            confirmed: ArcSwap::from_pointee(Instant::now()),
+            trusted: AtomicBool::new(false),
         }
     }
 }
 
 impl Freshness {
     fn confirm(&self, began: Instant) {
-        let micros = began.saturating_duration_since(self.origin).as_micros();
-        let micros = u64::try_from(micros).unwrap_or(u64::MAX).max(1);
-        self.confirmed.store(micros, Ordering::Release);
-        self.last.store(micros, Ordering::Release);
-    }
-
-    fn age(&self) -> Duration {
-        let last = Duration::from_micros(self.last.load(Ordering::Acquire));
-        self.origin.elapsed().saturating_sub(last)
+        self.confirmed.store(Arc::new(began));
+        self.trusted.store(true, Ordering::Release);
     }
 
     fn doubt(&self) {
-        self.confirmed.store(0, Ordering::Release);
+        self.trusted.store(false, Ordering::Release);
+    }
+
+    fn age(&self) -> Duration {
+        self.confirmed.load().elapsed()
     }
 
     fn confirmed_ago(&self) -> Option<Duration> {
-        let micros = self.confirmed.load(Ordering::Acquire);
-        (micros > 0).then(|| {
-            self.origin
-                .elapsed()
-                .saturating_sub(Duration::from_micros(micros))
-        })
+        let trusted = self.trusted.load(Ordering::Acquire);
+        trusted.then(|| self.age())
     }
 
     fn within(&self, longest: Duration) -> bool {

@@ -11,8 +11,6 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-#[cfg(test)]
-use crate::domain::Pattern;
 use crate::domain::{Account, GroupId};
 
 /// Rules in the short list before they are merged into the long one: few enough to be copied at each
@@ -33,7 +31,6 @@ pub(super) struct Shape {
 pub(super) struct Hashing(RandomState);
 
 impl Hashing {
-    /// The key of a rule, from the texts and lengths of its patterns.
     pub fn of_rule(&self, shape: Shape, group: &str, account: &str) -> u64 {
         let mut hasher = self.0.build_hasher();
         hasher.write_u16(shape.group.cast_unsigned());
@@ -61,14 +58,13 @@ pub(super) struct RuleKey {
 }
 
 impl RuleKey {
-    /// The key of a rule with these patterns.
-    #[cfg(test)]
-    pub fn of(hashing: &Hashing, group: &Pattern<GroupId>, account: &Pattern<Account>) -> Self {
+    /// The key of a rule, from the texts and lengths of its patterns.
+    pub fn of(hashing: &Hashing, group: (&str, i16), account: (&str, i16)) -> Self {
         let shape = Shape {
-            group: group.prefix_len(),
-            account: account.prefix_len(),
+            group: group.1,
+            account: account.1,
         };
-        let key = hashing.of_rule(shape, group.text(), account.text());
+        let key = hashing.of_rule(shape, group.0, account.0);
         Self { shape, key }
     }
 }
@@ -190,7 +186,10 @@ mod tests {
     fn keys(hashing: &Hashing, rules: &[Rule]) -> Vec<RuleKey> {
         rules
             .iter()
-            .map(|(group, account)| RuleKey::of(hashing, group, account))
+            .map(|(group, account)| {
+                let group = (group.text(), group.prefix_len());
+                RuleKey::of(hashing, group, (account.text(), account.prefix_len()))
+            })
             .collect()
     }
 

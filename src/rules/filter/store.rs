@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
 
-use super::rule_set::{Hashing, RuleKey, RuleSet, Shape, note_shape};
+use super::rule_set::{Hashing, RuleKey, RuleSet, note_shape};
 use crate::database::interval;
 use crate::domain::{Account, REMEMBERED};
 
@@ -119,7 +119,11 @@ pub(super) async fn changes_since(
             row.account_text,
             row.account_prefix_len,
         ) {
-            came.push(key(hashing, (&group, group_len), (&account, account_len)));
+            came.push(RuleKey::of(
+                hashing,
+                (&group, group_len),
+                (&account, account_len),
+            ));
         }
     }
     changes.ok_or(sqlx::Error::RowNotFound)
@@ -149,7 +153,7 @@ pub(super) async fn read_all(
     )
     .fetch(database);
     while let Some(row) = in_time(rows.try_next()).await? {
-        let rule = key(
+        let rule = RuleKey::of(
             hashing,
             (&row.group_text, row.group_prefix_len),
             (&row.account_text, row.account_prefix_len),
@@ -176,15 +180,6 @@ pub(in crate::rules) async fn forget_account(
     .execute(transaction)
     .await?;
     Ok(())
-}
-
-fn key(hashing: &Hashing, group: (&str, i16), account: (&str, i16)) -> RuleKey {
-    let shape = Shape {
-        group: group.1,
-        account: account.1,
-    };
-    let key = hashing.of_rule(shape, group.0, account.0);
-    RuleKey { shape, key }
 }
 
 /// Waits for the database, but not for a connection that is dead without a sign.

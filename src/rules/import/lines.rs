@@ -1,4 +1,4 @@
-//! NDJSON as it arrives: one rule a line. Never holds more of the text than one line.
+//! NDJSON as it arrives: one rule a line. Never keeps more of the text than one line.
 
 use std::collections::btree_map::Entry;
 
@@ -105,9 +105,6 @@ impl<'a> Lines<'a> {
     }
 
     /// The rules, if every line was right.
-    ///
-    /// # Errors
-    /// What is wrong.
     pub fn finish(mut self) -> Result<Brought, BadLines> {
         self.end_line();
         match self.bad.total {

@@ -1,47 +1,45 @@
 //! Many rules at once: all or nothing, by the same path as every other write.
 //!
-//! Two modes. A merge makes and changes the rules it brings and leaves all others alone. A replace
-//! also removes the rules of its scope (one label, or all) that it does not bring, but never more of
-//! them than allowed, so that a truncated file cannot empty the table. A dry run takes the whole
-//! path, including the check of the mark limit, and writes nothing.
+//! A merge creates and updates the rules of the file and keeps all others. A replace also deletes the
+//! other rules of its scope (one label, or all), but never more of them than allowed, so that a truncated
+//! file cannot empty the table. A dry run takes the same path, with the check of the mark limit, and
+//! writes nothing.
 
 mod lines;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use sqlx::PgConnection;
+use utoipa::ToSchema;
 
 pub use lines::{BadLines, Lines, MAX_LINE, MAX_RULES};
 
-use super::apply::{Applied, Applying, Change};
-use super::history::Action;
-use super::store::{Author, Rules, WriteError};
+use super::history::{Action, Applied, Author};
+use super::json::InvalidField;
+use super::store::Rules;
 use super::table;
-use super::turn::{IMPORT_PATIENCE, Turn};
+use super::write::{Applying, Change, IMPORT_PATIENCE, PATIENCE, WriteError, apply};
 use crate::domain::{Rule, RuleDraft, RuleId};
 
-/// The share of the standing rules that a replace may remove where nothing is said.
+/// The share of the existing rules that a replace may delete by default.
 const DEFAULT_REMOVALS_PERCENT: usize = 20;
 
-/// Rules that are written at a time. Memory holds no more of them than this beside what was brought.
+/// Rules that are written at a time: memory keeps no more existing rules than this.
 const PART: usize = 2_000;
 
-/// What becomes of rules that stand and are not brought.
+/// What becomes of existing rules that are not in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// They stay.
+    /// They are kept.
     Merge,
-    /// They go; at most so many of them, or a fifth of the scope if `None`.
-    Replace {
-        /// Most rules to remove.
-        max_removals: Option<usize>,
-    },
+    /// They are deleted; at most so many, or a fifth of the scope if `None`.
+    Replace { max_removals: Option<usize> },
 }
 
 /// How to import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportOptions {
-    /// What becomes of the others.
     pub mode: Mode,
     /// Only rules of this label are touched; `None`: all.
     pub label: Option<String>,
@@ -49,7 +47,7 @@ pub struct ImportOptions {
     pub dry_run: bool,
 }
 
-/// Rules as a client brings them, each with the number of its line.
+/// The rules of a file, each with the number of its line.
 pub type Brought = BTreeMap<RuleId, (u64, RuleDraft)>;
 
 /// What an import did, or would do.
@@ -58,7 +56,7 @@ pub struct Imported {
     pub created: usize,
     pub updated: usize,
     pub removed: usize,
-    /// Rules that were brought as they stand.
+    /// Rules that were already as in the file.
     pub unchanged: usize,
     /// Of a dry run: each rule that would not be as it is, before and after.
     pub changes: Vec<(Option<Rule>, Option<Rule>)>,
@@ -101,18 +99,29 @@ impl From<sqlx::Error> for ImportError {
     }
 }
 
+/// What is done to each of the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = RuleAction)]
+pub enum Deed {
+    Enable,
+    Disable,
+    Delete,
+}
+
 impl Rules {
     /// Imports rules, all or none.
-    ///
-    /// # Errors
-    /// An `ImportError`; nothing was written then.
     pub async fn import(
         &self,
-        mut brought: Brought,
+        brought: Brought,
         options: &ImportOptions,
         author: &Author,
     ) -> Result<Imported, ImportError> {
-        let mut turn = begin_import(self, options.dry_run).await?;
+        let mut turn = self.turn(IMPORT_PATIENCE, options.dry_run).await?;
+        // To sort and hash a whole import.
+        sqlx::query!("set local work_mem = '64MB'")
+            .execute(&mut *turn)
+            .await?;
         let (gone, refusal) = removals(&mut turn, &brought, options).await?;
         match refusal {
             Some(refusal) if !options.dry_run => return Err(refusal.into()),
@@ -122,38 +131,33 @@ impl Rules {
             refusal,
             ..Imported::default()
         };
-        let mut applying = Applying::begin(&mut turn, author).await?;
-        for part in gone.chunks(PART) {
-            let ids: Vec<&RuleId> = part.iter().collect();
-            let mut standing = table::fetch_all(&mut *turn, &ids).await?;
-            let removals = part.iter().map(|id| Change {
-                id: id.clone(),
-                before: standing.remove(id),
-                after: None,
-            });
-            let applied = applying.write(&mut turn, removals.collect()).await?;
-            imported.add(applied, options.dry_run);
-        }
+        let mut applying = Applying::by(author);
         let mut foreign = BadLines::default();
-        while !brought.is_empty() {
-            let part: Brought = std::iter::from_fn(|| brought.pop_first())
-                .take(PART)
+        let gone = gone.into_iter().map(|id| (id, None));
+        let brought = brought.into_iter().map(|(id, brought)| (id, Some(brought)));
+        let mut wanted = gone.chain(brought);
+        loop {
+            let part: Vec<_> = wanted.by_ref().take(PART).collect();
+            if part.is_empty() {
+                break;
+            }
+            let ids: Vec<&RuleId> = part.iter().map(|(id, _)| id).collect();
+            let mut current = table::fetch_all(&mut *turn, &ids).await?;
+            let changes: Vec<Change> = part
+                .into_iter()
+                .map(|(id, brought)| {
+                    let before = current.remove(&id);
+                    if let (Some(rule), Some((line, _))) = (&before, &brought) {
+                        options.refuse_foreign(rule, *line, &mut foreign);
+                    }
+                    let after = brought.map(|(_, draft)| draft);
+                    Change { id, before, after }
+                })
                 .collect();
-            let ids: Vec<&RuleId> = part.keys().collect();
-            let mut standing = table::fetch_all(&mut *turn, &ids).await?;
-            if let Some(label) = &options.label {
-                note_foreign(&part, &standing, label, &mut foreign);
+            if foreign.total == 0 {
+                let applied = applying.write(&mut turn, changes).await?;
+                imported.add(applied, options.dry_run);
             }
-            if foreign.total > 0 {
-                continue;
-            }
-            let changes = part.into_iter().map(|(id, (_, draft))| Change {
-                before: standing.remove(&id),
-                id,
-                after: Some(draft),
-            });
-            let applied = applying.write(&mut turn, changes.collect()).await?;
-            imported.add(applied, options.dry_run);
         }
         if foreign.total > 0 {
             return Err(ImportError::Lines(foreign));
@@ -162,15 +166,69 @@ impl Rules {
         self.end(turn).await?;
         Ok(imported)
     }
+
+    /// Does the same to several rules, to all or none: [`WriteError::Invalid`] names each id that no rule
+    /// has.
+    pub async fn change_many(
+        &self,
+        ids: &[RuleId],
+        deed: Deed,
+        dry_run: bool,
+        author: &Author,
+    ) -> Result<Imported, WriteError> {
+        let mut turn = self.turn(PATIENCE, dry_run).await?;
+        let mut rules = table::fetch_all(&mut *turn, &ids.iter().collect::<Vec<_>>()).await?;
+        let mut changes = Vec::with_capacity(ids.len());
+        let mut unknown = Vec::new();
+        for (at, id) in ids.iter().enumerate() {
+            match rules.remove(id) {
+                Some(rule) => changes.push(deed.on(rule)),
+                None => unknown.push(InvalidField {
+                    pointer: format!("/ids/{at}"),
+                    detail: format!("rule {id} not found"),
+                }),
+            }
+        }
+        if !unknown.is_empty() {
+            return Err(WriteError::Invalid(unknown));
+        }
+        let applied = apply(&mut turn, changes, author).await?;
+        self.end(turn).await?;
+        let mut changed = Imported::default();
+        changed.add(applied, dry_run);
+        Ok(changed)
+    }
 }
 
-/// The usual turn of a write, with room to sort and hash a whole import.
-async fn begin_import(rules: &Rules, dry_run: bool) -> Result<Turn<'_>, WriteError> {
-    let mut turn = rules.turn(IMPORT_PATIENCE, dry_run).await?;
-    sqlx::query!("set local work_mem = '64MB'")
-        .execute(&mut *turn)
-        .await?;
-    Ok(turn)
+impl ImportOptions {
+    /// An import within a label must not take rules away from another.
+    fn refuse_foreign(&self, rule: &Rule, line: u64, foreign: &mut BadLines) {
+        let (id, label) = (&rule.id, &rule.draft.label);
+        if self.label.as_ref().is_some_and(|own| own != label) {
+            let detail = format!(
+                "rule {id} has the label {label:?}; choose another id, or import without a label"
+            );
+            foreign.add(line, lines::one("/id", detail));
+        }
+    }
+}
+
+impl Deed {
+    fn on(self, rule: Rule) -> Change {
+        let enabled = |enabled| RuleDraft {
+            enabled,
+            ..rule.draft.clone()
+        };
+        Change {
+            id: rule.id.clone(),
+            after: match self {
+                Self::Enable => Some(enabled(true)),
+                Self::Disable => Some(enabled(false)),
+                Self::Delete => None,
+            },
+            before: Some(rule),
+        }
+    }
 }
 
 /// The rules that a replace removes, and why it must not.
@@ -191,24 +249,6 @@ async fn removals(
         standing,
     });
     Ok((gone, refusal))
-}
-
-/// An import within a label must not take rules away from another.
-fn note_foreign(
-    brought: &Brought,
-    standing: &HashMap<RuleId, Rule>,
-    label: &str,
-    foreign: &mut BadLines,
-) {
-    for (id, (line, _)) in brought {
-        if let Some(rule) = standing.get(id).filter(|rule| rule.draft.label != label) {
-            let detail = format!(
-                "rule {id} has the label {:?}; choose another id, or import without a label",
-                rule.draft.label
-            );
-            foreign.add(*line, lines::one("/id", detail));
-        }
-    }
 }
 
 impl Imported {

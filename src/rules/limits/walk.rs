@@ -1,7 +1,7 @@
 //! The check itself: a walk over demands in the order of their rooms.
 //!
 //! Patterns are nested or have nothing in common, so in the order of their texts (a prefix before
-//! the literal of the same text) they form a tree in pre-order. A stack holds the path from the
+//! the literal of the same text) they form a tree in pre-order. A stack keeps the path from the
 //! widest pattern to the present one: exactly the demands that some room shares. Memory grows with
 //! the distinct demands of one path, not with the number of rules.
 
@@ -17,11 +17,8 @@ use crate::domain::{
 /// What rules ask of rooms.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Demand {
-    /// The rooms.
     pub group: Pattern<GroupId>,
-    /// The marks.
     pub marks: Marks,
-    /// When.
     pub window: Window,
 }
 
@@ -32,14 +29,13 @@ pub struct Conflict {
     pub group: Pattern<GroupId>,
     /// The first such moment; `None`: since ever.
     pub from: Option<DateTime<Utc>>,
-    /// All marks needed then.
     pub marks: MarkSet,
     /// Demands that together are these marks, the widest pattern first.
     pub demands: Vec<Demand>,
 }
 
 impl Demand {
-    /// What a rule demands from `now` on; `None` if nothing.
+    /// What a rule requires from `now` on; `None` if nothing.
     pub fn of(draft: &RuleDraft, now: DateTime<Utc>) -> Option<Self> {
         let ended = draft.window.ends_at.is_some_and(|end| end <= now);
         (draft.enabled && !ended).then(|| Self {
@@ -49,7 +45,12 @@ impl Demand {
         })
     }
 
-    /// Whether whatever the other demands is demanded by this one too.
+    /// The order of the walk.
+    pub(super) fn group_order(&self) -> (&str, Reverse<i16>) {
+        (self.group.text(), Reverse(self.group.prefix_len()))
+    }
+
+    /// Whether this one requires all that the other does.
     pub(in crate::rules) fn includes(&self, other: &Self) -> bool {
         self.group.covers(&other.group)
             && self.marks.as_set().is_superset(other.marks.as_set())
@@ -57,18 +58,8 @@ impl Demand {
     }
 }
 
-/// Checks demands that come in the order of their rooms: by text bytewise, and of equal texts the
-/// prefix before the literal. Out of that order the answer means nothing.
-#[cfg(test)]
-pub(super) fn check_rooms(demands: impl IntoIterator<Item = Demand>) -> Result<(), Conflict> {
-    let mut walk = Walk::default();
-    for demand in demands {
-        walk.step(demand)?;
-    }
-    walk.finish()
-}
-
-/// The walk, for callers whose demands arrive one by one.
+/// Checks demands that come in the order of their rooms: by text bytewise, and of equal texts the prefix
+/// before the literal.
 #[derive(Default)]
 pub(super) struct Walk {
     path: Vec<Level>,
@@ -91,7 +82,6 @@ struct Share {
 }
 
 impl Walk {
-    /// Takes the next demand.
     pub(super) fn step(&mut self, demand: Demand) -> Result<(), Conflict> {
         if self
             .path
@@ -112,7 +102,7 @@ impl Walk {
         let Demand { window, marks, .. } = demand;
         if !starts_after(window.starts_at, window.ends_at) {
             self.add(Share { window, marks });
-        } // else it holds never
+        } // else it is never active
         Ok(())
     }
 
@@ -137,7 +127,7 @@ impl Walk {
     }
 
     /// Wider levels were checked when they were the last; so only moments at which a demand of the
-    /// last level holds can bring something new.
+    /// last level is active can bring something new.
     fn check_last(&self) -> Result<(), Conflict> {
         match self.path.last() {
             Some(last) if last.total > MAX_MARKS_PER_ROOM => self.sweep(last),
@@ -173,7 +163,7 @@ impl Walk {
         Ok(())
     }
 
-    /// All demands of the path that hold at some moment of the window.
+    /// All demands of the path that are active at some moment of the window.
     fn shares_within(&self, hull: Window) -> Vec<&Share> {
         let shares = self.path.iter().flat_map(|level| level.shares.iter());
         shares
@@ -193,7 +183,7 @@ impl Walk {
                 .iter()
                 .filter(|share| share.holds(from))
                 .collect();
-            // Those that explain most come first; the rest only makes the order certain.
+            // Those that explain most come first; the other keys only make the order definite.
             holding.sort_unstable_by_key(|share| {
                 let Window { starts_at, ends_at } = share.window;
                 (
@@ -224,8 +214,8 @@ impl Walk {
     }
 }
 
-/// Whether `outer` holds whenever `inner` does.
-pub(super) fn includes(outer: Window, inner: Window) -> bool {
+/// Whether `outer` contains all of `inner`.
+fn includes(outer: Window, inner: Window) -> bool {
     let no_later = |outer: Option<DateTime<Utc>>, inner: Option<DateTime<Utc>>| match outer {
         None => true,
         Some(outer) => inner.is_some_and(|inner| outer <= inner),
@@ -242,7 +232,7 @@ fn starts_after(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> boo
 }
 
 impl Share {
-    /// Whether the demand holds at the moment; `None` is the moment before all others.
+    /// Whether the demand is active at the moment; `None` is the moment before all others.
     fn holds(&self, moment: Option<DateTime<Utc>>) -> bool {
         match moment {
             None => self.window.starts_at.is_none(),
@@ -275,7 +265,7 @@ impl Level {
     }
 }
 
-/// How many demands hold each mark.
+/// How many active demands require each mark.
 #[derive(Default)]
 struct Tally(BTreeMap<Mark, usize>);
 

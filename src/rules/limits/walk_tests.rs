@@ -2,6 +2,14 @@ use super::*;
 use chrono::TimeZone;
 use proptest::prelude::*;
 
+fn check_rooms(demands: impl IntoIterator<Item = Demand>) -> Result<(), Conflict> {
+    let mut walk = Walk::default();
+    for demand in demands {
+        walk.step(demand)?;
+    }
+    walk.finish()
+}
+
 fn at(second: i64) -> DateTime<Utc> {
     Utc.timestamp_opt(second, 0).unwrap()
 }
@@ -22,10 +30,7 @@ fn always(group: &str, marks: &[i64]) -> Demand {
 }
 
 fn in_order(mut demands: Vec<Demand>) -> Vec<Demand> {
-    demands.sort_by(|a, b| {
-        let key = |d: &Demand| (d.group.text().to_owned(), d.group.is_literal());
-        key(a).cmp(&key(b))
-    });
+    demands.sort_by(|a, b| a.group_order().cmp(&b.group_order()));
     demands
 }
 

@@ -1,0 +1,296 @@
+//! The one way to change rules: one writer at a time, with the check of the mark limit and the history.
+//! [`super::propagation`] carries the change to the members after the commit.
+//!
+//! A turn lasts from before the rules are read until the commit, so that two writers cannot together break
+//! a limit that neither breaks alone, and the history has the order of the changes. Writers of one replica
+//! queue in memory, and only the first of them waits for those of other replicas, in the database. So a
+//! long import delays the others, but takes no connection from callbacks. A dry run waits for no writer
+//! and delays none: it reads one state of the rules, and cannot write.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::history::{self, Applied, Author};
+use super::json::InvalidField;
+use super::limits::{self, Conflict, Demand, Unwritten};
+use super::table;
+use crate::database::{Db, Transaction, is_lock_timeout};
+use crate::domain::{Rule, RuleDraft, RuleId};
+
+/// The advisory lock of rule writes: the bytes of "sm.rules".
+const RULES_LOCK: i64 = i64::from_be_bytes(*b"sm.rules");
+
+/// How long a write of a few rules waits: longer than an import takes, and less than requests may.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an import waits.
+pub(super) const IMPORT_PATIENCE: Duration = Duration::from_secs(50);
+
+/// So many changes at once make the planner's statistics wrong. Autovacuum would renew them within a
+/// minute, but a minute of bad plans is long for the worker.
+const MANY: usize = 10_000;
+
+/// The queue of this replica. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+/// A transaction that may write rules. Dropped without [`Self::commit`], it is undone.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    // Undone before the place is given away.
+    transaction: Transaction,
+    /// `None`: a dry run.
+    place: Option<SemaphorePermit<'a>>,
+    /// When it began, by the clock of the database.
+    now: DateTime<Utc>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl Turns {
+    /// Waits for the turn; [`WriteError::Busy`] when `patience` is over.
+    pub async fn begin(&self, db: &Db, patience: Duration) -> Result<Turn<'_>, WriteError> {
+        let began = Instant::now();
+        let place = match tokio::time::timeout(patience, self.0.acquire()).await {
+            Ok(Ok(place)) => place,
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => return Err(WriteError::Busy),
+        };
+        // Read committed, whatever the server's default: what is read after the wait must include
+        // what the others wrote.
+        let mut transaction = db
+            .begin_with("begin isolation level read committed")
+            .await?;
+        lock(&mut transaction, patience.saturating_sub(began.elapsed())).await?;
+        Ok(Turn::of(transaction, Some(place)).await?)
+    }
+
+    /// That of a dry run, which only reads.
+    pub async fn dry(db: &Db) -> Result<Turn<'static>, WriteError> {
+        let begin = "begin isolation level repeatable read read only";
+        Ok(Turn::of(db.begin_with(begin).await?, None).await?)
+    }
+}
+
+async fn lock(transaction: &mut PgConnection, patience: Duration) -> Result<(), WriteError> {
+    // Zero would mean no limit.
+    let patience = format!("{}ms", patience.as_millis().max(1));
+    sqlx::query!("select set_config('lock_timeout', $1, true)", patience)
+        .fetch_one(&mut *transaction)
+        .await?;
+    sqlx::query!("select pg_advisory_xact_lock($1)", RULES_LOCK)
+        .fetch_one(transaction)
+        .await
+        .map_err(|error| match is_lock_timeout(&error) {
+            true => WriteError::Busy,
+            false => error.into(),
+        })?;
+    Ok(())
+}
+
+impl<'a> Turn<'a> {
+    async fn of(
+        mut transaction: Transaction,
+        place: Option<SemaphorePermit<'a>>,
+    ) -> Result<Self, sqlx::Error> {
+        // No other writer of rules is left to wait for, only a person at a prompt.
+        let begun = sqlx::query!(
+            r#"select clock_timestamp() as "now!", set_config('lock_timeout', '5s', true)"#
+        );
+        let now = begun.fetch_one(&mut *transaction).await?.now;
+        Ok(Self {
+            transaction,
+            place,
+            now,
+        })
+    }
+
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        self.transaction.commit().await
+    }
+
+    pub fn is_dry(&self) -> bool {
+        self.place.is_none()
+    }
+}
+
+impl Deref for Turn<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+}
+
+/// Why a write was not carried out. Nothing of it remains.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error("there is no such rule")]
+    NotFound,
+    #[error("there is a rule of this id already")]
+    Exists,
+    #[error("the rule is not in the state that the request demands")]
+    Stale {
+        /// `None`: there is no rule.
+        current: Option<i64>,
+    },
+    #[error("some fields of the rule are wrong")]
+    Invalid(Vec<InvalidField>),
+    #[error("rooms would need more marks than Chat allows")]
+    MarkLimit {
+        conflict: Conflict,
+        /// Rules that together require the marks, the widest pattern of rooms first.
+        rules: Vec<RuleId>,
+    },
+    #[error("other writes of rules take long; nothing was written, try again in a moment")]
+    Busy,
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// One rule as it is, read in the turn, and as it is to be. `None`: no such rule.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub id: RuleId,
+    pub before: Option<Rule>,
+    pub after: Option<RuleDraft>,
+}
+
+/// Applies changes of distinct rules, and answers in their order. What changes nothing leaves version and
+/// history as they are. The caller ends the turn. In that of a dry run nothing is written, but checked all
+/// the same.
+pub(super) async fn apply(
+    turn: &mut Turn<'_>,
+    changes: Vec<Change>,
+    author: &Author,
+) -> Result<Vec<Applied>, WriteError> {
+    let mut applying = Applying::by(author);
+    let applied = applying.write(turn, changes).await?;
+    applying.finish(turn).await?;
+    Ok(applied)
+}
+
+/// Changes that are applied part by part, so that many of them need no more memory than a part.
+pub(super) struct Applying<'a> {
+    author: &'a Author,
+    /// What is required that was not required before; only that can break the limit. Many rules of a room
+    /// require the same.
+    demands: HashSet<Demand>,
+    changed: usize,
+    /// Of a dry run.
+    unwritten: Unwritten,
+}
+
+impl<'a> Applying<'a> {
+    pub fn by(author: &'a Author) -> Self {
+        Self {
+            author,
+            demands: HashSet::new(),
+            changed: 0,
+            unwritten: Unwritten::default(),
+        }
+    }
+
+    /// A part. It counts only if [`Self::finish`] succeeds, too.
+    pub async fn write(
+        &mut self,
+        turn: &mut Turn<'_>,
+        changes: Vec<Change>,
+    ) -> Result<Vec<Applied>, sqlx::Error> {
+        let now = turn.now;
+        // Versions of deleted rules that come back go on where they ended, so that an ETag never names two
+        // states of one id.
+        let created = changes.iter().filter(|change| change.before.is_none());
+        let created: Vec<&str> = created.map(|change| change.id.as_str()).collect();
+        let last_versions = history::last_versions(turn, &created).await?;
+        let applied: Vec<Applied> = changes
+            .into_iter()
+            .map(|change| change.at(now, &last_versions))
+            .collect();
+        let changed = applied.iter().filter(|one| one.before != one.after);
+        let changed: Vec<&Applied> = changed.collect();
+        for Applied { before, after } in &changed {
+            let [old, new] = [before, after].map(|rule| {
+                let rule = rule.as_ref()?;
+                Demand::of(&rule.draft, now)
+            });
+            if turn.is_dry() {
+                let by = after.as_ref().map(|rule| &rule.id);
+                self.unwritten.add(old.as_ref(), new.as_ref().zip(by));
+            }
+            let new = new.filter(|new| !old.is_some_and(|old| old.includes(new)));
+            self.demands.extend(new);
+        }
+        if !turn.is_dry() {
+            store(turn, &changed).await?;
+            history::record(turn, &changed, self.author, now).await?;
+        }
+        self.changed += changed.len();
+        Ok(applied)
+    }
+
+    /// Checks that no room needs too many marks after all that was written.
+    pub async fn finish(self, turn: &mut Turn<'_>) -> Result<(), WriteError> {
+        if self.changed >= MANY && !turn.is_dry() {
+            table::analyze(turn).await?;
+        }
+        let now = turn.now;
+        let checked = limits::check(turn, self.demands, now, &self.unwritten).await?;
+        if let Err(conflict) = checked {
+            let rules = limits::rules_of(turn, &conflict, &self.unwritten).await?;
+            return Err(WriteError::MarkLimit { conflict, rules });
+        }
+        Ok(())
+    }
+}
+
+async fn store(transaction: &mut PgConnection, changed: &[&Applied]) -> Result<(), sqlx::Error> {
+    let (mut new, mut replaced, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+    for one in changed {
+        match (&one.before, &one.after) {
+            (None, Some(after)) => new.push(after),
+            (Some(_), Some(after)) => replaced.push(after),
+            (Some(before), None) => removed.push(&before.id),
+            (None, None) => {}
+        }
+    }
+    table::delete(transaction, &removed).await?;
+    table::update(transaction, &replaced).await?;
+    table::insert(transaction, &new).await
+}
+
+impl Change {
+    fn at(self, now: DateTime<Utc>, last_versions: &HashMap<RuleId, i64>) -> Applied {
+        let Self { id, before, after } = self;
+        let after = match (&before, after) {
+            (_, None) => None,
+            (Some(before), Some(draft)) if before.draft == draft => Some(before.clone()),
+            (before, Some(draft)) => Some(Rule {
+                version: 1 + match before {
+                    Some(before) => before.version,
+                    None => last_versions.get(&id).copied().unwrap_or(0),
+                },
+                created_at: before.as_ref().map_or(now, |before| before.created_at),
+                updated_at: now,
+                id,
+                draft,
+            }),
+        };
+        Applied { before, after }
+    }
+}

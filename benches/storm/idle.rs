@@ -1,7 +1,7 @@
 //! (h) memory, and (i) the delay of a mark when nothing else happens.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
@@ -100,11 +100,11 @@ pub async fn delay(
         .await?;
     let mut joined = HashMap::new();
     for (i, member) in population::named(joins + 10, RULES).into_iter().enumerate() {
-        let moment = live.chat.moment().await?;
         let moved = live.chat.join(&member.group, &[&member.account]).await?;
-        live.chat
-            .moment_after(moment + 1, Duration::from_secs(5))
-            .await?;
+        let began = Instant::now();
+        while live.calls().await?.calls <= i as u64 && began.elapsed() < Duration::from_secs(5) {
+            sleep(Duration::from_millis(2)).await;
+        }
         // The first ones open connections and plan statements.
         if i >= 10 {
             joined.insert(member.account, moved.at);

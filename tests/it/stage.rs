@@ -1,7 +1,7 @@
 //! The stage of the demo, as a browser sees it: the real program, its page, its pictures, its orders.
 
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde_json::{Value, json};
@@ -54,23 +54,37 @@ impl Demo {
         self.http.request(method, format!("{}{path}", self.url))
     }
 
-    async fn order(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
-        answer(self.request(method, path).json(body)).await
+    async fn order(&self, command: &Value) -> (StatusCode, Value) {
+        answer(self.request(Method::POST, "/order").json(command)).await
     }
 
     async fn move_member(&self, movement: &str, group: &str, account: &str) {
-        let body = json!({"movement": movement, "group": group, "accounts": [account]});
-        let answer = self.order(Method::POST, "/move", &body).await;
-        assert_eq!(answer, (StatusCode::OK, json!({"changed": 1})), "{body}");
+        let body = json!({ movement: {"group": group, "accounts": [account]} });
+        let answer = self.order(&body).await;
+        assert_eq!(answer, (StatusCode::NO_CONTENT, Value::Null), "{body}");
     }
 
-    async fn watch(&self) -> Watch {
-        let stream = self.request(Method::GET, "/events").send().await.unwrap();
-        assert_eq!(stream.headers()[header::CONTENT_TYPE], "text/event-stream");
-        Watch {
-            stream,
-            read: String::new(),
+    /// The first picture of which this is true.
+    async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let (status, picture) = answer(self.request(Method::GET, "/picture")).await;
+            if status == StatusCode::OK && holds(&picture) {
+                return picture;
+            }
+            assert!(began.elapsed() < PATIENCE, "never {what}: {picture:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    async fn until_member(
+        &self,
+        account: &str,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let holds = |picture: &Value| member(picture, "math-7", account).is_some_and(&holds);
+        self.until(&format!("{account} {what}"), holds).await
     }
 }
 
@@ -82,54 +96,6 @@ async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
         false => serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status} {text:?}")),
     };
     (status, body)
-}
-
-/// The pictures, as they come.
-struct Watch {
-    stream: reqwest::Response,
-    read: String,
-}
-
-impl Watch {
-    async fn next(&mut self) -> Value {
-        loop {
-            if let Some((event, rest)) = self.read.split_once("\n\n") {
-                let picture = event.strip_prefix("data: ").map(str::to_owned);
-                self.read = rest.to_owned();
-                match picture {
-                    Some(picture) => return serde_json::from_str(&picture).unwrap(),
-                    // A comment that keeps the connection alive.
-                    None => continue,
-                }
-            }
-            let chunk = self.stream.chunk().await.unwrap().expect("the demo ended");
-            self.read.push_str(std::str::from_utf8(&chunk).unwrap());
-        }
-    }
-
-    /// The first picture of which this is true.
-    async fn until(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        let found = tokio::time::timeout(PATIENCE, async {
-            while !holds(&last) {
-                last = self.next().await;
-            }
-        });
-        if found.await.is_err() {
-            panic!("never {what}: {last:#}");
-        }
-        last
-    }
-
-    async fn until_member(
-        &mut self,
-        account: &str,
-        what: &str,
-        holds: impl Fn(&Value) -> bool,
-    ) -> Value {
-        let holds = |picture: &Value| member(picture, "math-7", account).is_some_and(&holds);
-        self.until(&format!("{account} {what}"), holds).await
-    }
 }
 
 fn member<'a>(picture: &'a Value, group: &str, account: &str) -> Option<&'a Value> {
@@ -154,9 +120,7 @@ fn carries(marks: &[u32]) -> impl Fn(&Value) -> bool {
 #[tokio::test]
 async fn a_visitor_of_the_stage_sees_marks_vanish_and_return() {
     let demo = Demo::start("/control/fault").await;
-    let mut watch = demo.watch().await;
-    watch
-        .until_member("teacher-li", "marked", carries(&[1001]))
+    demo.until_member("teacher-li", "marked", carries(&[1001]))
         .await;
 
     demo.move_member("drop", "math-7", "teacher-li").await;
@@ -165,20 +129,20 @@ async fn a_visitor_of_the_stage_sees_marks_vanish_and_return() {
             && member["marks"] == json!([])
             && member["wanted"] == json!([1001])
     };
-    watch.until_member("teacher-li", "away", dropped).await;
+    demo.until_member("teacher-li", "away", dropped).await;
     demo.move_member("back", "math-7", "teacher-li").await;
     let back = |member: &Value| carries(&[1001])(member) && member["delay"].is_u64();
-    watch.until_member("teacher-li", "marked again", back).await;
+    demo.until_member("teacher-li", "marked again", back).await;
 
     demo.move_member("leave", "math-7", "teacher-li").await;
     let gone = |member: &Value| member["state"] == "gone" && member["marks"] == json!([]);
-    watch.until_member("teacher-li", "gone", gone).await;
+    demo.until_member("teacher-li", "gone", gone).await;
     demo.move_member("join", "math-7", "teacher-li").await;
-    let picture = watch
+    let picture = demo
         .until_member("teacher-li", "marked after joining", back)
         .await;
     let told = |what: &'static str| {
-        move |line: &Value| line["what"] == what && line["accounts"] == json!(["teacher-li"])
+        move |line: &Value| line["what"] == what && line["account"] == "teacher-li"
     };
     let news = picture["news"].as_array().unwrap();
     assert!(
@@ -195,58 +159,53 @@ async fn a_visitor_of_the_stage_sees_marks_vanish_and_return() {
 #[tokio::test]
 async fn a_visitor_makes_chat_fail_and_mends_it_and_closes_a_room() {
     let demo = Demo::start("/control/fault").await;
-    let mut watch = demo.watch().await;
-    let trouble = async |trouble: &str| {
-        let body = json!({ "trouble": trouble });
-        let (status, _) = demo.order(Method::PUT, "/trouble", &body).await;
+    let order = async |command: Value| {
+        let (status, _) = demo.order(&command).await;
         assert_eq!(status, StatusCode::NO_CONTENT);
     };
-    trouble("too_fast").await;
-    let before = watch
-        .until("too fast", |p| p["trouble"] == "too_fast")
-        .await;
+    order(json!({"fault": {"effect": {"error_code": 60007}}})).await;
+    let faulty = |p: &Value| {
+        let mut faults = p["faults"].as_object().unwrap().values();
+        faults.any(|fault| fault["effect"]["error_code"] == 60007)
+    };
+    let before = demo.until("too fast", faulty).await;
     demo.move_member("drop", "math-7", "mod-ana").await;
     demo.move_member("back", "math-7", "mod-ana").await;
     let refused =
         |picture: &Value| picture["calls"]["failed"].as_u64() > before["calls"]["failed"].as_u64();
-    watch.until("a refused call", refused).await;
+    demo.until("a refused call", refused).await;
     let owed = |member: &Value| member["marks"] == json!([]) && member["wanted"] == json!([9001]);
-    watch
-        .until_member("mod-ana", "without the mark", owed)
-        .await;
-    trouble("none").await;
-    watch.until("mended", |p| p["trouble"] == "none").await;
-    watch
-        .until_member("mod-ana", "marked", carries(&[9001]))
+    demo.until_member("mod-ana", "without the mark", owed).await;
+    order(json!({"clear": {}})).await;
+    demo.until("mended", |p| p["faults"] == json!({})).await;
+    demo.until_member("mod-ana", "marked", carries(&[9001]))
         .await;
 
-    let gala = json!({"group": "gala"});
-    let (status, _) = demo.order(Method::POST, "/close", &gala).await;
-    assert_eq!(status, StatusCode::NO_CONTENT);
+    let destroy = json!({"destroy": {"group": "gala"}});
+    order(destroy.clone()).await;
     let closed = |p: &Value| {
         room(p, "gala").is_some_and(|room| room["open"] == false)
             && member(p, "gala", "vip-1").is_some_and(|m| m["state"] == "gone")
     };
-    watch.until("the gala closed", closed).await;
-    let (status, problem) = demo.order(Method::POST, "/close", &gala).await;
+    demo.until("the gala closed", closed).await;
+    let (status, problem) = demo.order(&destroy).await;
     assert_eq!(status, StatusCode::CONFLICT);
     assert!(
         problem["detail"].as_str().unwrap().contains("destroyed"),
         "{problem}"
     );
-    let (status, _) = demo.order(Method::POST, "/open", &gala).await;
-    assert_eq!(status, StatusCode::NO_CONTENT);
+    order(json!({"create": {"group": "gala"}})).await;
     demo.move_member("join", "gala", "vip-1").await;
     let open =
         |p: &Value| member(p, "gala", "vip-1").is_some_and(|m| m["marks"] == json!([2001, 2002]));
-    watch.until("a VIP marked in the new gala", open).await;
+    demo.until("a VIP marked in the new gala", open).await;
 }
 
 #[tokio::test]
 async fn the_stage_takes_orders_of_its_own_page_alone_and_only_when_the_show_is_over() {
     let demo = Demo::start("The lesson begins").await;
-    let drop = json!({"movement": "drop", "group": "math-7", "accounts": ["teacher-li"]});
-    let (status, problem) = demo.order(Method::POST, "/move", &drop).await;
+    let drop = json!({"drop": {"group": "math-7", "accounts": ["teacher-li"]}});
+    let (status, problem) = demo.order(&drop).await;
     assert_eq!(status, StatusCode::CONFLICT);
     assert!(
         problem["detail"]
@@ -255,10 +214,8 @@ async fn the_stage_takes_orders_of_its_own_page_alone_and_only_when_the_show_is_
             .contains("still playing"),
         "{problem}"
     );
-    let mut watch = demo.watch().await;
-    let first = watch.next().await;
-    assert_eq!(first["playing"], true);
-    watch.until("handed over", |p| p["playing"] == false).await;
+    demo.until("playing", |p| p["playing"] == true).await;
+    demo.until("handed over", |p| p["playing"] == false).await;
 
     let page = demo.request(Method::GET, "").send().await.unwrap();
     let policy = page.headers()[header::CONTENT_SECURITY_POLICY]
@@ -280,7 +237,7 @@ async fn the_stage_takes_orders_of_its_own_page_alone_and_only_when_the_show_is_
         .next()
         .unwrap();
     let own = format!("http://{host}");
-    let post = || demo.request(Method::POST, "/move").json(&drop);
+    let post = || demo.request(Method::POST, "/order").json(&drop);
     for (name, value) in [
         ("origin", "http://evil.test"),
         ("origin", "null"),
@@ -294,104 +251,31 @@ async fn the_stage_takes_orders_of_its_own_page_alone_and_only_when_the_show_is_
         assert_eq!(status, StatusCode::FORBIDDEN, "{name}: {value}: {problem}");
     }
     let foreign = demo
-        .request(Method::GET, "/events")
+        .request(Method::GET, "/picture")
         .header("sec-fetch-site", "cross-site");
     assert_eq!(answer(foreign).await.0, StatusCode::FORBIDDEN);
     let simple = demo
-        .request(Method::POST, "/move")
+        .request(Method::POST, "/order")
         .header("content-type", "text/plain");
     let simple = answer(simple.body(drop.to_string())).await;
     assert_eq!(simple.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
 
-    let many: Vec<String> = (0..201).map(|n| format!("m{n}")).collect();
-    for (path, body, status) in [
+    for (command, status) in [
+        (json!({"fly": {"group": "math-7", "accounts": ["a"]}}), 400),
+        (json!({"drop": {"group": "", "accounts": ["a"]}}), 400),
         (
-            "/move",
-            json!({"movement": "fly", "group": "math-7", "accounts": ["a"]}),
-            400,
-        ),
-        (
-            "/move",
-            json!({"movement": "drop", "group": "", "accounts": ["a"]}),
-            400,
-        ),
-        (
-            "/move",
-            json!({"movement": "drop", "group": "math-7", "accounts": []}),
-            400,
-        ),
-        (
-            "/move",
-            json!({"movement": "join", "group": "math-7", "accounts": many}),
-            400,
-        ),
-        (
-            "/move",
-            json!({"movement": "join", "group": "math-7", "accounts": many[..190]}),
-            409,
-        ),
-        (
-            "/move",
-            json!({"movement": "drop", "group": "nowhere", "accounts": ["a"]}),
+            json!({"drop": {"group": "nowhere", "accounts": ["a"]}}),
             404,
         ),
-        ("/open", json!({"group": "math-7"}), 409),
-        ("/open", json!({"group": "math-8", "more": 1}), 400),
-        ("/open", json!({"group": "x".repeat(70_000)}), 413),
+        (json!({"create": {"group": "math-7"}}), 409),
+        (json!({"create": {"group": "math-8", "more": 1}}), 400),
+        (json!({"create": {"group": "x".repeat(70_000)}}), 413),
     ] {
-        let request = demo
-            .request(Method::POST, path)
-            .json(&body)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(request.status().as_u16(), status, "{path}");
+        assert_eq!(demo.order(&command).await.0.as_u16(), status, "{command}");
     }
-    let other = json!({"trouble": "other"});
-    let (status, _) = demo.order(Method::PUT, "/trouble", &other).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
 
     let browser = post()
         .header("origin", own)
         .header("sec-fetch-site", "same-origin");
-    assert_eq!(
-        answer(browser).await,
-        (StatusCode::OK, json!({"changed": 1}))
-    );
-}
-
-#[tokio::test]
-async fn no_more_pages_watch_the_stage_than_have_a_seat() {
-    let demo = Demo::start("The lesson begins").await;
-    let mut watching = Vec::new();
-    for _ in 0..32 {
-        watching.push(demo.watch().await);
-    }
-    let full = answer(demo.request(Method::GET, "/events")).await;
-    assert_eq!(full.0, StatusCode::SERVICE_UNAVAILABLE);
-    drop(watching);
-    let seat = tokio::time::timeout(PATIENCE, async {
-        loop {
-            let next = demo.request(Method::GET, "/events").send().await.unwrap();
-            if next.status() == StatusCode::OK {
-                break;
-            }
-        }
-    });
-    seat.await.expect("seats become free");
-}
-
-#[tokio::test]
-async fn a_page_that_watches_does_not_hold_up_the_end() {
-    let mut demo = Demo::start("The lesson begins").await;
-    let mut watch = demo.watch().await;
-    let child = demo.child.id().to_string();
-    let mut interrupt = std::process::Command::new("kill");
-    let interrupted = interrupt.args(["-INT", &child]).status().unwrap();
-    assert!(interrupted.success());
-    let end = async { while watch.stream.chunk().await.unwrap().is_some() {} };
-    let ended = tokio::time::timeout(PATIENCE, end).await;
-    ended.expect("the pictures end with the demo");
-    let status = tokio::task::spawn_blocking(move || demo.child.wait().unwrap()).await;
-    assert!(status.unwrap().success());
+    assert_eq!(answer(browser).await.0, StatusCode::NO_CONTENT);
 }

@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use super::script::RuleText;
 use crate::local::simulator::MemberView;
 
@@ -17,7 +19,7 @@ pub(super) type Marks = BTreeSet<u32>;
 pub(super) type Rooms = BTreeMap<String, BTreeMap<String, MemberView>>;
 
 /// A member of a room.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct Seat {
     pub group: String,
     pub account: String,
@@ -33,6 +35,9 @@ pub(super) struct Look {
     pub rooms: Rooms,
 }
 
+/// The causes that are an arrival: a first one, and one of a member without connection.
+const ARRIVALS: [&str; 2] = ["joining", "coming back"];
+
 /// Why a mark is due, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Cause {
@@ -41,18 +46,27 @@ struct Cause {
 }
 
 /// Something that became different on one member.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Change {
+    #[serde(flatten)]
     pub seat: Seat,
     pub what: What,
     pub marks: Marks,
     /// Milliseconds since the cause, if one is known.
     pub delay: Option<i64>,
     /// Reads after "after" where there is a delay.
+    #[serde(skip)]
     pub why: &'static str,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Change {
+    pub(super) fn is_of_arrival(&self) -> bool {
+        ARRIVALS.contains(&self.why)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum What {
     Set,
     /// Lost with the member's presence.
@@ -60,6 +74,7 @@ pub(super) enum What {
     /// Removed, as a change of rules required.
     Taken,
     /// Disappeared from a member who was there all the time, and no rule required it.
+    #[serde(rename = "taken")]
     Gone,
 }
 
@@ -247,10 +262,7 @@ impl Ledger {
                 Some(before) if stayed(&before) => before.marks,
                 before => {
                     changes.extend(self.left(&seat, before, "gone for a moment"));
-                    let what = match self.away.contains(&seat) {
-                        true => "coming back",
-                        false => "joining",
-                    };
+                    let what = ARRIVALS[usize::from(self.away.contains(&seat))];
                     let at = member.arrived_at;
                     for mark in self.demands(&seat) {
                         self.open.insert((seat.clone(), mark), Cause { at, what });
@@ -360,7 +372,7 @@ pub(super) mod tests {
     };
 
     /// A member who arrived at a time and has these marks.
-    pub(in super::super) fn present(arrived_at: i64, marks: &[u32]) -> MemberView {
+    fn present(arrived_at: i64, marks: &[u32]) -> MemberView {
         MemberView {
             online: true,
             connected: true,
@@ -370,13 +382,13 @@ pub(super) mod tests {
     }
 
     /// The only room, `gala`.
-    pub(in super::super) fn gala(members: &[(&str, MemberView)]) -> Rooms {
+    fn gala(members: &[(&str, MemberView)]) -> Rooms {
         let members = members.iter().cloned();
         let members = members.map(|(account, member)| (account.to_owned(), member));
         [("gala".to_owned(), members.collect())].into()
     }
 
-    pub(in super::super) fn change(
+    pub(in crate::local::demo) fn change(
         what: What,
         marks: &[u32],
         due: Option<(i64, &'static str)>,
@@ -393,49 +405,48 @@ pub(super) mod tests {
         }
     }
 
+    fn set(marks: &[u32], delay: i64, why: &'static str) -> Change {
+        change(What::Set, marks, Some((delay, why)))
+    }
+
     fn lost(why: &'static str) -> Change {
-        let delay = None;
         Change {
-            delay,
+            delay: None,
             ..change(What::Lost, &[2001], Some((0, why)))
         }
     }
 
     fn look(ledger: &mut Ledger, at: i64, members: &[(&str, MemberView)]) -> Vec<Change> {
-        ledger.take_in(&Look {
-            began: at,
-            at,
-            rooms: gala(members),
-        })
+        let (began, rooms) = (at, gala(members));
+        ledger.take_in(&Look { began, at, rooms })
+    }
+
+    /// A look at the VIP, who arrived at a time and has these marks.
+    fn sees(ledger: &mut Ledger, at: i64, arrived_at: i64, marks: &[u32]) -> Vec<Change> {
+        look(ledger, at, &[("vip-1", present(arrived_at, marks))])
     }
 
     /// One VIP who arrived at 100 and was seen at 110 with these marks.
     fn vip(marks: &[u32]) -> Ledger {
         let mut ledger = Ledger::default();
         ledger.write(&VIPS, 0);
-        look(
-            &mut ledger,
-            110,
-            &[("vip-1", present(100, marks)), ("guest", present(90, &[]))],
-        );
+        let guest = ("guest", present(90, &[]));
+        look(&mut ledger, 110, &[("vip-1", present(100, marks)), guest]);
         ledger
     }
 
     #[test]
     fn a_mark_is_due_from_the_arrival_until_it_is_seen() {
         let mut ledger = vip(&[]);
+        let lacks = ["vip-1 in gala lacks the required mark 2001"];
+        assert_eq!(ledger.complaints(), lacks);
         assert_eq!(
-            ledger.complaints(),
-            ["vip-1 in gala lacks the required mark 2001"]
+            sees(&mut ledger, 142, 100, &[2001]),
+            [set(&[2001], 42, "joining")]
         );
-        let changes = look(&mut ledger, 142, &[("vip-1", present(100, &[2001]))]);
-        assert_eq!(changes, [change(What::Set, &[2001], Some((42, "joining")))]);
         assert_eq!((ledger.demanded(), ledger.restored.len()), (1, 1));
         assert!(ledger.complaints().is_empty() && ledger.is_settled());
-        assert_eq!(
-            look(&mut ledger, 150, &[("vip-1", present(100, &[2001]))]),
-            []
-        );
+        assert_eq!(sees(&mut ledger, 150, 100, &[2001]), []);
     }
 
     #[test]
@@ -448,14 +459,10 @@ pub(super) mod tests {
         let changes = look(&mut ledger, 200, &[("vip-1", away)]);
         assert_eq!(changes, [lost("connection lost")]);
         assert!(ledger.is_settled());
-        let changes = look(&mut ledger, 330, &[("vip-1", present(300, &[2001]))]);
-        assert_eq!(
-            changes,
-            [change(What::Set, &[2001], Some((30, "coming back")))]
-        );
-        let changes = look(&mut ledger, 450, &[("vip-1", present(400, &[2001]))]);
-        let set = change(What::Set, &[2001], Some((50, "joining")));
-        assert_eq!(changes, [lost("gone for a moment"), set]);
+        let back = set(&[2001], 30, "coming back");
+        assert_eq!(sees(&mut ledger, 330, 300, &[2001]), [back]);
+        let again = [lost("gone for a moment"), set(&[2001], 50, "joining")];
+        assert_eq!(sees(&mut ledger, 450, 400, &[2001]), again);
         assert_eq!(ledger.restored.len(), 3);
         assert_eq!(look(&mut ledger, 460, &[]), [lost("left")]);
     }
@@ -465,13 +472,9 @@ pub(super) mod tests {
         let mut ledger = vip(&[2001]);
         ledger.edit("vips", &[2002], 500);
         assert_eq!((ledger.demanded(), ledger.to_take()), (2, 1));
-        let changes = look(&mut ledger, 520, &[("vip-1", present(100, &[2002]))]);
-        let due = Some((20, "the edit"));
-        let (set, taken) = (
-            change(What::Set, &[2002], due),
-            change(What::Taken, &[2001], due),
-        );
-        assert_eq!(changes, [set, taken]);
+        let taken = change(What::Taken, &[2001], Some((20, "the edit")));
+        let edited = [set(&[2002], 20, "the edit"), taken];
+        assert_eq!(sees(&mut ledger, 520, 100, &[2002]), edited);
         assert!(ledger.is_settled() && ledger.taken == 1);
         let missed = ["vip-1 in gala never got the required mark 2001"];
         let mut ended = vip(&[]);
@@ -495,11 +498,8 @@ pub(super) mod tests {
         ledger.write(&finale, 1000);
         assert!(ledger.pass_time(1499).is_empty() && ledger.is_settled());
         assert_eq!(ledger.pass_time(1510)[0].0, 1500);
-        let changes = look(&mut ledger, 1520, &[("vip-1", present(100, &[2001, 3001]))]);
-        assert_eq!(
-            changes,
-            [change(What::Set, &[3001], Some((20, "the rule began")))]
-        );
+        let began = set(&[3001], 20, "the rule began");
+        assert_eq!(sees(&mut ledger, 1520, 100, &[2001, 3001]), [began]);
         assert!(ledger.awaits_window() && ledger.complaints().is_empty());
         assert_eq!(ledger.pass_time(1610)[0].0, 1600);
         assert!(!ledger.awaits_window() && ledger.to_take() == 1);
@@ -510,10 +510,10 @@ pub(super) mod tests {
     #[test]
     fn what_appears_or_vanishes_without_a_reason_is_told_without_a_delay() {
         let mut ledger = vip(&[2001]);
-        let changes = look(&mut ledger, 200, &[("vip-1", present(100, &[2001, 7000]))]);
-        assert_eq!(changes, [change(What::Set, &[7000], None)]);
-        let changes = look(&mut ledger, 210, &[("vip-1", present(100, &[7000]))]);
-        assert_eq!(changes, [change(What::Gone, &[2001], None)]);
+        let appeared = change(What::Set, &[7000], None);
+        assert_eq!(sees(&mut ledger, 200, 100, &[2001, 7000]), [appeared]);
+        let gone = change(What::Gone, &[2001], None);
+        assert_eq!(sees(&mut ledger, 210, 100, &[7000]), [gone]);
         assert!(!ledger.is_settled(), "it is due again");
     }
 }

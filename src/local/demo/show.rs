@@ -4,13 +4,12 @@
 //! show its effect.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use chrono::Utc;
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ledger::{Ledger, Look};
 use super::report::{Timeline, invitation, verdict};
@@ -20,8 +19,8 @@ use crate::local::simulator::{Api, ControlError, Fault, Movement, Result, Simula
 
 /// How long the whole show waits for marks that are due before it goes on without them.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The longest time between two looks: members also move by other hands.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The time between two looks.
+const PAUSE: Duration = Duration::from_millis(15);
 
 /// A show under way.
 pub(super) struct Show<'a> {
@@ -29,8 +28,6 @@ pub(super) struct Show<'a> {
     timeline: &'a mut Timeline,
     ledger: Ledger,
     looks: mpsc::Receiver<Result<Look>>,
-    /// Asks for a look now.
-    nudge: Arc<Notify>,
     /// When the latest look began, Unix milliseconds.
     last_look: i64,
     /// What is left of [`PATIENCE`].
@@ -43,14 +40,12 @@ impl<'a> Show<'a> {
         stage.chat.create(LESSON).await?;
         stage.chat.create(GALA).await?;
         let (sender, looks) = mpsc::channel(64);
-        let nudge = Arc::new(Notify::new());
-        tokio::spawn(watch(stage.chat.clone(), nudge.clone(), sender));
+        tokio::spawn(watch(stage.chat.clone(), sender));
         Ok(Self {
             stage,
             timeline,
             ledger: Ledger::default(),
             looks,
-            nudge,
             last_look: 0,
             patience: PATIENCE,
         })
@@ -92,10 +87,8 @@ impl<'a> Show<'a> {
         self.stage.page.hand_over();
         self.timeline.say(&invitation(&self.stage.places))?;
         loop {
-            tokio::select! {
-                look = self.looks.recv() => self.take_in(look)?,
-                () = self.stage.page.moved() => self.nudge.notify_one(),
-            }
+            let look = self.looks.recv().await;
+            self.take_in(look)?;
         }
     }
 
@@ -122,7 +115,6 @@ impl<'a> Show<'a> {
                     let time = began + Duration::from_millis(every * place);
                     self.watch_until(time).await?;
                     move_members(&self.stage.chat, Movement::Join, group, one).await?;
-                    self.nudge.notify_one();
                 }
             }
             Act::Fail(group, effect) => {
@@ -130,7 +122,6 @@ impl<'a> Show<'a> {
                 chat.inject(&fault.group(group).times(1)).await?;
             }
         }
-        self.nudge.notify_one();
         Ok(())
     }
 
@@ -147,7 +138,6 @@ impl<'a> Show<'a> {
     /// Waits until nothing is due in a look that began after this call.
     async fn settle(&mut self) -> anyhow::Result<()> {
         let (now, began) = (now(), Instant::now());
-        self.nudge.notify_one();
         while !(self.ledger.is_settled() && self.last_look > now) {
             tokio::select! {
                 look = self.looks.recv() => self.take_in(look)?,
@@ -168,7 +158,7 @@ impl<'a> Show<'a> {
         for change in &changes {
             self.timeline.change(look.at, change)?;
         }
-        self.stage.page.show(look, changes);
+        self.stage.page.show(&look, &changes);
         Ok(())
     }
 }
@@ -189,24 +179,19 @@ async fn move_members(
     Ok(())
 }
 
-/// Looks whenever a call began or ended, on request, and after every [`PAUSE`]. Only this task looks, so
-/// looks come in the order of what they show.
-async fn watch(chat: Simulated, nudge: Arc<Notify>, looks: mpsc::Sender<Result<Look>>) {
-    let mut moment = 0;
+/// Looks again and again, until nothing takes its looks.
+async fn watch(chat: Simulated, looks: mpsc::Sender<Result<Look>>) {
     loop {
-        let look = next(&chat, &nudge, &mut moment).await;
+        let look = look(&chat).await;
         let failed = look.is_err();
         if looks.send(look).await.is_err() || failed {
             return;
         }
+        sleep(PAUSE).await;
     }
 }
 
-async fn next(chat: &Simulated, nudge: &Notify, moment: &mut u64) -> Result<Look> {
-    tokio::select! {
-        now = chat.moment_after(*moment, PAUSE) => *moment = now?,
-        () = nudge.notified() => {}
-    }
+async fn look(chat: &Simulated) -> Result<Look> {
     let began = now();
     let mut rooms = BTreeMap::new();
     for room in chat.rooms().await? {

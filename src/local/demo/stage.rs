@@ -65,7 +65,23 @@ impl Stage {
         let running = simulator::start(simulator::Options::default(), listener)?;
         let (token, viewer, callback_token) = (secret(), secret(), secret());
         let postgres = LocalPostgres::throw_away().await?;
-        let settings = settings(&running, &postgres, [&token, &viewer], &callback_token)?;
+        let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
+        let tokens = format!(
+            "demo:editor:{},guest:viewer:{}",
+            token.expose_secret(),
+            viewer.expose_secret()
+        );
+        let settings = settings([
+            ("CHAT__BASE_URL", running.url()),
+            ("CALLBACK__LISTEN", local(CALLBACK_PORT)),
+            (
+                "CALLBACK__TOKENS",
+                callback_token.expose_secret().to_owned(),
+            ),
+            ("ADMIN__LISTEN", local(ADMIN_PORT)),
+            ("ADMIN__TOKENS", tokens),
+            ("DATABASE__URL", postgres.url().expose_secret().to_owned()),
+        ])?;
         let database = Database::connect(
             settings.database.server(),
             Path::new(""),
@@ -88,7 +104,7 @@ impl Stage {
             token: token.clone(),
         };
         let db = database.db().clone();
-        let page = Page::open(chat.clone(), db, operator.clone(), closing.clone());
+        let page = Page::new(chat.clone(), db, operator.clone());
         let service = service.with_stage(page.router());
         let service = tokio::spawn(service.run(stop));
         let url = format!("http://{callback}/callback");
@@ -119,7 +135,6 @@ impl Stage {
     pub(super) async fn strike(self) -> anyhow::Result<()> {
         drop(self.closing);
         let service = self.service.await;
-        self.page.close().await;
         let chat = self.running.stop().await;
         self.database.close().await?;
         self.postgres.stop().await?;
@@ -129,37 +144,14 @@ impl Stage {
 }
 
 /// The compiled-in defaults and what the show needs.
-fn settings(
-    chat: &Running,
-    postgres: &LocalPostgres,
-    [token, viewer]: [&SecretString; 2],
-    callback_token: &SecretString,
-) -> anyhow::Result<Settings> {
-    let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
-    let [token, viewer] = [token, viewer].map(ExposeSecret::expose_secret);
-    let tokens = format!("demo:editor:{token},guest:viewer:{viewer}");
-    Ok(Settings::load(
-        None,
-        [
-            (
-                "STICKYMARK__CHAT__SDK_APP_ID",
-                SAMPLE_SDK_APP_ID.to_string(),
-            ),
-            ("STICKYMARK__CHAT__SECRET_KEY", SAMPLE_SECRET_KEY.to_owned()),
-            ("STICKYMARK__CHAT__BASE_URL", chat.url()),
-            ("STICKYMARK__CALLBACK__LISTEN", local(CALLBACK_PORT)),
-            (
-                "STICKYMARK__CALLBACK__TOKENS",
-                callback_token.expose_secret().to_owned(),
-            ),
-            ("STICKYMARK__ADMIN__LISTEN", local(ADMIN_PORT)),
-            ("STICKYMARK__ADMIN__TOKENS", tokens),
-            (
-                "STICKYMARK__DATABASE__URL",
-                postgres.url().expose_secret().to_owned(),
-            ),
-        ],
-    )?)
+fn settings(of_the_show: [(&str, String); 6]) -> anyhow::Result<Settings> {
+    let sample = [
+        ("CHAT__SDK_APP_ID", SAMPLE_SDK_APP_ID.to_string()),
+        ("CHAT__SECRET_KEY", SAMPLE_SECRET_KEY.to_owned()),
+    ];
+    let all = sample.into_iter().chain(of_the_show);
+    let all = all.map(|(key, value)| (format!("STICKYMARK__{key}"), value));
+    Ok(Settings::load(None, all)?)
 }
 
 /// Builds the service; a port that is taken gives way to any free one.

@@ -81,26 +81,22 @@ pub(super) struct Event {
 }
 
 impl Event {
-    pub(super) fn join(group: &GroupId, accounts: Vec<Account>, at: i64) -> Self {
+    /// Members joined, or else left.
+    pub(super) fn of_membership(
+        joined: bool,
+        group: &GroupId,
+        accounts: Vec<Account>,
+        at: i64,
+    ) -> Self {
+        let (kind, list, how, value) = match joined {
+            true => (Kind::NewMemberJoin, "NewMemberList", "JoinType", "Apply"),
+            false => (Kind::MemberExit, "ExitMemberList", "ExitType", "Quit"),
+        };
         let fields = json!({
-            "Type": "AVChatRoom", "JoinType": "Apply",
+            "Type": "AVChatRoom", how: value,
             "Operator_Account": accounts.first().map(Account::as_str), "EventTime": at,
         });
-        Self::of_members(
-            Kind::NewMemberJoin,
-            group,
-            "NewMemberList",
-            accounts,
-            fields,
-        )
-    }
-
-    pub(super) fn exit(group: &GroupId, accounts: Vec<Account>, at: i64) -> Self {
-        let fields = json!({
-            "Type": "AVChatRoom", "ExitType": "Quit",
-            "Operator_Account": accounts.first().map(Account::as_str), "EventTime": at,
-        });
-        Self::of_members(Kind::MemberExit, group, "ExitMemberList", accounts, fields)
+        Self::of_members(kind, group, list, accounts, fields)
     }
 
     pub(super) fn presence(

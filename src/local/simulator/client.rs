@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use url::Url;
@@ -15,8 +16,8 @@ use super::faults::Fault;
 use super::log::{Api, CallRecord};
 use super::rooms::Movement;
 
-/// How long one wait for a moment lasts before the next one.
-const ONE_WAIT: Duration = Duration::from_secs(10);
+/// The time between two looks at marks that are waited for.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A simulated Chat, seen from outside. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -111,12 +112,12 @@ impl Simulated {
             Movement::Drop => Command::Drop,
             Movement::Back => Command::Back,
         };
-        self.ask(command(members)).await
+        self.ask(&command(members)).await
     }
 
     pub async fn destroy(&self, group: &str) -> Result<Moved> {
         let (group, wait) = (group.to_owned(), self.waiting);
-        self.ask(Command::Destroy { group, wait }).await
+        self.ask(&Command::Destroy { group, wait }).await
     }
 
     /// Sets where callbacks go; `None` = nowhere.
@@ -128,13 +129,13 @@ impl Simulated {
 
     /// Injects a fault and returns its id.
     pub async fn inject(&self, fault: &Fault) -> Result<u64> {
-        let answer: Value = self.ask(Command::Fault(fault.clone())).await?;
+        let answer: Value = self.ask(&Command::Fault(fault.clone())).await?;
         Ok(answer["id"].as_u64().unwrap_or_default())
     }
 
     /// The faults in effect.
     pub async fn faults(&self) -> Result<BTreeMap<u64, Fault>> {
-        self.ask(Command::Faults {}).await
+        self.ask(&Command::Faults {}).await
     }
 
     /// Ends a fault; callbacks that it held are sent.
@@ -157,7 +158,7 @@ impl Simulated {
 
     /// Every remembered call with a greater `seq`, oldest first.
     pub async fn calls_after(&self, seq: u64) -> Result<Vec<CallRecord>> {
-        self.ask(Command::Calls {
+        self.ask(&Command::Calls {
             after: seq,
             api: None,
             group: None,
@@ -167,7 +168,7 @@ impl Simulated {
 
     /// Every remembered call of one API for one room, oldest first.
     pub async fn calls_of(&self, api: Api, group: &str) -> Result<Vec<CallRecord>> {
-        self.ask(Command::Calls {
+        self.ask(&Command::Calls {
             after: 0,
             api: Some(api),
             group: Some(group.to_owned()),
@@ -176,12 +177,12 @@ impl Simulated {
     }
 
     pub async fn rooms(&self) -> Result<Vec<RoomSummary>> {
-        self.ask(Command::Rooms {}).await
+        self.ask(&Command::Rooms {}).await
     }
 
     pub async fn room(&self, group: &str) -> Result<RoomView> {
         let group = group.to_owned();
-        self.ask(Command::Room { group }).await
+        self.ask(&Command::Room { group }).await
     }
 
     /// The marks of each member of a room; an empty set for members without marks.
@@ -215,44 +216,32 @@ impl Simulated {
     ) -> Result<()> {
         let began = Instant::now();
         loop {
-            let moment = self.moment().await?;
             let marks = self.marks(group).await?;
             if done(&marks) {
                 return Ok(());
             }
-            let left = within.saturating_sub(began.elapsed());
-            if left.is_zero() {
+            if began.elapsed() > within {
                 return Err(ControlError::TimedOut(within, format!("{marks:?}")));
             }
-            self.moment_after(moment, left.min(ONE_WAIT)).await?;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// How many calls began or ended so far.
-    pub async fn moment(&self) -> Result<u64> {
-        let (after, wait_ms) = (None, 0);
-        self.ask(Command::Moment { after, wait_ms }).await
-    }
-
-    /// Waits until a call began or ended after `moment`, or for `wait` (at most 30 s), and returns
-    /// the moment then.
-    pub async fn moment_after(&self, moment: u64, wait: Duration) -> Result<u64> {
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        let after = Some(moment);
-        self.ask(Command::Moment { after, wait_ms }).await
-    }
-
     pub async fn stats(&self) -> Result<Stats> {
-        self.ask(Command::Stats {}).await
+        self.ask(&Command::Stats {}).await
     }
 
     async fn order(&self, command: Command) -> Result<()> {
-        self.ask(command).await.map(|_: Value| ())
+        self.ask(&command).await.map(|_: Value| ())
     }
 
-    async fn ask<T: DeserializeOwned>(&self, command: Command) -> Result<T> {
+    /// Sends a command and reads its answer.
+    pub(in crate::local) async fn ask<T: DeserializeOwned>(
+        &self,
+        command: &impl Serialize,
+    ) -> Result<T> {
         let url = self.base.join("/control")?;
-        let answer = self.http.post(url).json(&command).send().await?;
+        let answer = self.http.post(url).json(command).send().await?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer.json().await?);

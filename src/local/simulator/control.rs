@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -20,13 +19,11 @@ use super::callbacks::{Kind, KindCount};
 use super::faults::Fault;
 use super::log::{Api, ApiCount, CallRecord};
 use super::rooms::{Member, Movement, Movements, RoomError, Rooms};
-use super::{CallbackOptions, Shared, callback_url, json as body};
+use super::{Shared, callback_url, json as body};
 use crate::domain::{Account, GroupId};
 
 /// Enough for two million short accounts in one command.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
-/// The longest wait for a moment.
-const LONGEST_WAIT_MS: u64 = 30_000;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -65,11 +62,6 @@ pub(super) enum Command {
         after: u64,
         api: Option<Api>,
         group: Option<String>,
-    },
-    Moment {
-        after: Option<u64>,
-        #[serde(default)]
-        wait_ms: u64,
     },
     Stats {},
 }
@@ -202,7 +194,7 @@ async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> 
         Command::Callback { url, token } => {
             let url = url.as_deref().map(callback_url).transpose();
             let (url, token) = (url.map_err(Refused::bad)?, token.map(SecretString::from));
-            shared.world().callback = CallbackOptions { url, token };
+            shared.world().callback = (url, token);
             json!({})
         }
         Command::Settings(changes) => {
@@ -241,7 +233,6 @@ async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> 
             });
             json!(calls.collect::<Vec<&CallRecord>>())
         }
-        Command::Moment { after, wait_ms } => moment(shared, after, wait_ms).await,
         Command::Stats {} => {
             let calls = shared.world().log.counts();
             let callbacks = shared.outbox.counts();
@@ -321,23 +312,6 @@ impl MemberView {
             marks: member.marks.iter().map(|mark| mark.get()).collect(),
         }
     }
-}
-
-/// How many calls began or ended so far; with `after`, waits until there are more than that, or
-/// until `wait_ms` are over.
-async fn moment(shared: &Shared, after: Option<u64>, wait_ms: u64) -> Value {
-    let mut moments = shared.moment.subscribe();
-    if let Some(after) = after {
-        let wait = Duration::from_millis(wait_ms.min(LONGEST_WAIT_MS));
-        let later = async {
-            // However the wait ends, the answer is the present moment.
-            let _ended = moments.wait_for(|moment| *moment > after).await.is_ok();
-        };
-        let later = tokio::time::timeout(wait, later);
-        shared.stop.run_until_cancelled(later).await;
-    }
-    let moment = *moments.borrow();
-    json!(moment)
 }
 
 fn parsed(group: &str) -> Result<GroupId, Refused> {

@@ -1,7 +1,6 @@
 //! The log of REST calls, their figures, and the rate of each API.
 //!
-//! The log is a ring, bounded in calls and in the members they name. Every begin and every end of
-//! a call has its own number from one sequence, so overlap is visible without a clock.
+//! The log keeps the latest calls.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -9,9 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 
-const MAX_CALLS: usize = 100_000;
-/// Members that all remembered calls name together.
-const MAX_MEMBERS: usize = 1_000_000;
+const MAX_CALLS: usize = 20_000;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// A REST API of Chat.
@@ -42,13 +39,10 @@ pub struct CallRecord {
     pub answered: Vec<String>,
     pub error_code: i64,
     pub http_status: u16,
-    /// Position of its begin among all begins and ends.
-    pub began: u64,
-    /// Position of its end among all begins and ends; `None` while it runs.
-    pub ended: Option<u64>,
     /// Unix milliseconds.
     pub received_at: i64,
-    /// Unix milliseconds when the answer was handed over or the caller went away.
+    /// Unix milliseconds when the answer was handed over or the caller went away; `None` while the
+    /// call runs.
     pub finished_at: Option<i64>,
 }
 
@@ -100,7 +94,8 @@ impl Api {
 impl CallRecord {
     /// Whether both calls ran at some time.
     pub fn overlaps(&self, other: &CallRecord) -> bool {
-        let before = |a: &CallRecord, b: &CallRecord| a.ended.is_some_and(|end| end < b.began);
+        let before =
+            |a: &CallRecord, b: &CallRecord| a.finished_at.is_some_and(|end| end <= b.received_at);
         !before(self, other) && !before(other, self)
     }
 }
@@ -109,9 +104,6 @@ impl CallRecord {
 pub(super) struct CallLog {
     ring: VecDeque<CallRecord>,
     last_seq: u64,
-    members: usize,
-    /// Begins and ends so far.
-    pub moment: u64,
     apis: BTreeMap<Api, ApiState>,
 }
 
@@ -127,7 +119,6 @@ impl CallLog {
     /// Records the arrival of a call and returns its `seq`.
     pub(super) fn begin(&mut self, api: Api) -> u64 {
         self.last_seq += 1;
-        self.moment += 1;
         self.apis.entry(api).or_default().count.calls += 1;
         self.ring.push_back(CallRecord {
             seq: self.last_seq,
@@ -138,12 +129,12 @@ impl CallLog {
             answered: Vec::new(),
             error_code: 0,
             http_status: 200,
-            began: self.moment,
-            ended: None,
             received_at: Utc::now().timestamp_millis(),
             finished_at: None,
         });
-        self.shrink();
+        if self.ring.len() > MAX_CALLS {
+            self.ring.pop_front();
+        }
         self.last_seq
     }
 
@@ -159,39 +150,36 @@ impl CallLog {
     pub(super) fn describe(
         &mut self,
         seq: u64,
-        api: Api,
         group: &str,
         command_type: Option<i64>,
         members: Vec<CalledMember>,
     ) {
+        let Some(record) = self.record(seq) else {
+            return;
+        };
+        record.group = Some(group.to_owned());
+        record.command_type = command_type;
+        record.members = members;
+        let api = record.api;
         let state = self.apis.entry(api).or_default();
         let at_once = state.running.entry(group.to_owned()).or_default();
         *at_once += 1;
         state.count.most_at_once_in_a_room = state.count.most_at_once_in_a_room.max(*at_once);
-        let named = members.len();
-        if let Some(record) = self.record(seq) {
-            record.group = Some(group.to_owned());
-            record.command_type = command_type;
-            record.members = members;
-            self.members += named;
-        }
-        self.shrink();
     }
 
-    /// Records the end of a call; `group` as it was described.
-    pub(super) fn end(&mut self, seq: u64, api: Api, group: Option<&str>, failed: bool) {
-        self.moment += 1;
-        let moment = self.moment;
+    pub(super) fn end(&mut self, seq: u64) {
+        let Some(record) = self.record(seq) else {
+            return;
+        };
+        record.finished_at = Some(Utc::now().timestamp_millis());
+        let failed = record.error_code != 0 || record.http_status != 200;
+        let (api, group) = (record.api, record.group.clone());
         let state = self.apis.entry(api).or_default();
         state.count.errors += u64::from(failed);
-        if let Some(at_once) = group.and_then(|group| state.running.get_mut(group)) {
+        if let Some(at_once) = group.and_then(|group| state.running.get_mut(&group)) {
             *at_once -= 1;
         }
         state.running.retain(|_, at_once| *at_once > 0);
-        if let Some(record) = self.record(seq) {
-            record.ended = Some(moment);
-            record.finished_at = Some(Utc::now().timestamp_millis());
-        }
     }
 
     /// The record of a call, unless it left the ring already.
@@ -209,14 +197,6 @@ impl CallLog {
     pub(super) fn counts(&self) -> BTreeMap<Api, ApiCount> {
         let count = |(api, state): (&Api, &ApiState)| (*api, state.count);
         self.apis.iter().map(count).collect()
-    }
-
-    fn shrink(&mut self) {
-        while (self.ring.len() > MAX_CALLS || self.members > MAX_MEMBERS)
-            && let Some(oldest) = self.ring.pop_front()
-        {
-            self.members -= oldest.members.len();
-        }
     }
 }
 

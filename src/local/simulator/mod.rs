@@ -28,6 +28,7 @@ mod rooms;
 mod tests;
 mod user_sig;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +40,6 @@ use axum::serve::ListenerExt;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
@@ -60,24 +60,41 @@ pub const SAMPLE_SDK_APP_ID: u32 = 1_400_000_000;
 pub const SAMPLE_SECRET_KEY: &str =
     "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
 
-#[derive(Debug, Clone)]
+// A doc comment would replace the description of the command that has these options.
+#[derive(Debug, Clone, clap::Args)]
 pub struct Options {
+    /// SDKAppID of the simulated application.
+    #[arg(long, env = "STICKYMARK_SIMULATE_SDK_APP_ID", default_value_t = SAMPLE_SDK_APP_ID)]
     pub sdk_app_id: u32,
-    /// The key that UserSigs are checked with, as text.
+    /// Key that UserSigs are checked with; the default is a published sample.
+    #[arg(
+        long,
+        env = "STICKYMARK_SIMULATE_SECRET_KEY",
+        hide_env_values = true,
+        default_value = SAMPLE_SECRET_KEY,
+        value_parser = secret,
+    )]
     pub secret_key: SecretString,
-    /// The only `identifier` that may call.
+    /// The account that may call.
+    #[arg(
+        long,
+        env = "STICKYMARK_SIMULATE_ADMIN_ACCOUNT",
+        default_value = "administrator"
+    )]
     pub admin_account: String,
-    pub callback: CallbackOptions,
+    /// Where callbacks go, e.g. http://127.0.0.1:8080/callback; without it none are sent.
+    #[arg(long, env = "STICKYMARK_SIMULATE_CALLBACK_URL", value_parser = callback_url)]
+    pub callback_url: Option<Url>,
+    /// Token that callbacks are signed with; without it they have no `Sign`.
+    #[arg(
+        long,
+        env = "STICKYMARK_SIMULATE_CALLBACK_TOKEN",
+        hide_env_values = true,
+        value_parser = secret,
+    )]
+    pub callback_token: Option<SecretString>,
+    #[arg(skip)]
     pub settings: Settings,
-}
-
-/// Where callbacks go.
-#[derive(Debug, Clone, Default)]
-pub struct CallbackOptions {
-    /// `None` = no callbacks.
-    pub url: Option<Url>,
-    /// `None` = requests carry no `Sign`.
-    pub token: Option<SecretString>,
 }
 
 /// Behaviour where Chat's documents leave a choice, or where a test needs another pace.
@@ -100,7 +117,8 @@ impl Default for Options {
             sdk_app_id: SAMPLE_SDK_APP_ID,
             secret_key: SecretString::from(SAMPLE_SECRET_KEY),
             admin_account: "administrator".to_owned(),
-            callback: CallbackOptions::default(),
+            callback_url: None,
+            callback_token: None,
             settings: Settings::default(),
         }
     }
@@ -115,6 +133,10 @@ impl Default for Settings {
             all_offline_code: 10004,
         }
     }
+}
+
+fn secret(text: &str) -> std::result::Result<SecretString, Infallible> {
+    Ok(SecretString::from(text))
 }
 
 /// Reads a receiver's address as Chat's console does
@@ -165,9 +187,8 @@ async fn serve(options: Options, listener: TcpListener, stop: CancellationToken)
             faults: faults::Faults::default(),
             log: log::CallLog::default(),
             settings: options.settings,
-            callback: options.callback,
+            callback: (options.callback_url, options.callback_token),
         }),
-        moment: watch::Sender::new(0),
     });
     let app = Router::new()
         .merge(rest::routes())
@@ -213,8 +234,6 @@ struct Shared {
     stop: CancellationToken,
     outbox: Outbox,
     world: Mutex<World>,
-    /// Begins and ends of calls so far.
-    moment: watch::Sender<u64>,
 }
 
 /// Everything that changes.
@@ -224,7 +243,8 @@ struct World {
     faults: faults::Faults,
     log: log::CallLog,
     settings: Settings,
-    callback: CallbackOptions,
+    /// Where callbacks go, and the token that signs them.
+    callback: (Option<Url>, Option<SecretString>),
 }
 
 impl Shared {
@@ -234,13 +254,13 @@ impl Shared {
 
     /// Sends callbacks for what just happened. Returns how many were queued.
     fn emit(&self, world: &mut World, events: Vec<Event>, report: &Report) -> usize {
-        let Some(url) = world.callback.url.clone() else {
+        let (Some(url), token) = world.callback.clone() else {
             return 0;
         };
         let target = Arc::new(Target {
             sdk_app_id: self.sdk_app_id,
             url,
-            token: world.callback.token.clone(),
+            token,
         });
         let delivery = |event| Delivery {
             target: target.clone(),

@@ -1,17 +1,12 @@
 //! `stickymark simulate`: the simulated Chat as a program.
 
-use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use secrecy::SecretString;
 use tokio::net::TcpListener;
-use url::Url;
 
-use super::{
-    CallbackOptions, Options, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Settings, callback_url, serve,
-};
+use super::{Options, Settings, serve};
 use crate::config::{LogFormat, LogSettings};
 use crate::local::stop_on_signal;
 use crate::telemetry;
@@ -37,7 +32,6 @@ Control API: POST /control/COMMAND with JSON; a refused command answers {\"error
   faults    lists them; clear {id?} ends one or all
   rooms     room {group}
   calls     {after?, api?, group?}
-  moment    {after?, wait_ms?}: waits for the begin or end of a call
   stats";
 
 /// Runs only the simulated Chat: in place of Tencent, on this machine.
@@ -52,36 +46,8 @@ pub struct Command {
         value_parser = listen
     )]
     listen: SocketAddr,
-    /// SDKAppID of the simulated application.
-    #[arg(long, env = "STICKYMARK_SIMULATE_SDK_APP_ID", default_value_t = SAMPLE_SDK_APP_ID)]
-    sdk_app_id: u32,
-    /// Key that UserSigs are checked with; the default is a published sample.
-    #[arg(
-        long,
-        env = "STICKYMARK_SIMULATE_SECRET_KEY",
-        hide_env_values = true,
-        default_value = SAMPLE_SECRET_KEY,
-        value_parser = secret,
-    )]
-    secret_key: SecretString,
-    /// The account that may call.
-    #[arg(
-        long,
-        env = "STICKYMARK_SIMULATE_ADMIN_ACCOUNT",
-        default_value = "administrator"
-    )]
-    admin_account: String,
-    /// Where callbacks go, e.g. http://127.0.0.1:8080/callback; without it none are sent.
-    #[arg(long, env = "STICKYMARK_SIMULATE_CALLBACK_URL", value_parser = callback_url)]
-    callback_url: Option<Url>,
-    /// Token that callbacks are signed with; without it they have no `Sign`.
-    #[arg(
-        long,
-        env = "STICKYMARK_SIMULATE_CALLBACK_TOKEN",
-        hide_env_values = true,
-        value_parser = secret,
-    )]
-    callback_token: Option<SecretString>,
+    #[command(flatten)]
+    options: Options,
     /// Milliseconds between a call and its answer.
     #[arg(
         long,
@@ -104,30 +70,14 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let stop = stop_on_signal()?;
     std::io::stdout().write_all(greeting(&command, address).as_bytes())?;
-    serve(command.options(), listener, stop).await?;
+    let mut options = command.options;
+    options.settings.latency_ms = command.latency_ms;
+    serve(options, listener, stop).await?;
     Ok(())
 }
 
-impl Command {
-    fn options(self) -> Options {
-        Options {
-            sdk_app_id: self.sdk_app_id,
-            secret_key: self.secret_key,
-            admin_account: self.admin_account,
-            callback: CallbackOptions {
-                url: self.callback_url,
-                token: self.callback_token,
-            },
-            settings: Settings {
-                latency_ms: self.latency_ms,
-                ..Settings::default()
-            },
-        }
-    }
-}
-
 fn greeting(command: &Command, address: SocketAddr) -> String {
-    let callback = match &command.callback_url {
+    let callback = match &command.options.callback_url {
         Some(_) => "Callbacks go to the address of --callback-url.\n".to_owned(),
         None => format!(
             "No callbacks are sent yet; to send them:\n  \
@@ -155,7 +105,7 @@ Let the next two calls that set marks fail:
   curl http://{address}/control/fault -d '{{"api":"modify_user_info","count":2,"effect":{{"error_code":10002}}}}'
 All commands: stickymark simulate --help
 "#,
-        app = command.sdk_app_id,
+        app = command.options.sdk_app_id,
     )
 }
 
@@ -164,15 +114,12 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|error| format!("{error}; {fix}"))
 }
 
-fn secret(text: &str) -> Result<SecretString, Infallible> {
-    Ok(SecretString::from(text))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::{Args, FromArgMatches};
 
     use super::*;
+    use crate::local::simulator::{SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
 
     fn parse(arguments: &[&str]) -> Result<Command, clap::Error> {
         let command = Command::augment_args(clap::Command::new("simulate"));
@@ -191,7 +138,10 @@ mod tests {
         let open = greeting(&command, SocketAddr::from(([0, 0, 0, 0], 4321)));
         assert!(open.contains("Warning"));
         assert!(!format!("{command:?}").contains("hush-hush"));
-        assert_eq!(command.options().settings.latency_ms, 7);
+        assert_eq!(
+            (command.latency_ms, command.options.sdk_app_id),
+            (7, SAMPLE_SDK_APP_ID)
+        );
         assert!(parse(&["--callback-url", "http://127.0.0.1/?a=1"]).is_err());
     }
 }

@@ -42,15 +42,8 @@ pub(super) struct Refusal {
     info: String,
 }
 
-/// A call that succeeds.
-#[derive(Default)]
-struct Done {
-    fields: Value,
-    /// The accounts in the answer.
-    answered: Vec<String>,
-}
-
 /// What a call is answered with, and how.
+#[derive(Default)]
 struct Reply {
     body: Value,
     http_status: Option<u16>,
@@ -106,7 +99,7 @@ async fn serve(
         let refusal = Refusal::new(60008, "the method must be POST");
         return body(StatusCode::OK, &refusal.body());
     }
-    let mut call = Call::begin(shared.clone(), api);
+    let call = Call::begin(shared.clone(), api);
     let reply = match axum::body::to_bytes(request, LARGEST_BODY).await {
         Ok(request) => call.answer(query.as_deref().unwrap_or_default(), &request),
         Err(_) => {
@@ -143,26 +136,15 @@ struct Call {
     shared: Arc<Shared>,
     api: Api,
     seq: u64,
-    group: Option<String>,
-    failed: bool,
 }
 
 impl Call {
     fn begin(shared: Arc<Shared>, api: Api) -> Self {
-        let mut world = shared.world();
-        let seq = world.log.begin(api);
-        shared.moment.send_replace(world.log.moment);
-        drop(world);
-        Self {
-            shared,
-            api,
-            seq,
-            group: None,
-            failed: false,
-        }
+        let seq = shared.world().log.begin(api);
+        Self { shared, api, seq }
     }
 
-    fn answer(&mut self, query: &str, request: &[u8]) -> Reply {
+    fn answer(&self, query: &str, request: &[u8]) -> Reply {
         let checked = check_query(&self.shared, query, Utc::now().timestamp())
             .and_then(|()| self.admit())
             .and_then(|()| Request::parse(self.api, request));
@@ -172,16 +154,13 @@ impl Call {
         }
     }
 
-    fn refuse(&mut self, refusal: &Refusal) -> Reply {
-        self.failed = true;
+    fn refuse(&self, refusal: &Refusal) -> Reply {
         if let Some(record) = self.shared.world().log.record(self.seq) {
             record.error_code = refusal.code;
         }
         Reply {
             body: refusal.body(),
-            http_status: None,
-            delay: Duration::ZERO,
-            lost: None,
+            ..Reply::default()
         }
     }
 
@@ -200,7 +179,7 @@ impl Call {
         Err(Refusal::new(60007, info))
     }
 
-    fn carry_out(&mut self, request: Request) -> Reply {
+    fn carry_out(&self, request: Request) -> Reply {
         let accounts = request.members.iter().map(|m| m.account.as_str());
         let accounts: Vec<&str> = accounts.collect();
         let shared = self.shared.clone();
@@ -209,30 +188,24 @@ impl Call {
             .faults
             .strike_call(self.api, &request.group, &accounts);
         let mut done = match (struck.http_status, struck.error_code) {
-            (Some(_), _) => Ok(Done::default()),
+            (Some(_), _) => Ok(json!({})),
             (None, Some(code)) => Err(Refusal::injected(code)),
             (None, None) => request.apply(self.api, &shared, &mut world, &struck),
         };
-        let answered = match &mut done {
-            Ok(done) => std::mem::take(&mut done.answered),
-            Err(_) => Vec::new(),
-        };
+        let answered = done.as_ref().map(answered).unwrap_or_default();
         if let Some(code) = struck.late_error_code {
             done = Err(Refusal::injected(code));
         }
         let error_code = done.as_ref().map_or_else(|refusal| refusal.code, |_| 0);
         let http_status = struck.http_status.unwrap_or(200);
-        self.failed = error_code != 0 || http_status != 200;
-        let (group, members) = (request.group, request.members);
         let (log, seq) = (&mut world.log, self.seq);
-        log.describe(seq, self.api, &group, request.command_type, members);
+        log.describe(seq, &request.group, request.command_type, request.members);
         if let Some(record) = log.record(seq) {
             record.error_code = error_code;
             record.http_status = http_status;
             record.answered = answered;
         }
-        self.group = Some(group);
-        let ok = |Done { mut fields, .. }| {
+        let ok = |mut fields: Value| {
             fields["ActionStatus"] = "OK".into();
             fields["ErrorCode"] = 0.into();
             fields["ErrorInfo"] = "".into();
@@ -249,10 +222,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let mut world = self.shared.world();
-        let group = self.group.as_deref();
-        world.log.end(self.seq, self.api, group, self.failed);
-        self.shared.moment.send_replace(world.log.moment);
+        self.shared.world().log.end(self.seq);
     }
 }
 
@@ -364,17 +334,16 @@ impl Request {
         shared: &Shared,
         world: &mut World,
         struck: &Struck,
-    ) -> Result<Done, Refusal> {
+    ) -> Result<Value, Refusal> {
         let group = GroupId::parse(&self.group);
         let group = group.map_err(|error| Refusal::new(10015, error))?;
         match api {
             Api::ModifyUserInfo => modify_user_info(shared, world, &group, self, struck),
             Api::GetMembers => get_members(world, &group, self),
             Api::CheckMembers => check_members(world, &group, self),
-            Api::GetOnlineMemberNum => Ok(Done {
-                fields: json!({ "OnlineMemberNum": world.rooms.find(&group)?.online() }),
-                answered: Vec::new(),
-            }),
+            Api::GetOnlineMemberNum => {
+                Ok(json!({ "OnlineMemberNum": world.rooms.find(&group)?.online() }))
+            }
         }
     }
 }
@@ -396,7 +365,7 @@ fn modify_user_info(
     group: &GroupId,
     request: &Request,
     struck: &Struck,
-) -> Result<Done, Refusal> {
+) -> Result<Value, Refusal> {
     let set = match request.command_type {
         Some(1) => true,
         Some(2) => false,
@@ -421,15 +390,12 @@ fn modify_user_info(
         let info = "none of the members could be served";
         return Err(Refusal::new(world.settings.all_offline_code, info));
     }
-    let served = marked.served.iter();
-    let served: Vec<_> = served.map(|place| &request.members[*place]).collect();
-    let member =
-        |member: &&CalledMember| json!({ "Member_Account": member.account, "Marks": member.marks });
-    let members: Vec<Value> = served.iter().map(member).collect();
-    Ok(Done {
-        fields: json!({ "CommandType": request.command_type, "MemberList": members }),
-        answered: served.iter().map(|member| member.account.clone()).collect(),
-    })
+    let member = |place: &usize| {
+        let CalledMember { account, marks } = &request.members[*place];
+        json!({ "Member_Account": account, "Marks": marks })
+    };
+    let members: Value = marked.served.iter().map(member).collect();
+    Ok(json!({ "CommandType": request.command_type, "MemberList": members }))
 }
 
 fn wanted(members: &[CalledMember]) -> Result<Vec<(Account, Vec<Mark>)>, Refusal> {
@@ -476,7 +442,7 @@ fn check_number(key: &str, accounts: usize) -> Result<(), Refusal> {
 
 /// A page of the online list, newest first. `NextTimestamp` is the arrival of the last member on the
 /// page in microseconds; callers must pass it on unchanged.
-fn get_members(world: &mut World, group: &GroupId, request: &Request) -> Result<Done, Refusal> {
+fn get_members(world: &mut World, group: &GroupId, request: &Request) -> Result<Value, Refusal> {
     if request.timestamp < 0 {
         let info = "`Timestamp` must be 0 or the last `NextTimestamp`";
         return Err(Refusal::parameter(info));
@@ -496,26 +462,32 @@ fn get_members(world: &mut World, group: &GroupId, request: &Request) -> Result<
             "NickName": "", "Avatar": "",
         })
     };
-    let members: Vec<Value> = page.iter().map(member).collect();
-    let answered = page.iter().map(|(_, account)| account.as_str().to_owned());
-    Ok(Done {
-        fields: json!({ "NextTimestamp": next, "MemberList": members }),
-        answered: answered.collect(),
-    })
+    let members: Value = page.iter().map(member).collect();
+    Ok(json!({ "NextTimestamp": next, "MemberList": members }))
 }
 
-fn check_members(world: &mut World, group: &GroupId, request: &Request) -> Result<Done, Refusal> {
+fn check_members(world: &mut World, group: &GroupId, request: &Request) -> Result<Value, Refusal> {
     check_number("Member_Account", request.members.len())?;
     let room = world.rooms.find(group)?;
-    let mut answered = Vec::new();
+    let mut online = Vec::new();
     for CalledMember { account, .. } in &request.members {
         let parsed = Account::parse(account).map_err(Refusal::parameter)?;
         if room.members.get(&parsed).is_some_and(Member::online) {
-            answered.push(account.clone());
+            online.push(account.as_str());
         }
     }
-    Ok(Done {
-        fields: json!({ "Member_Account": answered }),
-        answered,
-    })
+    Ok(json!({ "Member_Account": online }))
+}
+
+/// The accounts that an answer names.
+fn answered(fields: &Value) -> Vec<String> {
+    let lists = [&fields["MemberList"], &fields["Member_Account"]];
+    let entries = lists.into_iter().filter_map(Value::as_array).flatten();
+    let account = |entry: &Value| {
+        entry["Member_Account"]
+            .as_str()
+            .or(entry.as_str())
+            .map(str::to_owned)
+    };
+    entries.filter_map(account).collect()
 }

@@ -162,12 +162,13 @@ fn callbacks(
     let all = || moved.iter().map(|(account, _)| account.clone()).collect();
     let changed = moved.iter().filter(|(_, changed)| *changed);
     let changed: Vec<Account> = changed.map(|(account, _)| account.clone()).collect();
-    let (first, event, cause) = match movement {
-        Movement::Join => (Some(Event::join(group, all(), at)), "Online", "Join"),
-        Movement::Leave => (Some(Event::exit(group, all(), at)), "Offline", "Quit"),
+    let (joined, event, cause) = match movement {
+        Movement::Join => (Some(true), "Online", "Join"),
+        Movement::Leave => (Some(false), "Offline", "Quit"),
         Movement::Drop => (None, "Offline", "HeartbeatInterrupt"),
         Movement::Back => (None, "Online", "HeartbeatRecover"),
     };
+    let first = joined.map(|joined| Event::of_membership(joined, group, all(), at));
     let presence = (!changed.is_empty()).then(|| Event::presence(group, changed, event, cause, at));
     first.into_iter().chain(presence)
 }

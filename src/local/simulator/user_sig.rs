@@ -5,8 +5,6 @@
 //! is independent of the service's own signer, so that one fault cannot hide the other.
 //! Source: <https://www.tencentcloud.com/document/product/1047/34385>.
 
-use std::io::Read;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::ZlibDecoder;
@@ -15,9 +13,6 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 use super::rest::Refusal;
-
-/// More than any real UserSig needs; stops a small text from unpacking into a large one.
-const LONGEST_DOCUMENT: u64 = 16 * 1024;
 
 #[derive(Deserialize)]
 struct Document {
@@ -77,7 +72,7 @@ fn open(user_sig: &str) -> Option<Document> {
         .replace('-', "/")
         .replace('_', "=");
     let packed = STANDARD.decode(plain).ok()?;
-    let unpacked = ZlibDecoder::new(packed.as_slice()).take(LONGEST_DOCUMENT);
+    let unpacked = ZlibDecoder::new(packed.as_slice());
     let document: Document = serde_json::from_reader(unpacked).ok()?;
     (document.version == "2.0").then_some(document)
 }

@@ -51,8 +51,10 @@ impl Stage {
     /// The same on a database that the test has prepared.
     pub async fn on(database: TestDatabase, settings: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut options = Options::default();
-        options.callback.token = Some(SecretString::from(CALLBACK_TOKEN));
+        let options = Options {
+            callback_token: Some(SecretString::from(CALLBACK_TOKEN)),
+            ..Options::default()
+        };
         let simulator = start(options, listener).unwrap();
         let app = SAMPLE_SDK_APP_ID.to_string();
         let url = simulator.url();

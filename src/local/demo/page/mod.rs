@@ -1,55 +1,43 @@
 //! The stage as a page of the demo's admin listener: `/stage` shows the rooms of the simulated Chat
 //! with all members' marks, and lets a visitor move members and make Chat fail.
 //!
-//! What it shows comes from the looks that the demo takes anyway, and from the service's own rules;
-//! its orders go to the simulated Chat's control API, like any other client's. It takes no token: it
-//! exists in the demo alone, whose listener is on loopback, and lets in only requests for this
-//! machine and none of other sites. All that it keeps or sends is bounded.
+//! The page asks for a picture several times a second. What it shows comes from the looks that the
+//! demo takes anyway, and from the service's own rules; its orders are commands of the simulated Chat's
+//! control API. It takes no token: it exists in the demo alone, whose listener is on
+//! loopback, and lets in only requests for this machine and none of other sites.
 
-mod news;
-mod orders;
-mod painter;
-mod rooms;
-
-use std::convert::Infallible;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::Router;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use futures::{Stream, StreamExt, stream};
-use serde_json::json;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use chrono::Utc;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::ledger::{Change, Look};
+use super::ledger::{Change, Look, Marks, Rooms, Seat, What};
 use super::stage::Operator;
 use crate::api::this_machine_only;
 use crate::database::Db;
-use crate::local::simulator::Simulated;
+use crate::domain::{Account, GroupId};
+use crate::local::simulator::{Api, ControlError, Simulated};
+use crate::rules::matching_rules;
 
 /// Where the page is.
 pub(super) const PATH: &str = "/stage";
-/// Looks that may wait to be drawn; while so many wait, newer ones are left out.
-const WAITING: usize = 16;
-/// Browsers that may watch at once.
-const SEATS: usize = 32;
+/// Changes that the page is given.
+const KEPT: usize = 100;
 /// Enough for the accounts of the largest order.
 const LARGEST_BODY: usize = 64 * 1024;
-/// The least time between two pictures for one browser.
-const PAUSE: Duration = Duration::from_millis(40);
-/// A browser that receives nothing for longer asks again.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Nothing from elsewhere, nothing inline, no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -72,48 +60,49 @@ const FILES: [(&str, &str, &str); 7] = [
 
 /// The page, as the show sees it.
 #[derive(Debug)]
-pub(super) struct Page {
-    shared: Arc<Shared>,
-    looks: mpsc::Sender<(Look, Vec<Change>)>,
-    drawing: JoinHandle<()>,
-}
+pub(super) struct Page(Arc<Shared>);
 
 /// What the handlers share.
 #[derive(Debug)]
 struct Shared {
     chat: Simulated,
-    /// The latest picture as JSON; empty before the first.
-    pictures: watch::Sender<Arc<str>>,
-    seats: Arc<Semaphore>,
+    db: Db,
+    operator: Operator,
     /// True while only the script may move the members.
     playing: AtomicBool,
-    moved: Notify,
-    closing: CancellationToken,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    rooms: Rooms,
+    /// All who were ever in a room, so that those who left can be called back.
+    accounts: BTreeMap<String, BTreeSet<String>>,
+    /// Milliseconds from the last arrival until the marks of the screenplay's rules were set.
+    delays: BTreeMap<Seat, i64>,
+    /// The newest first.
+    news: VecDeque<News>,
+    last_news: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct News {
+    /// 1 for the first, and so on.
+    id: u64,
+    at: i64,
+    #[serde(flatten)]
+    change: Change,
 }
 
 impl Page {
-    /// Opens the page. `closing` ends what is still being watched.
-    pub(super) fn open(
-        chat: Simulated,
-        db: Db,
-        operator: Operator,
-        closing: CancellationToken,
-    ) -> Self {
-        let (looks, waiting) = mpsc::channel(WAITING);
-        let shared = Arc::new(Shared {
+    pub(super) fn new(chat: Simulated, db: Db, operator: Operator) -> Self {
+        Self(Arc::new(Shared {
             chat,
-            pictures: watch::Sender::new("".into()),
-            seats: Arc::new(Semaphore::new(SEATS)),
+            db,
+            operator,
             playing: AtomicBool::new(true),
-            moved: Notify::new(),
-            closing,
-        });
-        let drawing = tokio::spawn(painter::draw(shared.clone(), db, operator, waiting));
-        Self {
-            shared,
-            looks,
-            drawing,
-        }
+            seen: Mutex::default(),
+        }))
     }
 
     /// Page, pictures and orders.
@@ -121,11 +110,8 @@ impl Page {
         let always =
             |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
         let orders = Router::new()
-            .route("/stage/move", post(orders::move_members))
-            .route("/stage/open", post(orders::open))
-            .route("/stage/close", post(orders::close))
-            .route("/stage/trouble", put(orders::trouble))
-            .route("/stage/events", get(events));
+            .route("/stage/order", post(order))
+            .route("/stage/picture", get(picture));
         let all = FILES
             .into_iter()
             .fold(orders, |router, (path, kind, text)| {
@@ -139,30 +125,138 @@ impl Page {
             .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .layer(always(header::REFERRER_POLICY, "no-referrer"))
             .layer(always(header::CACHE_CONTROL, "no-cache"))
-            .with_state(self.shared.clone())
+            .with_state(self.0.clone())
     }
 
-    /// Shows a look and what became different.
-    pub(super) fn show(&self, look: Look, changes: Vec<Change>) {
-        // The next look is a fifth of a second away; a page that cannot follow shows that one.
-        let _full = self.looks.try_send((look, changes));
+    /// Takes in a look and what became different.
+    pub(super) fn show(&self, look: &Look, changes: &[Change]) {
+        let mut seen = self.0.seen();
+        seen.rooms.clone_from(&look.rooms);
+        for (group, members) in &look.rooms {
+            let accounts = seen.accounts.entry(group.clone()).or_default();
+            accounts.extend(members.keys().cloned());
+        }
+        for change in changes.iter().cloned() {
+            match (change.what, change.delay) {
+                (What::Lost, _) => drop(seen.delays.remove(&change.seat)),
+                (What::Set, Some(delay)) if change.is_of_arrival() => {
+                    seen.delays.insert(change.seat.clone(), delay);
+                }
+                _ => {}
+            }
+            seen.last_news += 1;
+            let (id, at) = (seen.last_news, look.at);
+            seen.news.push_front(News { id, at, change });
+        }
+        seen.news.truncate(KEPT);
     }
 
     /// The screenplay is over; from now on visitors move the members.
     pub(super) fn hand_over(&self) {
-        self.shared.playing.store(false, Ordering::Relaxed);
+        self.0.playing.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the last picture, once the page is closing.
-    pub(super) async fn close(self) {
-        if let Err(error) = self.drawing.await {
-            tracing::error!(%error, "drawing the stage failed");
+    /// The whole stage at one moment. Times are Unix milliseconds.
+    async fn draw(&self) -> anyhow::Result<Value> {
+        let seen = self.seen().clone();
+        let mut rooms = Vec::new();
+        for (group, accounts) in &seen.accounts {
+            let present = seen.rooms.get(group);
+            let mut wanted = required(&self.db, group, accounts).await?;
+            let members = accounts.iter().map(|account| {
+                let view = present.and_then(|members| members.get(account));
+                let marks = view.map(|view| view.marks.clone()).unwrap_or_default();
+                let seat = Seat {
+                    group: group.clone(),
+                    account: account.clone(),
+                };
+                json!({
+                    "account": account,
+                    "state": match view.map(|view| view.online) {
+                        Some(true) => "here",
+                        Some(false) => "away",
+                        None => "gone",
+                    },
+                    "delay": seen.delays.get(&seat).filter(|_| !marks.is_empty()),
+                    "marks": marks,
+                    "wanted": wanted.remove(account).unwrap_or_default(),
+                })
+            });
+            let members: Value = members.collect();
+            rooms.push(json!({ "group": group, "open": present.is_some(), "members": members }));
+        }
+        let calls = self.chat.stats().await?.calls;
+        let calls = calls.get(&Api::ModifyUserInfo).copied().unwrap_or_default();
+        Ok(json!({
+            // While the screenplay moves the members the page takes no orders.
+            "playing": self.playing.load(Ordering::Relaxed),
+            "faults": self.chat.faults().await?,
+            "calls": { "made": calls.calls, "failed": calls.errors },
+            "pause": self.operator.pause().await?,
+            "rooms": rooms,
+            "news": seen.news,
+        }))
+    }
+}
+
+/// What the service's rules require of the members of a room while they are online.
+async fn required(
+    db: &Db,
+    group: &str,
+    accounts: &BTreeSet<String>,
+) -> anyhow::Result<BTreeMap<String, Marks>> {
+    let group = GroupId::parse(group)?;
+    let accounts = accounts.iter();
+    let accounts: Vec<Account> = accounts
+        .filter_map(|name| Account::parse(name).ok())
+        .collect();
+    let now = Utc::now();
+    let mut required = BTreeMap::<String, Marks>::new();
+    for rule in matching_rules(db, &group, &accounts).await? {
+        if let Some(account) = accounts.get(rule.account)
+            && rule.enabled
+            && rule.window.contains(now)
+        {
+            let marks = required.entry(account.as_str().to_owned()).or_default();
+            marks.extend(rule.marks.iter().map(|mark| mark.get()));
         }
     }
+    Ok(required)
+}
 
-    /// Waits until a visitor did something.
-    pub(super) async fn moved(&self) {
-        self.shared.moved.notified().await;
+async fn picture(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Refused> {
+    shared.draw().await.map(Json).map_err(|error| {
+        tracing::warn!(?error, "cannot draw the stage; the page asks again");
+        let detail = "a part of the demo does not respond";
+        Refused(StatusCode::BAD_GATEWAY, detail.to_owned())
+    })
+}
+
+/// Passes a command on to the simulated Chat, once the screenplay is over.
+async fn order(
+    State(shared): State<Arc<Shared>>,
+    // It requires the content type: browsers let pages of any site send others.
+    command: Result<Json<Value>, JsonRejection>,
+) -> Result<StatusCode, Refused> {
+    if shared.playing.load(Ordering::Relaxed) {
+        let detail = "the show is still playing; take over when it has ended";
+        return Err(Refused(StatusCode::CONFLICT, detail.to_owned()));
+    }
+    let command = command.map_err(|error| Refused(error.status(), error.body_text()))?;
+    match shared.chat.ask::<Value>(&command.0).await {
+        Ok(_) => Ok(StatusCode::NO_CONTENT),
+        Err(ControlError::Refused { status, reason }) => Err(Refused(status, reason)),
+        Err(error) => {
+            tracing::warn!(?error, "the simulated Chat does not answer an order");
+            let detail = "the simulated Chat does not answer";
+            Err(Refused(StatusCode::BAD_GATEWAY, detail.to_owned()))
+        }
     }
 }
 
@@ -190,36 +284,4 @@ impl IntoResponse for Refused {
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         (status, kind, problem.to_string()).into_response()
     }
-}
-
-/// Pictures as they come, the present one first. A browser that is slow misses pictures, never the
-/// last one: each picture is whole, so nothing queues up.
-async fn events(State(shared): State<Arc<Shared>>) -> Response {
-    let Ok(seat) = shared.seats.clone().try_acquire_owned() else {
-        let detail = "too many pages watch the stage; close one";
-        return Refused(StatusCode::SERVICE_UNAVAILABLE, detail.to_owned()).into_response();
-    };
-    let pictures = pictures(shared.pictures.subscribe()).map(move |event| {
-        let _seat = &seat;
-        Ok::<_, Infallible>(event)
-    });
-    let pictures = pictures.take_until(shared.closing.clone().cancelled_owned());
-    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-    Sse::new(pictures).keep_alive(keep_alive).into_response()
-}
-
-fn pictures(mut shown: watch::Receiver<Arc<str>>) -> impl Stream<Item = Event> {
-    shown.mark_changed();
-    stream::unfold((shown, false), async |(mut shown, later)| {
-        if later {
-            tokio::time::sleep(PAUSE).await;
-        }
-        loop {
-            shown.changed().await.ok()?;
-            let picture = shown.borrow_and_update().clone();
-            if !picture.is_empty() {
-                return Some((Event::default().data(&*picture), (shown, true)));
-            }
-        }
-    })
 }

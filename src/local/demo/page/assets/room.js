@@ -22,7 +22,6 @@ export function createRoom({ group }, orders) {
     marked: h("ul", { class: "members" }),
     others: h("ul", { class: "members" }),
     summary: h("summary"),
-    hidden: h("p", { class: "facts" }),
     input: h("input", { name: "account", required: true, maxlength: "64", autocomplete: "off", spellcheck: "false", placeholder: "viewer-1", "aria-label": words.account }),
   };
   parts.door.addEventListener("click", () => (own.open ? orders.close(group) : orders.open(group)));
@@ -36,7 +35,7 @@ export function createRoom({ group }, orders) {
   const title = h("div", { class: "title" }, h("h2", { id: heading }, words.room(group)), parts.counts);
   const tools = h("div", { class: "actions" }, parts.drop, parts.back, parts.door);
   const element = h("section", { class: "card room", "aria-labelledby": heading },
-    title, tools, parts.marked, parts.rest, parts.hidden, parts.form);
+    title, tools, parts.marked, parts.rest, parts.form);
   element.room = { own, parts };
   return element;
 }
@@ -49,7 +48,7 @@ export function updateRoom(element, room) {
   element.classList.toggle("closed", !room.open);
   const count = (state) => room.members.filter((member) => member.state === state).length;
   const [here, away] = [count("here"), count("away")];
-  say(parts.counts, room.open ? words.counts(here + away + room.hidden, here) : words.closed);
+  say(parts.counts, room.open ? words.counts(here + away, here) : words.closed);
   parts.drop.hidden = parts.back.hidden = parts.form.hidden = !room.open;
   parts.drop.disabled = here === 0;
   parts.back.disabled = away === 0;
@@ -60,8 +59,6 @@ export function updateRoom(element, room) {
   showMembers(parts.others, others, own);
   parts.rest.hidden = others.length === 0;
   say(parts.summary, words.others(others.length));
-  parts.hidden.hidden = room.hidden === 0;
-  say(parts.hidden, words.hidden(room.hidden));
 }
 
 function showMembers(parent, members, own) {

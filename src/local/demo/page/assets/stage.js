@@ -1,4 +1,4 @@
-// The stage: shows each picture that the demo sends, and sends what the visitor orders.
+// The stage: asks the demo for a picture again and again, and sends what the visitor orders.
 //
 // A picture is the whole stage at one moment, so the page keeps nothing of its own: what it shows is
 // the latest picture, whatever was missed.
@@ -11,9 +11,19 @@ import { frame } from "./frame.js";
 import { createRoom, updateRoom } from "./room.js";
 import { words } from "./words.js";
 
-const TROUBLES = ["none", "too_fast", "plan_ended", "bad_gateway", "slow", "silent"];
-/** Milliseconds between two attempts, where the browser does not try by itself. */
-const RETRY = 3000;
+/** What can be wrong with Chat, with the effect of its fault. */
+const TROUBLES = {
+  none: null,
+  too_fast: { error_code: 60007 },
+  plan_ended: { error_code: 60020 },
+  bad_gateway: { http_status: 502 },
+  slow: { delay_ms: 3000 },
+  silent: "lose_callback",
+};
+/** Accounts that one line names; the others are counted. */
+const NAMED = 3;
+/** Milliseconds between two pictures. */
+const PAUSE = 150;
 /** Milliseconds between two texts that are read out. */
 const BREATH = 1500;
 
@@ -23,11 +33,11 @@ let lastLine = null;
 let spokenAt = 0;
 
 /** Sends an order; an error is shown at the top. */
-async function order(method, path, body) {
+async function order(command) {
   let problem = null;
   try {
     const headers = { "Content-Type": "application/json" };
-    const answer = await fetch(path, { method, headers, body: JSON.stringify(body) });
+    const answer = await fetch("/stage/order", { method: "POST", headers, body: JSON.stringify(command) });
     if (!answer.ok) problem = (await answer.json()).detail;
   } catch {
     problem = words.unreachable;
@@ -37,9 +47,9 @@ async function order(method, path, body) {
 }
 
 const orders = {
-  move: (movement, group, accounts) => order("POST", "/stage/move", { movement, group, accounts }),
-  open: (group) => order("POST", "/stage/open", { group }),
-  close: (group) => order("POST", "/stage/close", { group }),
+  move: (movement, group, accounts) => order({ [movement]: { group, accounts } }),
+  open: (group) => order({ create: { group } }),
+  close: (group) => order({ destroy: { group } }),
 };
 
 function show(picture) {
@@ -51,7 +61,17 @@ function show(picture) {
   showNews(picture.news);
 }
 
-function showChat({ trouble, calls, pause }) {
+/** Which trouble the faults are; "other" when they were not set here. */
+function troubleOf(faults) {
+  const [fault, more] = Object.values(faults);
+  if (!fault) return "none";
+  const plain = !more && Object.keys(fault).every((key) => ["effect", "seed"].includes(key));
+  const same = ([, effect]) => JSON.stringify(effect) === JSON.stringify(fault.effect);
+  return (plain && Object.entries(TROUBLES).find(same)?.[0]) || "other";
+}
+
+function showChat({ faults, calls, pause }) {
+  const trouble = troubleOf(faults);
   say(at("calls"), words.calls(calls.made, calls.failed));
   say(at("hint"), words[`hint_${trouble}`]);
   for (const button of at("troubles").children) {
@@ -62,7 +82,21 @@ function showChat({ trouble, calls, pause }) {
   say(at("pause"), pause === null ? "" : words.pause(plain(told(pause.message)), plain(pause.message && advice(pause.message, pause.advice))));
 }
 
-function showNews(news) {
+/** One line for all members of a room with the same change at once. */
+function grouped(news) {
+  const groups = new Map();
+  for (const { account, delay, ...change } of news) {
+    const key = [change.at, change.group, change.what, change.marks].join();
+    if (!groups.has(key)) groups.set(key, { ...change, delay, accounts: [] });
+    const line = groups.get(key);
+    line.accounts.push(account);
+    line.delay = Math.max(line.delay, delay) || delay;
+  }
+  return [...groups.values()];
+}
+
+function showNews(changes) {
+  const news = grouped(changes);
   at("no-news").hidden = news.length > 0;
   const create = (line) => h("li", { class: line.what }, h("time"), " ", h("span"));
   list(at("lines"), news, (line) => line.id, create, (element, line) => {
@@ -78,7 +112,8 @@ function showNews(news) {
 }
 
 function text(line) {
-  const who = words.who(line.accounts, line.count - line.accounts.length, line.group);
+  const named = line.accounts.slice(0, NAMED);
+  const who = words.who(named, line.accounts.length - named.length, line.group);
   return words[line.what](who, line.marks.join(" "), line.delay);
 }
 
@@ -87,32 +122,29 @@ function notice(message) {
   say(at("link"), message ?? "");
 }
 
-let source = null;
-
-function watch() {
-  source?.close();
-  source = new EventSource("/stage/events");
-  source.onmessage = (event) => show(JSON.parse(event.data));
-  source.onerror = () => {
-    at("hands").disabled = true;
-    notice(words.connecting);
-    // An answer that is no stream ends the attempts of the browser.
-    if (source.readyState === EventSource.CLOSED) setTimeout(watch, RETRY);
-  };
+async function watch() {
+  if (!document.hidden) {
+    const read = (answer) => (answer.ok ? answer.json() : null);
+    const picture = await fetch("/stage/picture").then(read).catch(() => null);
+    if (picture) show(picture);
+    else {
+      at("hands").disabled = true;
+      notice(words.connecting);
+    }
+  }
+  setTimeout(watch, PAUSE);
 }
 
 frame();
 at("troubles").append(
-  ...TROUBLES.map((trouble) => {
-    const click = () => order("PUT", "/stage/trouble", { trouble });
+  ...Object.entries(TROUBLES).map(([trouble, effect]) => {
+    const click = async () => {
+      await order({ clear: {} });
+      if (effect) await order({ fault: { effect } });
+    };
     const properties = { type: "button", "aria-pressed": "false", data: { trouble }, on: { click } };
     return h("button", properties, words[trouble]);
   }),
 );
 notice(words.connecting);
 watch();
-// A hidden page gives its seat to others.
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) source.close();
-  else watch();
-});

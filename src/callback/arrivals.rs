@@ -1,22 +1,30 @@
 //! What arrived lately, for people: when the latest callback of each kind came, how many were refused
 //! and why, and which other paths callbacks of this application were posted to.
 //!
-//! Strangers can fill it, so all of it is bounded.
+//! Strangers can fill it, so all of it is bounded. Replicas share their reports in the database: a
+//! status is read on one, and callbacks come to any.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::answer::Refusal;
+use crate::database::Db;
 use crate::metrics::{CallbackCommand, Label};
+use crate::telemetry::warn_seldom;
 
 /// Callbacks are counted for so many minutes, the current one included.
 pub(crate) const MINUTES: usize = 5;
+
+/// How often a report is written, if something arrived.
+const WRITE_EVERY: Duration = Duration::from_secs(5);
 
 /// How many other paths are kept.
 const PATHS: usize = 5;
@@ -122,9 +130,59 @@ impl Arrivals {
         }
     }
 
-    /// Names this replica among all.
-    pub(super) fn replica(&self) -> Uuid {
-        self.replica
+    /// Writes the report of this replica whenever it has changed, until stopped.
+    pub(crate) async fn share(self, db: Db, stop: CancellationToken) {
+        let mut written = None;
+        loop {
+            let report = self.report();
+            if written.as_ref() != Some(&report) {
+                match self.write(&db, &report).await {
+                    Ok(()) => written = Some(report),
+                    Err(error) => {
+                        warn_seldom!(%error, "cannot share which callbacks arrived; trying again")
+                    }
+                }
+            }
+            let pause = tokio::time::sleep(WRITE_EVERY);
+            if stop.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn write(&self, db: &Db, report: &Report) -> Result<(), sqlx::Error> {
+        let report =
+            serde_json::to_value(report).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        sqlx::query!(
+            "insert into callback_reports (replica, reported_at, report) values ($1, now(), $2)
+         on conflict on constraint callback_reports_pkey
+         do update set reported_at = excluded.reported_at, report = excluded.report",
+            self.replica,
+            report,
+        )
+        .execute(db)
+        .await?;
+        sqlx::query!("delete from callback_reports where reported_at < now() - interval '1 day'")
+            .execute(db)
+            .await?;
+        Ok(())
+    }
+
+    /// What all replicas of the last day received, those that have ended too.
+    pub(crate) async fn of_all_replicas(&self, db: &Db) -> Result<Report, sqlx::Error> {
+        let others = sqlx::query_scalar!(
+            "select report from callback_reports
+         where replica <> $1 and reported_at > now() - interval '1 day'",
+            self.replica,
+        )
+        .fetch_all(db)
+        .await?;
+        let mut all = self.report();
+        // Another version may write what this one cannot read.
+        for report in others.into_iter().flat_map(serde_json::from_value) {
+            all.merge(report);
+        }
+        Ok(all)
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -174,11 +232,8 @@ impl Report {
         }
         self.minutes.extend(other.minutes);
         for path in other.other_paths {
-            match self
-                .other_paths
-                .iter_mut()
-                .find(|known| known.path == path.path)
-            {
+            let mut known = self.other_paths.iter_mut();
+            match known.find(|known| known.path == path.path) {
                 Some(known) => {
                     known.requests += path.requests;
                     known.last_at = known.last_at.max(path.last_at);

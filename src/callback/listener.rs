@@ -62,30 +62,18 @@ const PATH_SHOWN: usize = 100;
 pub struct CallbackSettings {
     /// Begins with a slash, may carry a secret.
     pub path: String,
-    /// The application whose callbacks are taken.
-    pub sdk_app_id: u64,
+    /// The application whose callbacks are taken, as in their URL.
+    pub sdk_app_id: String,
     pub signatures: Signatures,
     /// [`ANSWER_WITHIN`] outside tests.
     pub answer_within: Duration,
     /// [`BODY_BYTES_HELD`] outside tests.
     pub body_bytes_held: usize,
-    pub forward: Option<Forward>,
+    pub forward: Option<Arc<Forward>>,
 }
 
-/// A path that no request can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "callback.path must begin with / and contain only printable ASCII without spaces, ? and #, as in \
-     the URL"
-)]
-pub struct InvalidPath;
-
 struct Listener {
-    path: String,
-    sdk_app_id: String,
-    signatures: Signatures,
-    answer_within: Duration,
-    forward: Option<Forward>,
+    settings: CallbackSettings,
     events: Events,
     /// One permit a byte.
     room_for_bodies: Arc<Semaphore>,
@@ -95,35 +83,25 @@ struct Listener {
 }
 
 /// The callback listener: one path, and `/` for the health checks of load balancers.
-///
-/// # Errors
-/// When no request can have the path.
 pub fn router(
     settings: CallbackSettings,
     events: Events,
     clock: Clock,
     arrivals: Arrivals,
     metrics: Metrics,
-) -> Result<Router, InvalidPath> {
-    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
-    if !settings.path.starts_with('/') || !settings.path.bytes().all(fits) {
-        return Err(InvalidPath);
-    }
+) -> Router {
     let listener = Listener {
-        path: settings.path,
-        sdk_app_id: settings.sdk_app_id.to_string(),
-        signatures: settings.signatures,
-        answer_within: settings.answer_within,
-        forward: settings.forward,
-        events,
         room_for_bodies: Arc::new(Semaphore::new(settings.body_bytes_held)),
+        settings,
+        events,
         clock,
         arrivals,
         metrics,
     };
     // A fallback alone: the path is what the operator chose, not a pattern of the router's.
-    let router = Router::new().fallback(handle);
-    Ok(router.with_state(Arc::new(listener)))
+    Router::new()
+        .fallback(handle)
+        .with_state(Arc::new(listener))
 }
 
 async fn handle(State(listener): State<Arc<Listener>>, request: Request) -> Response {
@@ -152,12 +130,11 @@ struct Known {
     request: Option<RequestId>,
 }
 
-/// When a request came, by both clocks, and when it is answered at the latest.
+/// When a request came, by both clocks.
 #[derive(Clone, Copy)]
-struct Times {
+struct Came {
     now: DateTime<Utc>,
-    arrived: Instant,
-    deadline: Instant,
+    at: Instant,
 }
 
 /// A body, and its place among all that are held.
@@ -167,25 +144,24 @@ pub(super) struct Held {
 }
 
 impl Listener {
+    fn deadline(&self, came: Came) -> Instant {
+        came.at + self.settings.answer_within
+    }
+
     async fn answer(&self, request: Request) -> Response {
-        let (arrived, now) = (Instant::now(), (self.clock)());
-        let deadline = arrived + self.answer_within;
+        let (at, now) = (Instant::now(), (self.clock)());
+        let came = Came { now, at };
         let (head, mut body) = request.into_parts();
         // Reading any of such a body invites the sender to send all of it.
         let waits_for_continue = head.headers.contains_key(EXPECT);
         let mut known = Known::default();
-        let times = Times {
-            now,
-            arrived,
-            deadline,
-        };
-        let taken = self.take(head, &mut body, times, &mut known).await;
+        let taken = self.take(head, &mut body, came, &mut known).await;
         let outcome = match &taken {
             Ok((_, Recorded::Stored)) => CallbackOutcome::Stored,
             Ok((_, Recorded::NotNeeded)) => CallbackOutcome::Ignored,
             Err(refusal) => refusal.outcome(),
         };
-        let took = (outcome != CallbackOutcome::NotFound).then(|| arrived.elapsed());
+        let took = (outcome != CallbackOutcome::NotFound).then(|| at.elapsed());
         let command = known.command.unwrap_or(CallbackCommand::Other);
         self.metrics.callback(command, outcome, took);
         self.arrivals
@@ -193,7 +169,7 @@ impl Listener {
         let span = Span::current();
         span.record("command", command.text());
         span.record("outcome", outcome.text());
-        tracing::debug!(seconds = arrived.elapsed().as_secs_f64(), "answered");
+        tracing::debug!(seconds = at.elapsed().as_secs_f64(), "answered");
         let status = match &taken {
             Ok((answer, _)) => answer.status(),
             Err(refusal) => refusal.status(),
@@ -207,6 +183,7 @@ impl Listener {
             Ok((answer, _)) => answer,
             Err(refusal) => {
                 log_refusal(&refusal, known.request.as_ref());
+                let deadline = self.deadline(came);
                 let soon = deadline.min(Instant::now() + DROPPED_WITHIN);
                 let (most, until) = match refusal {
                     _ if waits_for_continue => (0, soon),
@@ -223,16 +200,12 @@ impl Listener {
         &self,
         head: Parts,
         body: &mut Body,
-        times: Times,
+        came: Came,
         known: &mut Known,
     ) -> Result<(Response, Recorded), Refusal> {
-        let Times {
-            now,
-            arrived,
-            deadline,
-        } = times;
+        let now = came.now;
         let query = self.admit(&head, now, known)?;
-        let body = timeout_at(deadline, self.read(body))
+        let body = timeout_at(self.deadline(came), self.read(body))
             .await
             .map_err(|_| Refusal::TooSlow)??;
         let request = known.request.get_or_insert_with(RequestId::generate);
@@ -242,13 +215,13 @@ impl Listener {
         if let Err(unreadable @ (Unreadable::NotJson(_) | Unreadable::CommandsDiffer)) = callback {
             return Err(unreadable.into());
         }
-        let Some(forward) = &self.forward else {
+        let Some(forward) = &self.settings.forward else {
             drop(body);
-            return Ok((answer::ok(), self.record(callback?, times).await?));
+            return Ok((answer::ok(), self.record(callback?, came).await?));
         };
         let before = forward::is_before(&query.command);
-        let recording = async { self.record(callback?, times).await };
-        let forwarding = forward.answer(head, body, before, arrived);
+        let recording = async { self.record(callback?, came).await };
+        let forwarding = Arc::clone(forward).answer(head, body, before, came.at);
         let (recorded, answer) = tokio::join!(recording, forwarding);
         recorded.map(|recorded| (answer, recorded))
     }
@@ -261,11 +234,11 @@ impl Listener {
         known: &mut Known,
     ) -> Result<Query<'a>, Refusal> {
         let query = Query::parse(head.uri.query().unwrap_or_default());
-        let is_ours = query.sdk_app_id == self.sdk_app_id;
+        let is_ours = query.sdk_app_id == self.settings.sdk_app_id;
         let path = head.uri.path();
-        if !bool::from(path.as_bytes().ct_eq(self.path.as_bytes())) {
+        if !bool::from(path.as_bytes().ct_eq(self.settings.path.as_bytes())) {
             return Err(match head.method == Method::POST && is_ours {
-                true => Refusal::OtherPath(shown(path, &self.path)),
+                true => Refusal::OtherPath(shown(path, &self.settings.path)),
                 false => Refusal::NotFound,
             });
         }
@@ -282,9 +255,9 @@ impl Listener {
             return Err(Refusal::OtherApp);
         }
         let (sign, time) = (query.sign.as_deref(), query.request_time.as_deref());
-        self.signatures.check(sign, time, now)?;
+        self.settings.signatures.check(sign, time, now)?;
         // After the proof of origin, so that strangers cannot feign loops.
-        if self.forward.is_some() && forward::has_been_forwarded(&head.headers) {
+        if self.settings.forward.is_some() && forward::has_been_forwarded(&head.headers) {
             self.metrics.forwarded(ForwardResult::Loop);
             return Err(Refusal::Loop);
         }
@@ -320,10 +293,10 @@ impl Listener {
         })
     }
 
-    async fn record(&self, callback: Callback, times: Times) -> Result<Recorded, Refusal> {
-        let Times { now, deadline, .. } = times;
+    async fn record(&self, callback: Callback, came: Came) -> Result<Recorded, Refusal> {
+        let deadline = self.deadline(came);
         if let Some(at) = callback.event_time() {
-            let lag = now.timestamp_millis() - at.millis();
+            let lag = came.now.timestamp_millis() - at.millis();
             self.metrics.event_lag(lag as f64 / 1000.0);
         }
         let stored = match callback {

@@ -11,7 +11,6 @@ mod arrivals;
 mod events;
 mod forward;
 mod listener;
-pub(crate) mod reports;
 mod signature;
 mod wire;
 
@@ -21,6 +20,6 @@ mod tests;
 pub use arrivals::Arrivals;
 pub(crate) use arrivals::{MINUTES, OtherPath, Report};
 pub use events::{Events, Recorded};
-pub use forward::{Forward, ForwardSettings, InvalidForward};
-pub use listener::{ANSWER_WITHIN, BODY_BYTES_HELD, CallbackSettings, InvalidPath, router};
+pub use forward::{Forward, InvalidForward};
+pub use listener::{ANSWER_WITHIN, BODY_BYTES_HELD, CallbackSettings, router};
 pub use signature::Signatures;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::callback::{InvalidForward, InvalidPath};
+use crate::callback::InvalidForward;
 use crate::chat::InvalidEndpoint;
 
 /// Why the service cannot start.
@@ -18,8 +18,6 @@ pub enum StartError {
     },
     #[error(transparent)]
     Endpoint(#[from] InvalidEndpoint),
-    #[error(transparent)]
-    Path(#[from] InvalidPath),
     #[error(transparent)]
     Forward(#[from] InvalidForward),
     #[error("cannot listen on {key} = {address}: {reason}")]

@@ -31,7 +31,7 @@ use crate::api::status::Readiness;
 use crate::api::status::figures::Figures;
 use crate::api::{self, AdminState};
 use crate::callback::{
-    self, ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, Events, Forward, ForwardSettings, Signatures,
+    self, ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, Events, Forward, Signatures,
 };
 use crate::chat::{CallRate, ChatClient, ChatEndpoint};
 use crate::clock;
@@ -139,9 +139,7 @@ impl Service {
                 Part::new("figures", |stop| figures.run(stop)),
                 Part::new("pulse", |stop| pulse.run(stop)),
                 Part::new("retention", |stop| retention.run(stop)),
-                Part::new("reports", |stop| {
-                    callback::reports::share(reporting, arrivals, stop)
-                }),
+                Part::new("reports", |stop| arrivals.share(reporting, stop)),
             ],
             follower: Part::new("rule filter", |stop| follower.run(stop)),
             writer: Part::new("inbox", |stop| writer.closed_by(stop).run()),
@@ -254,19 +252,18 @@ fn callback_router(
         forward_failure,
         ..
     } = settings.callback.clone();
-    let forward = forward_url.map(|url| ForwardSettings::new(url, forward_failure));
-    let forward = forward.map(|settings| Forward::new(settings, metrics.clone()));
+    let forward = forward_url.map(|url| Forward::new(&url, forward_failure, metrics.clone()));
     let callback_settings = callback::CallbackSettings {
         path: path.as_str().to_owned(),
-        sdk_app_id: sdk_app_id(&settings.chat)?,
+        sdk_app_id: sdk_app_id(&settings.chat)?.to_string(),
         signatures: Signatures::new(tokens, max_age),
         answer_within: ANSWER_WITHIN,
         body_bytes_held: BODY_BYTES_HELD,
-        forward: forward.transpose()?,
+        forward: forward.transpose()?.map(std::sync::Arc::new),
     };
     let (clock, arrivals, metrics) = (clock::system(), arrivals.clone(), metrics.clone());
-    let router = callback::router(callback_settings, events, clock, arrivals, metrics)?;
-    Ok(router)
+    let settings = callback_settings;
+    Ok(callback::router(settings, events, clock, arrivals, metrics))
 }
 
 fn sdk_app_id(chat: &ChatSettings) -> Result<u64, StartError> {

@@ -23,7 +23,6 @@ pub use pulse::Pulse;
 pub use readiness::{DatabaseState, Readiness, Ready};
 
 use crate::api::{AdminState, CommonProblems, Json, NoParameters, Problem, Query};
-use crate::callback::reports;
 use crate::chat::PauseState;
 use crate::members::{FailureReason, QueueDepth, failure_reasons, queue_depth, retry_reasons};
 use crate::messages::Message;
@@ -182,7 +181,7 @@ impl Status {
                 share: allowed.share,
             });
         }
-        let arrived = reports::all(db, &state.arrivals).await?;
+        let arrived = state.arrivals.of_all_replicas(db).await?;
         self.callbacks = CallbacksView::of(arrived, Utc::now());
         let mut retries = retry_reasons(db).await?;
         // That a member is not online is no failure.

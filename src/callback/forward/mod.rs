@@ -57,27 +57,6 @@ pub(super) fn is_before(command: &str) -> bool {
     command.contains("Before") || command.contains("Prev")
 }
 
-#[derive(Clone)]
-pub struct ForwardSettings {
-    /// The backend: http or https. Path and query may hold secrets.
-    pub url: Url,
-    pub on_failure: ForwardFailure,
-    pub answer_within: Duration,
-    pub at_once: usize,
-}
-
-impl ForwardSettings {
-    /// With the limits that apply outside tests.
-    pub fn new(url: Url, on_failure: ForwardFailure) -> Self {
-        Self {
-            url,
-            on_failure,
-            answer_within: FORWARD_WITHIN,
-            at_once: FORWARDS_AT_ONCE,
-        }
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidForward {
     #[error("callback.forward_url must be http:// or https:// with a host and without a user")]
@@ -86,18 +65,13 @@ pub enum InvalidForward {
     Tls(std::io::Error),
 }
 
-/// Passes callbacks on. Clones share connections and limits.
-#[derive(Clone)]
+/// Passes callbacks on.
 pub struct Forward {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
     target: Target,
     client: Client<HttpsConnector<HttpConnector>, Body>,
-    places: Semaphore,
+    pub(super) places: Semaphore,
     on_failure: ForwardFailure,
-    answer_within: Duration,
+    pub(super) answer_within: Duration,
     metrics: Metrics,
 }
 
@@ -109,36 +83,38 @@ fn failed(result: ForwardResult, reason: impl Into<String>) -> Asked {
 }
 
 impl Forward {
+    /// Passes callbacks on to a backend at an http or https URL, whose path and query may hold secrets.
     /// Opens no connection yet.
     ///
     /// # Errors
     /// When the URL cannot be called, or TLS finds no certificates to trust.
-    pub fn new(settings: ForwardSettings, metrics: Metrics) -> Result<Self, InvalidForward> {
-        let shared = Shared {
-            target: Target::of(&settings.url).ok_or(InvalidForward::Url)?,
-            client: client().map_err(InvalidForward::Tls)?,
-            places: Semaphore::new(settings.at_once),
-            on_failure: settings.on_failure,
-            answer_within: settings.answer_within,
-            metrics,
-        };
+    pub fn new(
+        url: &Url,
+        on_failure: ForwardFailure,
+        metrics: Metrics,
+    ) -> Result<Self, InvalidForward> {
         Ok(Self {
-            shared: Arc::new(shared),
+            target: Target::of(url).ok_or(InvalidForward::Url)?,
+            client: client().map_err(InvalidForward::Tls)?,
+            places: Semaphore::new(FORWARDS_AT_ONCE),
+            on_failure,
+            answer_within: FORWARD_WITHIN,
+            metrics,
         })
     }
 
     /// What Chat is to be answered: the backend's answer, or ours in its place.
     pub(super) async fn answer(
-        &self,
+        self: Arc<Self>,
         head: Parts,
         body: Held,
         before: bool,
         arrived: Instant,
     ) -> Response {
-        let shared = Arc::clone(&self.shared);
+        let asker = Arc::clone(&self);
         let asking = tokio::spawn(async move {
-            let asked = shared.ask(head, body, arrived).await;
-            shared.log(&asked);
+            let asked = asker.ask(head, body, arrived).await;
+            asker.log(&asked);
             asked
         });
         let asked = asking.await;
@@ -147,7 +123,7 @@ impl Forward {
     }
 
     fn in_its_place(&self, result: ForwardResult, before: bool) -> Response {
-        let fails = match self.shared.on_failure {
+        let fails = match self.on_failure {
             ForwardFailure::Auto => before,
             ForwardFailure::Ok => false,
             ForwardFailure::Fail => true,
@@ -165,9 +141,7 @@ impl Forward {
             format!("callback backend failed: {}", result.text()),
         )
     }
-}
 
-impl Shared {
     async fn ask(&self, head: Parts, body: Held, arrived: Instant) -> Asked {
         let Ok(_place) = self.places.try_acquire() else {
             return failed(

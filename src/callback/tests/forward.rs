@@ -15,17 +15,20 @@ use futures::stream;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use url::Url;
 
 use super::{
     BEFORE_JOIN, Front, JOIN, LONG, NOW, PATH, SOON, Setup, assert_ok, assert_refused, join,
     query_with, signed_query,
 };
-use crate::callback::ForwardSettings;
+use crate::callback::Forward;
 use crate::config::ForwardFailure;
+use crate::metrics::Metrics;
 
 const AGREED: &str = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":"backend"}"#;
+/// The longest answer that is passed on.
+const LONGEST: usize = 64 * 1024;
 /// An answer as of a backend that lets no member in.
 const NO: &str = r#" {"ActionStatus": "OK", "ErrorInfo":"nicht so, \u00e4h", "ErrorCode":1}"#;
 
@@ -119,17 +122,17 @@ async fn raw_backend(answer: &'static [u8]) -> Url {
 }
 
 /// Forwarding with time enough, so that only what a test makes slow is slow.
-fn forwarding(url: Url) -> ForwardSettings {
-    ForwardSettings {
-        answer_within: LONG,
-        ..ForwardSettings::new(url, ForwardFailure::Auto)
-    }
+fn setup(url: Url) -> Setup {
+    setup_for(&url, ForwardFailure::Auto)
 }
 
-fn setup(url: Url) -> Setup {
-    let forward = Some(forwarding(url));
+fn setup_for(url: &Url, on_failure: ForwardFailure) -> Setup {
+    let metrics = Metrics::default();
+    let mut forward = Forward::new(url, on_failure, metrics.clone()).unwrap();
+    forward.answer_within = LONG;
     Setup {
-        forward,
+        forward: Some(forward),
+        metrics,
         ..Setup::default()
     }
 }
@@ -181,19 +184,6 @@ async fn post_by_hand(front: &Front, head: &str, body: &str) -> String {
     answer
 }
 
-/// Posts a member event and a "before" event. Both must be answered with these bytes, counted as
-/// `outcome`; the member event is recorded.
-async fn assert_passed_on(url: Url, status: u16, body: &str, outcome: &str) {
-    let front = front(url).await;
-    for callback in [join(), before_join()] {
-        let answer = front.post(&callback).await;
-        assert_eq!(answer.status(), status);
-        assert_eq!(answer.text().await.unwrap(), body);
-    }
-    front.assert_forwarded(outcome, 2);
-    assert_eq!(front.events(), 1);
-}
-
 /// Posts a member event, which must be answered with OK and recorded, and a "before" event, which
 /// must be an HTTP error, so that the console decides. Both must be counted as `outcome`.
 async fn assert_failed(front: Front, outcome: &str, status: StatusCode) {
@@ -204,23 +194,10 @@ async fn assert_failed(front: Front, outcome: &str, status: StatusCode) {
 }
 
 #[tokio::test]
-async fn query_and_body_reach_the_backend_byte_for_byte() {
-    let (backend, front) = agreed().await;
-    let answer = post_by_hand(&front, "Connection: close\r\n", &odd_body()).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.ends_with(AGREED), "{answer}");
-    let received = &backend.received(1).await[0];
-    assert_eq!(received.method, "POST");
-    let expected = format!("/im/s3cret-path?{}", odd_query());
-    assert_eq!(received.path_and_query, expected);
-    assert_eq!(received.body, odd_body());
-    front.assert_forwarded("answered", 1);
-}
-
-#[tokio::test]
-async fn chats_query_is_appended_to_that_of_the_backends_url() {
+async fn query_and_body_reach_the_backend_byte_for_byte_after_the_query_of_its_url() {
     let backend = Backend::start(async || AGREED).await;
     for (own, expected) in [
+        ("/im/s3cret-path", "/im/s3cret-path?"),
         ("/im?token=s3cret&x=%7e", "/im?token=s3cret&x=%7e&"),
         ("/im?", "/im?&"),
         ("?a", "/?a&"),
@@ -228,10 +205,14 @@ async fn chats_query_is_appended_to_that_of_the_backends_url() {
     ] {
         let url = format!("http://{}{own}", backend.address);
         let front = front(url.parse().unwrap()).await;
-        post_by_hand(&front, "Connection: close\r\n", &odd_body()).await;
-        let received = backend.received(1).await;
-        let received = &received.last().unwrap().path_and_query;
-        assert_eq!(*received, expected.to_owned() + &odd_query());
+        let answer = post_by_hand(&front, "Connection: close\r\n", &odd_body()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.ends_with(AGREED), "{answer}");
+        let received = backend.received(1).await.pop().unwrap();
+        assert_eq!(received.method, "POST");
+        assert_eq!(received.path_and_query, expected.to_owned() + &odd_query());
+        assert_eq!(received.body, odd_body());
+        front.assert_forwarded("answered", 1);
     }
 }
 
@@ -273,63 +254,46 @@ async fn headers_go_on_except_those_of_one_connection() {
 }
 
 #[tokio::test]
-async fn the_answer_to_a_before_event_is_the_backends() {
-    let json = [(CONTENT_TYPE, "application/json; charset=GBK")];
-    let front = front(answering((json, NO)).await).await;
-    let answer = front.post(&before_join()).await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    let content_type = &answer.headers()["content-type"];
-    assert_eq!(content_type, "application/json; charset=GBK");
-    assert_eq!(answer.text().await.unwrap(), NO);
-    front.assert_forwarded("answered", 1);
-}
-
-#[tokio::test]
-async fn an_answer_that_is_not_json_and_a_refusal_are_passed_on_and_counted() {
-    for answer in [
-        "",
-        "success",
-        "OK",
-        "<html></html>",
-        "[]",
-        "{\"ErrorCode\":0",
-        "{} {}",
-    ] {
-        assert_passed_on(answering(answer).await, 200, answer, "not_json").await;
-    }
-    let old = raw_backend(b"HTTP/1.0 200 OK\r\n\r\nsuccess").await;
-    assert_passed_on(old, 200, "success", "not_json").await;
-    for status in [400, 401, 403, 404] {
-        let code = StatusCode::from_u16(status).unwrap();
-        let backend = answering((code, "who are you?")).await;
-        assert_passed_on(backend, status, "who are you?", "bad_status").await;
-    }
-    let compressed = [(CONTENT_ENCODING, "gzip")];
-    let front = front(answering((compressed, "{}")).await).await;
-    let answer = front.post(&join()).await;
-    assert_eq!(answer.headers()["content-encoding"], "gzip");
-    front.assert_forwarded("not_json", 1);
-}
-
-#[tokio::test]
-async fn redirects_are_passed_on_and_not_followed() {
+async fn an_answer_below_500_is_passed_on_as_it_came_and_counted() {
     let elsewhere = Backend::start(async || "{}").await;
-    for status in [301, 302, 307, 308] {
-        let status = StatusCode::from_u16(status).unwrap();
-        let location = [(LOCATION, elsewhere.url().to_string())];
-        let mut front = front(answering((status, location, "{}")).await).await;
-        front.client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
-        let answer = front.post(&join()).await;
-        assert_eq!(answer.status(), status);
-        assert_eq!(answer.headers()["location"], elsewhere.url().to_string());
-        front.assert_forwarded("redirect", 1);
-        assert_eq!(front.events(), 1);
+    let location = elsewhere.url().to_string();
+    let longest = format!("{{\"ErrorInfo\":\"{}\"}}", "x".repeat(LONGEST - 16));
+    let json = (CONTENT_TYPE, "application/json; charset=GBK");
+    let text = (CONTENT_TYPE, "text/plain");
+    let elsewhere_is = (LOCATION, location.as_str());
+    for (statuses, header, body, outcome) in [
+        (&[200][..], &json, NO, "answered"),
+        (&[200], &json, &longest, "answered"),
+        (&[200], &text, "", "not_json"),
+        (&[200], &text, "success", "not_json"),
+        (&[200], &text, "<html></html>", "not_json"),
+        (&[200], &json, "[]", "not_json"),
+        (&[200], &json, "{\"ErrorCode\":0", "not_json"),
+        (&[200], &json, "{} {}", "not_json"),
+        (&[200], &(CONTENT_ENCODING, "gzip"), "{}", "not_json"),
+        (&[400, 401, 403, 404], &text, "who are you?", "bad_status"),
+        (&[301, 302, 307, 308], &elsewhere_is, "{}", "redirect"),
+    ] {
+        for status in statuses {
+            let status = StatusCode::from_u16(*status).unwrap();
+            let (name, value) = header;
+            let headers = [(name.clone(), (*value).to_owned())];
+            let front = front(answering((status, headers, body.to_owned())).await).await;
+            for callback in [join(), before_join()] {
+                let answer = front.post(&callback).await;
+                assert_eq!(answer.status(), status);
+                assert_eq!(answer.headers()[name], value);
+                assert_eq!(answer.text().await.unwrap(), body);
+            }
+            front.assert_forwarded(outcome, 2);
+            assert_eq!(front.events(), 1);
+        }
     }
-    assert!(elsewhere.was_spared());
+    assert!(elsewhere.was_spared(), "a redirect was followed");
+    let old = front(raw_backend(b"HTTP/1.0 200 OK\r\n\r\nsuccess").await).await;
+    let answer = old.post(&join()).await;
+    assert_eq!(answer.text().await.unwrap(), "success");
+    old.assert_forwarded("not_json", 1);
 }
 
 #[tokio::test]
@@ -529,6 +493,12 @@ async fn a_backend_that_is_down_or_answers_badly_does_no_harm() {
     const BROKEN_OFF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{";
     let mut no_tls = answering("{}").await;
     no_tls.set_scheme("https").unwrap();
+    let status = async |status| answering((StatusCode::from_u16(status).unwrap(), "{}")).await;
+    let endless = Backend::start(async || {
+        let pieces = std::iter::repeat_with(|| Ok::<_, Infallible>("{\"x\":1}"));
+        axum::body::Body::from_stream(stream::iter(pieces))
+    })
+    .await;
     for (url, outcome) in [
         (unused_address().await, "unreachable"),
         ("http://backend.invalid/im".parse().unwrap(), "unreachable"),
@@ -536,36 +506,14 @@ async fn a_backend_that_is_down_or_answers_badly_does_no_harm() {
         (raw_backend(b"garbage\r\n\r\n").await, "bad_answer"),
         (raw_backend(b"").await, "bad_answer"),
         (raw_backend(BROKEN_OFF).await, "bad_answer"),
-        (
-            answering((StatusCode::INTERNAL_SERVER_ERROR, "{}")).await,
-            "bad_status",
-        ),
-        (
-            answering((StatusCode::BAD_GATEWAY, "{}")).await,
-            "bad_status",
-        ),
-        (
-            answering((StatusCode::SERVICE_UNAVAILABLE, "{}")).await,
-            "bad_status",
-        ),
+        (status(500).await, "bad_status"),
+        (status(502).await, "bad_status"),
+        (status(503).await, "bad_status"),
         (raw_backend(SWITCHING).await, "bad_status"),
+        (answering("x".repeat(LONGEST + 1)).await, "oversized"),
+        (endless.url(), "oversized"),
     ] {
         assert_failed(front(url).await, outcome, StatusCode::BAD_GATEWAY).await;
-    }
-}
-
-#[tokio::test]
-async fn an_answer_of_64_kib_is_passed_on_and_a_longer_one_is_not() {
-    const LIMIT: usize = 64 * 1024;
-    let answer_of = |bytes: usize| format!("{{\"ErrorInfo\":\"{}\"}}", "x".repeat(bytes - 16));
-    let backend = answering(answer_of(LIMIT)).await;
-    assert_passed_on(backend, 200, &answer_of(LIMIT), "answered").await;
-    let unstated = Backend::start(async || {
-        let pieces = std::iter::repeat_with(|| Ok::<_, Infallible>("{\"x\":1}"));
-        axum::body::Body::from_stream(stream::iter(pieces))
-    });
-    for url in [answering(answer_of(LIMIT + 1)).await, unstated.await.url()] {
-        assert_failed(front(url).await, "oversized", StatusCode::BAD_GATEWAY).await;
     }
 }
 
@@ -573,7 +521,7 @@ async fn an_answer_of_64_kib_is_passed_on_and_a_longer_one_is_not() {
 async fn more_callbacks_than_may_wait_are_answered_at_once() {
     let backend = Backend::start(pending::<()>).await;
     let mut setup = setup(backend.url());
-    setup.forward.as_mut().unwrap().at_once = 1;
+    setup.forward.as_mut().unwrap().places = Semaphore::new(1);
     let front = setup.start().await;
     let request = front.request(Method::POST, &format!("{PATH}?{}", signed_query(JOIN)));
     let first = tokio::spawn(request.body(join().to_string()).send());
@@ -593,9 +541,7 @@ async fn the_operator_may_decide_what_failures_are_answered_with() {
         (ForwardFailure::Ok, 200, 200),
         (ForwardFailure::Fail, 502, 502),
     ] {
-        let mut setup = setup(unused_address().await);
-        setup.forward.as_mut().unwrap().on_failure = on_failure;
-        let front = setup.start().await;
+        let front = setup_for(&unused_address().await, on_failure).start().await;
         for (command, status) in [
             (JOIN, joined),
             ("State.StateChange", joined),

@@ -20,8 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::callback::{
-    ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, CallbackSettings, Events, Forward, ForwardSettings,
-    Signatures, router,
+    Arrivals, BODY_BYTES_HELD, CallbackSettings, Events, Forward, Signatures, router,
 };
 use crate::chat::CallRate;
 use crate::database::Db;
@@ -66,7 +65,8 @@ struct Setup {
     answer_within: Duration,
     body_bytes_held: usize,
     commits: bool,
-    forward: Option<ForwardSettings>,
+    forward: Option<Forward>,
+    metrics: Metrics,
 }
 
 impl Default for Setup {
@@ -77,6 +77,7 @@ impl Default for Setup {
             body_bytes_held: BODY_BYTES_HELD,
             commits: true,
             forward: None,
+            metrics: Metrics::default(),
         }
     }
 }
@@ -96,25 +97,28 @@ impl Setup {
 
     fn start_on(self, listener: TcpListener) -> Front {
         let address = listener.local_addr().unwrap();
-        let metrics = Metrics::default();
-        let forward = |settings| Forward::new(settings, metrics.clone()).unwrap();
+        let metrics = self.metrics;
+        let tokens = self.tokens.iter().map(|token| (*token).into()).collect();
         let settings = CallbackSettings {
+            path: PATH.to_owned(),
+            sdk_app_id: "1400000000".to_owned(),
+            signatures: Signatures::new(tokens, Duration::from_secs(60)),
             answer_within: self.answer_within,
             body_bytes_held: self.body_bytes_held,
-            forward: self.forward.map(forward),
-            ..settings(PATH, &self.tokens)
+            forward: self.forward.map(Arc::new),
         };
         let (events, writer) = events();
         let now = DateTime::from_timestamp(NOW, 0).unwrap();
         let arrivals = Arrivals::since(now);
         let clock = Arc::new(move || now);
-        let router = router(settings, events, clock, arrivals.clone(), metrics.clone()).unwrap();
+        let router = router(settings, events, clock, arrivals.clone(), metrics.clone());
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
         let heard = watch::Sender::new(Heard::default());
         let gate = watch::Sender::new(self.commits);
         tokio::spawn(hear(writer, heard.clone(), gate.subscribe()));
         let client = reqwest::Client::builder().no_proxy().no_gzip();
+        let client = client.redirect(reqwest::redirect::Policy::none());
         let client = client.build().unwrap();
         Front {
             address,
@@ -225,18 +229,6 @@ impl Front {
     fn assert_forwarded(&self, outcome: &str, count: u64) {
         let counted = self.counted("stickymark_forward_requests_total");
         assert_eq!(counted, [(outcome.to_owned(), count)]);
-    }
-}
-
-fn settings(path: &str, tokens: &[&str]) -> CallbackSettings {
-    let tokens = tokens.iter().map(|token| (*token).into()).collect();
-    CallbackSettings {
-        path: path.to_owned(),
-        sdk_app_id: 1_400_000_000,
-        signatures: Signatures::new(tokens, Duration::from_secs(60)),
-        answer_within: ANSWER_WITHIN,
-        body_bytes_held: BODY_BYTES_HELD,
-        forward: None,
     }
 }
 

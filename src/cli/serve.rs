@@ -22,7 +22,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<()> {
     settings.validate_for_serve()?;
     let telemetry = Telemetry::start(&settings.log, &settings.telemetry)?;
-    for (section, settings) in settings.describe() {
+    for (section, settings) in &settings.described {
         tracing::info!(section, settings, "in force");
     }
     for warning in settings.warnings() {

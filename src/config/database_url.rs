@@ -10,12 +10,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Serialize, Serializer};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-use super::values::{Parse, SET};
+use super::values::Parse;
 
 const FORM: &str = "give postgres://user:password@host:5432/database, with special characters of \
                     the password percent-encoded";
@@ -159,12 +158,6 @@ fn parameters(url: &Url) -> Result<(Vec<Pair>, Vec<String>), String> {
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DatabaseUrl([REDACTED])")
-    }
-}
-
-impl Serialize for DatabaseUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(SET)
     }
 }
 

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use toml::{Table, Value};
+use url::Url;
 
 use super::Settings;
 
@@ -85,6 +86,7 @@ impl Settings {
             }
         };
         settings.unread_variables = unread_variables;
+        settings.described = keys.described(&settings);
         let problems = settings.contradictions().into_iter();
         let problem = |(key, problem)| format!("{}: {problem}", keys.named(key));
         ConfigError::none(problems.map(problem).collect())?;
@@ -146,11 +148,13 @@ impl Keys {
         let mut sections = Table::new();
         for (key, (value, _)) in &self.0 {
             let Some((section, name)) = key.split_once('.') else {
+                let mut sections: Vec<&str> = documented().map(|(section, _)| section).collect();
+                sections.dedup();
                 // Its value may be a secret.
                 return wrong(format!(
                     "{}: unknown key; each key belongs to a section: {}",
                     self.named(key),
-                    all_sections()
+                    sections.join(", ")
                 ));
             };
             let section = sections
@@ -163,6 +167,40 @@ impl Keys {
         Ok(sections)
     }
 
+    fn described(&self, settings: &Settings) -> BTreeMap<&'static str, String> {
+        let mut sections = BTreeMap::<&str, String>::new();
+        for (section, key) in documented() {
+            let value = self.0.get(&format!("{section}.{key}"));
+            let value = value.and_then(|(value, _)| match value {
+                Value::String(text) => Some(text.clone()),
+                Value::Integer(number) => Some(number.to_string()),
+                _ => None,
+            });
+            let set = |count: usize| Some(format!("({count} set)"));
+            let value = match (section, key) {
+                ("chat", "secret_key") | ("callback", "path") | ("database", "url") => {
+                    value.map(|_| "(set)".to_owned())
+                }
+                ("callback", "tokens") => set(settings.callback.tokens.len()),
+                ("callback", "forward_url") => Some(origin(&settings.callback.forward_url)),
+                ("telemetry", "otlp_endpoint") => Some(origin(&settings.telemetry.otlp_endpoint)),
+                ("marks", "names") => set(settings.marks.names.len()),
+                ("admin", "tokens") => {
+                    let tokens = settings.admin.tokens.iter();
+                    let tokens = tokens.map(|one| format!("{} ({})", one.name, one.role.name()));
+                    Some(format!("{:?}", tokens.collect::<Vec<_>>()))
+                }
+                _ => value,
+            };
+            let value = value.filter(|value| !value.is_empty());
+            let value = value.unwrap_or("(not set)".to_owned());
+            let section = sections.entry(section).or_default();
+            let separator = if section.is_empty() { "" } else { " " };
+            section.push_str(&format!("{separator}{key}={value}"));
+        }
+        sections
+    }
+
     /// How an operator finds a value: the key, and the variable or file that set it.
     fn named(&self, key: &str) -> String {
         let entry = key.split('[').next().unwrap_or_default();
@@ -173,11 +211,23 @@ impl Keys {
     }
 }
 
-fn all_sections() -> String {
-    let sections = DEFAULTS
-        .lines()
-        .filter_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
-    sections.collect::<Vec<_>>().join(", ")
+/// Every section and key that the default file documents, in its order.
+pub(super) fn documented() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let mut section = "";
+    DEFAULTS.lines().filter_map(move |line| {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        }
+        let (key, _) = line.trim_start_matches("# ").split_once(" = ")?;
+        let is_key = key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_');
+        is_key.then_some((section, key))
+    })
+}
+
+/// A URL without its path, which may be secret.
+fn origin(url: &Option<Url>) -> String {
+    let origin = |url: &Url| format!("{}/…", url.origin().ascii_serialization());
+    url.as_ref().map_or_else(String::new, origin)
 }
 
 /// The parser's message without the lines that it quotes: they may hold a secret.
@@ -237,15 +287,7 @@ where
         }
     }
     // Kubernetes sets `…_SERVICE_HOST`, `…_SERVICE_PORT…` and `…_PORT…` for each Service.
-    let hosts = unread.iter();
-    let hosts = hosts.filter_map(|name| Some(name.strip_suffix("_SERVICE_HOST")?.to_owned()));
-    let services: Vec<String> = hosts.collect();
-    unread.retain(|name| {
-        let mut rests = services
-            .iter()
-            .filter_map(|service| name.strip_prefix(service));
-        !rests.any(|rest| rest.starts_with("_SERVICE_") || rest.starts_with("_PORT"))
-    });
+    unread.retain(|name| !name.contains("_SERVICE_") && !name.contains("_PORT"));
     unread.sort();
     ConfigError::none(problems)?;
     Ok((keys, unread))

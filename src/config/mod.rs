@@ -3,7 +3,7 @@
 //! Three layers, the later wins: the defaults in `config/default.toml` (also the documentation of
 //! every key), one TOML file, the environment. A problem names the key, where it was given, what is
 //! wrong and how to fix it. Secrets appear in no problem, no `Debug` output and not in
-//! [`Settings::describe`]. The caller passes the environment in.
+//! [`Settings::described`]. The caller passes the environment in.
 
 mod check;
 mod database_url;

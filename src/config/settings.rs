@@ -1,14 +1,13 @@
 //! The shape of the settings; `config/default.toml` documents each key and its default.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use std::{fmt, iter};
 
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Deserialize;
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
@@ -16,8 +15,11 @@ use super::values::{self, AdminToken, CallbackPath};
 use super::{DatabaseUrl, ForwardFailure, LogFormat, Region};
 use crate::domain::{Account, Mark};
 
-/// Serialises with its secrets masked, for [`Settings::describe`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// In milliseconds.
+const DAY: u64 = 24 * 60 * 60 * 1_000;
+const LONGEST: u64 = 36_500 * DAY;
+
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub chat: ChatSettings,
@@ -35,18 +37,22 @@ pub struct Settings {
     /// Variables `STICKYMARK…` that nothing reads, for a warning.
     #[serde(skip)]
     pub(super) unread_variables: Vec<String>,
+    /// What was given, by section: `key=value key=value`. A secret is only said to be set, a list of
+    /// them counted; admin tokens also show names and roles.
+    #[serde(skip)]
+    pub described: BTreeMap<&'static str, String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatSettings {
     /// Above 0; `Some` after [`Settings::validate_for_serve`].
     #[serde(default, deserialize_with = "values::optional")]
     pub sdk_app_id: Option<u64>,
     /// The key for UserSig, used as text; `Some` after [`Settings::validate_for_serve`].
-    #[serde(default, with = "values::key")]
+    #[serde(default, deserialize_with = "values::read_secret")]
     pub secret_key: Option<SecretString>,
-    #[serde(with = "values::name")]
+    #[serde(deserialize_with = "values::value")]
     pub admin_account: Account,
     /// Its host is called unless there is a `base_url`.
     pub region: Region,
@@ -54,13 +60,13 @@ pub struct ChatSettings {
     #[serde(default, deserialize_with = "values::optional")]
     pub base_url: Option<Url>,
     /// For each API over all replicas, 1 to 200.
-    #[serde(deserialize_with = "values::value")]
+    #[serde(deserialize_with = "values::count::<_, 1, 200>")]
     pub calls_per_second: u32,
-    #[serde(with = "values::duration")]
+    #[serde(deserialize_with = "values::within::<_, 100, 60_000>")]
     pub request_timeout: Duration,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallbackSettings {
     #[serde(deserialize_with = "values::value")]
@@ -68,17 +74,17 @@ pub struct CallbackSettings {
     #[serde(deserialize_with = "values::value")]
     pub path: CallbackPath,
     /// Tokens of callback authentication; empty = `Sign` is not required.
-    #[serde(with = "values::tokens")]
+    #[serde(deserialize_with = "values::read_tokens")]
     pub tokens: Vec<SecretString>,
-    #[serde(with = "values::duration")]
+    #[serde(deserialize_with = "values::within::<_, 1_000, DAY>")]
     pub max_age: Duration,
     /// http or https. Path and query may be secret.
-    #[serde(default, with = "values::forward_url")]
+    #[serde(default, deserialize_with = "values::read_forward_url")]
     pub forward_url: Option<Url>,
     pub forward_failure: ForwardFailure,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminSettings {
     #[serde(deserialize_with = "values::value")]
@@ -94,7 +100,7 @@ impl AdminSettings {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
     /// `None` = a private PostgreSQL in `path`.
@@ -103,7 +109,7 @@ pub struct DatabaseSettings {
     #[serde(deserialize_with = "values::value")]
     pub path: PathBuf,
     /// Size of the pool, 2 to 1000.
-    #[serde(deserialize_with = "values::value")]
+    #[serde(deserialize_with = "values::count::<_, 2, 1_000>")]
     pub max_connections: u32,
 }
 
@@ -115,46 +121,46 @@ impl DatabaseSettings {
 }
 
 /// `settle <= max_wait`, and `lease` is longer than `chat.request_timeout`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReapplySettings {
-    #[serde(with = "values::duration")]
+    #[serde(deserialize_with = "values::within::<_, 0, 10_000>")]
     pub settle: Duration,
-    #[serde(with = "values::duration")]
+    #[serde(deserialize_with = "values::within::<_, 0, 10_000>")]
     pub max_wait: Duration,
-    #[serde(with = "values::duration")]
+    #[serde(deserialize_with = "values::within::<_, 1_000, 600_000>")]
     pub lease: Duration,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResyncSettings {
     /// Time between two comparisons of a room; `None` = off.
-    #[serde(with = "values::interval")]
+    #[serde(deserialize_with = "values::within_or_off::<_, 1_000, DAY>")]
     pub interval: Option<Duration>,
 }
 
 /// How long data is kept; `None` = no limit.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionSettings {
     /// Rows of absent members, after their last event.
-    #[serde(with = "values::interval")]
+    #[serde(deserialize_with = "values::within_or_off::<_, 3_600_000, LONGEST>")]
     pub members: Option<Duration>,
     /// Entries of the rules' history.
-    #[serde(with = "values::interval")]
+    #[serde(deserialize_with = "values::within_or_off::<_, DAY, LONGEST>")]
     pub history: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MarksSettings {
     /// What people see beside the number.
-    #[serde(default, with = "values::mark_names")]
+    #[serde(default, deserialize_with = "values::read_mark_names")]
     pub names: BTreeMap<Mark, String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogSettings {
     pub format: LogFormat,
@@ -163,53 +169,23 @@ pub struct LogSettings {
     pub filter: String,
 }
 
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetrySettings {
     /// A receiver of OTLP over HTTP, without the path of a signal; `None` = no traces.
-    #[serde(default, with = "values::address")]
+    #[serde(default, deserialize_with = "values::optional")]
     pub otlp_endpoint: Option<Url>,
 }
 
+// Path and query of their URLs may be secret.
 impl fmt::Debug for CallbackSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(describe(self)).finish()
+        f.debug_struct("CallbackSettings").finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for TelemetrySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(describe(self)).finish()
-    }
-}
-
-impl Settings {
-    /// The settings in force, sorted by section: `key=value key=value`. A secret is only said to be
-    /// set, a list of them counted; admin tokens also show names and roles.
-    pub fn describe(&self) -> Vec<(String, String)> {
-        let section = |(name, keys)| {
-            let keys = describe(&keys).into_iter();
-            let pairs = keys.map(|(key, value)| format!("{key}={value}"));
-            (name, pairs.collect::<Vec<_>>().join(" "))
-        };
-        object(self).map(section).collect()
-    }
-}
-
-fn describe(section: &impl Serialize) -> Vec<(String, String)> {
-    let text = |value| match value {
-        Value::Null => "(not set)".to_owned(),
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
-    object(section)
-        .map(|(key, value)| (key, text(value)))
-        .collect()
-}
-
-fn object(value: &impl Serialize) -> Box<dyn Iterator<Item = (String, Value)>> {
-    match serde_json::to_value(value) {
-        Ok(Value::Object(object)) => Box::new(object.into_iter()),
-        _ => Box::new(iter::empty()),
+        f.debug_struct("TelemetrySettings").finish_non_exhaustive()
     }
 }

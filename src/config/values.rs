@@ -1,50 +1,29 @@
-//! How each kind of value is read from text, and shown.
+//! How each kind of value is read from text.
 //!
 //! An error says what is wrong and how to fix it. Errors about secrets never repeat them, so every
 //! value is read as text first: serde's own errors quote what they find.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde::Deserialize;
 use serde::de::{Deserializer, Error};
-use serde::{Deserialize, Serialize, Serializer};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::Role;
 use crate::domain::{Account, Mark};
 
-pub(super) const SET: &str = "(set)";
 /// Longest name of a mark, in characters.
 const LONGEST_NAME: usize = 32;
 
 /// A value that is written as text.
 pub(super) trait Parse: Sized {
     fn parse(text: &str) -> Result<Self, String>;
-}
-
-/// Names for serde's `with`: how to read, and how to show.
-macro_rules! forms {
-    ($($name:ident: $read:ident, $show:ident;)+) => {$(
-        pub(super) mod $name {
-            pub(in crate::config) use super::{$read as deserialize, $show as serialize};
-        }
-    )+};
-}
-
-forms! {
-    name: value, show;
-    key: read_secret, show_set;
-    tokens: read_tokens, show_count;
-    duration: value, show_duration;
-    interval: read_interval, show_interval;
-    address: optional, show_origin;
-    forward_url: read_forward_url, show_origin;
-    mark_names: read_mark_names, show_count;
 }
 
 /// A scalar as text, since the environment knows nothing else.
@@ -97,54 +76,87 @@ pub(super) fn read_mark_names<'de, D>(given: D) -> Result<BTreeMap<Mark, String>
 where
     D: Deserializer<'de>,
 {
-    let pairs: Vec<(String, String)> = match toml::Value::deserialize(given)? {
+    let pairs: Vec<(String, Option<String>)> = match toml::Value::deserialize(given)? {
         toml::Value::Table(table) => table
             .into_iter()
-            .map(|(number, name)| match name {
-                toml::Value::String(name) => Ok((number, name)),
-                _ => Err(D::Error::custom(format!(
-                    "give the name of {number} as text"
-                ))),
-            })
-            .collect::<Result<_, _>>()?,
+            .map(|(number, name)| (number, name.as_str().map(str::to_owned)))
+            .collect(),
         toml::Value::String(text) => text
             .split(',')
             .filter(|pair| !pair.trim().is_empty())
             .map(|pair| match pair.split_once('=') {
-                Some((number, name)) => Ok((number.to_owned(), name.to_owned())),
-                None => Err(D::Error::custom(format!(
-                    "{pair:?} is not like 1000=teacher"
-                ))),
+                Some((number, name)) => (number.to_owned(), Some(name.to_owned())),
+                None => (pair.to_owned(), None),
             })
-            .collect::<Result<_, _>>()?,
+            .collect(),
         _ => return Err(D::Error::custom("give a table of marks and names")),
     };
-    let named = |(number, name): (String, String)| {
-        let number: i64 = number
-            .trim()
-            .parse()
-            .map_err(|_| D::Error::custom(format!("{number:?} is not a mark")))?;
-        let mark = Mark::parse(number).map_err(D::Error::custom)?;
+    let named = |(number, name): (String, Option<String>)| {
+        let name = name.ok_or(format!(
+            "{number:?} has no name as text; give one like 1000=teacher"
+        ))?;
+        let parsed = number.trim().parse::<i64>();
+        let parsed = parsed.map_err(|_| format!("{number:?} is not a mark"))?;
+        let mark = Mark::parse(parsed).map_err(|error| error.to_string())?;
         match name.trim() {
-            "" => Err(D::Error::custom(format!("the name of {mark} is empty"))),
+            "" => Err(format!("the name of {mark} is empty")),
             name if name.chars().count() > LONGEST_NAME || name.contains(char::is_control) => {
-                Err(D::Error::custom(format!(
+                Err(format!(
                     "the name of {mark} is longer than {LONGEST_NAME} characters or has control \
                      characters"
-                )))
+                ))
             }
             name => Ok((mark, name.to_owned())),
         }
     };
-    pairs.into_iter().map(named).collect()
+    let named = pairs.into_iter().map(named).collect::<Result<_, String>>();
+    named.map_err(D::Error::custom)
 }
 
-/// `None` for zero, which means off.
-pub(super) fn read_interval<'de, D>(given: D) -> Result<Option<Duration>, D::Error>
+/// A duration between two limits in milliseconds.
+pub(super) fn within<'de, D, const LOW: u64, const HIGH: u64>(
+    given: D,
+) -> Result<Duration, D::Error>
 where
     D: Deserializer<'de>,
 {
-    value(given).map(|interval: Duration| (!interval.is_zero()).then_some(interval))
+    in_range(value(given)?, LOW, HIGH, "").map_err(D::Error::custom)
+}
+
+/// The same; `None` for zero.
+pub(super) fn within_or_off<'de, D, const LOW: u64, const HIGH: u64>(
+    given: D,
+) -> Result<Option<Duration>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let given: Duration = value(given)?;
+    if given.is_zero() {
+        return Ok(None);
+    }
+    let given = in_range(given, LOW, HIGH, ", or 0s to turn it off");
+    given.map(Some).map_err(D::Error::custom)
+}
+
+fn in_range(given: Duration, low: u64, high: u64, or: &str) -> Result<Duration, String> {
+    let (low, high) = (Duration::from_millis(low), Duration::from_millis(high));
+    if (low..=high).contains(&given) {
+        return Ok(given);
+    }
+    let [given, low, high] = [given, low, high].map(humantime::format_duration);
+    Err(format!("{given} is out of range; give {low} to {high}{or}"))
+}
+
+pub(super) fn count<'de, D, const LOW: u32, const HIGH: u32>(given: D) -> Result<u32, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let count: u32 = value(given)?;
+    if (LOW..=HIGH).contains(&count) {
+        return Ok(count);
+    }
+    let problem = format!("{count} is out of range; give {LOW} to {HIGH}");
+    Err(D::Error::custom(problem))
 }
 
 pub(super) fn log_filter<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
@@ -155,45 +167,6 @@ pub(super) fn log_filter<'de, D: Deserializer<'de>>(value: D) -> Result<String, 
             "{text:?} is not a filter; give a level such as info, or stickymark=debug,info"
         ))),
     }
-}
-
-pub(super) fn show<S: Serializer>(value: &impl Display, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(value)
-}
-
-pub(super) fn show_set<T, S: Serializer>(value: &Option<T>, s: S) -> Result<S::Ok, S::Error> {
-    value.as_ref().map(|_| SET).serialize(s)
-}
-
-pub(super) fn show_count<T, S: Serializer>(values: &T, s: S) -> Result<S::Ok, S::Error>
-where
-    for<'a> &'a T: IntoIterator,
-{
-    s.collect_str(&format_args!("({} set)", values.into_iter().count()))
-}
-
-pub(super) fn show_duration<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
-    const DAY: u64 = 24 * 60 * 60;
-    match (value.as_secs(), value.subsec_nanos()) {
-        // The library would show 400 days as 1year 1month 4days 7h 26m 24s.
-        (seconds, 0) if seconds > DAY && seconds.is_multiple_of(DAY) => {
-            s.collect_str(&format_args!("{}d", seconds / DAY))
-        }
-        _ => s.collect_str(&humantime::format_duration(*value)),
-    }
-}
-
-pub(super) fn show_interval<S>(value: &Option<Duration>, s: S) -> Result<S::Ok, S::Error>
-where
-    S: Serializer,
-{
-    show_duration(&value.unwrap_or_default(), s)
-}
-
-/// A URL without its path, which may be secret.
-pub(super) fn show_origin<S: Serializer>(url: &Option<Url>, s: S) -> Result<S::Ok, S::Error> {
-    let origin = |url: &Url| format!("{}/…", url.origin().ascii_serialization());
-    url.as_ref().map(origin).serialize(s)
 }
 
 impl Parse for u32 {
@@ -339,12 +312,6 @@ impl fmt::Debug for CallbackPath {
     }
 }
 
-impl Serialize for CallbackPath {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(SET)
-    }
-}
-
 /// Who may use the management API: `name:role:secret`, or a table in TOML.
 #[derive(Debug, Clone)]
 pub struct AdminToken {
@@ -384,32 +351,26 @@ impl AdminToken {
 impl<'de> Deserialize<'de> for AdminToken {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
         const FORMS: &str = "give name:role:secret, or { name = …, role = …, secret = … } in TOML";
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Parts {
-            #[serde(deserialize_with = "text")]
-            name: String,
-            #[serde(deserialize_with = "text")]
-            role: String,
-            #[serde(deserialize_with = "text")]
-            secret: String,
-        }
-        let token = match toml::Value::deserialize(value)? {
-            toml::Value::Table(parts) => Parts::deserialize(parts)
-                .map_err(|error| format!("{}; {FORMS}", error.message()))
-                .and_then(|parts| Self::new(&parts.name, &parts.role, &parts.secret)),
-            toml::Value::String(entry) => match *entry.splitn(3, ':').collect::<Vec<_>>() {
-                [name, role, secret] => Self::new(name, role, secret),
-                _ => Err(format!("does not have three parts; {FORMS}")),
-            },
-            _ => Err(FORMS.to_owned()),
+        let text = match toml::Value::deserialize(value)? {
+            toml::Value::String(text) => text,
+            toml::Value::Table(mut parts) => {
+                let part = |key| match parts.remove(key) {
+                    Some(toml::Value::String(text)) => text,
+                    Some(toml::Value::Integer(number)) => number.to_string(),
+                    _ => String::new(),
+                };
+                let text = ["name", "role", "secret"].map(part).join(":");
+                if !parts.is_empty() {
+                    return Err(D::Error::custom(FORMS));
+                }
+                text
+            }
+            _ => return Err(D::Error::custom(FORMS)),
+        };
+        let token = match *text.splitn(3, ':').collect::<Vec<_>>() {
+            [name, role, secret] => Self::new(name, role, secret),
+            _ => Err(format!("does not have three parts; {FORMS}")),
         };
         token.map_err(D::Error::custom)
-    }
-}
-
-impl Serialize for AdminToken {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{} ({})", self.name, self.role.name()))
     }
 }

@@ -124,7 +124,6 @@ const TEMPLATES: &[(&str, &str)] = templates! {
     "no-slot" = "no slot for a call: the database failed: {reason}"
     "invalid-call" = "a call names {reason}"
     "invalid-call" = "each member of a call has marks; {reason}"
-    "invalid-call" = "cannot write the call as JSON: {reason}"
     "no-place" = "no place: {max} members of the room carry the mark {marks}, as many as Chat \
      allows; set when one of them leaves"
     "partly-confirmed" = "Chat confirms only some of the marks; perhaps 1000 members carry the others"

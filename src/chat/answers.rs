@@ -22,19 +22,13 @@ pub struct ModifyAnswer {
     pub confirmed: HashMap<Account, MarkSet>,
 }
 
-/// One page of the members online in a room.
+/// One page of the members that Chat believes online in a room; its list lags by up to 40 s.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MembersPage {
     /// The members; each at most once a page.
-    pub members: Vec<OnlineMember>,
+    pub members: Vec<Account>,
     /// The timestamp to ask the next page with, or `None` at the end.
     pub next: Option<u64>,
-}
-
-/// A member that Chat believes online; its list lags by up to 40 s.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnlineMember {
-    pub account: Account,
 }
 
 /// An answer with `ErrorCode` 0.
@@ -100,14 +94,10 @@ impl Answer {
     /// A page whose `NextTimestamp` is the one of the call would never end, so it is an error.
     pub fn members_page(&self, asked: u64) -> Result<MembersPage, ChatError> {
         let mut seen = HashSet::new();
-        let member = |entry| {
-            let account = Account::parse(account_text(entry)?).ok()?;
-            Some(OnlineMember { account })
-        };
-        let members = self.entries("MemberList").filter_map(member);
-        let members = members
-            .filter(|member| seen.insert(member.account.clone()))
-            .collect();
+        let account = |entry| Account::parse(account_text(entry)?).ok();
+        let members = self.entries("MemberList").filter_map(account);
+        let members = members.filter(|account| seen.insert(account.clone()));
+        let members = members.collect();
         let next = match &self.0["NextTimestamp"] {
             Value::Null => 0,
             given => integer(given)
@@ -237,22 +227,11 @@ mod tests {
             {"Member_Account": "alice", "JoinTime": 1_760_000_000},
             {"Member_Account": "alice"}, {"Member_Account": ""}, {"NickName": "x"}]}));
         let page = page.members_page(0).unwrap();
-        let alice = account("alice");
-        assert_eq!(page.members, [OnlineMember { account: alice }]);
+        assert_eq!(page.members, [account("alice")]);
         assert_eq!(page.next, Some(1_760_000_000));
-        assert_eq!(
-            answer(json!({"NextTimestamp": 0}))
-                .members_page(5)
-                .unwrap()
-                .next,
-            None
-        );
-        assert!(answer(json!({"NextTimestamp": 5})).members_page(5).is_err());
-        assert!(
-            answer(json!({"NextTimestamp": -1}))
-                .members_page(5)
-                .is_err()
-        );
+        let next = |next: i64| answer(json!({ "NextTimestamp": next })).members_page(5);
+        assert_eq!(next(0).unwrap().next, None);
+        assert!(next(5).is_err() && next(-1).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use super::error::{InvalidCall, MAX_MEMBERS_PER_CALL};
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet};
@@ -36,89 +36,47 @@ pub struct MemberMarks {
     pub marks: MarkSet,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ModifyUserInfo<'a> {
-    #[serde(serialize_with = "group_text")]
-    group_id: &'a GroupId,
-    command_type: u8,
-    member_list: Vec<MemberEntry<'a>>,
-}
-
-#[derive(Serialize)]
-struct MemberEntry<'a> {
-    #[serde(rename = "Member_Account")]
-    account: &'a str,
-    #[serde(rename = "Marks")]
-    marks: Vec<u32>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct GetMembers<'a> {
-    #[serde(serialize_with = "group_text")]
-    pub group_id: &'a GroupId,
-    pub timestamp: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mark: Option<u32>,
-}
-
-#[derive(Serialize)]
-pub(super) struct CheckMembers<'a> {
-    #[serde(rename = "GroupId", serialize_with = "group_text")]
-    group_id: &'a GroupId,
-    #[serde(rename = "Member_Account")]
-    accounts: Vec<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct GetOnlineMemberNum<'a> {
-    #[serde(serialize_with = "group_text")]
-    pub group_id: &'a GroupId,
-}
-
-fn group_text<S: Serializer>(group: &GroupId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(group.as_str())
-}
-
-impl<'a> ModifyUserInfo<'a> {
-    /// Builds the body, or says which limit of Chat it would break.
-    pub fn new(
-        group_id: &'a GroupId,
-        command: CommandType,
-        members: &'a [MemberMarks],
-    ) -> Result<Self, InvalidCall> {
-        check_accounts(members.iter().map(|member| &member.account))?;
-        if let Some(bare) = members.iter().find(|member| member.marks.is_empty()) {
-            return Err(InvalidCall::NoMarks(bare.account.clone()));
-        }
-        let distinct: HashSet<Mark> = members
-            .iter()
-            .flat_map(|m| m.marks.iter().copied())
-            .collect();
-        if distinct.len() > MAX_MARKS_PER_ROOM {
-            return Err(InvalidCall::TooManyMarks(distinct.len()));
-        }
-        let entry = |member: &'a MemberMarks| MemberEntry {
-            account: member.account.as_str(),
-            marks: member.marks.iter().map(|mark| mark.get()).collect(),
-        };
-        Ok(Self {
-            group_id,
-            command_type: command.number(),
-            member_list: members.iter().map(entry).collect(),
-        })
+pub(super) fn modify_user_info(
+    group: &GroupId,
+    command: CommandType,
+    members: &[MemberMarks],
+) -> Result<Value, InvalidCall> {
+    check_accounts(members.iter().map(|member| &member.account))?;
+    if let Some(bare) = members.iter().find(|member| member.marks.is_empty()) {
+        return Err(InvalidCall::NoMarks(bare.account.clone()));
     }
+    let marks = members.iter().flat_map(|member| &member.marks);
+    let distinct = marks.collect::<HashSet<&Mark>>().len();
+    if distinct > MAX_MARKS_PER_ROOM {
+        return Err(InvalidCall::TooManyMarks(distinct));
+    }
+    let entry = |MemberMarks { account, marks }: &MemberMarks| {
+        let marks: Vec<u32> = marks.iter().map(|mark| mark.get()).collect();
+        json!({ "Member_Account": account.as_str(), "Marks": marks })
+    };
+    Ok(json!({
+        "GroupId": group.as_str(),
+        "CommandType": command.number(),
+        "MemberList": members.iter().map(entry).collect::<Value>(),
+    }))
 }
 
-impl<'a> CheckMembers<'a> {
-    /// Builds the body, or says which limit it would break.
-    pub fn new(group_id: &'a GroupId, accounts: &'a [Account]) -> Result<Self, InvalidCall> {
-        check_accounts(accounts.iter())?;
-        let accounts = accounts.iter().map(Account::as_str).collect();
-        Ok(Self { group_id, accounts })
+pub(super) fn get_members(group: &GroupId, timestamp: u64, mark: Option<Mark>) -> Value {
+    let mut body = json!({ "GroupId": group.as_str(), "Timestamp": timestamp });
+    if let Some(mark) = mark {
+        body["Mark"] = mark.get().into();
     }
+    body
+}
+
+pub(super) fn check_members(group: &GroupId, accounts: &[Account]) -> Result<Value, InvalidCall> {
+    check_accounts(accounts.iter())?;
+    let accounts: Vec<&str> = accounts.iter().map(Account::as_str).collect();
+    Ok(json!({ "GroupId": group.as_str(), "Member_Account": accounts }))
+}
+
+pub(super) fn get_online_member_num(group: &GroupId) -> Value {
+    json!({ "GroupId": group.as_str() })
 }
 
 /// At least one, at most 500, none twice.

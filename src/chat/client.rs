@@ -1,8 +1,8 @@
 //! The calls themselves: paced, signed, sent over kept-alive connections, bounded in time and size.
 //!
 //! Each request takes a slot of its API's budget right before it goes out, and an answer that asks for
-//! fewer calls slows that budget down. A signature that Chat does not accept is replaced and the call
-//! made once more; nothing else is repeated here, since only a caller knows what a call is worth.
+//! fewer calls slows that budget down. Each call has its own signature; if Chat does not accept it, the
+//! call is made once more. Nothing else is repeated here, since only a caller knows what a call is worth.
 //! Source: <https://www.tencentcloud.com/document/product/1047/34620>.
 
 use std::sync::Arc;
@@ -11,18 +11,16 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
+use serde_json::Value;
 use tracing::Instrument;
 use url::Url;
 
 use super::answers::{Answer, MembersPage, ModifyAnswer};
 use super::budget::Budgets;
-use super::calls::{
-    CheckMembers, CommandType, GetMembers, GetOnlineMemberNum, MemberMarks, ModifyUserInfo,
-};
-use super::error::{ChatError, InvalidCall};
+use super::calls::{self, CommandType, MemberMarks};
+use super::error::ChatError;
 use super::error_codes::ErrorClass;
-use super::user_sig::{CurrentUserSig, UserSigKey};
+use super::user_sig::UserSigKey;
 use crate::config::is_loopback;
 use crate::domain::{Account, GroupId, Mark};
 use crate::metrics::{Api, CallClass, CallOutcome, Calling, Label};
@@ -54,7 +52,7 @@ pub struct ChatEndpoint {
 #[error("cannot set up the HTTP client: {0}")]
 pub struct InvalidEndpoint(#[from] reqwest::Error);
 
-/// A client of one application; clones share connections, signature and budgets.
+/// A client of one application; clones share connections and budgets.
 #[derive(Debug, Clone)]
 pub struct ChatClient {
     shared: Arc<Shared>,
@@ -66,7 +64,7 @@ struct Shared {
     base_url: Url,
     sdk_app_id: String,
     admin_account: Account,
-    user_sig: CurrentUserSig,
+    key: UserSigKey,
 }
 
 impl std::fmt::Debug for Shared {
@@ -87,14 +85,12 @@ impl ChatClient {
             );
         }
         let http = http_client(&endpoint.base_url, endpoint.request_timeout)?;
-        let key = UserSigKey::new(endpoint.sdk_app_id, endpoint.secret_key);
-        let user_sig = CurrentUserSig::new(key, endpoint.admin_account.clone(), USER_SIG_TTL);
         let shared = Shared {
             http,
             base_url: endpoint.base_url,
             sdk_app_id: endpoint.sdk_app_id.to_string(),
             admin_account: endpoint.admin_account,
-            user_sig,
+            key: UserSigKey::new(endpoint.sdk_app_id, endpoint.secret_key),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -121,7 +117,7 @@ impl ChatClient {
         command: CommandType,
         members: &[MemberMarks],
     ) -> Result<ModifyAnswer, ChatError> {
-        let call = ModifyUserInfo::new(group, command, members);
+        let call = calls::modify_user_info(group, command, members)?;
         let read = |answer: Answer| Ok(answer.modified(command, members));
         let count = Some(members.len());
         self.call(Api::ModifyUserInfo, call, count, read).await
@@ -138,13 +134,9 @@ impl ChatClient {
         timestamp: u64,
         mark: Option<Mark>,
     ) -> Result<MembersPage, ChatError> {
-        let call = GetMembers {
-            group_id: group,
-            timestamp,
-            mark: mark.map(Mark::get),
-        };
+        let call = calls::get_members(group, timestamp, mark);
         let read = |answer: Answer| answer.members_page(timestamp);
-        self.call(Api::GetMembers, Ok(call), None, read).await
+        self.call(Api::GetMembers, call, None, read).await
     }
 
     /// Which of 1 to 500 distinct accounts are in the room; correct to about 40 s.
@@ -156,7 +148,7 @@ impl ChatClient {
         group: &GroupId,
         accounts: &[Account],
     ) -> Result<Vec<Account>, ChatError> {
-        let call = CheckMembers::new(group, accounts);
+        let call = calls::check_members(group, accounts)?;
         let read = |answer: Answer| Ok(answer.present(accounts));
         let count = Some(accounts.len());
         self.call(Api::CheckMembers, call, count, read).await
@@ -166,22 +158,20 @@ impl ChatClient {
     ///
     /// Source: <https://www.tencentcloud.com/document/product/1047/38521>.
     pub async fn get_online_member_num(&self, group: &GroupId) -> Result<u64, ChatError> {
-        let call = GetOnlineMemberNum { group_id: group };
+        let call = calls::get_online_member_num(group);
         let read = |answer: Answer| answer.online_member_num();
-        self.call(Api::GetOnlineMemberNum, Ok(call), None, read)
-            .await
+        self.call(Api::GetOnlineMemberNum, call, None, read).await
     }
 
-    /// One call, and a second one if only the signature was not accepted.
-    async fn call<C: Serialize, T>(
+    /// One call, and a second one with a new signature if Chat did not accept the first.
+    async fn call<T>(
         &self,
         api: Api,
-        call: Result<C, InvalidCall>,
+        call: Value,
         members: Option<usize>,
         read: impl Fn(Answer) -> Result<T, ChatError>,
     ) -> Result<T, ChatError> {
-        let body = serde_json::to_vec(&call?);
-        let body = body.map_err(|error| InvalidCall::NotJson(error.to_string()))?;
+        let body = call.to_string().into_bytes();
         let answer = self.try_once(api, body.clone(), members, &read).await;
         match answer {
             Err(error) if error.class() == ErrorClass::NewSignature => {
@@ -224,15 +214,14 @@ impl ChatClient {
     }
 
     async fn send(&self, api: Api, body: Vec<u8>) -> Result<Answer, ChatError> {
-        let user_sig = self.shared.user_sig.get(Utc::now())?;
+        let Shared {
+            key, admin_account, ..
+        } = &*self.shared;
+        let user_sig = key.sign(admin_account, USER_SIG_TTL, Utc::now())?;
         let answer = self.answer(self.url(api, &user_sig), body).await;
-        if let Err(error) = &answer {
+        answer.inspect_err(|error| {
             tracing::debug!(api = api.text(), %error, "a call to Chat failed");
-            if error.class() == ErrorClass::NewSignature {
-                self.shared.user_sig.forget(&user_sig);
-            }
-        }
-        answer
+        })
     }
 
     async fn answer(&self, url: Url, body: Vec<u8>) -> Result<Answer, ChatError> {

@@ -84,9 +84,6 @@ pub enum InvalidCall {
     /// More distinct marks than a room can hold.
     #[error("a call names at most {MAX_MARKS_PER_ROOM} distinct marks, this one {0}")]
     TooManyMarks(usize),
-    /// Never seen.
-    #[error("cannot write the call as JSON: {0}")]
-    NotJson(String),
 }
 
 impl ChatError {

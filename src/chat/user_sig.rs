@@ -8,12 +8,11 @@
 //! A signature opens the whole application, so it lives in a [`SecretString`] from birth on.
 
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use hmac::{Hmac, KeyInit, Mac};
@@ -107,57 +106,6 @@ fn letter_in_url(letter: char) -> char {
     }
 }
 
-/// The signature in use, renewed when half its life is over or Chat refuses it.
-#[derive(Debug)]
-pub(super) struct CurrentUserSig {
-    key: UserSigKey,
-    account: Account,
-    ttl: Duration,
-    kept: Mutex<Option<Kept>>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    sig: SecretString,
-    made_at: DateTime<Utc>,
-}
-
-impl CurrentUserSig {
-    pub fn new(key: UserSigKey, account: Account, ttl: Duration) -> Self {
-        let kept = Mutex::new(None);
-        Self {
-            key,
-            account,
-            ttl,
-            kept,
-        }
-    }
-
-    /// The signature to use now. A clock set back makes a new one too: Chat would not take one
-    /// from the future.
-    pub fn get(&self, now: DateTime<Utc>) -> Result<SecretString, NotSigned> {
-        let half_life = TimeDelta::from_std(self.ttl / 2).unwrap_or(TimeDelta::MAX);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = &*kept
-            && (TimeDelta::zero()..half_life).contains(&(now - kept.made_at))
-        {
-            return Ok(kept.sig.clone());
-        }
-        let sig = self.key.sign(&self.account, self.ttl, now)?;
-        *kept = Some(Kept {
-            sig: sig.clone(),
-            made_at: now,
-        });
-        Ok(sig)
-    }
-
-    /// Drops a signature that Chat refused, unless a newer one has taken its place already.
-    pub fn forget(&self, refused: &SecretString) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.take_if(|kept| kept.sig.expose_secret() == refused.expose_secret());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,37 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_current_user_sig_is_renewed_at_half_its_life() {
-        let current = CurrentUserSig::new(key(), admin(), Duration::from_secs(100));
-        let made_at = |now: i64| {
-            let sig = current.get(at(now)).unwrap();
-            decode(sig.expose_secret())["TLS.time"].as_i64().unwrap()
-        };
-        assert_eq!(made_at(1000), 1000);
-        assert_eq!(made_at(1049), 1000);
-        assert_eq!(made_at(1050), 1050);
-        assert_eq!(made_at(1040), 1040, "the clock was set back");
-    }
-
-    #[test]
-    fn a_refused_user_sig_is_dropped_once() {
-        let current = CurrentUserSig::new(key(), admin(), Duration::from_secs(100));
-        let refused = current.get(at(1000)).unwrap();
-        current.forget(&refused);
-        let renewed = current.get(at(1001)).unwrap();
-        assert_ne!(renewed.expose_secret(), refused.expose_secret());
-        current.forget(&refused);
-        assert_eq!(
-            current.get(at(1002)).unwrap().expose_secret(),
-            renewed.expose_secret()
-        );
-    }
-
-    #[test]
-    fn neither_key_nor_signature_shows_in_debug() {
-        let current = CurrentUserSig::new(key(), admin(), Duration::from_secs(100));
-        let sig = current.get(at(1000)).unwrap();
-        let shown = format!("{current:?} {:?}", key());
-        assert!(!shown.contains(SAMPLE_KEY) && !shown.contains(sig.expose_secret()));
+    fn the_key_does_not_show_in_debug() {
+        assert!(!format!("{:?}", key()).contains(SAMPLE_KEY));
     }
 }

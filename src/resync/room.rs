@@ -128,8 +128,8 @@ impl<'a> RoomSweep<'a> {
                     .get_members(group, timestamp, Some(*mark))
                     .await?;
                 listed += weight(&page);
-                for member in page.members {
-                    holders.entry(member.account).or_default().insert(*mark);
+                for account in page.members {
+                    holders.entry(account).or_default().insert(*mark);
                 }
                 match page.next {
                     None => break,
@@ -153,9 +153,9 @@ impl<'a> RoomSweep<'a> {
                 .await?;
             listed += weight(&page);
             let mut unseen = Vec::new();
-            for member in page.members {
-                if self.seen.insert(member.account.clone()) {
-                    unseen.push((member.account, MarkSet::new()));
+            for account in page.members {
+                if self.seen.insert(account.clone()) {
+                    unseen.push((account, MarkSet::new()));
                 }
             }
             for chunk in unseen.chunks(MAX_MEMBERS_PER_CALL) {

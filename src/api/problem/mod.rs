@@ -300,7 +300,6 @@ mod tests {
             InvalidCall::MemberTwice(account()).into(),
             InvalidCall::NoMarks(account()).into(),
             InvalidCall::TooManyMarks(11).into(),
-            InvalidCall::NotJson(lost()).into(),
         ];
         let of_chat = chat.iter().map(ToString::to_string);
         let group = |text: &str| Pattern::<GroupId>::parse(text).unwrap_err().to_string();

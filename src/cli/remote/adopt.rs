@@ -49,8 +49,8 @@ pub(in crate::cli) async fn run(
             loop {
                 pace.tick().await;
                 let page = chat.get_members(room, timestamp, Some(*mark)).await?;
-                for member in page.members {
-                    let marks = carried.entry(member.account).or_default();
+                for account in page.members {
+                    let marks = carried.entry(account).or_default();
                     if marks.last() != Some(mark) {
                         marks.push(*mark);
                     }

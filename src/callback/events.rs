@@ -6,7 +6,6 @@ use crate::domain::{MemberEvent, RoomEnd};
 use crate::members::{Inbox, News, NotTaken};
 use crate::rules::filter::RuleFilter;
 
-/// What became of a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
     Stored,
@@ -36,9 +35,6 @@ impl Events {
     }
 
     /// Returns when all the work that the events cause is committed.
-    ///
-    /// # Errors
-    /// When the inbox cannot take them or the database refuses them.
     pub async fn record(&self, events: Vec<MemberEvent>) -> Result<Recorded, NotTaken> {
         let (events, named) = self.filter.named(events);
         if events.is_empty() {

@@ -11,9 +11,6 @@ use super::{ConfigError, Settings};
 impl Settings {
     /// Checks what `serve` needs beyond correct settings: an application to serve, and a management
     /// API that is not open to every machine.
-    ///
-    /// # Errors
-    /// With everything that is missing.
     pub fn validate_for_serve(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         let mut missing = |missing: bool, problem: &str| {

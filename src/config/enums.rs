@@ -58,7 +58,6 @@ pub enum ForwardFailure {
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     Viewer,
-    /// Reads and writes.
     Editor,
 }
 

@@ -48,9 +48,6 @@ fn wrong<T>(problem: String) -> Result<T, ConfigError> {
 impl Settings {
     /// Reads the settings. Pass the variables of the environment except those that something else
     /// reads: a warning names what is left over.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or a key is unknown or wrong.
     pub fn load<K, V>(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (K, V)>,

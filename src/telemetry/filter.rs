@@ -39,9 +39,6 @@ impl LogFilter {
     }
 
     /// Applies until the next change or the end of the process.
-    ///
-    /// # Errors
-    /// When the text is not a filter; the old one stays.
     pub fn set(&self, text: &str) -> Result<(), UnknownFilter> {
         let filter = parse(text)?;
         let mut shown = self.text.lock().unwrap_or_else(PoisonError::into_inner);

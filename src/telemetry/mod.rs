@@ -63,9 +63,6 @@ pub struct Telemetry {
 impl Telemetry {
     /// Sends traces if an endpoint is configured. A slow reader of the log does not stop the service: lines
     /// are dropped and counted. Call it within the runtime.
-    ///
-    /// # Errors
-    /// When the filter is invalid, or traces cannot be sent.
     pub fn start(settings: &LogSettings, telemetry: &TelemetrySettings) -> Result<Self, LogError> {
         let endpoint = telemetry.otlp_endpoint.as_ref();
         let (traces, tracer) = endpoint.map(Traces::to).transpose()?.unzip();

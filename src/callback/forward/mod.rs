@@ -85,9 +85,6 @@ fn failed(result: ForwardResult, reason: impl Into<String>) -> Asked {
 impl Forward {
     /// Passes callbacks on to a backend at an http or https URL, whose path and query may hold secrets.
     /// Opens no connection yet.
-    ///
-    /// # Errors
-    /// When the URL cannot be called, or TLS finds no certificates to trust.
     pub fn new(
         url: &Url,
         on_failure: ForwardFailure,

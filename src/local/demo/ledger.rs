@@ -13,19 +13,16 @@ use serde::Serialize;
 use super::script::RuleText;
 use crate::local::simulator::MemberView;
 
-/// Marks by number.
 pub(super) type Marks = BTreeSet<u32>;
 /// The members of every room of the simulated Chat, by group and account.
 pub(super) type Rooms = BTreeMap<String, BTreeMap<String, MemberView>>;
 
-/// A member of a room.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct Seat {
     pub group: String,
     pub account: String,
 }
 
-/// A look at all rooms.
 #[derive(Debug, Clone)]
 pub(super) struct Look {
     /// When it began; what happened earlier is in it.
@@ -86,7 +83,6 @@ pub(super) struct Restored {
     pub after: &'static str,
 }
 
-/// The books.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// By id, with the time of writing, from which windows count.
@@ -101,9 +97,7 @@ pub(super) struct Ledger {
     pub restored: Vec<Restored>,
     /// Marks that were required and never set: the member left, or the rule ended.
     missed: Vec<(Seat, u32)>,
-    /// Marks that were removed.
     pub taken: usize,
-    /// All members that were seen.
     pub seen: BTreeSet<Seat>,
 }
 
@@ -341,7 +335,6 @@ impl Ledger {
     }
 }
 
-/// Every member of every room.
 fn seats(rooms: &Rooms) -> impl Iterator<Item = (Seat, &MemberView)> {
     rooms.iter().flat_map(|(group, members)| {
         members.iter().map(|(account, member)| {

@@ -42,7 +42,6 @@ impl Timeline {
         }
     }
 
-    /// A line, or several.
     pub(super) fn say(&self, text: &str) -> io::Result<()> {
         let mut out = io::stdout();
         match writeln!(out, "{text}").and_then(|()| out.flush()) {
@@ -51,13 +50,11 @@ impl Timeline {
         }
     }
 
-    /// The title of a scene.
     pub(super) fn scene(&self, at: i64, title: &str) -> io::Result<()> {
         let title = paint(self.colours, HEADING, title);
         self.say(&format!("\n{}  {title}", self.time(at)))
     }
 
-    /// What became different on one member.
     pub(super) fn change(&self, at: i64, change: &Change) -> io::Result<()> {
         self.say(&format!(
             "{}  {}",

@@ -52,7 +52,6 @@ const fn rule(
     }
 }
 
-/// The rules at the start.
 #[rustfmt::skip]
 pub(super) const RULES: &[RuleText] = &[
     rule("math-7-teacher", LESSON, "teacher-li", &[1001], "one teacher of one lesson"),
@@ -76,14 +75,10 @@ const FINALE: RuleText = RuleText {
     )
 };
 
-/// Something that happens.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Act {
-    /// The operator writes a rule.
     Write(RuleText),
-    /// The operator edits the marks of a rule.
     Edit(&'static str, &'static [u32]),
-    /// The operator deletes a rule.
     Delete(&'static str),
     /// Members of a room move, all at once.
     Move(Movement, &'static str, &'static [&'static str]),

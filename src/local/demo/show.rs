@@ -19,10 +19,8 @@ use crate::local::simulator::{Api, ControlError, Fault, Movement, Result, Simula
 
 /// How long the whole show waits for marks that are due before it goes on without them.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The time between two looks.
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// A show under way.
 pub(super) struct Show<'a> {
     stage: &'a Stage,
     timeline: &'a mut Timeline,

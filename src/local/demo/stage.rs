@@ -28,7 +28,6 @@ const CHAT_PORT: u16 = 9100;
 const CALLBACK_PORT: u16 = 8080;
 const ADMIN_PORT: u16 = 8081;
 
-/// Everything that runs.
 #[derive(Debug)]
 pub(super) struct Stage {
     database: Database,
@@ -58,7 +57,6 @@ pub(super) struct Places {
 }
 
 impl Stage {
-    /// Starts everything.
     pub(super) async fn set() -> anyhow::Result<Self> {
         let mut taken = Vec::new();
         let listener = listen(CHAT_PORT, &mut taken).await?;
@@ -131,7 +129,6 @@ impl Stage {
         })
     }
 
-    /// Ends everything in order.
     pub(super) async fn strike(self) -> anyhow::Result<()> {
         drop(self.closing);
         let service = self.service.await;
@@ -221,7 +218,6 @@ impl Operator {
         self.rule(Method::PUT, rule.id, Some(&body)).await
     }
 
-    /// Gives a rule other marks.
     pub(super) async fn edit(&self, id: &str, marks: &[u32]) -> anyhow::Result<()> {
         let body = json!({ "marks": marks });
         self.rule(Method::PATCH, id, Some(&body)).await

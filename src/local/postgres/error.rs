@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::version::OLDEST_POSTGRES;
 
-/// Why there is no private PostgreSQL.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     #[error(

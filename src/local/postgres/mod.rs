@@ -62,7 +62,6 @@ impl LocalPostgres {
         &self.url
     }
 
-    /// The loopback port.
     pub fn port(&self) -> u16 {
         self.port
     }

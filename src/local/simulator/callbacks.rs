@@ -156,7 +156,6 @@ impl Event {
     }
 }
 
-/// Where callbacks go.
 #[derive(Debug)]
 pub(super) struct Target {
     pub sdk_app_id: u32,

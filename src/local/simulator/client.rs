@@ -133,7 +133,6 @@ impl Simulated {
         Ok(answer["id"].as_u64().unwrap_or_default())
     }
 
-    /// The faults in effect.
     pub async fn faults(&self) -> Result<BTreeMap<u64, Fault>> {
         self.ask(&Command::Faults {}).await
     }

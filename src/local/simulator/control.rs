@@ -77,7 +77,6 @@ pub(super) struct Move {
     pub members_per_callback: Option<usize>,
 }
 
-/// What a movement did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// Members with a change.
@@ -123,7 +122,6 @@ pub struct Stats {
     pub callbacks: BTreeMap<Kind, KindCount>,
 }
 
-/// A command that is refused.
 struct Refused(StatusCode, String);
 
 impl Refused {

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 const MAX_CALLS: usize = 20_000;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// A REST API of Chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Api {
@@ -52,7 +51,6 @@ pub struct CalledMember {
     pub marks: Vec<i64>,
 }
 
-/// Figures of one API since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiCount {
     pub calls: u64,

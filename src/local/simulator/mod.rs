@@ -53,7 +53,6 @@ pub use log::{Api, ApiCount, CallRecord, CalledMember};
 pub use program::{Command, run};
 pub use rooms::Movement;
 
-/// SDKAppID of the sample application.
 pub const SAMPLE_SDK_APP_ID: u32 = 1_400_000_000;
 
 /// A public key: the sample of <https://github.com/tencentyun/tls-sig-api-v2-python>.
@@ -225,7 +224,6 @@ impl Running {
     }
 }
 
-/// What every request handler shares.
 #[derive(Debug)]
 struct Shared {
     sdk_app_id: u32,
@@ -236,7 +234,6 @@ struct Shared {
     world: Mutex<World>,
 }
 
-/// Everything that changes.
 #[derive(Debug)]
 struct World {
     rooms: rooms::Rooms,

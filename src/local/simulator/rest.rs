@@ -264,7 +264,6 @@ fn check_query(shared: &Shared, query: &str, now: i64) -> Result<(), Refusal> {
     Err(Refusal::new(code, info))
 }
 
-/// The body of any call.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct CallBody {
@@ -285,7 +284,6 @@ struct ModifyMember {
     marks: Vec<i64>,
 }
 
-/// What a call asks for.
 struct Request {
     group: String,
     command_type: Option<i64>,

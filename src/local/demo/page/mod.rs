@@ -32,7 +32,6 @@ use crate::domain::{Account, GroupId};
 use crate::local::simulator::{Api, ControlError, Simulated};
 use crate::rules::matching_rules;
 
-/// Where the page is.
 pub(super) const PATH: &str = "/stage";
 /// Changes that the page is given.
 const KEPT: usize = 100;
@@ -58,11 +57,9 @@ const FILES: [(&str, &str, &str); 7] = [
     ("/stage/words.js", JS, include_str!("assets/words.js")),
 ];
 
-/// The page, as the show sees it.
 #[derive(Debug)]
 pub(super) struct Page(Arc<Shared>);
 
-/// What the handlers share.
 #[derive(Debug)]
 struct Shared {
     chat: Simulated,
@@ -105,7 +102,6 @@ impl Page {
         }))
     }
 
-    /// Page, pictures and orders.
     pub(super) fn router(&self) -> Router {
         let always =
             |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));

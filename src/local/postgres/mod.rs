@@ -173,8 +173,10 @@ async fn initialise(
             "--encoding=UTF8",
             "--username=stickymark",
         ])
-        .arg(option("--pwfile=", &password))
-        .arg(option("--pgdata=", &data))
+        .arg("--pwfile")
+        .arg(&password)
+        .arg("--pgdata")
+        .arg(&data)
         .stdout(directory.share(log)?)
         .stderr(directory.share(log)?)
         .kill_on_drop(true)
@@ -275,10 +277,4 @@ fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())
-}
-
-fn option(name: &str, path: &Path) -> std::ffi::OsString {
-    let mut option = std::ffi::OsString::from(name);
-    option.push(path);
-    option
 }

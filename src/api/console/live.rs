@@ -79,17 +79,17 @@ async fn events(State(state): State<AdminState>) -> Result<Response, Problem> {
         "restored": known.latest,
     });
     let closing = state.replica.closing.clone().cancelled_owned();
+    let end = tokio::time::timeout(LONGEST_STREAM, closing);
     let mut beats = tokio::time::interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watcher = Watcher {
         state,
         beats,
-        began: Instant::now(),
         seen: known.total,
         _seat: seat,
     };
     let events = stream::iter(event("past", &past)).chain(watcher.watch());
-    let events = events.take_until(closing).map(Ok::<_, Infallible>);
+    let events = events.take_until(end).map(Ok::<_, Infallible>);
     let stream = Sse::new(events).keep_alive(KeepAlive::default());
     // Proxies that gather answers would hold the events back.
     Ok(([("x-accel-buffering", "no")], stream).into_response())
@@ -99,7 +99,6 @@ async fn events(State(state): State<AdminState>) -> Result<Response, Problem> {
 struct Watcher {
     state: AdminState,
     beats: Interval,
-    began: Instant,
     seen: u64,
     _seat: OwnedSemaphorePermit,
 }
@@ -108,9 +107,6 @@ impl Watcher {
     fn watch(self) -> impl Stream<Item = Event> {
         stream::unfold(self, |mut watcher| async {
             watcher.beats.tick().await;
-            if watcher.began.elapsed() > LONGEST_STREAM {
-                return None;
-            }
             let state = &watcher.state;
             let status = latest_status(state).await;
             let Unseen {

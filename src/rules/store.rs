@@ -116,11 +116,13 @@ impl Rules {
         author: &Author,
     ) -> Result<Rule, WriteError> {
         let decide = |current: Option<&Rule>| match current {
-            Some(_) => Err(WriteError::Exists),
+            Some(_) => Err(WriteError::Exists(id.clone())),
             None => Ok(Some(draft)),
         };
         let applied = self.write(id, author, decide).await?;
-        applied.after.ok_or(WriteError::NotFound)
+        applied
+            .after
+            .ok_or_else(|| WriteError::NotFound(id.clone()))
     }
 
     /// Creates a rule, or replaces the one of this id.
@@ -132,13 +134,15 @@ impl Rules {
         author: &Author,
     ) -> Result<Written, WriteError> {
         let decide = |current: Option<&Rule>| {
-            permit(precondition, current)?;
+            permit(precondition, id, current)?;
             Ok(Some(draft))
         };
         let applied = self.write(id, author, decide).await?;
         Ok(Written {
             created: applied.before.is_none(),
-            rule: applied.after.ok_or(WriteError::NotFound)?,
+            rule: applied
+                .after
+                .ok_or_else(|| WriteError::NotFound(id.clone()))?,
         })
     }
 
@@ -151,11 +155,13 @@ impl Rules {
         author: &Author,
     ) -> Result<Rule, WriteError> {
         let decide = |current: Option<&Rule>| {
-            let rule = existing(precondition, current)?;
+            let rule = existing(precondition, id, current)?;
             edit(rule).map(Some).map_err(WriteError::Invalid)
         };
         let applied = self.write(id, author, decide).await?;
-        applied.after.ok_or(WriteError::NotFound)
+        applied
+            .after
+            .ok_or_else(|| WriteError::NotFound(id.clone()))
     }
 
     pub async fn delete(
@@ -164,7 +170,7 @@ impl Rules {
         precondition: &impl Precondition,
         author: &Author,
     ) -> Result<(), WriteError> {
-        let decide = |current: Option<&Rule>| existing(precondition, current).map(|_| None);
+        let decide = |current: Option<&Rule>| existing(precondition, id, current).map(|_| None);
         self.write(id, author, decide).await.map(|_| ())
     }
 
@@ -178,27 +184,35 @@ impl Rules {
         let mut turn = self.turn(PATIENCE, false).await?;
         let before = table::fetch(&mut *turn, id).await?;
         let after = decide(before.as_ref())?;
-        let id = id.clone();
-        let changes = vec![Change { id, before, after }];
-        let applied = apply(&mut turn, changes, author).await?.pop();
+        let change = Change {
+            id: id.clone(),
+            before,
+            after,
+        };
+        let applied = apply(&mut turn, vec![change], author).await?.pop();
         self.end(turn).await?;
-        applied.ok_or(WriteError::NotFound)
+        applied.ok_or_else(|| WriteError::NotFound(id.clone()))
     }
 }
 
-fn permit(precondition: &impl Precondition, current: Option<&Rule>) -> Result<(), WriteError> {
-    let current = current.map(|rule| rule.version);
-    if precondition.permits(current) {
-        Ok(())
-    } else {
-        Err(WriteError::Stale { current })
+fn permit(
+    precondition: &impl Precondition,
+    id: &RuleId,
+    current: Option<&Rule>,
+) -> Result<(), WriteError> {
+    let version = current.map(|rule| rule.version);
+    match (precondition.permits(version), version) {
+        (true, _) => Ok(()),
+        (false, Some(version)) => Err(WriteError::Stale(id.clone(), version)),
+        (false, None) => Err(WriteError::Gone(id.clone())),
     }
 }
 
 fn existing<'a>(
     precondition: &impl Precondition,
+    id: &RuleId,
     current: Option<&'a Rule>,
 ) -> Result<&'a Rule, WriteError> {
-    let rule = current.ok_or(WriteError::NotFound)?;
-    permit(precondition, current).map(|()| rule)
+    let rule = current.ok_or_else(|| WriteError::NotFound(id.clone()))?;
+    permit(precondition, id, current).map(|()| rule)
 }

@@ -140,15 +140,14 @@ impl DerefMut for Turn<'_> {
 /// Why a write was not carried out. Nothing of it remains.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    #[error("there is no such rule")]
-    NotFound,
-    #[error("there is a rule of this id already")]
-    Exists,
-    #[error("the rule is not in the state that the request demands")]
-    Stale {
-        /// `None`: there is no rule.
-        current: Option<i64>,
-    },
+    #[error("rule {0} not found")]
+    NotFound(RuleId),
+    #[error("rule {0} already exists; PUT /v1/rules/{0} replaces it")]
+    Exists(RuleId),
+    #[error("version conflict: rule {0} is at version {1}")]
+    Stale(RuleId, i64),
+    #[error("version conflict: rule {0} does not exist")]
+    Gone(RuleId),
     #[error("some fields of the rule are wrong")]
     Invalid(Vec<InvalidField>),
     #[error("rooms would need more marks than Chat allows")]

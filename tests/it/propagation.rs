@@ -10,7 +10,7 @@ use stickymark::testing::domain::{
     Account, GroupId, MarkSet, Marks, Pattern, RequestId, RuleDraft, RuleId, Window,
 };
 use stickymark::testing::members::retry_failed;
-use stickymark::testing::rules::import::{ImportOptions, Mode};
+use stickymark::testing::rules::import::ImportOptions;
 use stickymark::testing::rules::{Author, Precondition, Rules, WriteError, backlog, propagate};
 
 use crate::support::database;
@@ -50,7 +50,7 @@ async fn write(db: &Db, id: &str, draft: Option<RuleDraft>) -> Result<(), WriteE
     match draft {
         Some(draft) => rules.put(&id, draft, &Always, &author()).await.map(drop),
         None => match rules.delete(&id, &Always, &author()).await {
-            Err(WriteError::NotFound) => Ok(()),
+            Err(WriteError::NotFound(_)) => Ok(()),
             deleted => deleted,
         },
     }
@@ -169,11 +169,7 @@ async fn an_import_for_many_members_asks_their_rooms_and_tries_none_of_them() {
             (number, draft(&room, &format!("user{number}"), &[1000])),
         )
     };
-    let merge = ImportOptions {
-        mode: Mode::Merge,
-        label: None,
-        dry_run: false,
-    };
+    let merge = ImportOptions::default();
     let brought = (0..600).map(rule).collect();
     rules.import(brought, &merge, &author()).await.unwrap();
     propagate(db).await.unwrap();

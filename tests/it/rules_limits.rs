@@ -181,9 +181,8 @@ async fn random_writes(seed: u64, longest_set: usize) {
                 .map(|(id, draft)| (id.clone(), (0, draft.clone())))
                 .collect();
             let options = ImportOptions {
-                mode: Mode::Replace {
-                    max_removals: Some(usize::MAX),
-                },
+                mode: Mode::Replace,
+                max_removals: Some(u32::MAX),
                 label: None,
                 dry_run,
             };

@@ -5,13 +5,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt, stream};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::api::body::is_declared;
 use crate::api::{AdminState, CommonProblems, ImportProblems, Json, Problem, ProblemType, Query};
 use crate::messages::Message;
-use crate::rules::document::{RuleView, label};
+use crate::rules::document::RuleView;
 use crate::rules::import::{Brought, ImportError, ImportOptions, Imported, Lines, MAX_RULES, Mode};
 use crate::rules::{Action, After, Author, Filter, Order, Rules};
 
@@ -26,35 +26,6 @@ const NDJSON: [&str; 4] = [
     "application/ndjson",
     "application/jsonl",
 ];
-
-/// An empty parameter counts as absent.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ImportQuery {
-    /// `merge` (if absent) keeps rules that are not in the body; `replace` deletes them.
-    #[param(inline)]
-    mode: Option<ImportMode>,
-    /// Only rules of this label are touched. Lines without a label get it; other labels are errors.
-    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    #[serde(default, deserialize_with = "label")]
-    label: Option<String>,
-    /// Check everything and answer the changes, but write nothing. Waits for no other write.
-    dry_run: Option<bool>,
-    /// Most rules that a replace may delete; 20 % of those of the label (or of all) if absent. Only
-    /// with `mode=replace`.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 4294967295u32)]
-    max_removals: Option<u32>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum ImportMode {
-    /// Keep rules that are not in the body.
-    Merge,
-    /// Delete them.
-    Replace,
-}
 
 /// NDJSON as octets.
 #[derive(ToSchema)]
@@ -109,7 +80,7 @@ struct ImportChange {
 /// NDJSON, one rule with its id a line, at most 64 MiB and 250,000 rules; all or none. `errors` names
 /// the lines that are wrong. `dry_run=true` answers the changes without making them.
 #[utoipa::path(
-    post, path = "/rules/import", operation_id = "importRules", tag = "rules", params(ImportQuery),
+    post, path = "/rules/import", operation_id = "importRules", tag = "rules", params(ImportOptions),
     request_body(
         content((inline(Octets) = "application/octet-stream"), (String = "application/x-ndjson", example =
             json!("{\"id\":\"class-7-teacher\",\"group\":\"class-7\",\"account\":\"teacher10\",\"marks\":[1000]}\n"))),
@@ -124,11 +95,14 @@ struct ImportChange {
 pub(crate) async fn import(
     State(state): State<AdminState>,
     author: Author,
-    Query(query): Query<ImportQuery>,
+    Query(options): Query<ImportOptions>,
     request: Request,
 ) -> Result<Json<ImportAnswer>, Problem> {
     let rules = state.rules;
-    let options = query.options()?;
+    if options.mode == Mode::Merge && options.max_removals.is_some() {
+        let detail = "works only with mode=replace";
+        return Err(Problem::parameter("max_removals", detail));
+    }
     if !is_declared(request.headers(), &NDJSON) {
         return Err(Problem::new(
             ProblemType::UnsupportedMediaType,
@@ -208,26 +182,6 @@ async fn page(
         updated_at: None,
     });
     Ok((text.into(), next))
-}
-
-impl ImportQuery {
-    fn options(self) -> Result<ImportOptions, Problem> {
-        let mode = match (self.mode, self.max_removals) {
-            (Some(ImportMode::Replace), most) => Mode::Replace {
-                max_removals: most.and_then(|most| usize::try_from(most).ok()),
-            },
-            (_, None) => Mode::Merge,
-            (_, Some(_)) => {
-                let detail = "works only with mode=replace";
-                return Err(Problem::parameter("max_removals", detail));
-            }
-        };
-        Ok(ImportOptions {
-            mode,
-            label: self.label,
-            dry_run: self.dry_run.unwrap_or(false),
-        })
-    }
 }
 
 async fn read_body(body: Body, label: Option<&str>) -> Result<Brought, Problem> {

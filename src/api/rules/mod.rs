@@ -24,7 +24,6 @@ use crate::rules::{After, Author, Deed, Filter, HistoryEntry, Order, WriteError}
 use bulk::ImportAnswer;
 pub(crate) use bulk::MAX_IMPORT;
 use extract::{Conditions, NamedRule, tag};
-use problems::about;
 
 /// Most rules of one change.
 const MAX_CHANGED: usize = 1000;
@@ -249,8 +248,7 @@ async fn create(
 ) -> Result<Response, Problem> {
     let (id, draft) = input.parse().map_err(WriteError::Invalid)?;
     let id = id.unwrap_or_else(RuleId::generate);
-    let created_rule = state.rules.create(&id, draft, &author).await;
-    let rule = created_rule.map_err(about(&id))?;
+    let rule = state.rules.create(&id, draft, &author).await?;
     Ok(created(&rule))
 }
 
@@ -273,7 +271,7 @@ async fn get(
     precondition: Conditions,
 ) -> Result<Response, Problem> {
     let rule = state.rules.get(&id).await?;
-    let rule = rule.ok_or_else(|| about(&id)(WriteError::NotFound))?;
+    let rule = rule.ok_or(WriteError::NotFound(id))?;
     if precondition.is_known(rule.version) {
         return Ok((StatusCode::NOT_MODIFIED, etag(&rule)).into_response());
     }
@@ -305,8 +303,7 @@ async fn put(
     JsonBody(input): JsonBody<RuleInput>,
 ) -> Result<Response, Problem> {
     let draft = input.draft_named(&id).map_err(WriteError::Invalid)?;
-    let written = state.rules.put(&id, draft, &precondition, &author).await;
-    let written = written.map_err(about(&id))?;
+    let written = state.rules.put(&id, draft, &precondition, &author).await?;
     Ok(if written.created {
         created(&written.rule)
     } else {
@@ -336,8 +333,7 @@ async fn patch(
     JsonBody(body): JsonBody<Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let edit = |rule: &Rule| patched(rule, &body);
-    let rule = state.rules.patch(&id, edit, &precondition, &author).await;
-    let rule = rule.map_err(about(&id))?;
+    let rule = state.rules.patch(&id, edit, &precondition, &author).await?;
     Ok(found(&rule))
 }
 
@@ -358,8 +354,7 @@ async fn delete(
     NamedRule(id): NamedRule,
     precondition: Conditions,
 ) -> Result<StatusCode, Problem> {
-    let deleted = state.rules.delete(&id, &precondition, &author).await;
-    deleted.map_err(about(&id))?;
+    state.rules.delete(&id, &precondition, &author).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -384,7 +379,7 @@ async fn history(
     let after = page.after.unwrap_or(0);
     let entries = state.rules.history(&id, after, page.rows()).await?;
     if entries.is_empty() && after == 0 {
-        return Err(about(&id)(WriteError::NotFound));
+        return Err(WriteError::NotFound(id).into());
     }
     let (items, next) = page.cut(entries, |entry| entry.sequence.to_string());
     Ok(Json(HistoryPage { items, next }))

@@ -8,32 +8,15 @@ use crate::rules::WriteError;
 use crate::rules::import::ImportError;
 use crate::rules::limits::Conflict;
 
-/// What the client is told of a write of this rule.
-pub(super) fn about(id: &RuleId) -> impl Fn(WriteError) -> Problem {
-    move |error| match error {
-        WriteError::NotFound => Problem::new(ProblemType::NotFound, format!("rule {id} not found")),
-        WriteError::Exists => Problem::new(
-            ProblemType::RuleExists,
-            format!("rule {id} already exists; PUT /v1/rules/{id} replaces it"),
-        ),
-        WriteError::Stale { current } => Problem::new(
-            ProblemType::PreconditionFailed,
-            match current {
-                Some(version) => format!("version conflict: rule {id} is at version {version}"),
-                None => format!("version conflict: rule {id} does not exist"),
-            },
-        ),
-        other => other.into(),
-    }
-}
-
 impl From<WriteError> for Problem {
     fn from(error: WriteError) -> Self {
         let detail = error.to_string();
         match error {
-            WriteError::NotFound => Self::new(ProblemType::NotFound, detail),
-            WriteError::Exists => Self::new(ProblemType::RuleExists, detail),
-            WriteError::Stale { .. } => Self::new(ProblemType::PreconditionFailed, detail),
+            WriteError::NotFound(_) => Self::new(ProblemType::NotFound, detail),
+            WriteError::Exists(_) => Self::new(ProblemType::RuleExists, detail),
+            WriteError::Stale(..) | WriteError::Gone(_) => {
+                Self::new(ProblemType::PreconditionFailed, detail)
+            }
             WriteError::Invalid(fields) => Self::fields(ProblemType::InvalidInput, fields),
             WriteError::MarkLimit { conflict, rules } => clash(&conflict, &rules),
             WriteError::Busy => Self::new(ProblemType::DatabaseUnavailable, detail),

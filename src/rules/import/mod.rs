@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use sqlx::PgConnection;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 pub use lines::{BadLines, Lines, MAX_LINE, MAX_RULES};
 
+use super::document::label;
 use super::history::{Action, Applied, Author};
 use super::json::InvalidField;
 use super::store::Rules;
@@ -29,22 +30,37 @@ const DEFAULT_REMOVALS_PERCENT: usize = 20;
 const PART: usize = 2_000;
 
 /// What becomes of existing rules that are not in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// They are kept.
+    /// Keep rules that are not in the body.
+    #[default]
     Merge,
-    /// They are deleted; at most so many, or a fifth of the scope if `None`.
-    Replace { max_removals: Option<usize> },
+    /// Delete them.
+    Replace,
 }
 
-/// How to import.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How to import. An empty parameter counts as absent.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub struct ImportOptions {
+    /// `merge` (if absent) keeps rules that are not in the body; `replace` deletes them.
+    #[param(inline, value_type = Option<Mode>)]
+    #[serde(default)]
     pub mode: Mode,
-    /// Only rules of this label are touched; `None`: all.
+    /// Only rules of this label are touched. Lines without a label get it; other labels are errors.
+    #[param(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[serde(default, deserialize_with = "label")]
     pub label: Option<String>,
-    /// Whether nothing is written.
+    /// Check everything and answer the changes, but write nothing. Waits for no other write.
+    #[param(value_type = Option<bool>)]
+    #[serde(default)]
     pub dry_run: bool,
+    /// Most rules that a replace may delete; 20 % of those of the label (or of all) if absent. Only
+    /// with `mode=replace`.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4294967295u32)]
+    pub max_removals: Option<u32>,
 }
 
 /// The rules of a file, each with the number of its line.
@@ -237,12 +253,15 @@ async fn removals(
     brought: &Brought,
     options: &ImportOptions,
 ) -> Result<(Vec<RuleId>, Option<Removals>), ImportError> {
-    let Mode::Replace { max_removals } = options.mode else {
+    if options.mode == Mode::Merge {
         return Ok((Vec::new(), None));
-    };
+    }
     let ids: Vec<&RuleId> = brought.keys().collect();
     let (gone, standing) = table::others(transaction, options.label.as_deref(), &ids).await?;
-    let allowed = max_removals.unwrap_or((standing * DEFAULT_REMOVALS_PERCENT).div_ceil(100));
+    let allowed = match options.max_removals {
+        Some(most) => usize::try_from(most).unwrap_or(usize::MAX),
+        None => (standing * DEFAULT_REMOVALS_PERCENT).div_ceil(100),
+    };
     let refusal = (gone.len() > allowed).then_some(Removals {
         removed: gone.len(),
         allowed,

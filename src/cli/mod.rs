@@ -35,6 +35,10 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[cfg_attr(
+    not(feature = "local"),
+    allow(clippy::large_enum_variant, reason = "one value exists in a process")
+)]
 enum Command {
     /// Run the service: callback listener, admin listener, worker.
     Serve(serve::Arguments),

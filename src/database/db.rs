@@ -85,6 +85,20 @@ impl Db {
         Ok(Transaction(connection))
     }
 
+    /// Begins a transaction that sees one state and writes nothing. Its statements are planned for their
+    /// parameters: lists leave most filters out, and planned for all of them, a search for one row could
+    /// walk the whole table.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn begin_reading(&self) -> Result<Transaction, Error> {
+        self.begin_with(
+            "begin isolation level repeatable read read only; \
+             set local plan_cache_mode = force_custom_plan",
+        )
+        .await
+    }
+
     /// A connection that is closed after its use, not used again.
     pub(super) async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
         let mut connection = self.pool.acquire().await?;

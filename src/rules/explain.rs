@@ -56,9 +56,7 @@ pub async fn rules_for(
     group: &GroupId,
     account: &Account,
 ) -> Result<RulesFor, sqlx::Error> {
-    let mut transaction = db
-        .begin_with("begin isolation level repeatable read read only")
-        .await?;
+    let mut transaction = db.begin_reading().await?;
     let at = sqlx::query_scalar!(r#"select now() as "at!""#)
         .fetch_one(&mut *transaction)
         .await?;

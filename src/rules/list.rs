@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::document::label;
 use super::table::RuleRow;
-use crate::database::{Db, Transaction};
+use crate::database::Db;
 use crate::domain::{Account, GroupId, Mark, Pattern, Rule, RuleId};
 
 /// Which rules to list; `None` lets everything through.
@@ -73,7 +73,7 @@ pub(super) async fn list(
     after: Option<&After>,
     limit: i64,
 ) -> Result<Vec<Rule>, sqlx::Error> {
-    let mut transaction = begin(db).await?;
+    let mut transaction = db.begin_reading().await?;
     let matching = Matching::of(filter);
     let rows = sqlx::query_as!(
         RuleRow,
@@ -123,7 +123,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn count(db: &Db, filter: &Filter) -> Result<i64, sqlx::Error> {
-    let mut transaction = begin(db).await?;
+    let mut transaction = db.begin_reading().await?;
     let matching = Matching::of(filter);
     sqlx::query_scalar!(
         r#"
@@ -157,15 +157,6 @@ pub(super) async fn count(db: &Db, filter: &Filter) -> Result<i64, sqlx::Error> 
     )
     .fetch_one(&mut *transaction)
     .await
-}
-
-/// A generic plan could walk all ids to find a few rules.
-async fn begin(db: &Db) -> Result<Transaction, sqlx::Error> {
-    let mut transaction = db.begin().await?;
-    sqlx::query!("set local plan_cache_mode = force_custom_plan")
-        .execute(&mut *transaction)
-        .await?;
-    Ok(transaction)
 }
 
 /// Filters in a form that indexes know: the beginning as a pattern of `like`, and every text that a

@@ -68,7 +68,7 @@ impl Turns {
         // Read committed, whatever the server's default: what is read after the wait must include
         // what the others wrote.
         let mut transaction = db
-            .begin_with("begin isolation level read committed")
+            .begin_with("begin isolation level read committed; set local plan_cache_mode = auto")
             .await?;
         lock(&mut transaction, patience.saturating_sub(began.elapsed())).await?;
         Ok(Turn::of(transaction, Some(place)).await?)
@@ -76,8 +76,7 @@ impl Turns {
 
     /// That of a dry run, which only reads.
     pub async fn dry(db: &Db) -> Result<Turn<'static>, WriteError> {
-        let begin = "begin isolation level repeatable read read only";
-        Ok(Turn::of(db.begin_with(begin).await?, None).await?)
+        Ok(Turn::of(db.begin_reading().await?, None).await?)
     }
 }
 

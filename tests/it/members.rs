@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use stickymark::testing::config::DatabaseSettings;
 use stickymark::testing::database::Db;
 use stickymark::testing::domain::{
     Account, EventSource, EventTime, GroupId, Mark, MarkSet, MemberEvent, RequestId, RoomEnd,
@@ -13,7 +14,7 @@ use stickymark::testing::members::{
 };
 
 use crate::support::process::until;
-use crate::support::{TestDatabase, database, insert_rule, record};
+use crate::support::{TestDatabase, connect, database, insert_rule, record};
 
 const LEASE: Duration = Duration::from_secs(15);
 const AT_ONCE: Settling = Settling {
@@ -154,6 +155,27 @@ async fn only_members_whom_a_rule_names_get_a_row() {
         .await
         .unwrap();
     assert_eq!(accounts, ["teacher", "vip", "vip1"]);
+}
+
+#[tokio::test]
+async fn the_statements_of_a_lone_callback_are_planned_once() {
+    let database = room_with_rule().await;
+    let settings = DatabaseSettings {
+        max_connections: 1,
+        ..database.settings()
+    };
+    let alone = connect(&settings).await.unwrap();
+    for round in 0..8 {
+        hear(alone.db(), AT_ONCE, EventSource::Join, Some(round)).await;
+    }
+    let planned: (i64, i64) = sqlx::query_as(
+        "select sum(custom_plans)::bigint, sum(generic_plans)::bigint from pg_prepared_statements
+         where statement like '%insert into members%'",
+    )
+    .fetch_one(alone.db())
+    .await
+    .unwrap();
+    assert_eq!(planned, (0, 8));
 }
 
 #[tokio::test]

@@ -116,6 +116,7 @@ pub async fn list_members(
     let (after_group, after_account) = after.map_or(("", ""), |(group, account)| {
         (group.as_str(), account.as_str())
     });
+    let mut reading = db.begin_reading().await?;
     let rows = sqlx::query!(
         r#"
         select m.group_id, m.account, m.presence as "presence: Presence", m.event, m.event_at,
@@ -146,7 +147,7 @@ pub async fn list_members(
         limit,
         filter.few,
     )
-    .fetch_all(db)
+    .fetch_all(&mut *reading)
     .await?;
     let readable = rows.into_iter().filter_map(|row| {
         Some(MemberRow {
@@ -274,6 +275,7 @@ pub async fn count_members(
     group: Option<&GroupId>,
     account: Option<&Account>,
 ) -> Result<MembersByState, sqlx::Error> {
+    let mut reading = db.begin_reading().await?;
     sqlx::query_as!(
         MembersByState,
         r#"
@@ -289,6 +291,6 @@ pub async fn count_members(
         group.map(GroupId::as_str),
         account.map(Account::as_str),
     )
-    .fetch_one(db)
+    .fetch_one(&mut *reading)
     .await
 }

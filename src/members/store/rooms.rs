@@ -147,6 +147,7 @@ pub async fn list_rooms(
     after: &str,
     limit: i64,
 ) -> Result<Vec<RoomRow>, sqlx::Error> {
+    let mut reading = db.begin_reading().await?;
     let rows = sqlx::query!(
         r#"
         -- The room's own time of it is up to a minute old.
@@ -184,7 +185,7 @@ pub async fn list_rooms(
         filter.state.map(|state| state == RoomState::Gone),
         limit,
     )
-    .fetch_all(db)
+    .fetch_all(&mut *reading)
     .await?;
     let rooms = rows.into_iter().filter_map(|row| {
         Some(RoomRow {
@@ -229,6 +230,7 @@ pub struct RoomsByState {
 /// # Errors
 /// Those of the database.
 pub async fn count_rooms(db: &Db, group: Option<&GroupId>) -> Result<RoomsByState, sqlx::Error> {
+    let mut reading = db.begin_reading().await?;
     sqlx::query_as!(
         RoomsByState,
         r#"
@@ -238,6 +240,6 @@ pub async fn count_rooms(db: &Db, group: Option<&GroupId>) -> Result<RoomsByStat
         "#,
         group.map(GroupId::as_str),
     )
-    .fetch_one(db)
+    .fetch_one(&mut *reading)
     .await
 }

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 use stickymark::testing::config::{DatabaseSettings, Settings};
 
-use stickymark::testing::local::postgres::{LocalError, LocalPostgres};
+use stickymark::testing::local::postgres::{LocalError, LocalPostgres, Search};
 
 use crate::support;
 
@@ -160,6 +160,31 @@ async fn a_database_of_another_version_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn without_binaries_one_learns_what_to_install_and_nothing_is_held() {
+    let place = place();
+    let nowhere = Search {
+        pg_bin: None,
+        path: None,
+        root: place.path().join("root"),
+    };
+    let error = LocalPostgres::start_found_by(&nowhere, place.path())
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("sudo apt-get install postgresql"),
+        "{error}"
+    );
+    LocalPostgres::start(place.path())
+        .await
+        .unwrap()
+        .stop()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_path_too_long_for_a_socket_and_full_of_odd_characters_works() {
     let place = place();
     let path = place
@@ -172,21 +197,21 @@ async fn a_path_too_long_for_a_socket_and_full_of_odd_characters_works() {
 }
 
 #[tokio::test]
-async fn a_home_that_is_shut_for_others_is_no_place_for_a_database_of_root() {
+async fn a_home_that_is_shut_for_others_is_no_hindrance_even_for_root() {
     use std::os::unix::fs::PermissionsExt;
     let home = place();
     std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o700)).unwrap();
-    match LocalPostgres::start(&home.path().join("clone/stickymark-data")).await {
-        // The home of an ordinary user, whose own account runs the server.
-        Ok(server) => server.stop().await.unwrap(),
-        Err(error) => {
-            let error = error.to_string();
-            assert!(
-                error.contains("set database.path to a directory outside"),
-                "{error}"
-            );
-        }
+    let path = home.path().join("clone/stickymark-data");
+    let first = LocalPostgres::start(&path).await.unwrap();
+    let in_force = first.path().to_path_buf();
+    let second = LocalPostgres::start(&path).await;
+    connect(&first).await.close().await.unwrap();
+    first.stop().await.unwrap();
+    if in_force != path {
+        std::fs::remove_dir_all(&in_force).unwrap();
+        assert!(in_force.starts_with("/var/lib/stickymark"), "{in_force:?}");
     }
+    assert!(matches!(second, Err(LocalError::InUse { .. })));
 }
 
 /// Not a test: the process that is killed in the tests below. It serves the directory named in

@@ -11,25 +11,25 @@ use crate::version::OLDEST_POSTGRES;
 
 /// Where to look. Everything comes in from outside, so that a test can hide what is installed.
 #[derive(Debug, Clone)]
-pub(super) struct Search {
+pub struct Search {
     /// The only directory to search, if given: `$PG_BIN`.
-    pg_bin: Option<PathBuf>,
+    pub pg_bin: Option<PathBuf>,
     /// `$PATH`.
-    path: Option<OsString>,
+    pub path: Option<OsString>,
     /// The root of the file system.
-    root: PathBuf,
+    pub root: PathBuf,
 }
 
 /// A directory with `initdb` and `postgres`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Binaries {
+pub struct Binaries {
     pub(super) directory: PathBuf,
     pub(super) major: u32,
 }
 
 impl Search {
     /// Looks where this process would.
-    pub(super) fn from_process() -> Self {
+    pub fn from_process() -> Self {
         Self {
             pg_bin: std::env::var_os("PG_BIN")
                 .filter(|bin| !bin.is_empty())
@@ -40,7 +40,7 @@ impl Search {
     }
 
     /// The binaries for a new database, or for one that version `made_by` created.
-    pub(super) fn find(&self, data: &Path, made_by: Option<&str>) -> Result<Binaries, LocalError> {
+    pub fn find(&self, data: &Path, made_by: Option<&str>) -> Result<Binaries, LocalError> {
         let found = self.directories().into_iter();
         let mut found: Vec<Binaries> = found.filter_map(Binaries::in_directory).collect();
         found.sort_by_key(|binaries| binaries.major);
@@ -107,6 +107,11 @@ impl Binaries {
 
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// Major version.
+    pub fn major(&self) -> u32 {
+        self.major
     }
 }
 
@@ -190,11 +195,6 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         install(&root.join("usr/lib/postgresql/9.6/bin"), "9.6.24");
-        let error = find(root, None, None).unwrap_err();
-        assert!(
-            error.contains("(found: 9)") && error.contains("sudo apt-get"),
-            "{error}"
-        );
         let debian = "15.14 (Debian 15.14-0+deb12u1)";
         install(&root.join("usr/lib/postgresql/15/bin"), debian);
         install(&root.join("bin"), "16.2");
@@ -221,5 +221,21 @@ mod tests {
             error.contains("PG_BIN") && error.contains("nowhere"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn where_none_is_installed_the_error_says_how_to_install_it() {
+        let root = tempfile::tempdir().unwrap();
+        let error = find(root.path(), None, None).unwrap_err();
+        for line in [
+            "sudo apt-get install postgresql",
+            "brew install postgresql@17",
+            "sudo dnf install postgresql-server",
+        ] {
+            assert!(error.contains(line), "{error}");
+        }
+        install(&root.path().join("bin"), "13.20");
+        let error = find(root.path(), None, None).unwrap_err();
+        assert!(error.contains("(found: 13)"), "{error}");
     }
 }

@@ -9,46 +9,20 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::LocalError;
+use super::account::Account;
 
 /// How long the server of a killed process may take to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of the log goes into an error.
 const LAST_WORDS: usize = 2000;
-
-/// The account that runs PostgreSQL in place of root.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Account {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-}
-
-/// The user that every system has, and that owns nothing.
-const NOBODY: u32 = if cfg!(target_os = "macos") {
-    u32::MAX - 1
-} else {
-    65_534
-};
-
-impl Account {
-    /// `None` for an ordinary user, who keeps their account. For root it is the owner of the data
-    /// directory if there is one already, else `nobody`.
-    fn of(data: &Path) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            return None;
-        }
-        let owner = data.metadata().ok().filter(|owner| owner.uid() != 0);
-        let (uid, gid) = owner.map_or((NOBODY, NOBODY), |owner| (owner.uid(), owner.gid()));
-        Some(Self { uid, gid })
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -70,13 +44,18 @@ impl Directory {
     /// Takes the directory for this process; creates it if there is none.
     pub(super) fn take(path: &Path) -> Result<Self, LocalError> {
         let path = std::path::absolute(path).map_err(LocalError::io("find", path))?;
-        let account = Account::of(&path.join("data"));
-        if !path.is_dir() {
-            // Root's own umask may keep the server's account out.
-            fs::create_dir_all(&path)
-                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
-                .map_err(LocalError::io("create", &path))?;
+        let path = resolved(&path);
+        let mut account = Account::to_step_down_to(&path.join("data"))?;
+        let reachable = account.map_or(path.clone(), |account| account.reachable(&path));
+        if reachable != path {
+            tracing::warn!(
+                database.path = ?path, instead = ?reachable,
+                "PostgreSQL does not run as root, and no other account can reach database.path"
+            );
+            account = Account::to_step_down_to(&reachable.join("data"))?;
         }
+        let path = reachable;
+        make(&path)?;
         let lock = lock(&path)?;
         Ok(Self {
             path,
@@ -189,6 +168,29 @@ impl Directory {
         self.hand_over(&path, 0o600)?;
         Ok(path)
     }
+}
+
+/// Without symbolic links, as far as the path exists, so that one directory has one name.
+fn resolved(path: &Path) -> PathBuf {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(path), ..) => path,
+        (_, Some(parent), Some(name)) => resolved(parent).join(name),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// Makes the directory with permission to pass through, whatever the umask is.
+fn make(path: &Path) -> Result<(), LocalError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make(parent)?;
+    }
+    fs::create_dir(path)
+        .or_else(|reason| if path.is_dir() { Ok(()) } else { Err(reason) })
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+        .map_err(LocalError::io("create", path))
 }
 
 fn lock(path: &Path) -> Result<File, LocalError> {

@@ -39,11 +39,12 @@ pub enum LocalError {
         path: PathBuf,
         reason: io::Error,
     },
+    /// PostgreSQL refuses root, and there is no other account to run it.
     #[error(
-        "PostgreSQL does not run as root, and its account cannot enter {path:?}; set database.path to a \
-         directory outside of root's home, such as /var/lib/stickymark"
+        "PostgreSQL does not run as root, and /etc/passwd has neither postgres nor nobody. Start \
+         as an ordinary user, or set database.url"
     )]
-    Shut { path: PathBuf },
+    NoAccount,
     #[error("{program} failed ({status}); its last words: {output:?}")]
     Failed {
         program: &'static str,

@@ -5,12 +5,12 @@
 //! stops the server when it closes (see `supervise.sh`). A crash leaves nothing behind that blocks
 //! the next start. Unix only.
 
+mod account;
 mod binaries;
 mod directory;
 mod error;
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use binaries::{Binaries, Search};
+pub use binaries::{Binaries, Search};
 use directory::Directory;
 pub use error::LocalError;
 
@@ -45,16 +45,23 @@ pub struct LocalPostgres {
 
 impl LocalPostgres {
     /// Starts the database in `path`; creates it if there is none. Everything in it survives crashes.
-    /// As root the server runs under the account `nobody`.
+    ///
+    /// As root the server runs under the account `postgres` or `nobody`. If that account cannot
+    /// reach `path` (it lies in root's home), a directory in `/var/lib/stickymark` takes its place.
     pub async fn start(path: &Path) -> Result<Self, LocalError> {
-        Self::run(path, false).await
+        Self::start_found_by(&Search::from_process(), path).await
+    }
+
+    /// [`start`](Self::start) with binaries looked for elsewhere.
+    pub async fn start_found_by(search: &Search, path: &Path) -> Result<Self, LocalError> {
+        Self::run(search, path, false).await
     }
 
     /// Starts an empty database that does not write to disk for sure, and is removed when it ends.
     pub async fn throw_away() -> Result<Self, LocalError> {
         let name = format!("stickymark-{}", uuid::Uuid::new_v4().simple());
         let path = std::env::temp_dir().join(name);
-        Self::run(&path, true).await
+        Self::run(&Search::from_process(), &path, true).await
     }
 
     /// Where it listens: database and superuser `stickymark`, with password.
@@ -66,7 +73,7 @@ impl LocalPostgres {
         self.port
     }
 
-    /// The absolute directory.
+    /// The directory in force: that of the settings or what took its place.
     pub fn path(&self) -> &Path {
         &self.directory.path
     }
@@ -81,9 +88,8 @@ impl LocalPostgres {
     }
 
     /// Without `throw_away` the data survives a power cut.
-    async fn run(path: &Path, throw_away: bool) -> Result<Self, LocalError> {
+    async fn run(search: &Search, path: &Path, throw_away: bool) -> Result<Self, LocalError> {
         let directory = Directory::take(path)?;
-        let search = Search::from_process();
         let binaries = search.find(&directory.path, directory.made_by().as_deref())?;
         let log = directory.log().await?;
         if directory.made_by().is_none() {
@@ -102,7 +108,7 @@ impl LocalPostgres {
                     let password = directory.password()?;
                     let url = format!("postgres://stickymark:{password}@127.0.0.1:{port}/postgres");
                     tracing::info!(
-                        path = ?directory.path, port, major = binaries.major,
+                        path = ?directory.path, port, major = binaries.major(),
                         "private PostgreSQL started"
                     );
                     return Ok(Self {
@@ -182,12 +188,7 @@ async fn initialise(
         .kill_on_drop(true)
         .status()
         .await
-        .map_err(|reason| match (reason.kind(), directory.account) {
-            (ErrorKind::PermissionDenied, Some(_)) => LocalError::Shut {
-                path: directory.path.clone(),
-            },
-            _ => LocalError::io("run", &initdb)(reason),
-        })?;
+        .map_err(LocalError::io("run", &initdb))?;
     if !status.success() {
         return Err(LocalError::Failed {
             program: "initdb",

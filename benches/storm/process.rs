@@ -66,7 +66,7 @@ pub async fn service(
         ("RESYNC__INTERVAL", "0s"),
         (
             "LOG__FILTER",
-            "error,stickymark::testing::rules::filter=info",
+            "error,stickymark::rules::filter=info",
         ),
     ] {
         command.env(format!("STICKYMARK__{key}"), value);

@@ -25,7 +25,7 @@ insert into sweep_beat (beat_at) values (now());
 
 -- What the callback listener of each replica received lately, one row a replica, written every few
 -- seconds. Callbacks come to any replica and a status is read on one, so each needs the reports of
--- all. Only src/callback/reports.rs reads the document.
+-- all. Only src/callback/arrivals.rs reads the document.
 create table callback_reports (
     replica     uuid not null,
     reported_at timestamptz not null,

@@ -64,10 +64,7 @@ pub async fn service(
         ("CALLBACK__TOKENS", TOKEN),
         ("ADMIN__LISTEN", &free()?.to_string()),
         ("RESYNC__INTERVAL", "0s"),
-        (
-            "LOG__FILTER",
-            "error,stickymark::rules::filter=info",
-        ),
+        ("LOG__FILTER", "error,stickymark::rules::filter=info"),
     ] {
         command.env(format!("STICKYMARK__{key}"), value);
     }

@@ -26,7 +26,7 @@ pub(super) const TEST_LIMIT: Duration = Duration::from_secs(1);
 /// that keeps locks. Longer than any statement of ours, imports included. No statement waits long for a
 /// lock that a person at a prompt may hold. Nothing is compiled: that takes a second where the planner
 /// guesses too high, and our statements take milliseconds. And statements are planned once: to plan those of
-/// a single callback anew takes four times as long as to execute them, and there is one good plan for each.
+/// a single callback takes four times as long as to execute them, and there is one good plan for each.
 /// Those for which that is not so begin with [`Db::begin_reading`].
 const SESSION: &str = "set statement_timeout = '60s'; \
                        set lock_timeout = '500ms'; \

@@ -6,8 +6,8 @@
 //! 1. Chat is asked who is in the room at all: a call in which no member is online fails too, and must
 //!    never become a storm of calls. If one member remains, the search is over.
 //! 2. Of several, half is tried. A half that is served clears itself and leaves the fault to the other
-//!    half; a half that is refused is halved again, and then nothing is known of the other one. Members of
-//!    whom nothing is known are tried in one call at the end. The calls are bounded by the logarithm of the
+//!    half; a half that is refused is halved again, and then nothing is known of the other one. Members
+//!    not known to be refused are tried in one call at the end. The calls are bounded by the logarithm of the
 //!    members.
 
 use std::collections::{HashMap, HashSet};

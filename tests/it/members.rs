@@ -636,9 +636,30 @@ async fn a_room_waits_while_more_events_of_its_first_member_come() {
     };
     hear(db, AT_ONCE, EventSource::Join, Some(1)).await;
     hear(db, debounced, EventSource::Online, Some(2)).await;
-    assert!(claim(db, LEASE, AT_ONCE).await.unwrap().is_none());
+    assert!(members::claim(db, LEASE, &[]).await.unwrap().is_none());
     let next = until_next_due(db).await.unwrap().unwrap();
     assert!(next > an_hour - Duration::from_secs(60), "{next:?}");
+}
+
+#[tokio::test]
+async fn a_room_that_became_due_for_nothing_leaves_the_head_of_the_queue() {
+    let database = room_with_rule().await;
+    let db = database.db();
+    hear(db, AT_ONCE, EventSource::Join, Some(1)).await;
+    // Another member waits for the start of a rule, and the first one leaves before the claim.
+    let later = "insert into members (group_id, account, presence, due_at)
+                 values ('class-7', 'bob', 'present', now() + interval '1 hour')";
+    sqlx::query(later).execute(db).await.unwrap();
+    hear(db, AT_ONCE, EventSource::Exit, Some(2)).await;
+    assert_eq!(until_next_due(db).await.unwrap(), Some(Duration::ZERO));
+    let held = members::claim(db, LEASE, &[]).await.unwrap().unwrap();
+    let nothing = Results {
+        at: held.at,
+        ..Results::default()
+    };
+    write_back(db, &held, &nothing).await.unwrap();
+    let next = until_next_due(db).await.unwrap().unwrap();
+    assert!(next > Duration::from_secs(3_000), "{next:?}");
 }
 
 #[tokio::test]

@@ -52,7 +52,8 @@ pub struct Due {
 }
 
 /// Claims the room that has been due longest, but none of those avoided; `None` if there is none. A room
-/// whose first member is due later, since more events of that member came, waits for that.
+/// whose first member is due later, since more events of that member came, waits for that. Where the first
+/// member waits for anything else, the claim gives the room its right time: it must not stay at the head.
 pub async fn claim(
     db: &Db,
     lease: Duration,
@@ -66,9 +67,10 @@ pub async fn claim(
             select group_id, leased_until from rooms r
             where due_at <= now() and (leased_until is null or leased_until <= now())
               and group_id <> all($3)
-              and coalesce((select due_at from members m
+              and coalesce((select m.due_at <= now() or m.pending_since is null or m.tries > 0
+                            from members m
                             where m.group_id = r.group_id and m.due_at is not null
-                            order by m.due_at limit 1) <= now(), true)
+                            order by m.due_at limit 1), true)
             order by due_at
             limit 1
             for no key update skip locked
@@ -321,9 +323,11 @@ pub async fn until_next_due(db: &Db) -> Result<Option<Duration>, sqlx::Error> {
             where due_at is not null and (leased_until is null or leased_until <= now())
             order by due_at
             -- A room behind these may be due a little earlier; it is claimed with the first of them.
-            limit 16) r
+            limit 100) r
         left join lateral (
-            select due_at from members
+            -- As in `claim`.
+            select case when pending_since is not null and tries = 0 then due_at end as due_at
+            from members
             where members.group_id = r.group_id and members.due_at is not null
             order by members.due_at limit 1) m on true
         "#

@@ -50,7 +50,7 @@ impl Target {
     }
 }
 
-/// A member whom changes of rules concern.
+/// A member that changes of rules concern.
 #[derive(Debug, Clone)]
 pub(crate) struct Concerned {
     pub group: String,
@@ -99,7 +99,7 @@ impl<'a> Columns<'a> {
 }
 
 /// Carries changes, the first first, to members: those who are known to be present become due, and with
-/// `try_unknown` those of whom nothing is known are tried. Returns their rooms. A member whose row others
+/// `try_unknown` those not known at all are tried. Returns their rooms. A member whose row others
 /// keep locked is noted, for [`reach_left`].
 pub(crate) async fn reach(
     transaction: &mut PgConnection,

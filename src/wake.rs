@@ -4,9 +4,10 @@
 //! every two seconds. The earliest moment said since the last look is kept, so a hint given while the
 //! worker is busy is not lost.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// A handle to the worker's alarm clock; clones ring the same clock.
@@ -30,11 +31,7 @@ impl WakeUp {
     /// A member is due after this delay.
     pub fn after(&self, delay: Duration) {
         let at = Instant::now() + delay;
-        let mut earliest = self
-            .clock
-            .earliest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut earliest = self.clock.earliest.lock();
         if earliest.is_none_or(|known| at < known) {
             *earliest = Some(at);
             self.clock.moved.notify_one();
@@ -49,11 +46,7 @@ impl WakeUp {
         let latest = Instant::now() + longest;
         loop {
             let until = {
-                let mut earliest = self
-                    .clock
-                    .earliest
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut earliest = self.clock.earliest.lock();
                 let until = earliest.unwrap_or(latest).min(latest);
                 if until <= Instant::now() {
                     *earliest = None;

@@ -8,12 +8,12 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::ConnectInfo;
 use axum::http::HeaderName;
 use axum::http::request::Parts;
+use parking_lot::Mutex;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -81,7 +81,7 @@ impl Guesses {
         now: Instant,
         attempt: impl FnOnce() -> Option<T>,
     ) -> Option<Option<T>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let sources = [
             ((source.peer, Some(source.client)), OF_A_CLIENT),
             ((source.peer, None), OF_A_PEER),
@@ -189,6 +189,6 @@ mod tests {
             let client = peer;
             wrong(&guesses, Source { peer, client }, now);
         }
-        assert!(guesses.0.lock().unwrap().len() <= SOURCES + 2);
+        assert!(guesses.0.lock().len() <= SOURCES + 2);
     }
 }

@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
@@ -107,7 +108,7 @@ impl Arrivals {
         proved: Option<CallbackCommand>,
         refusal: Option<&Refusal>,
     ) {
-        let mut report = self.lock();
+        let mut report = self.report.lock();
         if let Some(command) = proved {
             report.latest.insert(Cow::Borrowed(command.text()), at);
         }
@@ -186,11 +187,7 @@ impl Arrivals {
     }
 
     pub(crate) fn report(&self) -> Report {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+        self.report.lock().clone()
     }
 }
 

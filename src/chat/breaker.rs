@@ -11,10 +11,11 @@
 //!
 //! Each replica has breakers of its own; the budget limits the calls of all of them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::error::{ChatError, Reach};
@@ -114,7 +115,7 @@ impl Breaker {
             let mut changed = std::pin::pin!(self.shared.changed.notified());
             // From here on no change goes unnoticed.
             changed.as_mut().enable();
-            let wait = self.state().wait(Instant::now());
+            let wait = self.shared.state.lock().wait(Instant::now());
             match wait {
                 Some(Duration::ZERO) => return,
                 Some(left) => {
@@ -126,20 +127,20 @@ impl Breaker {
     }
 
     pub fn is_ready(&self) -> bool {
-        self.state().wait(Instant::now()) == Some(Duration::ZERO)
+        self.shared.state.lock().wait(Instant::now()) == Some(Duration::ZERO)
     }
 
     /// To be taken when a room has been claimed.
     pub fn pass(&self) -> Pass {
         Pass {
             breaker: self.clone(),
-            probe: self.state().begin_probe(Instant::now()),
+            probe: self.shared.state.lock().begin_probe(Instant::now()),
         }
     }
 
     /// The rooms that a probe leaves to the end.
     pub fn avoided(&self) -> Vec<GroupId> {
-        let state = self.state();
+        let state = self.shared.state.lock();
         match state.open {
             Some(_) => state.refused.clone(),
             None => Vec::new(),
@@ -148,7 +149,7 @@ impl Breaker {
 
     /// A call succeeded.
     pub fn succeeded(&self) {
-        let closed = self.state().succeeded(Instant::now());
+        let closed = self.shared.state.lock().succeeded(Instant::now());
         if let Some(PauseState { reason, .. }) = closed {
             tracing::info!(
                 circuit = self.circuit,
@@ -162,7 +163,7 @@ impl Breaker {
     /// Chat refused a call for a room. True if the refusal concerns the app, and so says nothing
     /// about the room and its members.
     pub fn refused(&self, group: &GroupId, error: &ChatError) -> bool {
-        let mut state = self.state();
+        let mut state = self.shared.state.lock();
         let before = state.open.as_ref().map(|open| open.shown.reason.clone());
         let of_the_app = state.refused(group, error, Instant::now(), clock::system()());
         let after = state.open.as_ref().map(|open| open.shown.clone());
@@ -183,18 +184,23 @@ impl Breaker {
 
     /// Whether a call of this replica succeeded within the given time.
     pub fn succeeded_within(&self, time: Duration) -> bool {
-        let at = self.state().succeeded_at;
+        let at = self.shared.state.lock().succeeded_at;
         at.is_some_and(|at| at.elapsed() < time)
     }
 
     /// Why calls are paused; `None` if they are not.
     pub fn paused(&self) -> Option<PauseState> {
-        self.state().open.as_ref().map(|open| open.shown.clone())
+        self.shared
+            .state
+            .lock()
+            .open
+            .as_ref()
+            .map(|open| open.shown.clone())
     }
 
     /// Lets a probe go now, and waits for what it brings.
     pub async fn try_now(&self, patience: Duration) -> Tried {
-        let Some(before) = self.state().try_now(Instant::now()) else {
+        let Some(before) = self.shared.state.lock().try_now(Instant::now()) else {
             return Tried::NotPaused;
         };
         self.shared.changed.notify_waiters();
@@ -202,7 +208,7 @@ impl Breaker {
             loop {
                 let mut changed = std::pin::pin!(self.shared.changed.notified());
                 changed.as_mut().enable();
-                match &self.state().open {
+                match &self.shared.state.lock().open {
                     None => return Tried::Resumed,
                     Some(open) if open.refusals != before => {
                         return Tried::Refused(open.shown.clone());
@@ -217,17 +223,12 @@ impl Breaker {
             Err(_) => self.paused().map_or(Tried::Resumed, Tried::NothingTried),
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        let state = self.shared.state.lock();
-        state.unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
         if self.probe {
-            if let Some(open) = &mut self.breaker.state().open {
+            if let Some(open) = &mut self.breaker.shared.state.lock().open {
                 open.probing = false;
             }
             self.breaker.shared.changed.notify_waiters();

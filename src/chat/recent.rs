@@ -1,10 +1,11 @@
 //! How the calls of the last minute ended, for people.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 
 use super::error::ChatError;
 use super::error_codes::ErrorClass;
@@ -42,7 +43,7 @@ impl RecentCalls {
             !concerns_members && !matches!(class, ErrorClass::RoomGone | ErrorClass::MemberFault)
         });
         let failed = failed.map(ToString::to_string);
-        let mut kept = self.kept();
+        let mut kept = self.0.lock();
         kept.forget(now);
         if let Some(error) = &failed {
             kept.last_error = Some((at, error.clone()));
@@ -55,7 +56,7 @@ impl RecentCalls {
     }
 
     fn summary_at(&self, now: Instant) -> CallSummary {
-        let mut kept = self.kept();
+        let mut kept = self.0.lock();
         kept.forget(now);
         let mut counts = BTreeMap::<&String, u64>::new();
         for error in kept.calls.iter().filter_map(|(_, error)| error.as_ref()) {
@@ -73,10 +74,6 @@ impl RecentCalls {
             errors,
             last_error: kept.last_error.clone(),
         }
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

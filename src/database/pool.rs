@@ -1,9 +1,10 @@
 //! The pool of connections. It replaces a connection that is silent, or that can no longer write after
 //! a failover.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Executor, PgConnection, Row};
@@ -86,7 +87,7 @@ impl Doubt {
         used: PoolConnectionMetadata,
     ) -> Result<bool, sqlx::Error> {
         let made = Instant::now().checked_sub(used.age);
-        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *self.since.lock();
         if since.is_some_and(|since| made.is_none_or(|made| made < since)) {
             tracing::debug!("a connection is replaced because another one broke");
             return Ok(false);
@@ -105,6 +106,6 @@ impl Doubt {
     }
 
     pub(super) fn cast(&self) {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.since.lock() = Some(Instant::now());
     }
 }

@@ -12,10 +12,11 @@ mod process;
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -304,7 +305,7 @@ impl Metrics {
     /// A member's marks were confirmed so many seconds after their callback.
     pub fn mark_delay(&self, seconds: f64) {
         self.0.families.mark_delay.observe(seconds);
-        let mut recent = self.recent_delays();
+        let mut recent = self.0.recent_delays.lock();
         if recent.len() == DELAYS_KEPT {
             recent.pop_front();
         }
@@ -387,7 +388,7 @@ impl Metrics {
 
     /// Median and 99th percentile, in seconds, of the delays of marks in the last minute.
     pub fn recent_delay(&self) -> Option<(f64, f64)> {
-        let mut recent = self.recent_delays();
+        let mut recent = self.0.recent_delays.lock();
         while recent
             .front()
             .is_some_and(|(at, _)| at.elapsed() > DELAYS_FOR)
@@ -402,11 +403,6 @@ impl Metrics {
             delays.get(rank.saturating_sub(1)).copied()
         };
         Some((at(0.5)?, at(0.99)?))
-    }
-
-    fn recent_delays(&self) -> std::sync::MutexGuard<'_, VecDeque<(Instant, f64)>> {
-        let recent = self.0.recent_delays.lock();
-        recent.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,9 +2,10 @@
 //! and no reader is waited for: one that reads too seldom learns how many it missed.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::domain::{Account, GroupId, MarkSet};
@@ -51,7 +52,7 @@ pub struct Unseen {
 impl Restorations {
     /// Adds restorations, in their order.
     pub fn add(&self, restored: Vec<Restoration>) {
-        let mut kept = self.kept();
+        let mut kept = self.0.lock();
         kept.total += u64::try_from(restored.len()).unwrap_or(u64::MAX);
         kept.latest.extend(restored);
         let too_many = kept.latest.len().saturating_sub(KEPT);
@@ -60,7 +61,7 @@ impl Restorations {
 
     /// What came after the first `seen`, at most `most` of it.
     pub fn after(&self, seen: u64, most: usize) -> Unseen {
-        let kept = self.kept();
+        let kept = self.0.lock();
         let unseen = kept.total.saturating_sub(seen);
         let count = usize::try_from(unseen).unwrap_or(usize::MAX);
         let shown = count.min(most).min(kept.latest.len());
@@ -70,10 +71,6 @@ impl Restorations {
             missed: unseen - u64::try_from(shown).unwrap_or(unseen),
             total: kept.total,
         }
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -17,9 +17,10 @@ mod sweeper;
 pub use schedule::request;
 pub use sweeper::Sweeper;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -56,12 +57,8 @@ pub struct TotalsSnapshot {
 }
 
 impl SweepTotals {
-    fn counts(&self) -> MutexGuard<'_, TotalsSnapshot> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The counts now.
     pub fn snapshot(&self) -> TotalsSnapshot {
-        *self.counts()
+        *self.0.lock()
     }
 }

@@ -101,7 +101,7 @@ impl SweeperSettings {
     }
 
     fn note_found(&self, claim: &SweepClaim, found: &Found) {
-        let mut totals = self.totals.counts();
+        let mut totals = self.totals.0.lock();
         totals.rooms += 1;
         totals.found += *found;
         drop(totals);
@@ -128,7 +128,7 @@ impl SweeperSettings {
 
     /// Counts a failure, and sets the time of the next try.
     fn put_off(&self, claim: &SweepClaim, error: SweepError) -> Outcome {
-        self.totals.counts().failed += 1;
+        self.totals.0.lock().failed += 1;
         self.replica.metrics.resynced(ResyncOutcome::Failed);
         warn_seldom!(group = claim.group.as_str(), %error, "sweep failed; it is retried");
         let (counts, delay) = match &error {

@@ -11,8 +11,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -196,7 +197,7 @@ pub(super) async fn serve(
             Ok(accepted) => begin(accepted).await,
             Err(error) => {
                 warn_seldom!(%error, "cannot accept a connection; closing a silent one");
-                connections.lock().close_most_silent(connections.now());
+                connections.open.lock().close_most_silent(connections.now());
                 sleep(ACCEPT_AGAIN).await;
             }
         }
@@ -363,24 +364,20 @@ impl Connections {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// In milliseconds.
     fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn keep_strangers(&self) -> bool {
-        self.limits.keeps_strangers && self.lock().by_id.len() < self.limits.connections
+        self.limits.keeps_strangers && self.open.lock().by_id.len() < self.limits.connections
     }
 
     /// A place for one more, which may cost the most silent one its own.
     async fn place(self: &Arc<Self>) -> Arc<Place> {
         loop {
             {
-                let mut open = self.lock();
+                let mut open = self.open.lock();
                 if open.by_id.len() < self.limits.connections {
                     let activity = Arc::new(Activity::default());
                     activity.latest.store(self.now(), Ordering::Relaxed);
@@ -428,7 +425,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.connections.lock();
+        let mut open = self.connections.open.lock();
         open.by_id.remove(&self.id);
         if self.activity.is_closing.load(Ordering::Relaxed) {
             open.closing -= 1;

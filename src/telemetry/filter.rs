@@ -1,7 +1,8 @@
 //! The log filter, which can be changed while the process runs.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// In bytes.
@@ -34,14 +35,14 @@ pub(super) fn keep(handle: reload::Handle<EnvFilter, Registry>, text: &str) {
 
 impl LogFilter {
     pub fn text(&self) -> String {
-        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = self.text.lock();
         text.clone()
     }
 
     /// Applies until the next change or the end of the process.
     pub fn set(&self, text: &str) -> Result<(), UnknownFilter> {
         let filter = parse(text)?;
-        let mut shown = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.text.lock();
         tracing::info!(before = *shown, after = text, "changed the log filter");
         self.handle
             .reload(filter)

@@ -2,9 +2,10 @@
 //! it is opened: the last two minutes, and a point for each half minute of the hour.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -69,7 +70,7 @@ impl Pulse {
     pub fn beat(&self) {
         let (at, now) = (Instant::now(), self.metrics.totals());
         let delay = self.metrics.recent_delay();
-        let mut kept = self.kept();
+        let mut kept = self.kept.lock();
         let (before, last) = kept.last.unwrap_or((at, now));
         let seconds = at.duration_since(before).as_secs_f64();
         let rate = |now: u64, last: u64| match seconds > 0.0 {
@@ -93,25 +94,21 @@ impl Pulse {
 
     /// A point for each half minute, the oldest first.
     pub fn half_minutes(&self) -> Vec<Point> {
-        let mut kept = self.kept();
+        let mut kept = self.kept.lock();
         let halves = kept.points.make_contiguous().rchunks_exact(JOINED);
         halves.rev().map(Point::join).collect()
     }
 
     /// The last two minutes, the oldest point first.
     pub fn points(&self) -> Vec<Point> {
-        let kept = self.kept();
+        let kept = self.kept.lock();
         let older = kept.points.len().saturating_sub(SHOWN);
         kept.points.iter().skip(older).copied().collect()
     }
 
     /// The latest point; `None` before the first beat.
     pub fn latest(&self) -> Option<Point> {
-        self.kept().points.back().copied()
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().points.back().copied()
     }
 }
 

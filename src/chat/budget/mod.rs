@@ -11,8 +11,10 @@
 mod slots;
 mod store;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use self::slots::Reserved;
 use super::error::ChatError;
@@ -130,7 +132,7 @@ impl Budget {
     pub async fn take(&self) -> Result<(), sqlx::Error> {
         let began = Instant::now();
         loop {
-            let next = self.reserved().next();
+            let next = self.reserved.lock().next();
             let Some(slot) = next else {
                 self.reserve().await?;
                 continue;
@@ -147,7 +149,7 @@ impl Budget {
     /// replica wait for are few.
     pub async fn soon(&self) {
         loop {
-            let soon = self.reserved().soon();
+            let soon = self.reserved.lock().soon();
             if soon <= Instant::now() {
                 return;
             }
@@ -155,21 +157,17 @@ impl Budget {
         }
     }
 
-    fn reserved(&self) -> MutexGuard<'_, Reserved> {
-        self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes the next slots. They are counted from the arrival of the answer, which is later than
     /// Postgres counted: never early. An answer that took too long brings none.
     async fn reserve(&self) -> Result<(), sqlx::Error> {
-        let block = self.reserved().wanted();
+        let block = self.reserved.lock().wanted();
         let length = self.rate.interval();
         let asked = Instant::now();
         let granted = store::reserve(&self.db, self.api(), block, length).await?;
         if asked.elapsed() <= LATEST_GRANT {
             let apart = length.div_f64(granted.share);
             let first = granted.until_end - f64::from(block) * apart.as_secs_f64();
-            self.reserved().granted(first, block, apart);
+            self.reserved.lock().granted(first, block, apart);
         }
         Ok(())
     }
@@ -188,7 +186,7 @@ impl Budget {
 
     /// Once a second counts, since calls already under way say the same.
     async fn halve(&self, reason: SlowdownReason) {
-        self.reserved().drop_all();
+        self.reserved.lock().drop_all();
         let api = self.api();
         match store::halve(&self.db, api).await {
             Ok(true) => {

@@ -12,11 +12,12 @@
 //! <https://www.tencentcloud.com/document/product/1047/60256> (over limit).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
 use chrono::Utc;
+use parking_lot::Mutex;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
@@ -263,15 +264,11 @@ impl Outbox {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        self.lock().clone()
+        self.counts.lock().clone()
     }
 
     fn count(&self, kind: Kind, add: impl FnOnce(&mut KindCount)) {
-        add(self.lock().entry(kind).or_default());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        add(self.counts.lock().entry(kind).or_default());
     }
 }
 

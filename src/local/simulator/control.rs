@@ -178,7 +178,7 @@ async fn answer(shared: &Shared, command: serde_json::Result<Command>) -> Respon
 async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> {
     Ok(match command {
         Command::Create { group } => {
-            shared.world().rooms.create(parsed(&group)?)?;
+            shared.world.lock().rooms.create(parsed(&group)?)?;
             json!({})
         }
         Command::Join(it) => move_members(shared, Movement::Join, &it).await?,
@@ -192,11 +192,11 @@ async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> 
         Command::Callback { url, token } => {
             let url = url.as_deref().map(callback_url).transpose();
             let (url, token) = (url.map_err(Refused::bad)?, token.map(SecretString::from));
-            shared.world().callback = (url, token);
+            shared.world.lock().callback = (url, token);
             json!({})
         }
         Command::Settings(changes) => {
-            let mut world = shared.world();
+            let mut world = shared.world.lock();
             let mut all = json!(world.settings);
             for (name, value) in changes.as_object().into_iter().flatten() {
                 all[name] = value.clone();
@@ -205,18 +205,23 @@ async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> 
             json!(world.settings)
         }
         Command::Fault(fault) => {
-            let id = shared.world().faults.add(fault).map_err(Refused::bad)?;
+            let id = shared
+                .world
+                .lock()
+                .faults
+                .add(fault)
+                .map_err(Refused::bad)?;
             json!({ "id": id })
         }
-        Command::Faults {} => json!(shared.world().faults.list()),
+        Command::Faults {} => json!(shared.world.lock().faults.list()),
         Command::Clear { id } => {
-            let held = shared.world().faults.clear(id).into_iter();
+            let held = shared.world.lock().faults.clear(id).into_iter();
             shared.outbox.take(held.map(|held| (held, 0)).collect());
             json!({})
         }
         Command::Rooms {} => rooms(shared),
         Command::Room { group } => {
-            let mut world = shared.world();
+            let mut world = shared.world.lock();
             let members = world.rooms.find(&parsed(&group)?)?.members.iter();
             let view = |(account, member): (&Account, &Member)| {
                 (account.as_str().to_owned(), MemberView::of(member))
@@ -225,14 +230,14 @@ async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> 
             json!(RoomView { group, members })
         }
         Command::Calls { after, api, group } => {
-            let world = shared.world();
+            let world = shared.world.lock();
             let calls = world.log.after(after).filter(|call| {
                 api.is_none_or(|api| api == call.api) && (group.is_none() || group == call.group)
             });
             json!(calls.collect::<Vec<&CallRecord>>())
         }
         Command::Stats {} => {
-            let calls = shared.world().log.counts();
+            let calls = shared.world.lock().log.counts();
             let callbacks = shared.outbox.counts();
             json!(Stats { calls, callbacks })
         }
@@ -263,7 +268,7 @@ async fn change(
     let (report, mut reports) = mpsc::unbounded_channel();
     let report = wait.then_some(report);
     let mut moved = {
-        let mut world = shared.world();
+        let mut world = shared.world.lock();
         let now = chrono::Utc::now().timestamp_millis();
         let movements = change(&mut world.rooms, now)?;
         Moved {
@@ -285,7 +290,7 @@ async fn change(
 }
 
 fn rooms(shared: &Shared) -> Value {
-    let world = shared.world();
+    let world = shared.world.lock();
     let rooms = world.rooms.iter().map(|(group, room)| RoomSummary {
         group: group.as_str().to_owned(),
         members: room.members.len(),

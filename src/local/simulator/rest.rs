@@ -107,7 +107,7 @@ async fn serve(
             call.refuse(&Refusal::new(60003, info))
         }
     };
-    let latency = Duration::from_millis(shared.world().settings.latency_ms);
+    let latency = Duration::from_millis(shared.world.lock().settings.latency_ms);
     let wait = latency + reply.delay;
     if !wait.is_zero() {
         let wait = tokio::time::sleep(wait);
@@ -140,7 +140,7 @@ struct Call {
 
 impl Call {
     fn begin(shared: Arc<Shared>, api: Api) -> Self {
-        let seq = shared.world().log.begin(api);
+        let seq = shared.world.lock().log.begin(api);
         Self { shared, api, seq }
     }
 
@@ -155,7 +155,7 @@ impl Call {
     }
 
     fn refuse(&self, refusal: &Refusal) -> Reply {
-        if let Some(record) = self.shared.world().log.record(self.seq) {
+        if let Some(record) = self.shared.world.lock().log.record(self.seq) {
             record.error_code = refusal.code;
         }
         Reply {
@@ -165,7 +165,7 @@ impl Call {
     }
 
     fn admit(&self) -> Result<(), Refusal> {
-        let mut world = self.shared.world();
+        let mut world = self.shared.world.lock();
         let limit = world.settings.calls_per_second;
         let admission = world.log.admit(self.api, limit);
         if let Some(calls) = admission.alert {
@@ -183,7 +183,7 @@ impl Call {
         let accounts = request.members.iter().map(|m| m.account.as_str());
         let accounts: Vec<&str> = accounts.collect();
         let shared = self.shared.clone();
-        let mut world = shared.world();
+        let mut world = shared.world.lock();
         let struck = world
             .faults
             .strike_call(self.api, &request.group, &accounts);
@@ -222,7 +222,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.shared.world().log.end(self.seq);
+        self.shared.world.lock().log.end(self.seq);
     }
 }
 

@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use chrono::Utc;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -126,7 +127,7 @@ impl Page {
 
     /// Takes in a look and what became different.
     pub(super) fn show(&self, look: &Look, changes: &[Change]) {
-        let mut seen = self.0.seen();
+        let mut seen = self.0.seen.lock();
         seen.rooms.clone_from(&look.rooms);
         for (group, members) in &look.rooms {
             let accounts = seen.accounts.entry(group.clone()).or_default();
@@ -154,13 +155,9 @@ impl Page {
 }
 
 impl Shared {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The whole stage at one moment. Times are Unix milliseconds.
     async fn draw(&self) -> anyhow::Result<Value> {
-        let seen = self.seen().clone();
+        let seen = self.seen.lock().clone();
         let mut rooms = Vec::new();
         for (group, accounts) in &seen.accounts {
             let present = seen.rooms.get(group);

@@ -108,7 +108,7 @@ impl Tokens {
                 ),
             ),
         };
-        self.metrics.admin_refused(refusal);
+        self.metrics.admin_refusals.of(refusal).inc();
         let Source { peer, client } = source;
         warn_seldom!(%peer, %client, "refused an unknown token");
         Err(problem)
@@ -166,7 +166,11 @@ impl Tokens {
     }
 
     fn foreign(&self, checked: Result<(), Problem>) -> Result<(), Problem> {
-        checked.inspect_err(|_| self.metrics.admin_refused(AdminRefusal::ForeignOrigin))
+        if checked.is_err() {
+            let refusals = &self.metrics.admin_refusals;
+            refusals.of(AdminRefusal::ForeignOrigin).inc();
+        }
+        checked
     }
 }
 

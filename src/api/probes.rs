@@ -85,7 +85,7 @@ pub(super) async fn readyz(
 pub(super) async fn metrics(State(state): State<AdminState>) -> Response {
     let ready = state.readiness.check(true).await.ready;
     let metrics = &state.replica.metrics;
-    metrics.gauges().ready.set(f64::from(u8::from(ready)));
+    metrics.ready.set(f64::from(u8::from(ready)));
     read_gauges(&state);
     match metrics.text() {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
@@ -95,7 +95,7 @@ pub(super) async fn metrics(State(state): State<AdminState>) -> Response {
 
 fn read_gauges(state: &AdminState) {
     let replica = &state.replica;
-    let gauges = replica.metrics.gauges();
+    let gauges = &replica.metrics;
     let paused = [&replica.worker_breaker, &replica.sweeper_breaker];
     let paused = paused.iter().any(|breaker| breaker.paused().is_some());
     gauges.chat_paused.set(f64::from(u8::from(paused)));

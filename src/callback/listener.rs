@@ -258,7 +258,7 @@ impl Listener {
         self.settings.signatures.check(sign, time, now)?;
         // After the proof of origin, so that strangers cannot feign loops.
         if self.settings.forward.is_some() && forward::has_been_forwarded(&head.headers) {
-            self.metrics.forwarded(ForwardResult::Loop);
+            self.metrics.forward.of(ForwardResult::Loop).inc();
             return Err(Refusal::Loop);
         }
         known.command = Some(CallbackCommand::named(&query.command));
@@ -297,7 +297,8 @@ impl Listener {
         let deadline = self.deadline(came);
         if let Some(at) = callback.event_time() {
             let lag = came.now.timestamp_millis() - at.millis();
-            self.metrics.event_lag(lag as f64 / 1000.0);
+            // By two clocks, so it may be less than none.
+            self.metrics.event_lag.observe((lag as f64 / 1000.0).max(0.0));
         }
         let stored = match callback {
             Callback::Members(events) if !events.is_empty() => {

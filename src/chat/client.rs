@@ -23,7 +23,7 @@ use super::error_codes::ErrorClass;
 use super::user_sig::UserSigKey;
 use crate::config::is_loopback;
 use crate::domain::{Account, GroupId, Mark};
-use crate::metrics::{Api, CallClass, CallOutcome, Calling, Label};
+use crate::metrics::{Api, CallClass, CallOutcome, Label};
 use crate::telemetry::{attribute, failed};
 
 const LIVE_ROOMS: &str = "group_open_avchatroom_http_svc";
@@ -193,9 +193,9 @@ impl ChatClient {
             let slot = budget.take().await;
             slot.map_err(|error| ChatError::NoSlot(error.to_string()))?;
         }
-        let calling = self.budgets.metrics.call(api, members);
-        let members = members.map(|members| members as i64);
-        let span = tracing::debug_span!("call", api = api.text(), members);
+        let began = Instant::now();
+        let count = members.map(|members| members as i64);
+        let span = tracing::debug_span!("call", api = api.text(), members = count);
         let answer = async {
             let answer = self.send(api, body).await.and_then(read);
             if let Err(error) = &answer {
@@ -204,8 +204,12 @@ impl ChatClient {
             answer
         };
         let answer = answer.instrument(span).await;
-        ended(calling, &answer);
         let error = answer.as_ref().err();
+        let ended = error.map_or((CallOutcome::Ok, CallClass::None), |error| {
+            (error.outcome(), error.class().label())
+        });
+        let metrics = &self.budgets.metrics;
+        metrics.called(api, members, ended, began.elapsed());
         self.budgets.recent.ended(error, Instant::now(), Utc::now());
         if let (Err(error), Some(budget)) = (&answer, budget) {
             budget.react_to(error).await;
@@ -288,11 +292,4 @@ fn http_client(base_url: &Url, timeout: Duration) -> reqwest::Result<reqwest::Cl
         builder = builder.no_proxy();
     }
     builder.build()
-}
-
-fn ended<T>(calling: Calling<'_>, answer: &Result<T, ChatError>) {
-    match answer {
-        Ok(_) => calling.ended(CallOutcome::Ok, CallClass::None),
-        Err(error) => calling.ended(error.outcome(), error.class().label()),
-    }
 }

@@ -63,7 +63,7 @@ impl Db {
         let done = in_time(self.limit, work).await;
         if let Err(error) = &done {
             if let Some((metrics, part)) = &self.counted {
-                metrics.database_error(*part);
+                metrics.database_errors.of(*part).inc();
             }
             if matches!(error, Error::Io(error) if error.kind() != std::io::ErrorKind::TimedOut) {
                 self.doubt.cast();

@@ -260,7 +260,7 @@ impl InboxWriter {
                     span.in_scope(|| {
                         tracing::debug!(members = part.len(), due = made_due.members, "recorded")
                     });
-                    self.metrics.inbox_batch(part.len());
+                    self.metrics.inbox_batch.observe(part.len() as f64);
                     due += made_due.members;
                     if !made_due.asleep.is_empty() {
                         let _ = asleep.send(made_due.asleep);
@@ -305,7 +305,8 @@ impl InboxWriter {
             self.wake.after(self.settling.settle);
         }
         for caller in writing.callers {
-            self.metrics.inbox_waited(caller.since.elapsed());
+            let waited = caller.since.elapsed().as_secs_f64();
+            self.metrics.inbox_wait.observe(waited);
             // The caller may have given up.
             let _ = caller.committed.send(());
         }

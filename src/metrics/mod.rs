@@ -1,10 +1,10 @@
 //! What this replica counts, for `/metrics` and for the charts of the console.
 //!
-//! One [`Metrics`] belongs to one service; clones share it. The other parts report what happened, each
-//! by a method; labels are closed lists, so nothing from outside becomes one. Names, types, labels
-//! and meanings are in `deploy/metrics.md`, and a test compares a real scrape with that page. Ages
-//! and the pool are set by the handler of a scrape, through [`Metrics::gauges`]; figures that all
-//! replicas share are read by a task.
+//! One [`Metrics`] belongs to one service; clones share it. Each metric is a field, which the part that
+//! knows of it counts up or sets; labels are closed lists, so nothing from outside becomes one. Names,
+//! types, labels and meanings are in `deploy/metrics.md`, and a test compares a real scrape with that
+//! page. Ages and the pool are set by the handler of a scrape; figures that all replicas share are read
+//! by a task.
 
 mod labels;
 #[cfg(target_os = "linux")]
@@ -12,6 +12,7 @@ mod process;
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ impl<L: Label, M: Clone, C: MetricConstructor<M>> By<L, M, C> {
 
 /// The upper bounds of a histogram, in seconds or members.
 #[derive(Debug, Clone, Copy)]
-struct Buckets(&'static [f64]);
+pub struct Buckets(&'static [f64]);
 
 impl MetricConstructor<Histogram> for Buckets {
     fn new_metric(&self) -> Histogram {
@@ -105,21 +106,17 @@ pub struct Metrics(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     registry: Registry,
-    families: Families,
-    gauges: GaugeSet,
+    all: All,
     recent_delays: Mutex<VecDeque<(Instant, f64)>>,
 }
 
-/// A struct of metrics and its constructor: for each a name, a help text, and what it is made from.
+/// The struct of all metrics and its constructor: for each a name, a help text, and what it is made from.
 macro_rules! metrics {
-    ($(#[$about:meta])* $vis:vis $set:ident {
-        $($field:ident: $kind:ty = $make:ident($($argument:expr),+);)+
-    }) => {
-        $(#[$about])*
+    ($($field:ident: $kind:ty = $make:ident($($argument:expr),+);)+) => {
         #[derive(Debug)]
-        $vis struct $set { $($vis $field: $kind,)+ }
+        pub struct All { $(pub $field: $kind,)+ }
 
-        impl $set {
+        impl All {
             fn new(make: &mut Maker) -> Self {
                 Self { $($field: make.$make($($argument),+),)+ }
             }
@@ -128,102 +125,96 @@ macro_rules! metrics {
 }
 
 metrics! {
-    Families {
-        callbacks: Family<[Pair; 2], Counter> = series(
-            "callbacks", "requests on the callback listener",
-            all_pairs::<_, CallbackOutcome>(CallbackCommand::ALL));
-        callback_duration: Histograms<CallbackCommand> = histograms(
-            "callback_duration_seconds", "from a request's head to its answer", ANSWER,
-            CallbackCommand::ALL);
-        event_lag: Histogram = histogram(
-            "callback_event_lag_seconds", "from the EventTime of a callback to its arrival", LAG);
-        inbox_wait: Histogram = histogram(
-            "inbox_wait_seconds", "from handing in an event to its commit", COMMIT);
-        inbox_batch: Histogram = histogram(
-            "inbox_batch_members", "members in one statement of the inbox", STATEMENT);
-        filter: Counters<FilterDecision> = counters(
-            "filter_decisions", "events by the decision of the rule filter",
-            FilterDecision::ALL);
-        forward: Counters<ForwardResult> = counters(
-            "forward_requests", "callbacks to be forwarded, by result", ForwardResult::ALL);
-        forward_duration: Histogram = histogram(
-            "forward_duration_seconds",
-            "from sending to the backend's whole answer, or to the timeout", ANSWER);
-        admin_refusals: Counters<AdminRefusal> = counters(
-            "admin_refusals", "requests to the admin listener refused for their token or origin",
-            AdminRefusal::ALL);
-        mark_delay: Histogram = histogram(
-            "mark_delay_seconds", "from a member's callback to Chat's confirmation of their marks",
-            MARK);
-        marked: Counters<MarkResult> = counters(
-            "marked_members", "members in modify_user_info calls, by result",
-            MarkResult::ALL);
-        calls: Family<[Pair; 3], Counter> = series("chat_calls", "calls to Chat that ended", call_labels());
-        call_duration: Histograms<Api> = histograms(
-            "chat_call_duration_seconds", "from sending to Chat's whole answer", CALL, Api::ALL);
-        call_members: Histograms<Api> = histograms(
-            "chat_call_members", "members in one call", CALL_MEMBERS, &NAMES_MEMBERS);
-        budget_wait: Histograms<Api> = histograms(
-            "budget_wait_seconds", "how long a call waited for its slot", SLOT, &BUDGETED);
-        slowdowns: Family<[Pair; 2], Counter> = series(
-            "budget_slowdowns", "halvings of a budget", all_pairs::<_, SlowdownReason>(&BUDGETED));
-        resync_rooms: Counters<ResyncOutcome> = counters(
-            "resync_rooms", "comparisons of a room with Chat that ended",
-            ResyncOutcome::ALL);
-        drift: Counters<DriftKind> = counters(
-            "resync_drift_members", "members that a sweep found to differ", DriftKind::ALL);
-        drift_age: Histogram = histogram(
-            "resync_drift_age_seconds",
-            "time since the marks of such a member were last confirmed", DRIFT);
-        database_errors: Counters<DatabasePart> = counters(
-            "database_errors", "statements that failed", DatabasePart::ALL);
-    }
-}
+    callbacks: Family<[Pair; 2], Counter> = series(
+        "callbacks", "requests on the callback listener",
+        all_pairs::<_, CallbackOutcome>(CallbackCommand::ALL));
+    callback_duration: Histograms<CallbackCommand> = histograms(
+        "callback_duration_seconds", "from a request's head to its answer", ANSWER,
+        CallbackCommand::ALL);
+    event_lag: Histogram = histogram(
+        "callback_event_lag_seconds", "from the EventTime of a callback to its arrival", LAG);
+    inbox_wait: Histogram = histogram(
+        "inbox_wait_seconds", "from handing in an event to its commit", COMMIT);
+    inbox_batch: Histogram = histogram(
+        "inbox_batch_members", "members in one statement of the inbox", STATEMENT);
+    filter: Counters<FilterDecision> = counters(
+        "filter_decisions", "events by the decision of the rule filter",
+        FilterDecision::ALL);
+    forward: Counters<ForwardResult> = counters(
+        "forward_requests", "callbacks to be forwarded, by result", ForwardResult::ALL);
+    forward_duration: Histogram = histogram(
+        "forward_duration_seconds",
+        "from sending to the backend's whole answer, or to the timeout", ANSWER);
+    admin_refusals: Counters<AdminRefusal> = counters(
+        "admin_refusals", "requests to the admin listener refused for their token or origin",
+        AdminRefusal::ALL);
+    mark_delay: Histogram = histogram(
+        "mark_delay_seconds", "from a member's callback to Chat's confirmation of their marks",
+        MARK);
+    marked: Counters<MarkResult> = counters(
+        "marked_members", "members in modify_user_info calls, by result",
+        MarkResult::ALL);
+    calls: Family<[Pair; 3], Counter> = series("chat_calls", "calls to Chat that ended", call_labels());
+    call_duration: Histograms<Api> = histograms(
+        "chat_call_duration_seconds", "from sending to Chat's whole answer", CALL, Api::ALL);
+    call_members: Histograms<Api> = histograms(
+        "chat_call_members", "members in one call", CALL_MEMBERS, &NAMES_MEMBERS);
+    budget_wait: Histograms<Api> = histograms(
+        "budget_wait_seconds", "how long a call waited for its slot", SLOT, &BUDGETED);
+    slowdowns: Family<[Pair; 2], Counter> = series(
+        "budget_slowdowns", "halvings of a budget", all_pairs::<_, SlowdownReason>(&BUDGETED));
+    resync_rooms: Counters<ResyncOutcome> = counters(
+        "resync_rooms", "comparisons of a room with Chat that ended",
+        ResyncOutcome::ALL);
+    drift: Counters<DriftKind> = counters(
+        "resync_drift_members", "members that a sweep found to differ", DriftKind::ALL);
+    drift_age: Histogram = histogram(
+        "resync_drift_age_seconds",
+        "time since the marks of such a member were last confirmed", DRIFT);
+    database_errors: Counters<DatabasePart> = counters(
+        "database_errors", "statements that failed", DatabasePart::ALL);
 
-metrics! {
-    /// Metrics that are set: by the handler of a scrape, or by the task that reads shared figures.
-    pub GaugeSet {
-        ready: Gauge = gauge("ready", "1 while /readyz would answer 200");
-        callback_last: Gauges<CallbackCommand> = gauges(
-            "callback_last_timestamp_seconds",
-            "Unix time of the latest callback that proved its origin", CallbackCommand::ALL);
-        inbox_members: Gauge = gauge(
-            "inbox_members", "members whose events wait for their commit");
-        log_lines_dropped: Gauge = gauge(
-            "log_lines_dropped",
-            "lines of the log dropped since the start because their reader was too slow");
-        filter_age: Gauge = gauge(
-            "filter_age_seconds", "time since the filter last agreed with the rules in PostgreSQL");
-        filter_rules: Gauge = gauge("filter_rules", "rules in the filter");
-        queue_members: Gauges<QueueState> = gauges(
-            "queue_members", "shared: members with something to do", QueueState::ALL);
-        queue_oldest_due: Gauge = gauge(
-            "queue_oldest_due_seconds", "shared: how long the member due longest has waited");
-        propagation_pending: Gauge = gauge(
-            "rule_changes_pending",
-            "shared: changes of rules that have not reached the members they concern yet");
-        queue_read: Gauge = gauge(
-            "queue_read_timestamp_seconds",
-            "Unix time at which the shared figures were last read");
-        rooms_live: Gauge = gauge("rooms_live", "shared: live rooms");
-        chat_paused: Gauge = gauge(
-            "chat_paused", "1 while calls are paused until an operator acts");
-        budget_configured: Gauge = gauge(
-            "budget_configured_calls_per_second", "chat.calls_per_second");
-        budget: Gauges<Api> = gauges(
-            "budget_calls_per_second", "shared: calls a second in force for all replicas",
-            &BUDGETED);
-        resync_oldest: Gauge = gauge(
-            "resync_oldest_seconds", "shared: time since the comparison that is longest ago");
-        resync_interval: Gauge = gauge("resync_interval_seconds", "resync.interval; 0 = off");
-        connections: Gauges<ConnectionState> = gauges(
-            "database_connections", "connections of the pool", ConnectionState::ALL);
-        connections_max: Gauge = gauge("database_connections_max", "database.max_connections");
-        table_rows: Gauges<Table> = gauges(
-            "table_rows", "shared: rows of a table, as PostgreSQL estimates", Table::ALL);
-        table_bytes: Gauges<Table> = gauges(
-            "table_bytes", "shared: size of a table with its indexes", Table::ALL);
-    }
+    // From here on metrics that are set: by the handler of a scrape, or by the task that reads shared figures.
+    ready: Gauge = gauge("ready", "1 while /readyz would answer 200");
+    callback_last: Gauges<CallbackCommand> = gauges(
+        "callback_last_timestamp_seconds",
+        "Unix time of the latest callback that proved its origin", CallbackCommand::ALL);
+    inbox_members: Gauge = gauge(
+        "inbox_members", "members whose events wait for their commit");
+    log_lines_dropped: Gauge = gauge(
+        "log_lines_dropped",
+        "lines of the log dropped since the start because their reader was too slow");
+    filter_age: Gauge = gauge(
+        "filter_age_seconds", "time since the filter last agreed with the rules in PostgreSQL");
+    filter_rules: Gauge = gauge("filter_rules", "rules in the filter");
+    queue_members: Gauges<QueueState> = gauges(
+        "queue_members", "shared: members with something to do", QueueState::ALL);
+    queue_oldest_due: Gauge = gauge(
+        "queue_oldest_due_seconds", "shared: how long the member due longest has waited");
+    propagation_pending: Gauge = gauge(
+        "rule_changes_pending",
+        "shared: changes of rules that have not reached the members they concern yet");
+    queue_read: Gauge = gauge(
+        "queue_read_timestamp_seconds",
+        "Unix time at which the shared figures were last read");
+    rooms_live: Gauge = gauge("rooms_live", "shared: live rooms");
+    chat_paused: Gauge = gauge(
+        "chat_paused", "1 while calls are paused until an operator acts");
+    budget_configured: Gauge = gauge(
+        "budget_configured_calls_per_second", "chat.calls_per_second");
+    budget: Gauges<Api> = gauges(
+        "budget_calls_per_second", "shared: calls a second in force for all replicas",
+        &BUDGETED);
+    resync_oldest: Gauge = gauge(
+        "resync_oldest_seconds", "shared: time since the comparison that is longest ago");
+    resync_interval: Gauge = gauge("resync_interval_seconds", "resync.interval; 0 = off");
+    connections: Gauges<ConnectionState> = gauges(
+        "database_connections", "connections of the pool", ConnectionState::ALL);
+    connections_max: Gauge = gauge("database_connections_max", "database.max_connections");
+    table_rows: Gauges<Table> = gauges(
+        "table_rows", "shared: rows of a table, as PostgreSQL estimates", Table::ALL);
+    table_bytes: Gauges<Table> = gauges(
+        "table_bytes", "shared: size of a table with its indexes", Table::ALL);
 }
 
 /// Counts since the start of the process.
@@ -248,11 +239,18 @@ impl Default for Metrics {
         let this = [("commit", version::COMMIT), ("version", version::VERSION)];
         build.get_or_create(&this).set(1.0);
         Self(Arc::new(Shared {
-            families: Families::new(&mut make),
-            gauges: GaugeSet::new(&mut make),
+            all: All::new(&mut make),
             registry: make.0,
             recent_delays: Mutex::default(),
         }))
+    }
+}
+
+impl Deref for Metrics {
+    type Target = All;
+
+    fn deref(&self) -> &All {
+        &self.0.all
     }
 }
 
@@ -265,46 +263,16 @@ impl Metrics {
         took: Option<Duration>,
     ) {
         let labels = [command.pair(), outcome.pair()];
-        self.0.families.callbacks.get_or_create(&labels).inc();
+        self.callbacks.get_or_create(&labels).inc();
         if let Some(took) = took {
-            let durations = &self.0.families.callback_duration;
-            durations.of(command).observe(took.as_secs_f64());
+            let durations = self.callback_duration.of(command);
+            durations.observe(took.as_secs_f64());
         }
-    }
-
-    /// A callback came so many seconds after its event. By two clocks, so it may be less than none.
-    pub fn event_lag(&self, seconds: f64) {
-        self.0.families.event_lag.observe(seconds.max(0.0));
-    }
-
-    /// An event was committed this long after the inbox took it.
-    pub fn inbox_waited(&self, waited: Duration) {
-        self.0.families.inbox_wait.observe(waited.as_secs_f64());
-    }
-
-    pub fn inbox_batch(&self, members: usize) {
-        self.0.families.inbox_batch.observe(members as f64);
-    }
-
-    pub fn filtered(&self, decision: FilterDecision, events: u64) {
-        self.0.families.filter.of(decision).inc_by(events);
-    }
-
-    pub fn forwarded(&self, result: ForwardResult) {
-        self.0.families.forward.of(result).inc();
-    }
-
-    pub fn forward_took(&self, took: Duration) {
-        self.0.families.forward_duration.observe(took.as_secs_f64());
-    }
-
-    pub fn admin_refused(&self, reason: AdminRefusal) {
-        self.0.families.admin_refusals.of(reason).inc();
     }
 
     /// A member's marks were confirmed so many seconds after their callback.
     pub fn mark_delay(&self, seconds: f64) {
-        self.0.families.mark_delay.observe(seconds);
+        self.mark_delay.observe(seconds);
         let mut recent = self.0.recent_delays.lock();
         if recent.len() == DELAYS_KEPT {
             recent.pop_front();
@@ -312,50 +280,37 @@ impl Metrics {
         recent.push_back((Instant::now(), seconds));
     }
 
-    pub fn marked(&self, result: MarkResult, members: usize) {
-        let members = u64::try_from(members).unwrap_or(u64::MAX);
-        self.0.families.marked.of(result).inc_by(members);
-    }
-
-    /// A call to Chat begins; `members` if it names some. Report its end to the handle.
-    pub fn call(&self, api: Api, members: Option<usize>) -> Calling<'_> {
-        Calling {
-            metrics: self,
-            api,
-            members,
-            began: Instant::now(),
+    /// A call to Chat ended; `members` if it named some.
+    pub fn called(
+        &self,
+        api: Api,
+        members: Option<usize>,
+        (outcome, class): (CallOutcome, CallClass),
+        took: Duration,
+    ) {
+        let labels = [api.pair(), class.pair(), outcome.pair()];
+        self.calls.get_or_create(&labels).inc();
+        if outcome == CallOutcome::NotSent {
+            return;
         }
-    }
-
-    pub fn budget_waited(&self, api: Api, waited: Duration) {
-        let waits = &self.0.families.budget_wait;
-        waits.of(api).observe(waited.as_secs_f64());
+        self.call_duration.of(api).observe(took.as_secs_f64());
+        if let Some(members) = members {
+            self.call_members.of(api).observe(members as f64);
+        }
     }
 
     pub fn slowed_down(&self, api: Api, reason: SlowdownReason) {
         let labels = [api.pair(), reason.pair()];
-        self.0.families.slowdowns.get_or_create(&labels).inc();
-    }
-
-    pub fn resynced(&self, outcome: ResyncOutcome) {
-        self.0.families.resync_rooms.of(outcome).inc();
+        self.slowdowns.get_or_create(&labels).inc();
     }
 
     /// A sweep found a member to differ in one or more ways; `age` is the time since their marks
     /// were last confirmed.
     pub fn drifted(&self, kinds: &[DriftKind], age: Duration) {
         for kind in kinds {
-            self.0.families.drift.of(*kind).inc();
-            self.0.families.drift_age.observe(age.as_secs_f64());
+            self.drift.of(*kind).inc();
+            self.drift_age.observe(age.as_secs_f64());
         }
-    }
-
-    pub fn database_error(&self, part: DatabasePart) {
-        self.0.families.database_errors.of(part).inc();
-    }
-
-    pub fn gauges(&self) -> &GaugeSet {
-        &self.0.gauges
     }
 
     /// All of it in Prometheus' text format.
@@ -366,22 +321,21 @@ impl Metrics {
     }
 
     pub fn totals(&self) -> Totals {
-        let families = &self.0.families;
         let mut totals = Totals {
-            restored: families.marked.of(MarkResult::Confirmed).get(),
-            waiting: self.0.gauges.queue_members.of(QueueState::Due).get() as u64,
+            restored: self.marked.of(MarkResult::Confirmed).get(),
+            waiting: self.queue_members.of(QueueState::Due).get() as u64,
             ..Totals::default()
         };
         for command in CallbackCommand::ALL {
             for outcome in CallbackOutcome::ALL {
                 if *outcome != CallbackOutcome::NotFound {
                     let labels = [command.pair(), outcome.pair()];
-                    totals.callbacks += families.callbacks.get_or_create(&labels).get();
+                    totals.callbacks += self.callbacks.get_or_create(&labels).get();
                 }
             }
         }
         for labels in call_labels().filter(|labels| labels[2] != CallOutcome::NotSent.pair()) {
-            totals.calls += families.calls.get_or_create(&labels).get();
+            totals.calls += self.calls.get_or_create(&labels).get();
         }
         totals
     }
@@ -403,31 +357,6 @@ impl Metrics {
             delays.get(rank.saturating_sub(1)).copied()
         };
         Some((at(0.5)?, at(0.99)?))
-    }
-}
-
-/// A call that has begun. Dropped without an end it does not count: its caller was stopped.
-#[derive(Debug)]
-pub struct Calling<'a> {
-    metrics: &'a Metrics,
-    api: Api,
-    members: Option<usize>,
-    began: Instant,
-}
-
-impl Calling<'_> {
-    pub fn ended(self, outcome: CallOutcome, class: CallClass) {
-        let families = &self.metrics.0.families;
-        let labels = [self.api.pair(), class.pair(), outcome.pair()];
-        families.calls.get_or_create(&labels).inc();
-        if outcome == CallOutcome::NotSent {
-            return;
-        }
-        let took = self.began.elapsed().as_secs_f64();
-        families.call_duration.of(self.api).observe(took);
-        if let Some(members) = self.members {
-            families.call_members.of(self.api).observe(members as f64);
-        }
     }
 }
 
@@ -527,10 +456,10 @@ mod tests {
         let metrics = Metrics::default();
         metrics.callback(CallbackCommand::Join, CallbackOutcome::Stored, None);
         metrics.callback(CallbackCommand::Other, CallbackOutcome::NotFound, None);
-        metrics.marked(MarkResult::Confirmed, 20);
-        let call = || metrics.call(Api::ModifyUserInfo, Some(1));
-        call().ended(CallOutcome::Ok, CallClass::None);
-        call().ended(CallOutcome::NotSent, CallClass::RequestFault);
+        metrics.marked.of(MarkResult::Confirmed).inc_by(20);
+        let called = |end| metrics.called(Api::ModifyUserInfo, Some(1), end, Duration::ZERO);
+        called((CallOutcome::Ok, CallClass::None));
+        called((CallOutcome::NotSent, CallClass::RequestFault));
         let totals = metrics.totals();
         assert_eq!(
             (totals.callbacks, totals.calls, totals.restored),

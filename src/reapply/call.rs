@@ -265,7 +265,11 @@ impl<'a> Caller<'a> {
         command: CommandType,
         members: &[MemberMarks],
     ) -> Result<ModifyAnswer, ChatError> {
-        let (metrics, group) = (&self.shared.replica.metrics, self.group.as_str());
+        let group = self.group.as_str();
+        let marked = |result, members: usize| {
+            let marked = self.shared.replica.metrics.marked.of(result);
+            marked.inc_by(members as u64);
+        };
         let (began, asked) = (Instant::now(), members.len());
         let chat = &self.shared.chat;
         let answer = chat.modify_user_info(self.group, command, members).await;
@@ -273,8 +277,8 @@ impl<'a> Caller<'a> {
             Ok(answer) => {
                 self.shared.replica.worker_breaker.succeeded();
                 let (confirmed, took) = (answer.confirmed.len(), began.elapsed());
-                metrics.marked(MarkResult::Confirmed, confirmed);
-                metrics.marked(MarkResult::Omitted, asked.saturating_sub(confirmed));
+                marked(MarkResult::Confirmed, confirmed);
+                marked(MarkResult::Omitted, asked.saturating_sub(confirmed));
                 tracing::debug!(
                     group,
                     ?command,
@@ -285,7 +289,7 @@ impl<'a> Caller<'a> {
                 );
             }
             Err(error) => {
-                metrics.marked(MarkResult::Failed, asked);
+                marked(MarkResult::Failed, asked);
                 self.note_error(command, asked, error);
             }
         }

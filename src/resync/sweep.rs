@@ -105,7 +105,11 @@ impl SweeperSettings {
         totals.rooms += 1;
         totals.found += *found;
         drop(totals);
-        self.replica.metrics.resynced(ResyncOutcome::Ok);
+        self.replica
+            .metrics
+            .resync_rooms
+            .of(ResyncOutcome::Ok)
+            .inc();
         let Found {
             missing,
             surplus,
@@ -129,7 +133,11 @@ impl SweeperSettings {
     /// Counts a failure, and sets the time of the next try.
     fn put_off(&self, claim: &SweepClaim, error: SweepError) -> Outcome {
         self.totals.0.lock().failed += 1;
-        self.replica.metrics.resynced(ResyncOutcome::Failed);
+        self.replica
+            .metrics
+            .resync_rooms
+            .of(ResyncOutcome::Failed)
+            .inc();
         warn_seldom!(group = claim.group.as_str(), %error, "sweep failed; it is retried");
         let (counts, delay) = match &error {
             SweepError::Database(_) | SweepError::Chat(ChatError::NoSlot(_)) => {

@@ -40,7 +40,7 @@ impl Figures {
     /// Shows settings: 0 for a comparison that is off. Until the database is read, the configured budget is
     /// shown as the one in force.
     pub fn show(&self, calls_per_second: u32, resync_interval: Option<Duration>) {
-        let gauges = self.0.metrics.gauges();
+        let gauges = &self.0.metrics;
         let configured = f64::from(calls_per_second);
         gauges.budget_configured.set(configured);
         for budget in self.0.budgets.all() {
@@ -55,7 +55,7 @@ impl Figures {
     /// Reads them once.
     pub async fn read(&self) -> Result<(), sqlx::Error> {
         let shared = shared_figures(&self.0.db).await?;
-        let gauges = self.0.metrics.gauges();
+        let gauges = &self.0.metrics;
         for budget in self.0.budgets.all() {
             let state = budget.state().await?;
             if let Some(api) = Api::named(budget.api()) {

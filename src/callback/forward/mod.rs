@@ -148,7 +148,8 @@ impl Forward {
         };
         let began = Instant::now();
         let asked = timeout_at(arrived + self.answer_within, self.call(head, body.bytes)).await;
-        self.metrics.forward_took(began.elapsed());
+        let took = began.elapsed().as_secs_f64();
+        self.metrics.forward_duration.observe(took);
         asked.unwrap_or_else(|_| {
             let reason = format!("no complete answer within {:?}", self.answer_within);
             failed(ForwardResult::Timeout, reason)
@@ -169,7 +170,7 @@ impl Forward {
     }
 
     fn log(&self, (result, answer): &Asked) {
-        self.metrics.forwarded(*result);
+        self.metrics.forward.of(*result).inc();
         let outcome = result.text();
         match answer {
             Ok(_) if *result == ForwardResult::Answered => {}

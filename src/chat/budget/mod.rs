@@ -139,7 +139,8 @@ impl Budget {
             };
             tokio::time::sleep_until(slot.at().into()).await;
             if slot.is_fresh() {
-                self.metrics.budget_waited(self.api, began.elapsed());
+                let waits = self.metrics.budget_wait.of(self.api);
+                waits.observe(began.elapsed().as_secs_f64());
                 return Ok(());
             }
         }

@@ -81,7 +81,8 @@ impl Follower {
         let mut pause = RETRY.0;
         while let Some(error) = stop.run_until_cancelled(self.follow(&mut pause)).await {
             self.lost_since.get_or_insert_with(Instant::now);
-            self.shared.metrics.database_error(DatabasePart::Rules);
+            let errors = &self.shared.metrics.database_errors;
+            errors.of(DatabasePart::Rules).inc();
             if let FollowError::TriggersLost(_) = error {
                 static LOST: Repeated = Repeated::new();
                 if let Some(left_out) = LOST.due() {

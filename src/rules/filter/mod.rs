@@ -131,7 +131,8 @@ impl RuleFilter {
         let fresh = shared.freshness.within(shared.settings.stale_after);
         let Some(rules) = rules.as_ref().filter(|_| fresh) else {
             let bypassed = u64::try_from(events.len()).unwrap_or(u64::MAX);
-            shared.metrics.filtered(FilterDecision::Bypassed, bypassed);
+            let bypasses = shared.metrics.filter.of(FilterDecision::Bypassed);
+            bypasses.inc_by(bypassed);
             return (events, Named::Unknown);
         };
         let mut named = Named::Perhaps;
@@ -149,7 +150,7 @@ impl RuleFilter {
                     }
                 }
             };
-            shared.metrics.filtered(decision, 1);
+            shared.metrics.filter.of(decision).inc();
             event
         };
         let events = events.into_iter().filter_map(&mut must_go).collect();

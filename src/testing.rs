@@ -11,10 +11,7 @@ pub mod api {
 }
 
 pub mod callback {
-    pub use crate::callback::{
-        ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, CallbackSettings, Events, Recorded, Signatures,
-        router,
-    };
+    pub use crate::callback::{Arrivals, Events, Listener, Recorded};
 }
 
 pub mod chat {
@@ -22,10 +19,6 @@ pub mod chat {
         Breaker, Budget, Budgets, CallRate, ChatClient, ChatEndpoint, CommandType, ErrorCode,
         MemberMarks, Tried,
     };
-}
-
-pub mod clock {
-    pub use crate::clock::system;
 }
 
 pub mod config {

@@ -30,23 +30,24 @@ use tracing::{Instrument, Span};
 use super::answer::{self, Refusal};
 use super::arrivals::Arrivals;
 use super::events::{Events, Recorded};
-use super::forward::{self, Forward};
+use super::forward::{self, Forward, InvalidForward};
 use super::signature::Signatures;
-use super::wire::{self, Callback, Query, Receipt, Unreadable};
-use crate::clock::Clock;
+use super::wire::{self, Callback, Query, Unreadable};
+use crate::clock::{self, Clock};
+use crate::config::CallbackSettings;
 use crate::domain::RequestId;
 use crate::metrics::{CallbackCommand, CallbackOutcome, ForwardResult, Label, Metrics};
 use crate::telemetry::{attribute, failed, traceparent, warn_seldom};
 
 /// When a callback is answered at the latest. Chat waits 2 s:
 /// <https://www.tencentcloud.com/document/product/1047/34354>.
-pub const ANSWER_WITHIN: Duration = Duration::from_millis(1800);
+const ANSWER_WITHIN: Duration = Duration::from_millis(1800);
 
 /// Longest body of a callback. No page states one; a list of 500 members takes some 30 KiB.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// All the bodies that are held at once.
-pub const BODY_BYTES_HELD: usize = 16 * MAX_BODY_BYTES;
+const BODY_BYTES_HELD: usize = 16 * MAX_BODY_BYTES;
 
 /// How much is read and dropped of a refused body. With what the connection has buffered already,
 /// a stranger's costs at most 64 KiB of reading. The sender of one that is too long is no stranger.
@@ -58,50 +59,22 @@ const DROPPED_WITHIN: Duration = Duration::from_millis(200);
 /// Longest part of another path that is logged and shown.
 const PATH_SHOWN: usize = 100;
 
-#[derive(Clone)]
-pub struct CallbackSettings {
+/// Takes the callbacks of one application.
+pub struct Listener {
     /// Begins with a slash, may carry a secret.
-    pub path: String,
-    /// The application whose callbacks are taken, as in their URL.
-    pub sdk_app_id: String,
-    pub signatures: Signatures,
+    path: String,
+    /// As in the URL of callbacks.
+    sdk_app_id: String,
+    pub(super) signatures: Signatures,
+    pub(super) forward: Option<Arc<Forward>>,
     /// [`ANSWER_WITHIN`] outside tests.
-    pub answer_within: Duration,
-    /// [`BODY_BYTES_HELD`] outside tests.
-    pub body_bytes_held: usize,
-    pub forward: Option<Arc<Forward>>,
-}
-
-struct Listener {
-    settings: CallbackSettings,
+    pub(super) answer_within: Duration,
+    /// One permit a byte; [`BODY_BYTES_HELD`] outside tests.
+    pub(super) room_for_bodies: Arc<Semaphore>,
+    pub(super) clock: Clock,
     events: Events,
-    /// One permit a byte.
-    room_for_bodies: Arc<Semaphore>,
-    clock: Clock,
-    arrivals: Arrivals,
-    metrics: Metrics,
-}
-
-/// The callback listener: one path, and `/` for the health checks of load balancers.
-pub fn router(
-    settings: CallbackSettings,
-    events: Events,
-    clock: Clock,
-    arrivals: Arrivals,
-    metrics: Metrics,
-) -> Router {
-    let listener = Listener {
-        room_for_bodies: Arc::new(Semaphore::new(settings.body_bytes_held)),
-        settings,
-        events,
-        clock,
-        arrivals,
-        metrics,
-    };
-    // A fallback alone: the path is what the operator chose, not a pattern of the router's.
-    Router::new()
-        .fallback(handle)
-        .with_state(Arc::new(listener))
+    pub(super) arrivals: Arrivals,
+    pub(super) metrics: Metrics,
 }
 
 async fn handle(State(listener): State<Arc<Listener>>, request: Request) -> Response {
@@ -144,8 +117,40 @@ pub(super) struct Held {
 }
 
 impl Listener {
+    /// # Errors
+    /// When callbacks cannot be forwarded as the settings say.
+    pub fn new(
+        settings: &CallbackSettings,
+        sdk_app_id: u64,
+        events: Events,
+        arrivals: Arrivals,
+        metrics: Metrics,
+    ) -> Result<Self, InvalidForward> {
+        let forward = settings.forward_url.as_ref();
+        let forward =
+            forward.map(|url| Forward::new(url, settings.forward_failure, metrics.clone()));
+        Ok(Self {
+            path: settings.path.as_str().to_owned(),
+            sdk_app_id: sdk_app_id.to_string(),
+            signatures: Signatures::new(settings.tokens.clone(), settings.max_age),
+            forward: forward.transpose()?.map(Arc::new),
+            answer_within: ANSWER_WITHIN,
+            room_for_bodies: Arc::new(Semaphore::new(BODY_BYTES_HELD)),
+            clock: clock::system(),
+            events,
+            arrivals,
+            metrics,
+        })
+    }
+
+    /// One path, and `/` for the health checks of load balancers.
+    pub fn router(self) -> Router {
+        // A fallback alone: the path is what the operator chose, not a pattern of the router's.
+        Router::new().fallback(handle).with_state(Arc::new(self))
+    }
+
     fn deadline(&self, came: Came) -> Instant {
-        came.at + self.settings.answer_within
+        came.at + self.answer_within
     }
 
     async fn answer(&self, request: Request) -> Response {
@@ -209,13 +214,12 @@ impl Listener {
             .await
             .map_err(|_| Refusal::TooSlow)??;
         let request = known.request.get_or_insert_with(RequestId::generate);
-        let receipt = Receipt { request, now };
-        let callback = wire::parse(&body.bytes, &query.command, receipt);
+        let callback = wire::parse(&body.bytes, &query.command, request, now);
         // A backend may understand a field that we cannot read.
         if let Err(unreadable @ (Unreadable::NotJson(_) | Unreadable::CommandsDiffer)) = callback {
             return Err(unreadable.into());
         }
-        let Some(forward) = &self.settings.forward else {
+        let Some(forward) = &self.forward else {
             drop(body);
             return Ok((answer::ok(), self.record(callback?, came).await?));
         };
@@ -234,11 +238,11 @@ impl Listener {
         known: &mut Known,
     ) -> Result<Query<'a>, Refusal> {
         let query = Query::parse(head.uri.query().unwrap_or_default());
-        let is_ours = query.sdk_app_id == self.settings.sdk_app_id;
+        let is_ours = query.sdk_app_id == self.sdk_app_id;
         let path = head.uri.path();
-        if !bool::from(path.as_bytes().ct_eq(self.settings.path.as_bytes())) {
+        if !bool::from(path.as_bytes().ct_eq(self.path.as_bytes())) {
             return Err(match head.method == Method::POST && is_ours {
-                true => Refusal::OtherPath(shown(path, &self.settings.path)),
+                true => Refusal::OtherPath(shown(path, &self.path)),
                 false => Refusal::NotFound,
             });
         }
@@ -255,9 +259,9 @@ impl Listener {
             return Err(Refusal::OtherApp);
         }
         let (sign, time) = (query.sign.as_deref(), query.request_time.as_deref());
-        self.settings.signatures.check(sign, time, now)?;
+        self.signatures.check(sign, time, now)?;
         // After the proof of origin, so that strangers cannot feign loops.
-        if self.settings.forward.is_some() && forward::has_been_forwarded(&head.headers) {
+        if self.forward.is_some() && forward::has_been_forwarded(&head.headers) {
             self.metrics.forward.of(ForwardResult::Loop).inc();
             return Err(Refusal::Loop);
         }
@@ -298,7 +302,9 @@ impl Listener {
         if let Some(at) = callback.event_time() {
             let lag = came.now.timestamp_millis() - at.millis();
             // By two clocks, so it may be less than none.
-            self.metrics.event_lag.observe((lag as f64 / 1000.0).max(0.0));
+            self.metrics
+                .event_lag
+                .observe((lag as f64 / 1000.0).max(0.0));
         }
         let stored = match callback {
             Callback::Members(events) if !events.is_empty() => {

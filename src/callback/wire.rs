@@ -187,18 +187,13 @@ fn any_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>,
     Ok(raw.get().trim_matches('"').trim().parse().ok())
 }
 
-/// How a callback came: the id that its events keep, and the time that theirs are compared with.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Receipt<'a> {
-    pub request: &'a RequestId,
-    pub now: DateTime<Utc>,
-}
-
-/// Reads a body. A command that is used here must be the same in the URL.
+/// Reads a body, for events with this id that came now. A command that is used here must be the same in
+/// the URL.
 pub(super) fn parse(
     body: &[u8],
     url_command: &str,
-    receipt: Receipt<'_>,
+    request: &RequestId,
+    now: DateTime<Utc>,
 ) -> Result<Callback, Unreadable> {
     if body.starts_with(&[0x1f, 0x8b]) {
         return Err(Unreadable::NotJson("it is compressed with gzip".to_owned()));
@@ -216,7 +211,7 @@ pub(super) fn parse(
     if !head.is_live_room() {
         return Ok(Callback::Other);
     }
-    let event_time = |number| event_time(number, receipt.now);
+    let event_time = |number| event_time(number, now);
     let members = |source, group: GroupId, time, list: (&'static str, Vec<&RawValue>)| {
         let accounts = accounts(list.0, &list.1, &group)?;
         let at = event_time(time);
@@ -225,7 +220,7 @@ pub(super) fn parse(
             account,
             source,
             at,
-            request: receipt.request.clone(),
+            request: request.clone(),
         };
         Ok(Callback::Members(accounts.into_iter().map(event).collect()))
     };
@@ -255,7 +250,7 @@ pub(super) fn parse(
             Ok(Callback::RoomDestroyed(RoomEnd {
                 group: destroyed.group_id,
                 at: event_time(destroyed.event_time),
-                request: receipt.request.clone(),
+                request: request.clone(),
             }))
         }
         // An alert that does not name an API says nothing to act upon.

@@ -30,12 +30,9 @@ use crate::api::marks::MarkNames;
 use crate::api::status::Readiness;
 use crate::api::status::figures::Figures;
 use crate::api::{self, AdminState};
-use crate::callback::{
-    self, ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, Events, Forward, Signatures,
-};
+use crate::callback::{self, Events};
 use crate::chat::{CallRate, ChatClient, ChatEndpoint};
-use crate::clock;
-use crate::config::{CallbackSettings, ChatSettings, Settings};
+use crate::config::{ChatSettings, Settings};
 use crate::database::Db;
 use crate::members::{Inbox, Settling};
 use crate::metrics::{DatabasePart, Metrics};
@@ -96,10 +93,16 @@ impl Service {
             ..AdminState::new(replica.clone(), readiness.clone(), &settings.admin.tokens)
         };
         let events = Events::new(inbox, filter.clone(), replica.budgets.all().to_vec());
-        let callbacks = callback_router(settings, events, &state.arrivals, &replica.metrics)?;
+        let callbacks = callback::Listener::new(
+            &settings.callback,
+            sdk_app_id(&settings.chat)?,
+            events,
+            state.arrivals.clone(),
+            replica.metrics.clone(),
+        )?;
         let leaving = CancellationToken::new();
         let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
-        let callbacks = callbacks.layer(last_answers);
+        let callbacks = callbacks.router().layer(last_answers);
         let chat = ChatClient::new(endpoint(&settings.chat)?, replica.budgets.clone())?;
         let worker = Worker::new(WorkerSettings {
             replica: replica.clone(),
@@ -236,34 +239,6 @@ impl Service {
         }
         outcome
     }
-}
-
-fn callback_router(
-    settings: &Settings,
-    events: Events,
-    arrivals: &Arrivals,
-    metrics: &Metrics,
-) -> Result<axum::Router, StartError> {
-    let CallbackSettings {
-        path,
-        tokens,
-        max_age,
-        forward_url,
-        forward_failure,
-        ..
-    } = settings.callback.clone();
-    let forward = forward_url.map(|url| Forward::new(&url, forward_failure, metrics.clone()));
-    let callback_settings = callback::CallbackSettings {
-        path: path.as_str().to_owned(),
-        sdk_app_id: sdk_app_id(&settings.chat)?.to_string(),
-        signatures: Signatures::new(tokens, max_age),
-        answer_within: ANSWER_WITHIN,
-        body_bytes_held: BODY_BYTES_HELD,
-        forward: forward.transpose()?.map(std::sync::Arc::new),
-    };
-    let (clock, arrivals, metrics) = (clock::system(), arrivals.clone(), metrics.clone());
-    let settings = callback_settings;
-    Ok(callback::router(settings, events, clock, arrivals, metrics))
 }
 
 fn sdk_app_id(chat: &ChatSettings) -> Result<u64, StartError> {

@@ -11,11 +11,8 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use stickymark::testing::api::Readiness;
 use stickymark::testing::api::{self, AdminState};
-use stickymark::testing::callback::{
-    ANSWER_WITHIN, Arrivals, BODY_BYTES_HELD, CallbackSettings, Events, Signatures, router,
-};
-use stickymark::testing::clock;
-use stickymark::testing::config::{AdminToken, Role};
+use stickymark::testing::callback::{Arrivals, Events, Listener};
+use stickymark::testing::config::{AdminToken, Role, Settings};
 use stickymark::testing::database::Db;
 use stickymark::testing::members::{Inbox, Settling};
 use stickymark::testing::metrics::Metrics;
@@ -30,16 +27,8 @@ const APP: &str = "1400000000";
 fn callbacks(db: &Db, tokens: &[&str]) -> Router {
     let tokens = tokens
         .iter()
-        .map(|token| SecretString::from(*token))
-        .collect();
-    let settings = CallbackSettings {
-        path: "/callback".to_owned(),
-        sdk_app_id: APP.to_owned(),
-        signatures: Signatures::new(tokens, std::time::Duration::from_secs(60)),
-        answer_within: ANSWER_WITHIN,
-        body_bytes_held: BODY_BYTES_HELD,
-        forward: None,
-    };
+        .map(|token| ("STICKYMARK__CALLBACK__TOKENS", *token));
+    let settings = Settings::load(None, tokens).unwrap().callback;
     let settling = Settling {
         settle: std::time::Duration::ZERO,
         max_wait: std::time::Duration::ZERO,
@@ -51,13 +40,9 @@ fn callbacks(db: &Db, tokens: &[&str]) -> Router {
     let (filter, _) = RuleFilter::new(&replica, inbox.clone(), FilterSettings::default());
     let events = Events::new(inbox, filter, Vec::new());
     let arrivals = Arrivals::since(chrono::Utc::now());
-    router(
-        settings,
-        events,
-        clock::system(),
-        arrivals,
-        Metrics::default(),
-    )
+    let app = APP.parse().unwrap();
+    let listener = Listener::new(&settings, app, events, arrivals, Metrics::default());
+    listener.unwrap().router()
 }
 
 /// A value of any shape, not too deep.

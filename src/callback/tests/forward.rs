@@ -22,9 +22,8 @@ use super::{
     BEFORE_JOIN, Front, JOIN, LONG, NOW, PATH, SOON, Setup, assert_ok, assert_refused, join,
     query_with, signed_query,
 };
-use crate::callback::Forward;
+use crate::callback::forward::Forward;
 use crate::config::ForwardFailure;
-use crate::metrics::Metrics;
 
 const AGREED: &str = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":"backend"}"#;
 /// The longest answer that is passed on.
@@ -127,14 +126,17 @@ fn setup(url: Url) -> Setup {
 }
 
 fn setup_for(url: &Url, on_failure: ForwardFailure) -> Setup {
-    let metrics = Metrics::default();
-    let mut forward = Forward::new(url, on_failure, metrics.clone()).unwrap();
+    let mut setup = Setup::default();
+    let metrics = setup.listener.metrics.clone();
+    let mut forward = Forward::new(url, on_failure, metrics).unwrap();
     forward.answer_within = LONG;
-    Setup {
-        forward: Some(forward),
-        metrics,
-        ..Setup::default()
-    }
+    setup.listener.forward = Some(Arc::new(forward));
+    setup
+}
+
+fn forward(setup: &mut Setup) -> &mut Forward {
+    let forward = setup.listener.forward.as_mut();
+    Arc::get_mut(forward.unwrap()).unwrap()
 }
 
 async fn front(url: Url) -> Front {
@@ -386,11 +388,11 @@ async fn recording_and_forwarding_wait_for_each_other_only_at_the_end() {
 #[tokio::test]
 async fn what_is_not_stored_is_unavailable_whatever_the_backend_says() {
     let backend = Backend::start(async || AGREED).await;
-    let setup = Setup {
+    let mut setup = Setup {
         commits: false,
-        answer_within: SOON,
         ..setup(backend.url())
     };
+    setup.listener.answer_within = SOON;
     let response = setup.start().await.post(&join()).await;
     assert_refused(response, StatusCode::SERVICE_UNAVAILABLE, "not stored yet").await;
     backend.received(1).await;
@@ -480,7 +482,7 @@ async fn a_slow_backend_is_not_waited_for() {
         Backend::start(endless).await,
     ] {
         let mut setup = setup(backend.url());
-        setup.forward.as_mut().unwrap().answer_within = SOON;
+        forward(&mut setup).answer_within = SOON;
         let front = setup.start().await;
         assert_failed(front, "timeout", StatusCode::GATEWAY_TIMEOUT).await;
     }
@@ -521,7 +523,7 @@ async fn a_backend_that_is_down_or_answers_badly_does_no_harm() {
 async fn more_callbacks_than_may_wait_are_answered_at_once() {
     let backend = Backend::start(pending::<()>).await;
     let mut setup = setup(backend.url());
-    setup.forward.as_mut().unwrap().places = Semaphore::new(1);
+    forward(&mut setup).places = Semaphore::new(1);
     let front = setup.start().await;
     let request = front.request(Method::POST, &format!("{PATH}?{}", signed_query(JOIN)));
     let first = tokio::spawn(request.body(join().to_string()).send());

@@ -1,6 +1,7 @@
 //! The cases of the answer table that bodies and queries do not decide, and connections.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::http::Method;
 use futures::stream;
@@ -8,11 +9,14 @@ use reqwest::{Body, StatusCode};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::{
-    Front, JOIN, NOW, PATH, SOON, Setup, assert_ok, assert_refused, join, query_with, signed_query,
+    Front, JOIN, LONG, NOW, PATH, SOON, Setup, assert_ok, assert_refused, join, query_with,
+    signed_query,
 };
 use crate::callback::listener::MAX_BODY_BYTES;
+use crate::callback::signature::Signatures;
 
 /// Sends these bytes and reads until the listener closes the connection.
 async fn exchange(front: &Front, request: &str) -> String {
@@ -46,10 +50,8 @@ async fn a_member_event_is_answered_with_ok_once_it_is_stored() {
 
 #[tokio::test]
 async fn without_tokens_no_sign_is_required() {
-    let setup = Setup {
-        tokens: Vec::new(),
-        ..Setup::default()
-    };
+    let mut setup = Setup::default();
+    setup.listener.signatures = Signatures::new(Vec::new(), LONG);
     let front = setup.start().await;
     let query = format!("SdkAppid=1400000000&CallbackCommand={JOIN}");
     assert_ok(front.post_raw(&query, join().to_string()).await).await;
@@ -180,10 +182,8 @@ async fn a_long_body_without_a_stated_length_is_too_large() {
 
 #[tokio::test]
 async fn the_sum_of_the_bodies_held_is_bounded() {
-    let setup = Setup {
-        body_bytes_held: 100,
-        ..Setup::default()
-    };
+    let mut setup = Setup::default();
+    setup.listener.room_for_bodies = Arc::new(Semaphore::new(100));
     let front = setup.start().await;
     let response = front.post(&join()).await;
     assert_refused(response, StatusCode::SERVICE_UNAVAILABLE, "too many bodies").await;
@@ -245,7 +245,7 @@ async fn the_health_checks_of_load_balancers_are_answered_and_not_counted() {
 #[tokio::test]
 async fn what_is_not_stored_in_time_is_unavailable_and_stored_later() {
     let mut setup = Setup::uncommitted();
-    setup.answer_within = SOON;
+    setup.listener.answer_within = SOON;
     let front = setup.start().await;
     let response = front.post(&join()).await;
     assert_refused(response, StatusCode::SERVICE_UNAVAILABLE, "not stored yet").await;
@@ -269,10 +269,8 @@ async fn what_the_inbox_drops_is_unavailable() {
 
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_not_waited_for() {
-    let setup = Setup {
-        answer_within: SOON,
-        ..Setup::default()
-    };
+    let mut setup = Setup::default();
+    setup.listener.answer_within = SOON;
     let front = setup.start().await;
     let response = front.post_raw(&signed_query(JOIN), endless()).await;
     assert_refused(response, StatusCode::REQUEST_TIMEOUT, "in time").await;

@@ -19,10 +19,9 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
-use crate::callback::{
-    Arrivals, BODY_BYTES_HELD, CallbackSettings, Events, Forward, Signatures, router,
-};
+use crate::callback::{Arrivals, Events, Listener};
 use crate::chat::CallRate;
+use crate::config::Settings;
 use crate::database::Db;
 use crate::domain::{MemberEvent, RoomEnd};
 use crate::members::{Inbox, InboxWriter, News, Settling};
@@ -59,25 +58,38 @@ struct Front {
     client: reqwest::Client,
 }
 
-/// How a listener differs from the usual one.
+/// A listener that does not listen yet, and the other end of its inbox.
 struct Setup {
-    tokens: Vec<&'static str>,
-    answer_within: Duration,
-    body_bytes_held: usize,
+    listener: Listener,
+    writer: InboxWriter,
     commits: bool,
-    forward: Option<Forward>,
-    metrics: Metrics,
 }
 
 impl Default for Setup {
     fn default() -> Self {
+        let settings = Settings::load(
+            None,
+            [
+                ("STICKYMARK__CALLBACK__PATH", PATH),
+                ("STICKYMARK__CALLBACK__TOKENS", "token,next-token"),
+            ],
+        );
+        let (events, writer) = events();
+        let now = DateTime::from_timestamp(NOW, 0).unwrap();
+        let mut listener = Listener::new(
+            &settings.unwrap().callback,
+            1_400_000_000,
+            events,
+            Arrivals::since(now),
+            Metrics::default(),
+        )
+        .unwrap();
+        listener.clock = Arc::new(move || now);
+        listener.answer_within = LONG;
         Self {
-            tokens: vec!["token", "next-token"],
-            answer_within: LONG,
-            body_bytes_held: BODY_BYTES_HELD,
+            listener,
+            writer,
             commits: true,
-            forward: None,
-            metrics: Metrics::default(),
         }
     }
 }
@@ -95,28 +107,16 @@ impl Setup {
         self.start_on(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    fn start_on(self, listener: TcpListener) -> Front {
-        let address = listener.local_addr().unwrap();
-        let metrics = self.metrics;
-        let tokens = self.tokens.iter().map(|token| (*token).into()).collect();
-        let settings = CallbackSettings {
-            path: PATH.to_owned(),
-            sdk_app_id: "1400000000".to_owned(),
-            signatures: Signatures::new(tokens, Duration::from_secs(60)),
-            answer_within: self.answer_within,
-            body_bytes_held: self.body_bytes_held,
-            forward: self.forward.map(Arc::new),
-        };
-        let (events, writer) = events();
-        let now = DateTime::from_timestamp(NOW, 0).unwrap();
-        let arrivals = Arrivals::since(now);
-        let clock = Arc::new(move || now);
-        let router = router(settings, events, clock, arrivals.clone(), metrics.clone());
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        tokio::spawn(async move { axum::serve(listener, service).await });
+    fn start_on(self, socket: TcpListener) -> Front {
+        let address = socket.local_addr().unwrap();
+        let metrics = self.listener.metrics.clone();
+        let arrivals = self.listener.arrivals.clone();
+        let service = self.listener.router();
+        let service = service.into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(socket, service).await });
         let heard = watch::Sender::new(Heard::default());
         let gate = watch::Sender::new(self.commits);
-        tokio::spawn(hear(writer, heard.clone(), gate.subscribe()));
+        tokio::spawn(hear(self.writer, heard.clone(), gate.subscribe()));
         let client = reqwest::Client::builder().no_proxy().no_gzip();
         let client = client.redirect(reqwest::redirect::Policy::none());
         let client = client.build().unwrap();

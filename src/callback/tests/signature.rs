@@ -7,8 +7,7 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
-use crate::callback::Signatures;
-use crate::callback::signature::NotSigned;
+use crate::callback::signature::{NotSigned, Signatures};
 
 /// Token, time and hash of the sample in Tencent's own page.
 const SIGN: &str = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";

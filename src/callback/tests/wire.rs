@@ -1,13 +1,11 @@
 //! What cannot be told from an answer: the events themselves, alerts, and bodies that are hard to read.
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::{JOIN, NOW, STATE, state_change};
-use crate::callback::wire::{
-    Callback, OverLimit, Query, Receipt, Unreadable, parse as parse_receipt,
-};
+use crate::callback::wire::{self, Callback, OverLimit, Query, Unreadable};
 use crate::domain::{Account, EventSource, EventTime, GroupId, MemberEvent, RequestId};
 
 fn request() -> RequestId {
@@ -15,9 +13,8 @@ fn request() -> RequestId {
 }
 
 fn parse(body: &str, url_command: &str) -> Result<Callback, Unreadable> {
-    let request = &request();
-    let now: DateTime<Utc> = DateTime::from_timestamp(NOW, 0).unwrap();
-    parse_receipt(body.as_bytes(), url_command, Receipt { request, now })
+    let now = DateTime::from_timestamp(NOW, 0).unwrap();
+    wire::parse(body.as_bytes(), url_command, &request(), now)
 }
 
 #[test]

@@ -12,7 +12,6 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,9 +22,9 @@ use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -183,7 +182,7 @@ pub(super) async fn serve(
     let tasks = TaskTracker::new();
     let begin = async |(stream, peer)| {
         let place = connections.place().await;
-        let stream = Watched::new(stream, limits, Arc::clone(&place));
+        let stream = TimedStream::new(stream, Arc::clone(&place));
         tasks.spawn(answer_all(
             stream,
             peer,
@@ -197,7 +196,7 @@ pub(super) async fn serve(
             Ok(accepted) => begin(accepted).await,
             Err(error) => {
                 warn_seldom!(%error, "cannot accept a connection; closing a silent one");
-                connections.open.lock().close_most_silent(connections.now());
+                connections.open.lock().close_most_silent();
                 sleep(ACCEPT_AGAIN).await;
             }
         }
@@ -218,7 +217,7 @@ pub(super) async fn serve(
 
 /// Answers the requests of one connection.
 async fn answer_all(
-    stream: Watched,
+    stream: TimedStream,
     peer: SocketAddr,
     router: Router,
     place: Arc<Place>,
@@ -229,36 +228,38 @@ async fn answer_all(
         // Forwarded callbacks name the peer they came from.
         request.extensions_mut().insert(ConnectInfo(peer));
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        let handling = Handling::begin(Arc::clone(&answering));
-        let request = request.map(|body| Body::new(Arriving::begin(body, &answering)));
+        let handling = Handling::begin(&answering, request.body());
+        let place = Arc::clone(&answering);
+        let request = request.map(|body| Body::new(Arriving { body, place }));
         let answer = router.clone().oneshot(request);
         async move {
             let Ok(mut answer) = answer.await;
-            let trusted = &handling.0.activity.trusted;
-            let connections = &handling.0.connections;
-            if !reads && answer.status().is_success() {
-                trusted.store(true, Ordering::Relaxed);
-            } else if !trusted.load(Ordering::Relaxed) && !connections.keep_strangers() {
+            let proves = !reads && answer.status().is_success();
+            let trusted = handling.0.trusts(proves);
+            if !trusted && !handling.0.connections.keep_strangers() {
                 close_after(&mut answer);
             }
             drop(handling);
             Ok::<_, Infallible>(answer)
         }
     });
-    let protocols = protocols();
-    let mut connection = pin!(protocols.serve_connection(TokioIo::new(stream), service));
+    // hyper's own limit of time for a head also runs between requests, and would close what proxies keep
+    // open.
+    let mut connection = http1::Builder::new();
+    connection.header_read_timeout(None).max_buf_size(BUFFER);
+    let mut connection = pin!(connection.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = connection.as_mut() => {
             if let Err(error) = ended {
-                tracing::debug!(%peer, error, "a connection ended early");
+                tracing::debug!(%peer, %error, "a connection ended early");
             }
             return;
         }
-        () = place.activity.closing.notified() => return,
+        () = place.activity.close.notified() => return,
         () = stop.cancelled() => {}
     }
     let ended = async {
-        if !place.activity.was_answered() {
+        if !place.activity.progress.lock().answered {
             let first = tokio::time::timeout(FIRST_REQUEST_WITHIN, connection.as_mut());
             if first.await.is_ok() {
                 return;
@@ -270,25 +271,8 @@ async fn answer_all(
     };
     tokio::select! {
         () = ended => {}
-        () = place.activity.closing.notified() => {}
+        () = place.activity.close.notified() => {}
     }
-}
-
-fn protocols() -> Builder<TokioExecutor> {
-    let mut protocols = Builder::new(TokioExecutor::new());
-    // hyper's own timer also runs between requests, and would close what proxies keep open.
-    protocols
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_buf_size(BUFFER);
-    let window = 2 * BUFFER as u32;
-    protocols
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(window)
-        .initial_connection_window_size(window);
-    protocols
 }
 
 /// The open connections of a listener.
@@ -296,7 +280,6 @@ struct Connections {
     limits: Limits,
     open: Mutex<Open>,
     freed: Notify,
-    began: Instant,
 }
 
 #[derive(Default)]
@@ -308,49 +291,65 @@ struct Open {
 }
 
 /// What one connection does.
-#[derive(Debug, Default)]
 struct Activity {
-    begun: AtomicU32,
-    ended: AtomicU32,
-    /// Requests under way whose body is not complete.
-    incomplete: AtomicU32,
+    progress: Mutex<Progress>,
+    close: Notify,
+}
+
+struct Progress {
+    phase: Phase,
+    /// When the phase began, or the last bytes went out in it.
+    since: Instant,
+    /// The time of the latest answer or head of a request, else of the connection's begin.
+    latest: Instant,
+    answered: bool,
     /// Whether a request that is not just a read succeeded: on the callback listener only a callback that
     /// proved its origin does.
-    trusted: AtomicBool,
-    /// The time of the latest answer or head of a request, else of the connection's begin, in milliseconds.
-    latest: AtomicU64,
-    is_closing: AtomicBool,
-    closing: Notify,
+    trusted: bool,
+    closing: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    Silent,
+    /// A part of a head came.
+    Head,
+    /// A request is handled, whose body may never be complete.
+    Incomplete,
+    Complete,
 }
 
 impl Activity {
-    fn was_answered(&self) -> bool {
-        self.ended.load(Ordering::Relaxed) > 0
+    fn new() -> Self {
+        let now = Instant::now();
+        let progress = Progress {
+            phase: Phase::Silent,
+            since: now,
+            latest: now,
+            answered: false,
+            trusted: false,
+            closing: false,
+        };
+        Self {
+            progress: Mutex::new(progress),
+            close: Notify::new(),
+        }
+    }
+}
+
+impl Progress {
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.since = Instant::now();
     }
 
-    fn is_busy(&self) -> bool {
-        self.begun.load(Ordering::Acquire) != self.ended.load(Ordering::Acquire)
-    }
-
-    /// A request whose body is not complete may never be.
-    fn handles_a_complete_request(&self) -> bool {
-        // In this order, since a request may begin and end meanwhile.
-        let ended = self.ended.load(Ordering::Acquire);
-        let under_way = self.begun.load(Ordering::Acquire).wrapping_sub(ended);
-        under_way > self.incomplete.load(Ordering::Acquire)
+    fn is_handling(&self) -> bool {
+        matches!(self.phase, Phase::Incomplete | Phase::Complete)
     }
 
     /// Whether it handles no complete request and its grace is over.
-    fn may_close(&self, now: u64) -> bool {
-        let grace = GRACE.as_millis() as u64;
-        !self.handles_a_complete_request() && self.latest.load(Ordering::Relaxed) + grace <= now
-    }
-
-    /// Connections that are not trusted come first. Among them an answer is no merit: a stranger gets one
-    /// at once, while a new connection of Chat may still have to send its request.
-    fn silence(&self) -> (bool, u64) {
-        let trusted = self.trusted.load(Ordering::Relaxed);
-        (trusted, self.latest.load(Ordering::Relaxed))
+    fn may_close(&self, now: Instant) -> bool {
+        !self.closing && self.phase != Phase::Complete && self.latest + GRACE <= now
     }
 }
 
@@ -360,13 +359,7 @@ impl Connections {
             limits,
             open: Mutex::default(),
             freed: Notify::new(),
-            began: Instant::now(),
         }
-    }
-
-    /// In milliseconds.
-    fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn keep_strangers(&self) -> bool {
@@ -379,8 +372,7 @@ impl Connections {
             {
                 let mut open = self.open.lock();
                 if open.by_id.len() < self.limits.connections {
-                    let activity = Arc::new(Activity::default());
-                    activity.latest.store(self.now(), Ordering::Relaxed);
+                    let activity = Arc::new(Activity::new());
                     open.last_id += 1;
                     let id = open.last_id;
                     open.by_id.insert(id, Arc::clone(&activity));
@@ -392,7 +384,7 @@ impl Connections {
                 }
                 // Several at once: each ends only in the next turn of its task.
                 for _ in open.closing..(self.limits.connections / 64).clamp(1, CLOSING_AT_ONCE) {
-                    open.close_most_silent(self.now());
+                    open.close_most_silent();
                 }
             }
             // Or none could be closed yet.
@@ -402,15 +394,19 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes one that may be closed, if there is one.
-    fn close_most_silent(&mut self, now: u64) {
-        let silent = self.by_id.iter().filter(|(_, activity)| {
-            !activity.is_closing.load(Ordering::Relaxed) && activity.may_close(now)
+    /// Closes one that may be closed, if there is one. Those that are not trusted come first. Among them an
+    /// answer is no merit: a stranger gets one at once, while a new connection of Chat may still have to
+    /// send its request.
+    fn close_most_silent(&mut self) {
+        let now = Instant::now();
+        let silent = self.by_id.iter().filter_map(|(id, activity)| {
+            let progress = activity.progress.lock();
+            let rank = (progress.trusted, progress.latest, *id);
+            progress.may_close(now).then_some((rank, activity))
         });
-        let most_silent = silent.min_by_key(|(id, activity)| (activity.silence(), **id));
-        if let Some((_, activity)) = most_silent {
-            activity.is_closing.store(true, Ordering::Relaxed);
-            activity.closing.notify_one();
+        if let Some((_, activity)) = silent.min_by_key(|(rank, _)| *rank) {
+            activity.progress.lock().closing = true;
+            activity.close.notify_one();
             self.closing += 1;
         }
     }
@@ -423,11 +419,20 @@ struct Place {
     activity: Arc<Activity>,
 }
 
+impl Place {
+    /// Whether a request of the connection, this one included, proved who sends it.
+    fn trusts(&self, proves: bool) -> bool {
+        let mut progress = self.activity.progress.lock();
+        progress.trusted |= proves;
+        progress.trusted
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
         open.by_id.remove(&self.id);
-        if self.activity.is_closing.load(Ordering::Relaxed) {
+        if self.activity.progress.lock().closing {
             open.closing -= 1;
         }
         self.connections.freed.notify_one();
@@ -438,48 +443,38 @@ impl Drop for Place {
 struct Handling(Arc<Place>);
 
 impl Handling {
-    fn begin(place: Arc<Place>) -> Self {
-        let Place {
-            connections,
-            activity,
-            ..
-        } = &*place;
-        activity.latest.store(connections.now(), Ordering::Relaxed);
-        activity.begun.fetch_add(1, Ordering::AcqRel);
-        Self(place)
+    fn begin(place: &Arc<Place>, body: &Incoming) -> Self {
+        let mut progress = place.activity.progress.lock();
+        progress.enter(match body.is_end_stream() {
+            true => Phase::Complete,
+            false => Phase::Incomplete,
+        });
+        progress.latest = progress.since;
+        drop(progress);
+        Self(Arc::clone(place))
     }
 }
 
 impl Drop for Handling {
     fn drop(&mut self) {
-        let Place {
-            connections,
-            activity,
-            ..
-        } = &*self.0;
-        activity.latest.store(connections.now(), Ordering::Relaxed);
-        activity.ended.fetch_add(1, Ordering::AcqRel);
+        let mut progress = self.0.activity.progress.lock();
+        progress.enter(Phase::Silent);
+        progress.latest = progress.since;
+        progress.answered = true;
     }
 }
 
-/// The body of a request, which counts as incomplete until its end.
+/// The body of a request, which is incomplete until its end.
 struct Arriving {
     body: Incoming,
-    incomplete: Option<Arc<Place>>,
+    place: Arc<Place>,
 }
 
 impl Arriving {
-    fn begin(body: Incoming, place: &Arc<Place>) -> Self {
-        let incomplete = (!body.is_end_stream()).then(|| Arc::clone(place));
-        if incomplete.is_some() {
-            place.activity.incomplete.fetch_add(1, Ordering::AcqRel);
-        }
-        Self { body, incomplete }
-    }
-
-    fn end(&mut self) {
-        if let Some(place) = self.incomplete.take() {
-            place.activity.incomplete.fetch_sub(1, Ordering::AcqRel);
+    fn end(&self) {
+        let mut progress = self.place.activity.progress.lock();
+        if progress.phase == Phase::Incomplete {
+            progress.phase = Phase::Complete;
         }
     }
 }
@@ -516,68 +511,45 @@ impl hyper::body::Body for Arriving {
 
 /// A connection that fails when its client is silent for too long or sends a head too slowly. What
 /// happens while a request is handled is the handler's concern.
-struct Watched {
+struct TimedStream {
     stream: TcpStream,
-    limits: Limits,
     place: Arc<Place>,
-    phase: Phase,
-    /// How many requests had ended at the last look.
-    ended: u32,
-    deadline: Instant,
     alarm: Pin<Box<Sleep>>,
 }
 
-#[derive(PartialEq)]
-enum Phase {
-    Silent,
-    Head,
-    Busy,
-}
-
-impl Watched {
-    fn new(stream: TcpStream, limits: Limits, place: Arc<Place>) -> Self {
+impl TimedStream {
+    fn new(stream: TcpStream, place: Arc<Place>) -> Self {
         // Answers are written in one piece.
         let _ = stream.set_nodelay(true);
-        let deadline = Instant::now() + limits.silence;
+        let deadline = Instant::now() + place.connections.limits.silence;
         Self {
             stream,
-            limits,
             place,
-            phase: Phase::Silent,
-            ended: 0,
-            deadline,
             alarm: Box::pin(sleep_until(deadline)),
         }
     }
 
-    fn silent(&mut self) {
-        self.phase = Phase::Silent;
-        self.deadline = Instant::now() + self.limits.silence;
-    }
-
-    /// Sees whether requests began or ended.
-    fn look(&mut self) {
-        let ended = self.place.activity.ended.load(Ordering::Acquire);
-        if self.place.activity.is_busy() {
-            self.phase = Phase::Busy;
-        } else if self.phase == Phase::Busy || self.ended != ended {
-            self.silent();
-        }
-        self.ended = ended;
-    }
-
-    fn has_read(&mut self) {
-        self.look();
-        if self.phase == Phase::Silent {
-            self.phase = Phase::Head;
-            self.deadline = Instant::now() + self.limits.head;
+    fn has_read(&self) {
+        let mut progress = self.place.activity.progress.lock();
+        if progress.phase == Phase::Silent {
+            progress.enter(Phase::Head);
         }
     }
 
-    fn has_written(&mut self) {
-        self.look();
-        if self.phase != Phase::Busy {
-            self.silent();
+    fn has_written(&self) {
+        let mut progress = self.place.activity.progress.lock();
+        if !progress.is_handling() {
+            progress.enter(Phase::Silent);
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let limits = self.place.connections.limits;
+        let progress = self.place.activity.progress.lock();
+        match progress.phase {
+            Phase::Silent => progress.since + limits.silence,
+            Phase::Head => progress.since + limits.head,
+            Phase::Incomplete | Phase::Complete => Instant::now() + limits.silence,
         }
     }
 
@@ -585,23 +557,20 @@ impl Watched {
     /// request has ended; it is only moved when it would ring too late.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
-            self.look();
-            if self.phase == Phase::Busy {
-                self.deadline = Instant::now() + self.limits.silence;
-            }
-            if self.alarm.deadline() > self.deadline {
-                self.alarm.as_mut().reset(self.deadline);
+            let deadline = self.deadline();
+            if self.alarm.deadline() > deadline {
+                self.alarm.as_mut().reset(deadline);
             }
             ready!(self.alarm.as_mut().poll(cx));
-            if Instant::now() >= self.deadline {
+            if Instant::now() >= deadline {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
-            self.alarm.as_mut().reset(self.deadline);
+            self.alarm.as_mut().reset(deadline);
         }
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for TimedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -619,7 +588,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for TimedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

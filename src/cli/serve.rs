@@ -1,14 +1,10 @@
 //! `stickymark serve`: configuration, database, service, signals.
 
-use std::process;
-use std::time::Duration;
-
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Settings;
 use crate::database::Database;
-use crate::service::{Service, TURN_AWAY};
+use crate::service::{Service, Signals};
 use crate::telemetry::Telemetry;
 use crate::version;
 
@@ -54,44 +50,4 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     database.close().await?;
     telemetry.close().await;
     Ok(ended?)
-}
-
-/// SIGTERM, SIGHUP and SIGINT. The first stops the service in order, the second ends the process at once.
-struct Signals {
-    terminate: Signal,
-    hang_up: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        // By default these two end the process, and some tools send them to every process they manage.
-        for ignored in [SignalKind::user_defined1(), SignalKind::user_defined2()] {
-            let _handled = signal(ignored)?;
-        }
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn first(mut self) -> Duration {
-        let turn_away = self.next().await;
-        tokio::spawn(async move {
-            self.next().await;
-            tracing::warn!("second signal: ending at once");
-            process::exit(1);
-        });
-        turn_away
-    }
-
-    /// A person who presses Ctrl-C does not wait for load balancers.
-    async fn next(&mut self) -> Duration {
-        tokio::select! {
-            _ = self.terminate.recv() => TURN_AWAY,
-            _ = self.hang_up.recv() => TURN_AWAY,
-            _ = self.interrupt.recv() => Duration::ZERO,
-        }
-    }
 }

@@ -10,6 +10,7 @@
 mod error;
 mod listening;
 mod part;
+mod signals;
 #[cfg(test)]
 mod tests;
 
@@ -46,12 +47,13 @@ pub use error::{PartEnded, StartError};
 pub(crate) use listening::listen;
 use listening::{Limits, answered, say_goodbye, serve};
 use part::{Part, Parts, Running};
+pub(crate) use signals::Signals;
 
 /// The longest pause in a body that the admin listener reads. The callback listener limits the whole.
 const NEXT_OF_A_BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the service still answers once it is not ready, until every load balancer has seen that.
-pub(crate) const TURN_AWAY: Duration = Duration::from_secs(3);
+const TURN_AWAY: Duration = Duration::from_secs(3);
 /// How long a stop may take after that.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 

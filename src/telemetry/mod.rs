@@ -15,7 +15,8 @@ use std::error::Error;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
-use opentelemetry_sdk::trace::Tracer;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::filter_fn;
@@ -29,7 +30,7 @@ pub(crate) use repeated::{Repeated, warn_seldom};
 pub(crate) use spans::{attribute, continue_traces, failed, traceparent};
 
 use crate::config::{LogFormat, LogSettings, TelemetrySettings};
-pub use traces::{TraceError, Traces};
+pub use traces::TraceError;
 
 /// Lines that wait for their reader, some hundred bytes each.
 const LINES_WAITING: usize = 2_000;
@@ -56,7 +57,7 @@ pub fn init(settings: &LogSettings) -> Result<(), LogError> {
 /// Logs and traces of a service. Dropped, it writes the lines that wait.
 #[derive(Debug)]
 pub struct Telemetry {
-    traces: Option<Traces>,
+    traces: Option<SdkTracerProvider>,
     _lines: WorkerGuard,
 }
 
@@ -65,13 +66,13 @@ impl Telemetry {
     /// are dropped and counted. Call it within the runtime.
     pub fn start(settings: &LogSettings, telemetry: &TelemetrySettings) -> Result<Self, LogError> {
         let endpoint = telemetry.otlp_endpoint.as_ref();
-        let (traces, tracer) = endpoint.map(Traces::to).transpose()?.unzip();
+        let traces = endpoint.map(traces::provider).transpose()?;
         let (lines, guard) = NonBlockingBuilder::default()
             .lossy(true)
             .buffered_lines_limit(LINES_WAITING)
             .finish(std::io::stderr());
         let dropped = lines.error_counter();
-        subscribe(settings, tracer, lines)?;
+        subscribe(settings, traces.as_ref(), lines)?;
         // Only the first subscriber of a process writes.
         let _first = DROPPED.set(dropped);
         Ok(Self {
@@ -83,7 +84,7 @@ impl Telemetry {
     /// Sends the last traces and writes the last lines.
     pub async fn close(self) {
         if let Some(traces) = self.traces {
-            traces.close().await;
+            traces::close(traces).await;
         }
     }
 }
@@ -93,15 +94,19 @@ pub fn dropped_lines() -> usize {
     DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
 }
 
-fn subscribe<W>(settings: &LogSettings, tracer: Option<Tracer>, to: W) -> Result<(), LogError>
+fn subscribe<W>(
+    settings: &LogSettings,
+    traces: Option<&SdkTracerProvider>,
+    to: W,
+) -> Result<(), LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let ours = filter_fn(|about| about.is_span() && about.target().starts_with("stickymark"))
         .with_max_level_hint(LevelFilter::DEBUG);
-    let spans = tracer.map(|tracer| {
+    let spans = traces.map(|traces| {
         tracing_opentelemetry::layer()
-            .with_tracer(tracer)
+            .with_tracer(traces.tracer("stickymark"))
             .with_location(false)
             .with_threads(false)
             // A round learns in the middle to which traces it belongs; an active span could not join them.

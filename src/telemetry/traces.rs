@@ -12,13 +12,12 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::{Request, Response};
 use opentelemetry::KeyValue;
-use opentelemetry::trace::TracerProvider;
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{
     ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
 };
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SdkTracerProvider, Tracer};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -41,46 +40,35 @@ pub enum TraceError {
     Exporter(#[from] ExporterBuildError),
 }
 
-/// Sends traces. Close it at the end, so that the last ones are sent.
-#[derive(Debug)]
-pub struct Traces {
-    provider: SdkTracerProvider,
+/// Sends to `<endpoint>/v1/traces`, from tasks of the runtime this is called in.
+pub(super) fn provider(endpoint: &Url) -> Result<SdkTracerProvider, TraceError> {
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(SEND_WITHIN)
+        .build()?;
+    let runtime = Handle::current();
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(Collector { http, runtime })
+        .with_protocol(Protocol::HttpBinary)
+        .with_timeout(SEND_WITHIN)
+        .with_endpoint(signal_url(endpoint))
+        .build()?;
+    let resource = Resource::builder()
+        .with_service_name("stickymark")
+        .with_attribute(KeyValue::new("service.version", version::FULL))
+        .build();
+    Ok(SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_batch_exporter(Conventions(exporter))
+        .build())
 }
 
-impl Traces {
-    /// Sends to `<endpoint>/v1/traces`, from tasks of the runtime this is called in.
-    pub(super) fn to(endpoint: &Url) -> Result<(Self, Tracer), TraceError> {
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(SEND_WITHIN)
-            .build()?;
-        let runtime = Handle::current();
-        let exporter = SpanExporter::builder()
-            .with_http()
-            .with_http_client(Collector { http, runtime })
-            .with_protocol(Protocol::HttpBinary)
-            .with_timeout(SEND_WITHIN)
-            .with_endpoint(signal_url(endpoint))
-            .build()?;
-        let resource = Resource::builder()
-            .with_service_name("stickymark")
-            .with_attribute(KeyValue::new("service.version", version::FULL))
-            .build();
-        let provider = SdkTracerProvider::builder()
-            .with_resource(resource)
-            .with_batch_exporter(Conventions(exporter))
-            .build();
-        let tracer = provider.tracer("stickymark");
-        Ok((Self { provider }, tracer))
-    }
-
-    /// Sends what is left.
-    pub async fn close(self) {
-        let closing =
-            tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(CLOSE_WITHIN));
-        if let Ok(Err(error)) = closing.await {
-            tracing::debug!(%error, "could not send the last traces");
-        }
+/// Sends what is left.
+pub(super) async fn close(provider: SdkTracerProvider) {
+    let closing = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(CLOSE_WITHIN));
+    if let Ok(Err(error)) = closing.await {
+        tracing::debug!(%error, "could not send the last traces");
     }
 }
 

@@ -354,18 +354,9 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::ErrorCode;
 
     const UNPAID: i64 = 60020;
     const UNCLEAR: i64 = 10007;
-
-    fn refusal(code: i64) -> ChatError {
-        ChatError::Refused {
-            code: ErrorCode::new(code),
-            info: String::new(),
-            request: None,
-        }
-    }
 
     /// A breaker whose time the test moves.
     struct Moved {
@@ -405,7 +396,7 @@ mod tests {
         let mut breaker = Moved::new();
         let waits: Vec<u64> = (0..6)
             .map(|_| {
-                assert!(breaker.refused("a", &refusal(UNPAID)));
+                assert!(breaker.refused("a", &ChatError::refusal(UNPAID)));
                 if breaker.state.open.as_ref().unwrap().probing {
                     breaker.end_probe();
                 }
@@ -419,7 +410,11 @@ mod tests {
 
     #[test]
     fn a_refusal_that_may_concern_one_room_opens_it_only_when_a_second_room_gets_the_same() {
-        for error in [refusal(UNCLEAR), refusal(10016), ChatError::HttpStatus(403)] {
+        for error in [
+            ChatError::refusal(UNCLEAR),
+            ChatError::refusal(10016),
+            ChatError::HttpStatus(403),
+        ] {
             let mut breaker = Moved::new();
             for _ in 0..3 {
                 assert!(!breaker.refused("a", &error), "{error}");
@@ -438,12 +433,12 @@ mod tests {
     fn what_concerns_one_call_opens_nothing() {
         let mut breaker = Moved::new();
         for error in [
-            refusal(10002),
-            refusal(10004),
-            refusal(10010),
-            refusal(10019),
-            refusal(10030),
-            refusal(60007),
+            ChatError::refusal(10002),
+            ChatError::refusal(10004),
+            ChatError::refusal(10010),
+            ChatError::refusal(10019),
+            ChatError::refusal(10030),
+            ChatError::refusal(60007),
             ChatError::Timeout,
             ChatError::HttpStatus(502),
         ] {
@@ -457,15 +452,15 @@ mod tests {
     #[test]
     fn a_room_that_is_known_to_be_refused_does_not_delay_the_next_probe() {
         let mut breaker = Moved::new();
-        breaker.refused("a", &refusal(UNCLEAR));
-        breaker.refused("b", &refusal(UNCLEAR));
+        breaker.refused("a", &ChatError::refusal(UNCLEAR));
+        breaker.refused("b", &ChatError::refusal(UNCLEAR));
         for _ in 0..3 {
             assert_eq!(breaker.probe(), 5);
-            assert!(breaker.refused("a", &refusal(UNCLEAR)));
+            assert!(breaker.refused("a", &ChatError::refusal(UNCLEAR)));
             breaker.end_probe();
         }
         breaker.probe();
-        assert!(breaker.refused("c", &refusal(UNCLEAR)));
+        assert!(breaker.refused("c", &ChatError::refusal(UNCLEAR)));
         breaker.end_probe();
         assert_eq!(breaker.probe(), 10);
     }
@@ -473,8 +468,8 @@ mod tests {
     #[test]
     fn one_probe_goes_out_at_a_time_and_calls_that_were_under_way_change_nothing() {
         let mut breaker = Moved::new();
-        breaker.refused("a", &refusal(UNPAID));
-        breaker.refused("b", &refusal(UNPAID));
+        breaker.refused("a", &ChatError::refusal(UNPAID));
+        breaker.refused("b", &ChatError::refusal(UNPAID));
         assert!(!breaker.state.begin_probe(breaker.now), "too early");
         assert_eq!(breaker.probe(), 5);
         assert_eq!(breaker.state.wait(breaker.now), None);
@@ -486,7 +481,7 @@ mod tests {
     #[test]
     fn where_chat_names_a_time_of_silence_no_probe_goes_out_before() {
         let mut breaker = Moved::new();
-        breaker.refused("a", &refusal(70050));
+        breaker.refused("a", &ChatError::refusal(70050));
         assert_eq!(breaker.probe(), 60);
     }
 
@@ -495,7 +490,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let breaker = Breaker::with_delays("test", hour, hour);
         let group = GroupId::parse("a").unwrap();
-        assert!(breaker.refused(&group, &refusal(UNPAID)));
+        assert!(breaker.refused(&group, &ChatError::refusal(UNPAID)));
         assert!(!breaker.is_ready() && breaker.paused().is_some());
         let waiting = tokio::spawn({
             let breaker = breaker.clone();
@@ -506,7 +501,7 @@ mod tests {
         waiting.await.unwrap();
 
         let breaker = Breaker::with_delays("test", Duration::ZERO, Duration::ZERO);
-        breaker.refused(&group, &refusal(UNPAID));
+        breaker.refused(&group, &ChatError::refusal(UNPAID));
         let probe = breaker.pass();
         assert!(!breaker.is_ready());
         let waiting = tokio::spawn({

@@ -89,16 +89,11 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::ErrorCode;
 
     #[test]
     fn calls_of_the_last_minute_are_counted_and_the_most_frequent_error_comes_first() {
         let (recent, start, at) = (RecentCalls::default(), Instant::now(), Utc::now());
-        let gone = ChatError::Refused {
-            code: ErrorCode::new(10015),
-            info: String::new(),
-            request: None,
-        };
+        let gone = ChatError::refusal(10015);
         let proxy = ChatError::HttpStatus(502);
         let errors = [
             None,

@@ -263,7 +263,7 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{ChatError, ErrorCode, InvalidCall};
+    use crate::chat::{ChatError, InvalidCall};
     use crate::domain::{Account, GroupId, Mark, Pattern, RuleId};
 
     #[test]
@@ -284,11 +284,7 @@ mod tests {
         let account = || Account::parse("a").unwrap();
         let lost = || "reset".to_owned();
         let chat = [
-            ChatError::Refused {
-                code: ErrorCode::new(10004),
-                info: String::new(),
-                request: None,
-            },
+            ChatError::refusal(10004),
             ChatError::HttpStatus(502),
             ChatError::Timeout,
             ChatError::Unreachable(lost()),

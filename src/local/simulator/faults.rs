@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +29,7 @@ pub struct Fault {
     /// Only with this probability, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fraction: Option<f64>,
-    /// Seed of the probability and of the shuffle.
+    /// Seed of the probability.
     #[serde(default)]
     pub seed: u64,
     pub effect: Effect,
@@ -60,8 +59,6 @@ pub enum Effect {
     DelayCallbackMs(u64),
     /// The callback is sent when the fault is cleared.
     HoldCallback,
-    /// Callbacks of one command are sent in random order, after the others.
-    ShuffleCallbacks,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,11 +124,7 @@ impl Fault {
         use Effect::*;
         matches!(
             self.effect,
-            LoseCallback
-                | DuplicateCallback(_)
-                | DelayCallbackMs(_)
-                | HoldCallback
-                | ShuffleCallbacks
+            LoseCallback | DuplicateCallback(_) | DelayCallbackMs(_) | HoldCallback
         )
     }
 
@@ -251,8 +244,7 @@ impl Faults {
     /// The callbacks of one command that are to be sent, each after so many milliseconds. The first
     /// fault that matches a callback strikes.
     pub(super) fn route(&mut self, deliveries: Vec<Delivery>) -> Vec<(Delivery, u64)> {
-        let (mut sent, mut shuffled) = (Vec::with_capacity(deliveries.len()), Vec::new());
-        let mut order = StdRng::seed_from_u64(0);
+        let mut sent = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let event = &delivery.event;
             let group = event.group.as_ref().map(|group| group.as_str());
@@ -277,15 +269,9 @@ impl Faults {
                     let report = None;
                     active.held.push(Delivery { report, ..delivery });
                 }
-                Effect::ShuffleCallbacks => {
-                    order = StdRng::seed_from_u64(active.fault.seed);
-                    shuffled.push((delivery, 0));
-                }
                 _ => {}
             }
         }
-        shuffled.shuffle(&mut order);
-        sent.append(&mut shuffled);
         self.forget_spent();
         sent
     }

@@ -28,7 +28,7 @@ Control API: POST /control/COMMAND with JSON; a refused command answers {\"error
               effect on calls: {\"error_code\": n} {\"late_error_code\": n} {\"http_status\": n}
                 {\"delay_ms\": n} {\"lost_answer\": \"close\"|\"hang\"} \"omit\"
               effect on callbacks: \"lose_callback\" {\"duplicate_callback\": n}
-                {\"delay_callback_ms\": n} \"hold_callback\" \"shuffle_callbacks\"
+                {\"delay_callback_ms\": n} \"hold_callback\"
   faults    lists them; clear {id?} ends one or all
   rooms     room {group}
   calls     {after?, api?, group?}

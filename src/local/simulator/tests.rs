@@ -353,18 +353,6 @@ async fn the_member_after_the_thousandth_of_a_mark_is_omitted() {
 }
 
 #[tokio::test]
-async fn rooms_that_never_existed_and_destroyed_rooms_have_different_codes() {
-    let chat = Chat::with(&[] as &[&str]).await;
-    assert_eq!(chat.set(&["alice"], 1000).await, 10015);
-    chat.moves(Movement::Join, &["alice"]).await;
-    chat.control.destroy(ROOM).await.unwrap();
-    assert_eq!(chat.set(&["alice"], 1000).await, 10010);
-    chat.control.create(ROOM).await.unwrap();
-    chat.moves(Movement::Join, &["alice"]).await;
-    assert_eq!(chat.set(&["alice"], 1000).await, 0);
-}
-
-#[tokio::test]
 async fn pages_show_the_newest_thousand_but_a_mark_reaches_the_oldest() {
     let names = names(1200);
     let chat = Chat::with(&names).await;
@@ -440,26 +428,6 @@ async fn faults_strike_only_where_they_match_and_as_often_as_they_say() {
 }
 
 #[tokio::test]
-async fn an_answer_is_lost_after_the_call_took_effect() {
-    let chat = Chat::with(&["alice", "bob"]).await;
-    chat.once(Fault::new(Effect::LostAnswer(LostAnswer::Close)))
-        .await;
-    let error = chat.try_to_set("alice", 1000).await.unwrap_err();
-    assert!(!error.is_timeout() && !error.is_connect(), "{error:?}");
-    assert_eq!(chat.marks("alice").await, [1000]);
-    let calls = chat.control.calls().await.unwrap();
-    assert_eq!(calls[0].answered, ["alice"]);
-    let (alice, group) = (&calls[0].members[0], calls[0].group.as_deref());
-    assert_eq!(
-        (alice.account.as_str(), &alice.marks[..]),
-        ("alice", &[1000][..])
-    );
-    assert_eq!((calls[0].command_type, group), (Some(1), Some(ROOM)));
-    assert_eq!(chat.set(&["bob"], 1000).await, 0);
-    assert_eq!(chat.control.calls_after(1).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
 async fn a_call_without_an_answer_overlaps_others_and_ends_with_its_caller_or_the_simulator() {
     for effect in [
         Effect::LostAnswer(LostAnswer::Hang),
@@ -499,46 +467,17 @@ async fn a_call_without_an_answer_overlaps_others_and_ends_with_its_caller_or_th
 }
 
 #[tokio::test]
-async fn a_command_that_makes_no_sense_is_refused_with_a_reason() {
+async fn a_fault_that_could_never_strike_is_refused_with_a_reason() {
     let chat = Chat::with(&["alice"]).await;
-    let long = format!("{}/control", chat.running.url());
-    for (command, status, reason) in [
-        (json!({"rename": {}}), 400, "unknown variant `rename`"),
-        (
-            json!({"drop": {"group": "x", "accounts": ["a"]}}),
-            404,
-            "not found",
-        ),
-        (
-            json!({"join": {"group": ROOM, "accounts": [""]}}),
-            400,
-            "empty",
-        ),
-        (json!({"create": {"group": ROOM}}), 409, "already exists"),
-        (
-            json!({"callback": {"url": "http://[::1]/?a=1"}}),
-            400,
-            "no query",
-        ),
-        (
-            json!({"fault": {"effect": "omit", "count": 0}}),
-            400,
-            "count",
-        ),
-        (
-            json!({"fault": {"effect": "omit", "kind": "member_exit"}}),
-            400,
-            "kind",
-        ),
+    let url = format!("{}/control/fault", chat.running.url());
+    for (fault, reason) in [
+        (json!({"effect": "omit", "count": 0}), "count"),
+        (json!({"effect": "omit", "kind": "member_exit"}), "kind"),
     ] {
-        let (name, fields) = command.as_object().unwrap().iter().next().unwrap();
-        let short = format!("{long}/{name}");
-        for (url, body) in [(&long, &command), (&short, fields)] {
-            let answer = chat.http.post(url).json(body).send().await.unwrap();
-            assert_eq!(answer.status(), status, "{command}");
-            let text = answer.text().await.unwrap();
-            assert!(text.contains(reason) && text.ends_with("}\n"), "{text}");
-        }
+        let answer = chat.http.post(&url).json(&fault).send().await.unwrap();
+        assert_eq!(answer.status(), 400);
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(reason) && text.ends_with("}\n"), "{text}");
     }
 }
 

@@ -75,7 +75,7 @@ async fn rules_that_match_and_rules_that_nearly_do_are_told_apart() {
 }
 
 #[tokio::test]
-async fn somebody_whom_no_rule_names_is_told_so() {
+async fn a_member_without_a_rule_is_explained() {
     let api = api().await;
     let answer = explain(&api, "nobody").await;
     assert_eq!(

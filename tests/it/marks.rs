@@ -218,7 +218,7 @@ async fn a_rule_change_acts_at_once_on_members_present() {
 }
 
 #[tokio::test]
-async fn a_new_exact_rule_reaches_a_member_of_whom_nothing_was_known() {
+async fn a_new_exact_rule_reaches_a_member_not_known_before() {
     let stage = Stage::open(&[]).await;
     stage.chat.join("class-7", &["teacher"]).await.unwrap();
     stage

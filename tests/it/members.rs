@@ -140,7 +140,7 @@ async fn marked(db: &Db) {
 }
 
 #[tokio::test]
-async fn only_members_whom_a_rule_names_get_a_row() {
+async fn only_members_matched_by_a_rule_get_a_row() {
     let database = database().await;
     let db = database.db();
     insert_rule(db, "class-*", "vip*", &[1001]).await;

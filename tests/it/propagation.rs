@@ -133,7 +133,7 @@ async fn members_locked_by_a_stranger_delay_no_other_and_are_reached_later() {
     write(db, "all", Some(draft("class-*", "user*", &[1000])))
         .await
         .unwrap();
-    // Literal changes: of a member who is present, and of two whom the table believes absent.
+    // Literal changes: of a member who is present, and of two who are absent in the table.
     for account in ["user2", "user4", "user5"] {
         write(db, account, Some(draft("class-1", account, &[1001])))
             .await
@@ -222,7 +222,7 @@ async fn a_member_who_arrives_while_a_rule_write_is_open_gets_the_change() {
 }
 
 #[tokio::test]
-async fn a_rule_for_a_prefix_reaches_members_whom_only_chat_knows() {
+async fn a_rule_for_a_prefix_reaches_members_that_only_chat_knows() {
     let stage = Stage::open(&[("STICKYMARK__RESYNC__INTERVAL", "0s")]).await;
     stage
         .put_rule("teacher", "class-7", "teacher", &[1000])

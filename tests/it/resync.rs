@@ -356,7 +356,7 @@ async fn the_heartbeat_goes_on_while_sweeps_hang_and_while_calls_are_paused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rooms_long_silent_and_members_whom_no_rule_names_are_cleared_away() {
+async fn rooms_long_silent_and_members_without_a_rule_are_deleted() {
     let mut scene = Scene::empty().await;
     scene.rule("*", "teacher", &[1000]).await;
     let everybody = ["teacher".to_owned()];
@@ -426,7 +426,7 @@ async fn a_sweep_that_chat_refuses_is_shown_and_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fault_of_configuration_stops_the_sweeps_until_it_is_mended() {
+async fn a_fault_of_configuration_stops_the_sweeps_until_it_is_fixed() {
     let scene = Scene::sweeping().await;
     scene.rule("class-*", "teacher", &[1000]).await;
     let fault = Fault::new(Effect::ErrorCode(60021)).api(Api::GetMembers);

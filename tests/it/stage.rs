@@ -157,7 +157,7 @@ async fn a_visitor_of_the_stage_sees_marks_vanish_and_return() {
 }
 
 #[tokio::test]
-async fn a_visitor_makes_chat_fail_and_mends_it_and_closes_a_room() {
+async fn a_visitor_makes_chat_fail_and_recover_and_closes_a_room() {
     let demo = Demo::start("/control/fault").await;
     let order = async |command: Value| {
         let (status, _) = demo.order(&command).await;
@@ -177,7 +177,7 @@ async fn a_visitor_makes_chat_fail_and_mends_it_and_closes_a_room() {
     let owed = |member: &Value| member["marks"] == json!([]) && member["wanted"] == json!([9001]);
     demo.until_member("mod-ana", "without the mark", owed).await;
     order(json!({"clear": {}})).await;
-    demo.until("mended", |p| p["faults"] == json!({})).await;
+    demo.until("cleared", |p| p["faults"] == json!({})).await;
     demo.until_member("mod-ana", "marked", carries(&[9001]))
         .await;
 

@@ -22,22 +22,26 @@ macro_rules! serde_as_text {
     )+};
 }
 
-mod account;
 mod event;
-mod group_id;
+mod id;
 mod mark;
 mod pattern;
 mod request_id;
 mod rule;
 
-pub use account::{Account, InvalidAccount};
 pub use event::{Change, EventSource, EventTime, MemberEvent, RoomEnd};
-pub use group_id::{GroupId, InvalidGroupId};
+pub use id::{Account, GroupId, RuleId};
 pub use mark::{MAX_MARKS_PER_ROOM, Mark, MarkSet, Marks};
-pub use pattern::{Pattern, PatternText};
+pub use pattern::Pattern;
+use pattern::PatternText;
 pub use request_id::RequestId;
 pub(crate) use rule::REMEMBERED;
-pub use rule::{Rule, RuleDraft, RuleId, Window};
+pub use rule::{Rule, RuleDraft, Window};
+
+/// Why a value from outside is none of these.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(String);
 
 serde_as_text!(GroupId, Account, RuleId, Pattern<GroupId>, Pattern<Account>);
 

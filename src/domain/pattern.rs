@@ -8,35 +8,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::{Account, GroupId, InvalidAccount, InvalidGroupId};
+use super::Invalid;
 
 /// What a pattern can be over: group ids and accounts.
-pub trait PatternText: Sized {
-    /// Why a text cannot be part of such a pattern.
-    type Invalid: std::error::Error + Send + Sync + 'static;
+pub trait PatternText {
     /// Checks a whole id or the beginning of one.
-    fn check(text: &str) -> Result<(), Self::Invalid>;
+    fn check(text: &str) -> Result<(), Invalid>;
     fn text(&self) -> &str;
-}
-
-impl PatternText for GroupId {
-    type Invalid = InvalidGroupId;
-    fn check(text: &str) -> Result<(), InvalidGroupId> {
-        GroupId::check_text(text)
-    }
-    fn text(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl PatternText for Account {
-    type Invalid = InvalidAccount;
-    fn check(text: &str) -> Result<(), InvalidAccount> {
-        Account::check_text(text)
-    }
-    fn text(&self) -> &str {
-        self.as_str()
-    }
 }
 
 /// A literal or a prefix over ids of type `T`.
@@ -47,29 +25,16 @@ pub struct Pattern<T> {
     over: PhantomData<fn() -> T>,
 }
 
-/// Why a text is no pattern.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPattern<E: std::error::Error + 'static> {
-    /// Neither an id nor a star.
-    #[error("a pattern must not be empty; write * for all")]
-    Empty,
-    /// A star that is not at the end.
-    #[error("a * is allowed only at the end; write \\* for a literal star")]
-    StarInside,
-    /// The text around the star breaks the limits of the id.
-    #[error(transparent)]
-    Text(#[from] E),
-}
-
 impl<T: PatternText> Pattern<T> {
     /// Parses a pattern as it is written in a rule.
-    pub fn parse(written: &str) -> Result<Self, InvalidPattern<T::Invalid>> {
+    pub fn parse(written: &str) -> Result<Self, Invalid> {
         let mut text = String::with_capacity(written.len());
         let mut open = false;
         let mut letters = written.chars().peekable();
         while let Some(letter) = letters.next() {
             if open {
-                return Err(InvalidPattern::StarInside);
+                let wrong = "a * is allowed only at the end; write \\* for a literal star";
+                return Err(Invalid(wrong.to_owned()));
             }
             match (letter, letters.peek()) {
                 ('\\', Some('*')) => {
@@ -81,7 +46,8 @@ impl<T: PatternText> Pattern<T> {
             }
         }
         if text.is_empty() && !open {
-            return Err(InvalidPattern::Empty);
+            let wrong = "a pattern must not be empty; write * for all";
+            return Err(Invalid(wrong.to_owned()));
         }
         T::check(&text)?;
         Ok(Self::from_parts(text.into(), open))
@@ -93,7 +59,7 @@ impl<T: PatternText> Pattern<T> {
     }
 
     /// Puts together what [`Self::text`] and [`Self::prefix_len`] gave, as read from the database.
-    pub fn from_columns(text: &str, prefix_len: i16) -> Result<Self, InvalidPattern<T::Invalid>> {
+    pub fn from_columns(text: &str, prefix_len: i16) -> Result<Self, Invalid> {
         T::check(text)?;
         Ok(Self::from_parts(text.into(), prefix_len >= 0))
     }
@@ -159,6 +125,7 @@ impl<T> fmt::Debug for Pattern<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::GroupId;
     use proptest::prelude::*;
 
     fn pattern(written: &str) -> Pattern<GroupId> {
@@ -193,19 +160,24 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_says_why() {
-        assert_eq!(Pattern::<GroupId>::parse(""), Err(InvalidPattern::Empty));
-        assert_eq!(
-            Pattern::<GroupId>::parse("a*b"),
-            Err(InvalidPattern::StarInside)
-        );
-        assert_eq!(
-            Pattern::<GroupId>::parse("**"),
-            Err(InvalidPattern::StarInside)
-        );
-        assert_eq!(
-            Pattern::<GroupId>::parse(&"g".repeat(49)),
-            Err(InvalidPattern::Text(InvalidGroupId::TooLong(49)))
-        );
+        for (bad, says) in [
+            ("", "a pattern must not be empty; write * for all"),
+            (
+                "a*b",
+                "a * is allowed only at the end; write \\* for a literal star",
+            ),
+            (
+                "**",
+                "a * is allowed only at the end; write \\* for a literal star",
+            ),
+            (
+                &"g".repeat(49),
+                "a group id has at most 48 bytes, this one has 49",
+            ),
+        ] {
+            let wrong = Pattern::<GroupId>::parse(bad).unwrap_err();
+            assert_eq!(wrong.to_string(), says);
+        }
         assert!(Pattern::<GroupId>::parse(&format!("{}*", "g".repeat(48))).is_ok());
     }
 

@@ -203,7 +203,7 @@ async fn each_fault_of_a_body_has_its_code_and_changes_nothing() {
     let many = names(501);
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let eleven: Vec<i64> = (1000..1011).collect();
-    let too_long = "a".repeat(Account::MAX_BYTES + 1);
+    let too_long = "a".repeat(65);
     let mut other_type = modify_body(1, &["alice"], &[1000]);
     other_type["CommandType"] = "1".into();
     let mut other_key = modify_body(1, &["alice"], &[1000]);

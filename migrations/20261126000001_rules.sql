@@ -105,10 +105,6 @@ create table room_demands (
         primary key (group_text, group_prefix_len, ends_at, starts_at, marks)
 );
 
--- The check reads the distinct sets of marks by skipping from one to the next. If all rules together
--- have at most ten marks, no room can exceed ten, and no room needs a check.
-create index room_demands_by_marks on room_demands (marks);
-
 create function count_rules() returns trigger language plpgsql as $$
 begin
     if tg_op in ('INSERT', 'UPDATE') then
@@ -157,7 +153,7 @@ create trigger rules_deleted after delete on rules
     for each statement execute function count_rules();
 
 -- The in-memory filter of each replica follows the rules with this revision, which grows with every
--- new pattern, and with a short log of the new patterns. See src/rules/filter.
+-- new pattern (a pattern that is gone may stay in it), and with a short log of the new patterns. See src/rules/filter.
 create table rule_revision (
     -- The only row. Its lock is held until the commit, so writes of rules become visible in the
     -- order of their revisions.
@@ -166,13 +162,11 @@ create table rule_revision (
     revision     bigint not null,
     -- `rule_changes` is complete from this revision on. A replica at an older one reads all rules.
     logged_since bigint not null,
-    -- Patterns removed so far.
-    removed      bigint not null,
     constraint rule_revision_pkey primary key (only_row),
     constraint rule_revision_is_one_row check (only_row)
 ) with (fillfactor = 10);
 
-insert into rule_revision (revision, logged_since, removed) values (0, 0, 0);
+insert into rule_revision (revision, logged_since) values (0, 0);
 
 create table rule_changes (
     revision           bigint not null,
@@ -187,22 +181,19 @@ create index rule_changes_by_revision on rule_changes (revision);
 -- Advances the revision by `came` patterns and returns it. The log keeps the last 20,000 patterns, because
 -- a replica further behind reads all rules faster. More than a thousand patterns in one statement are not
 -- logged at all: an import would spend a tenth of its time on it.
-create function advance_rule_revision(came bigint, went bigint) returns bigint language plpgsql as $$
+create function advance_rule_revision(came bigint) returns bigint language plpgsql as $$
 declare
     reached bigint;
     kept_from bigint;
 begin
     update rule_revision set
         revision = revision + came,
-        removed = removed + went,
         logged_since = case when came > 1000 then revision + came
                             else greatest(logged_since, revision + came - 20000) end
     returning revision, logged_since into reached, kept_from;
-    if came > 0 then
-        delete from rule_changes where revision <= kept_from;
-        -- Delivered at the commit, once however many statements the transaction has.
-        perform pg_notify('stickymark_rules', '');
-    end if;
+    delete from rule_changes where revision <= kept_from;
+    -- Delivered at the commit, once however many statements the transaction has.
+    perform pg_notify('stickymark_rules', '');
     return reached;
 end $$;
 
@@ -212,7 +203,7 @@ declare
     reached bigint;
 begin
     if came > 0 then
-        reached := advance_rule_revision(came, 0);
+        reached := advance_rule_revision(came);
         insert into rule_changes
         select reached, group_text, group_prefix_len, account_text, account_prefix_len
         from added where came <= 1000;
@@ -232,7 +223,7 @@ declare
     reached bigint;
 begin
     if came > 0 then
-        reached := advance_rule_revision(came, came);
+        reached := advance_rule_revision(came);
         insert into rule_changes
         select reached, n.group_text, n.group_prefix_len, n.account_text, n.account_prefix_len from (
             select group_text, group_prefix_len, account_text, account_prefix_len, ends_at from added
@@ -243,21 +234,10 @@ begin
     return null;
 end $$;
 
-create function note_rules_deleted() returns trigger language plpgsql as $$
-declare
-    went bigint := (select count(*) from removed);
-begin
-    if went > 0 then
-        perform advance_rule_revision(0, went);
-    end if;
-    return null;
-end $$;
-
--- A truncation does not tell how many patterns it removes. The revision advances beyond the log, so
--- that every replica reads all rules again.
+-- After a truncation the revision advances beyond the log, so that every replica reads all rules again.
 create function note_rules_truncated() returns trigger language plpgsql as $$
 begin
-    perform advance_rule_revision(20001, 0);
+    perform advance_rule_revision(20001);
     return null;
 end $$;
 
@@ -267,9 +247,6 @@ create trigger rules_inserted_are_noted after insert on rules
 create trigger rules_updated_are_noted after update on rules
     referencing old table as removed new table as added
     for each statement execute function note_rules_updated();
-create trigger rules_deleted_are_noted after delete on rules
-    referencing old table as removed
-    for each statement execute function note_rules_deleted();
 create trigger rules_truncated_are_noted after truncate on rules
     for each statement execute function note_rules_truncated();
 

@@ -5,19 +5,19 @@
 //! A new connection may lead to another database, or to one that was restored to an earlier state and
 //! written to since, where the same revision means other rules: then it reads all rules.
 
-use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
 use super::rule_set::RuleSet;
-use super::store::{Changes, FollowError, Source, changes_since, in_time, read_all, source};
-use crate::database::Db;
+use super::store::{FollowError, LONGEST_SILENCE, changes_since, check_triggers, read_all};
+use super::{Known, Shared};
+use crate::database::{Db, in_time};
 use crate::domain::MemberEvent;
 use crate::members::{Inbox, Named, News, NotTaken};
 use crate::metrics::DatabasePart;
@@ -39,16 +39,15 @@ const EVENTS_A_DELIVERY: usize = 1_000;
 #[derive(Debug)]
 pub struct Follower {
     shared: Arc<Shared>,
-    incoming: UnboundedReceiver<MemberEvent>,
-    /// To be discarded or checked again after the next answer.
-    waiting: Vec<MemberEvent>,
-    /// A rule matches them after all, but the inbox does not have them yet.
-    late: VecDeque<MemberEvent>,
+    /// Events to be discarded or checked again after the next answer.
+    kept: Receiver<MemberEvent>,
+    /// A rule matches them after all, but the inbox could not take them yet.
+    late: Vec<MemberEvent>,
     inbox: Inbox,
     options: PgConnectOptions,
     database: Option<PgListener>,
-    /// Where the rules that are known were read; `None`: all must be read.
-    source: Option<Source>,
+    /// All rules must be read: the revision may mean others than those that are known.
+    anew: bool,
     /// Since when the database does not answer.
     lost_since: Option<Instant>,
 }
@@ -56,7 +55,7 @@ pub struct Follower {
 impl Follower {
     pub(super) fn new(
         shared: Arc<Shared>,
-        incoming: UnboundedReceiver<MemberEvent>,
+        kept: Receiver<MemberEvent>,
         inbox: Inbox,
         db: &Db,
     ) -> Self {
@@ -64,13 +63,12 @@ impl Follower {
             .application_name("stickymark rule filter");
         Self {
             shared,
-            incoming,
-            waiting: Vec::new(),
-            late: VecDeque::new(),
+            kept,
+            late: Vec::new(),
             inbox,
             options,
             database: None,
-            source: None,
+            anew: true,
             lost_since: None,
         }
     }
@@ -122,8 +120,8 @@ impl Follower {
         let confirmed = self.try_to_confirm().await;
         if let Err(FollowError::TriggersLost(_)) = confirmed {
             // Rules may change without a new revision.
-            self.shared.freshness.doubt();
-            self.source = None;
+            self.shared.doubt();
+            self.anew = true;
         }
         let error = confirmed.as_ref().err().map(ToString::to_string);
         self.shared.error.store(error.map(Arc::new));
@@ -134,96 +132,70 @@ impl Follower {
         let mut database = match self.database.take() {
             Some(database) => database,
             None => {
-                self.source = None;
+                self.anew = true;
                 connect(&self.options).await?
             }
         };
-        self.take_in();
-        let began = Instant::now();
-        let (rules, removed) = self.current(&mut database).await?;
-        self.shared.rules.store(Some(Arc::clone(&rules)));
-        self.shared.freshness.confirm(began);
-        self.settle(&rules);
-        if rules.is_worn(removed) {
-            let rules = read_all(&mut database, &self.shared.hashing).await?;
-            self.shared.rules.store(Some(Arc::new(rules)));
-        }
+        // These events were answered before the next question to the database.
+        let answered = self.kept.len();
+        let confirmed = Instant::now();
+        let rules = self.current(&mut database).await?;
+        self.shared.known.store(Arc::new(Known {
+            rules: Some(Arc::clone(&rules)),
+            confirmed,
+            trusted: true,
+        }));
         // Not after an error or a cancellation: its answer would still be under way.
         self.database = Some(database);
+        self.check_again(&rules, answered);
         Ok(())
     }
 
-    /// The rules as of a moment after this was called, and how many patterns were ever deleted.
-    async fn current(
-        &mut self,
-        database: &mut PgListener,
-    ) -> Result<(Arc<RuleSet>, i64), FollowError> {
+    /// The rules as of a moment after this was called.
+    async fn current(&mut self, database: &mut PgListener) -> Result<Arc<RuleSet>, FollowError> {
         let hashing = &self.shared.hashing;
-        let source = source(database).await?;
-        let known = self.shared.rules.load_full();
-        if let Some(known) = known.filter(|_| self.source == Some(source)) {
+        check_triggers(database).await?;
+        let known = self.shared.known.load().rules.clone();
+        if let Some(known) = known.filter(|_| !self.anew) {
             let changes = changes_since(database, hashing, known.revision).await?;
-            let Changes {
-                revision, removed, ..
-            } = changes;
             if let Some(came) = changes.came {
-                let unchanged = came.is_empty() && revision == known.revision;
-                return Ok(match unchanged {
-                    true => (known, removed),
-                    false => (Arc::new(known.with(&came, revision)), removed),
-                });
+                let rules = known.with(&came, changes.revision);
+                if !rules.is_worn(changes.rules) {
+                    return Ok(Arc::new(rules));
+                }
             }
         }
         // What is known may be wrong, and reading all takes a while.
-        self.shared.freshness.doubt();
+        self.shared.doubt();
         let rules = read_all(database, hashing).await?;
         tracing::info!(
             rules = rules.len(),
             bytes = rules.bytes(),
             "the rule filter has read the rules"
         );
-        self.source = Some(source);
-        let removed = rules.removed;
-        Ok((Arc::new(rules), removed))
+        self.anew = false;
+        Ok(Arc::new(rules))
     }
 
-    /// These events were answered before the next question to the database.
-    fn take_in(&mut self) {
-        while let Ok(kept) = self.incoming.try_recv() {
-            self.waiting.push(kept);
+    /// Discards events that these rules do not match either, and hands the others to the inbox, which keeps
+    /// them from then on. What it cannot take now stays, and the next events wait behind it.
+    fn check_again(&mut self, rules: &RuleSet, answered: usize) {
+        if self.late.is_empty() {
+            let hashing = &self.shared.hashing;
+            let kept = std::iter::from_fn(|| self.kept.try_recv().ok()).take(answered);
+            let named = kept.filter(|event| rules.may_name(hashing, &event.group, &event.account));
+            self.late.extend(named);
+            if !self.late.is_empty() {
+                tracing::info!(
+                    events = self.late.len(),
+                    "new rule matches members who joined before the filter saw it; queued"
+                );
+            }
         }
-    }
-
-    /// Discards events that these rules do not match either, and hands in the others.
-    fn settle(&mut self, rules: &RuleSet) {
-        let hashing = &self.shared.hashing;
-        let looked_at = self.waiting.len();
-        let named_now = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .filter(|event| rules.may_name(hashing, &event.group, &event.account));
-        let before = self.late.len();
-        self.late.extend(named_now);
-        let events = self.late.len() - before;
-        self.shared.kept.let_go(looked_at - events);
-        if events > 0 {
-            tracing::info!(
-                events,
-                "new rule matches members who joined before the filter saw it; queued"
-            );
-        }
-        self.hand_in();
-    }
-
-    /// Hands late events to the inbox, which keeps them from then on. What it cannot take now stays.
-    fn hand_in(&mut self) {
         while !self.late.is_empty() {
             let size = self.late.len().min(EVENTS_A_DELIVERY);
-            let news: Vec<MemberEvent> = self.late.range(..size).cloned().collect();
-            match self
-                .inbox
-                .hand_in(News::Members(news, Named::Perhaps))
-                .now_or_never()
-            {
+            let news = News::Members(self.late[..size].to_vec(), Named::Perhaps);
+            match self.inbox.hand_in(news).now_or_never() {
                 None | Some(Ok(())) => {}
                 Some(Err(NotTaken::Full)) => return,
                 Some(Err(NotTaken::Closed)) => {
@@ -231,36 +203,32 @@ impl Follower {
                 }
             }
             self.late.drain(..size);
-            self.shared.kept.let_go(size);
         }
     }
 
     /// Waits for a reason to ask again.
     async fn wait(&mut self) -> Result<(), sqlx::Error> {
-        let shared = &self.shared;
         let Some(database) = &mut self.database else {
             return Ok(());
         };
-        tokio::select! {
-            notified = database.try_recv() => {
-                notified?.ok_or_else(connection_lost)?;
-                tokio::time::sleep(GATHER).await;
-                while database.next_buffered().is_some() {}
-            }
-            () = shared.kept.crowded() => {}
-            () = tokio::time::sleep(shared.settings.confirm_every) => {}
+        let notified = database.try_recv();
+        if let Ok(notified) =
+            tokio::time::timeout(self.shared.settings.confirm_every, notified).await
+        {
+            notified?.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+            tokio::time::sleep(GATHER).await;
+            while database.next_buffered().is_some() {}
         }
         Ok(())
     }
 
     async fn finish(&mut self) {
-        self.take_in();
-        if self.waiting.is_empty() && self.late.is_empty() {
+        if self.kept.is_empty() && self.late.is_empty() {
             return;
         }
         let confirmed = tokio::time::timeout(FINISH_WITHIN, self.confirm()).await;
         if !matches!(confirmed, Ok(Ok(()))) || !self.late.is_empty() {
-            let events = self.waiting.len() + self.late.len();
+            let events = self.kept.len() + self.late.len();
             tracing::warn!(
                 events,
                 "events that no known rule matches were not confirmed"
@@ -281,17 +249,9 @@ async fn connect(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> 
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.ignore_pool_close_event(true);
     listener.eager_reconnect(false);
-    in_time(listener.listen(CHANNEL)).await?;
+    in_time(LONGEST_SILENCE, listener.listen(CHANNEL)).await?;
     // Marked as closed, it closes the connection when that is dropped. It would test it otherwise, and
     // complain where PostgreSQL ends together with the program.
     drop(pool.close());
     Ok(listener)
-}
-
-fn connection_lost() -> sqlx::Error {
-    let reason = "the connection that waits for changes of rules was lost";
-    sqlx::Error::Io(std::io::Error::new(
-        std::io::ErrorKind::ConnectionAborted,
-        reason,
-    ))
 }

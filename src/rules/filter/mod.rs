@@ -11,7 +11,7 @@
 //!   those members.
 //! - Triggers count the rules by a revision that grows in the order of commits, whatever writes them. A
 //!   follower is notified of commits, and also asks every two seconds. It reads all rules after each
-//!   reconnect, and when the tables were replaced. It reports lost triggers and confirms nothing then.
+//!   reconnect. It reports lost triggers and confirms nothing then.
 //! - Without a confirmation in the last five seconds, while the rules are first read, or with the buffer
 //!   of kept events full, every answer is "perhaps" and the event goes to the database.
 //!
@@ -20,16 +20,15 @@
 //! be deleted, Chat cleared them with the leave, and a sweep deletes the row later.
 
 mod follower;
-mod kept;
 mod rule_set;
 mod store;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use utoipa::ToSchema;
 
 pub use follower::Follower;
@@ -40,7 +39,6 @@ use crate::members::{Inbox, Named};
 use crate::metrics::{FilterDecision, Metrics};
 use crate::replica::Replica;
 use crate::telemetry::warn_seldom;
-use kept::KeptEvents;
 use rule_set::{Hashing, RuleSet};
 
 /// When the filter trusts itself.
@@ -95,12 +93,42 @@ pub struct RuleFilter {
 #[derive(Debug)]
 struct Shared {
     hashing: Hashing,
-    rules: ArcSwapOption<RuleSet>,
-    freshness: Freshness,
+    known: ArcSwap<Known>,
     error: ArcSwapOption<String>,
-    kept: KeptEvents,
+    /// Events that were answered with "no" and wait for the next confirmation.
+    kept: mpsc::Sender<MemberEvent>,
     settings: FilterSettings,
     metrics: Metrics,
+}
+
+/// What is known of the rules, and how far that can be trusted.
+#[derive(Debug, Clone)]
+struct Known {
+    /// `None`: not read yet.
+    rules: Option<Arc<RuleSet>>,
+    /// When the last confirmation began, or the filter was created.
+    confirmed: Instant,
+    /// False while the rules may be wrong.
+    trusted: bool,
+}
+
+impl Known {
+    /// The rules, if they were confirmed lately.
+    fn fresh(&self, settings: &FilterSettings) -> Option<&RuleSet> {
+        let fresh = self.trusted && self.confirmed.elapsed() < settings.stale_after;
+        self.rules.as_deref().filter(|_| fresh)
+    }
+}
+
+impl Shared {
+    /// What is known may be wrong, until the next confirmation.
+    fn doubt(&self) {
+        let known = Known::clone(&self.known.load());
+        self.known.store(Arc::new(Known {
+            trusted: false,
+            ..known
+        }));
+    }
 }
 
 impl RuleFilter {
@@ -109,11 +137,14 @@ impl RuleFilter {
     ///
     /// The follower uses one connection of its own, made with the options of the database.
     pub fn new(replica: &Replica, inbox: Inbox, settings: FilterSettings) -> (Self, Follower) {
-        let (kept, incoming) = KeptEvents::new(settings.most_kept);
+        let (kept, incoming) = mpsc::channel(settings.most_kept);
         let shared = Arc::new(Shared {
             hashing: Hashing::default(),
-            rules: ArcSwapOption::empty(),
-            freshness: Freshness::default(),
+            known: ArcSwap::from_pointee(Known {
+                rules: None,
+                confirmed: Instant::now(),
+                trusted: false,
+            }),
             error: ArcSwapOption::empty(),
             kept,
             settings,
@@ -127,9 +158,8 @@ impl RuleFilter {
     /// if the filter cannot be trusted now. The others need not be stored.
     pub fn named(&self, events: Vec<MemberEvent>) -> (Vec<MemberEvent>, Named) {
         let shared = &*self.shared;
-        let rules = shared.rules.load();
-        let fresh = shared.freshness.within(shared.settings.stale_after);
-        let Some(rules) = rules.as_ref().filter(|_| fresh) else {
+        let known = shared.known.load();
+        let Some(rules) = known.fresh(&shared.settings) else {
             let bypassed = u64::try_from(events.len()).unwrap_or(u64::MAX);
             let bypasses = shared.metrics.filter.of(FilterDecision::Bypassed);
             bypasses.inc_by(bypassed);
@@ -141,9 +171,9 @@ impl RuleFilter {
             {
                 (Some(event), FilterDecision::Passed)
             } else {
-                match shared.kept.keep(event) {
+                match shared.kept.try_send(event) {
                     Ok(()) => (None, FilterDecision::Skipped),
-                    Err(event) => {
+                    Err(TrySendError::Full(event) | TrySendError::Closed(event)) => {
                         warn_seldom!("rule filter buffer is full; passing events to the database");
                         named = Named::Unknown;
                         (Some(event), FilterDecision::Bypassed)
@@ -159,68 +189,25 @@ impl RuleFilter {
 
     /// How long ago the last confirmation began; since its creation, if there was none.
     pub fn age(&self) -> Duration {
-        self.shared.freshness.age()
+        self.shared.known.load().confirmed.elapsed()
     }
 
     /// How it does.
     pub fn state(&self) -> FilterState {
         let shared = &*self.shared;
-        let rules = shared.rules.load();
-        let rules = rules.as_deref();
-        let fresh = shared.freshness.within(shared.settings.stale_after);
+        let known = shared.known.load();
+        let rules = known.rules.as_deref();
+        let kept = &shared.kept;
         FilterState {
             rules: rules.map_or(0, RuleSet::len),
             bytes: rules.map_or(0, RuleSet::bytes),
             revision: rules.map_or(0, |rules| rules.revision),
-            confirmed_seconds_ago: shared
-                .freshness
-                .confirmed_ago()
-                .map(|ago| ago.as_secs_f64()),
-            bypassing: rules.is_none() || !fresh || shared.kept.is_full(),
-            kept: shared.kept.len(),
+            confirmed_seconds_ago: known
+                .trusted
+                .then(|| known.confirmed.elapsed().as_secs_f64()),
+            bypassing: known.fresh(&shared.settings).is_none() || kept.capacity() == 0,
+            kept: kept.max_capacity() - kept.capacity(),
             error: shared.error.load().as_deref().cloned(),
         }
-    }
-}
-
-/// How far the filter can be trusted.
-#[derive(Debug)]
-struct Freshness {
-    /// When the last confirmation began, or the filter was created.
-    confirmed: ArcSwap<Instant>,
-    /// Whether it counts: set after it, and cleared when the rules may be wrong.
-    trusted: AtomicBool,
-}
-
-impl Default for Freshness {
-    fn default() -> Self {
-        Self {
-            confirmed: ArcSwap::from_pointee(Instant::now()),
-            trusted: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Freshness {
-    fn confirm(&self, began: Instant) {
-        self.confirmed.store(Arc::new(began));
-        self.trusted.store(true, Ordering::Release);
-    }
-
-    fn doubt(&self) {
-        self.trusted.store(false, Ordering::Release);
-    }
-
-    fn age(&self) -> Duration {
-        self.confirmed.load().elapsed()
-    }
-
-    fn confirmed_ago(&self) -> Option<Duration> {
-        let trusted = self.trusted.load(Ordering::Acquire);
-        trusted.then(|| self.age())
-    }
-
-    fn within(&self, longest: Duration) -> bool {
-        self.confirmed_ago().is_some_and(|ago| ago < longest)
     }
 }

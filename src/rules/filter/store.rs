@@ -10,23 +10,22 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
 
 use super::rule_set::{Hashing, RuleKey, RuleSet, note_shape};
-use crate::database::interval;
+use crate::database::{in_time, interval};
 use crate::domain::{Account, REMEMBERED};
 
 /// A database that takes longer to answer is believed dead.
-const LONGEST_SILENCE: Duration = Duration::from_secs(3);
+pub(super) const LONGEST_SILENCE: Duration = Duration::from_secs(3);
 /// Space is reserved for so many rules at most before the first is read; more make the set grow.
 const MOST_EXPECTED: usize = 16_000_000;
 /// So many rules are read before other tasks of the same thread run.
 const RULES_A_TURN: usize = 1_000;
 /// Without these the revision says nothing of the rules, or the match misses a kind of rule.
-const TRIGGERS: [&str; 7] = [
+const TRIGGERS: [&str; 6] = [
     "rules_inserted",
     "rules_updated",
     "rules_deleted",
     "rules_inserted_are_noted",
     "rules_updated_are_noted",
-    "rules_deleted_are_noted",
     "rules_truncated_are_noted",
 ];
 
@@ -42,38 +41,27 @@ pub enum FollowError {
     TriggersLost(String),
 }
 
-/// The tables that a revision belongs to: both are others after a restore in place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Source {
-    rules: i64,
-    revision: i64,
-}
-
-/// Reads which tables there are now.
+/// Checks the triggers that keep the revision.
 ///
 /// # Errors
-/// When triggers that keep the revision are missing or disabled, or the whole session ignores them.
-pub(super) async fn source(database: &mut PgListener) -> Result<Source, FollowError> {
-    let query = sqlx::query!(
+/// When some are missing or disabled, or the whole session ignores them.
+pub(super) async fn check_triggers(database: &mut PgListener) -> Result<(), FollowError> {
+    let lost = sqlx::query_scalar!(
         r#"
-        select 'rules'::regclass::oid::bigint as "rules!", 'rule_revision'::regclass::oid::bigint as "revision!",
-            array(
-                select name from unnest($1::text[]) name
-                where not exists (
-                    select from pg_trigger t
-                    where t.tgrelid = 'rules'::regclass and t.tgname = name
-                      and (t.tgenabled = 'A'
-                           or t.tgenabled = 'O' and current_setting('session_replication_role') <> 'replica'))
-            ) as "lost!"
+        select name as "name!" from unnest($1::text[]) name
+        where not exists (
+            select from pg_trigger t
+            where t.tgrelid = 'rules'::regclass and t.tgname = name
+              and (t.tgenabled = 'A'
+                   or t.tgenabled = 'O' and current_setting('session_replication_role') <> 'replica'))
         "#,
         &TRIGGERS as &[&str],
     );
-    let row = in_time(query.fetch_one(database)).await?;
-    if row.lost.is_empty() {
-        let (rules, revision) = (row.rules, row.revision);
-        return Ok(Source { rules, revision });
+    let lost = in_time(LONGEST_SILENCE, lost.fetch_all(database)).await?;
+    match lost.is_empty() {
+        true => Ok(()),
+        false => Err(FollowError::TriggersLost(lost.join(", "))),
     }
-    Err(FollowError::TriggersLost(row.lost.join(", ")))
 }
 
 /// What has happened since a revision.
@@ -81,8 +69,8 @@ pub(super) async fn source(database: &mut PgListener) -> Result<Source, FollowEr
 pub(super) struct Changes {
     /// The revision now.
     pub revision: i64,
-    /// How many patterns were ever deleted.
-    pub removed: i64,
+    /// How many rules there are.
+    pub rules: i64,
     /// The patterns that are new; `None` if the log does not reach back so far.
     pub came: Option<Vec<RuleKey>>,
 }
@@ -95,7 +83,8 @@ pub(super) async fn changes_since(
 ) -> Result<Changes, sqlx::Error> {
     let mut rows = sqlx::query!(
         r#"
-        select v.revision, v.removed, v.logged_since,
+        select v.revision, v.logged_since,
+               (select coalesce(sum(rules), 0) from rule_shapes)::bigint as "rules!",
                c.group_text as "group_text?", c.group_prefix_len as "group_prefix_len?",
                c.account_text as "account_text?", c.account_prefix_len as "account_prefix_len?"
         from rule_revision v
@@ -105,10 +94,10 @@ pub(super) async fn changes_since(
     )
     .fetch(database);
     let mut changes = None;
-    while let Some(row) = in_time(rows.try_next()).await? {
+    while let Some(row) = in_time(LONGEST_SILENCE, rows.try_next()).await? {
         let changes = changes.get_or_insert_with(|| Changes {
             revision: row.revision,
-            removed: row.removed,
+            rules: row.rules,
             // A revision that decreased means that a backup was restored.
             came: (row.logged_since <= known && known <= row.revision).then(Vec::new),
         });
@@ -137,11 +126,10 @@ pub(super) async fn read_all(
 ) -> Result<RuleSet, sqlx::Error> {
     let start = sqlx::query!(
         r#"
-        select revision, removed, (select sum(rules) from rule_shapes)::bigint as rules
-        from rule_revision
+        select revision, (select sum(rules) from rule_shapes)::bigint as rules from rule_revision
         "#
     );
-    let start = in_time(start.fetch_one(&mut *database)).await?;
+    let start = in_time(LONGEST_SILENCE, start.fetch_one(&mut *database)).await?;
     let expected = usize::try_from(start.rules.unwrap_or(0)).unwrap_or(0);
     let (mut shapes, mut keys) = (Vec::new(), Vec::with_capacity(expected.min(MOST_EXPECTED)));
     let mut rows = sqlx::query!(
@@ -152,7 +140,7 @@ pub(super) async fn read_all(
         interval(REMEMBERED),
     )
     .fetch(database);
-    while let Some(row) = in_time(rows.try_next()).await? {
+    while let Some(row) = in_time(LONGEST_SILENCE, rows.try_next()).await? {
         let rule = RuleKey::of(
             hashing,
             (&row.group_text, row.group_prefix_len),
@@ -164,7 +152,7 @@ pub(super) async fn read_all(
             tokio::task::yield_now().await;
         }
     }
-    Ok(RuleSet::read(start.revision, start.removed, shapes, keys))
+    Ok(RuleSet::read(start.revision, shapes, keys))
 }
 
 /// Deletes the changes that name an account of which no rule is left: a replica that has not read them yet
@@ -180,13 +168,4 @@ pub(in crate::rules) async fn forget_account(
     .execute(transaction)
     .await?;
     Ok(())
-}
-
-/// Waits for the database, but not for a connection that is dead without a sign.
-pub(super) async fn in_time<T>(
-    answer: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(LONGEST_SILENCE, answer)
-        .await
-        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

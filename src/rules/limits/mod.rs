@@ -15,13 +15,9 @@ use futures::TryStreamExt;
 use sqlx::PgConnection;
 
 use super::table::{corrupt, marks_of};
-use crate::domain::{GroupId, MAX_MARKS_PER_ROOM, MarkSet, Pattern, RuleId, Window};
-use crate::members::mark_set;
+use crate::domain::{GroupId, Pattern, RuleId, Window};
 use walk::Walk;
 pub use walk::{Conflict, Demand};
-
-/// Sets of marks looked at. An app with more different ones probably uses more than ten marks.
-const MOST_SETS: i64 = 100;
 
 /// What a dry run would change of the demands in the database.
 #[derive(Default)]
@@ -54,7 +50,7 @@ pub(super) async fn check(
     now: DateTime<Utc>,
     unwritten: &Unwritten,
 ) -> Result<Result<(), Conflict>, sqlx::Error> {
-    if written.is_empty() || few_marks_are_in_use(transaction, unwritten).await? {
+    if written.is_empty() {
         return Ok(Ok(()));
     }
     let areas = areas(written);
@@ -136,7 +132,7 @@ pub(super) async fn check(
     let rest = added
         .into_iter()
         .try_for_each(|added| walk.step(added.clone()));
-    Ok(rest.and_then(|()| walk.finish()))
+    Ok(rest.and_then(|()| walk.check_last()))
 }
 
 /// The rooms of demands, as patterns that have no room in common, each with the time in which one of its
@@ -147,47 +143,11 @@ fn areas(demands: HashSet<Demand>) -> Vec<(Pattern<GroupId>, Window)> {
     let mut areas: Vec<(Pattern<GroupId>, Window)> = Vec::new();
     for Demand { group, window, .. } in demands {
         match areas.last_mut() {
-            Some((wider, whole)) if wider.covers(&group) => *whole = hull(*whole, window),
+            Some((wider, whole)) if wider.covers(&group) => *whole = whole.hull(window),
             _ => areas.push((group, window)),
         }
     }
     areas
-}
-
-fn hull(one: Window, two: Window) -> Window {
-    Window {
-        starts_at: one.starts_at.zip(two.starts_at).map(|(a, b)| a.min(b)),
-        ends_at: one.ends_at.zip(two.ends_at).map(|(a, b)| a.max(b)),
-    }
-}
-
-/// Whether all rules together, in all rooms and at all times, use no more marks than one room can have. So
-/// it is in most apps, and then a rule over all rooms is checked as fast as one over a single room.
-async fn few_marks_are_in_use(
-    transaction: &mut PgConnection,
-    unwritten: &Unwritten,
-) -> Result<bool, sqlx::Error> {
-    let used = sqlx::query!(
-        r#"
-        with recursive used as (
-            (select marks from room_demands order by marks limit 1)
-            union all
-            select (select d.marks from room_demands d where d.marks > u.marks
-                    order by d.marks limit 1)
-            from used u where u.marks is not null
-        )
-        select coalesce(array_agg(distinct mark), '{}') as "marks!", count(distinct u.marks) as "sets!"
-        from (select marks from used where marks is not null limit $1) u
-        cross join unnest(u.marks) as mark
-        "#,
-        MOST_SETS,
-    )
-    .fetch_one(transaction)
-    .await?;
-    let mut marks: MarkSet = mark_set(&used.marks);
-    let added = unwritten.added.keys();
-    marks.extend(added.flat_map(|demand| demand.marks.iter()));
-    Ok(used.sets < MOST_SETS && marks.len() <= MAX_MARKS_PER_ROOM)
 }
 
 /// One rule for each demand of a conflict, in their order.

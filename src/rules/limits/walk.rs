@@ -54,7 +54,7 @@ impl Demand {
     pub(in crate::rules) fn includes(&self, other: &Self) -> bool {
         self.group.covers(&other.group)
             && self.marks.as_set().is_superset(other.marks.as_set())
-            && includes(self.window, other.window)
+            && self.window.hull(other.window) == self.window
     }
 }
 
@@ -97,18 +97,18 @@ impl Walk {
                 self.path.pop();
             }
             let total = self.path.last().map_or(0, |level| level.total);
-            self.path.push(Level::new(demand.group, total));
+            self.path.push(Level {
+                group: demand.group,
+                shares: HashSet::new(),
+                own: MarkSet::new(),
+                total,
+            });
         }
         let Demand { window, marks, .. } = demand;
         if !starts_after(window.starts_at, window.ends_at) {
             self.add(Share { window, marks });
         } // else it is never active
         Ok(())
-    }
-
-    /// Checks what the last step left open.
-    pub(super) fn finish(&self) -> Result<(), Conflict> {
-        self.check_last()
     }
 
     fn add(&mut self, share: Share) {
@@ -126,9 +126,9 @@ impl Walk {
         last.shares.insert(share);
     }
 
-    /// Wider levels were checked when they were the last; so only moments at which a demand of the
-    /// last level is active can bring something new.
-    fn check_last(&self) -> Result<(), Conflict> {
+    /// Checks the last level. Wider ones were checked when they were the last; so only moments at which a
+    /// demand of this one is active can bring something new.
+    pub(super) fn check_last(&self) -> Result<(), Conflict> {
         match self.path.last() {
             Some(last) if last.total > MAX_MARKS_PER_ROOM => self.sweep(last),
             _ => Ok(()),
@@ -137,7 +137,9 @@ impl Walk {
 
     /// Goes through the moments at which demands begin and end.
     fn sweep(&self, last: &Level) -> Result<(), Conflict> {
-        let mut starts = self.shares_within(last.hull());
+        let windows = last.shares.iter().map(|share| share.window);
+        let hull = windows.reduce(Window::hull).unwrap_or_default();
+        let mut starts = self.shares_within(hull);
         starts.sort_unstable_by_key(|share| share.window.starts_at);
         let mut ends = starts.clone();
         ends.retain(|share| share.window.ends_at.is_some());
@@ -214,18 +216,6 @@ impl Walk {
     }
 }
 
-/// Whether `outer` contains all of `inner`.
-fn includes(outer: Window, inner: Window) -> bool {
-    let no_later = |outer: Option<DateTime<Utc>>, inner: Option<DateTime<Utc>>| match outer {
-        None => true,
-        Some(outer) => inner.is_some_and(|inner| outer <= inner),
-    };
-    no_later(outer.starts_at, inner.starts_at)
-        && outer
-            .ends_at
-            .is_none_or(|outer| inner.ends_at.is_some_and(|inner| inner <= outer))
-}
-
 /// Whether what starts then misses what ends then.
 fn starts_after(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> bool {
     start.zip(end).is_some_and(|(start, end)| start >= end)
@@ -234,34 +224,8 @@ fn starts_after(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> boo
 impl Share {
     /// Whether the demand is active at the moment; `None` is the moment before all others.
     fn holds(&self, moment: Option<DateTime<Utc>>) -> bool {
-        match moment {
-            None => self.window.starts_at.is_none(),
-            Some(moment) => self.window.contains(moment),
-        }
-    }
-}
-
-impl Level {
-    fn new(group: Pattern<GroupId>, total: usize) -> Self {
-        Self {
-            group,
-            shares: HashSet::new(),
-            own: MarkSet::new(),
-            total,
-        }
-    }
-
-    /// The shortest window that contains those of all demands here.
-    fn hull(&self) -> Window {
-        let starts = self.shares.iter().map(|share| share.window.starts_at);
-        let ends = self.shares.iter().map(|share| share.window.ends_at);
-        Window {
-            // `None` is less than any moment, as it should be for a start.
-            starts_at: starts.min().flatten(),
-            ends_at: ends
-                .reduce(|one, two| one.zip(two).map(|(one, two)| one.max(two)))
-                .flatten(),
-        }
+        let since_ever = self.window.starts_at.is_none();
+        moment.map_or(since_ever, |moment| self.window.contains(moment))
     }
 }
 

@@ -42,15 +42,15 @@ impl Rules {
         let name = Pattern::literal(account).to_string();
         let (history, members) = if dry_run {
             // Each deletion becomes an entry, too.
-            let entries = history::count(&mut turn, &name).await? + rules as u64;
-            (entries, count_rows_of(self.db(), account).await?)
+            let entries = history::count(&mut turn.transaction, &name).await? + rules as u64;
+            (entries, count_rows_of(&self.db, account).await?)
         } else {
             // The entries of one person belong together, but nothing leads from them to the account.
             let pseudonym = format!("erased-{}", Uuid::new_v4().simple());
-            filter::forget_account(&mut turn, account).await?;
-            let renamed = history::rename(&mut turn, &name, &pseudonym).await?;
+            filter::forget_account(&mut turn.transaction, account).await?;
+            let renamed = history::rename(&mut turn.transaction, &name, &pseudonym).await?;
             self.end(turn).await?;
-            (renamed, delete_rows_of(self.db(), account).await?)
+            (renamed, delete_rows_of(&self.db, account).await?)
         };
         Ok(Erased {
             dry_run,
@@ -66,8 +66,8 @@ async fn delete_rules(
     account: &Account,
     author: &Author,
 ) -> Result<usize, WriteError> {
-    let ids = table::ids_for_account(turn, account).await?;
-    let mut rules = table::fetch_all(&mut **turn, &ids.iter().collect::<Vec<_>>()).await?;
+    let ids = table::ids_for_account(&mut turn.transaction, account).await?;
+    let mut rules = table::fetch_all(&mut *turn.transaction, &ids).await?;
     let deletions = ids.into_iter().map(|id| Change {
         before: rules.remove(&id),
         id,

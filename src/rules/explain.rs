@@ -81,11 +81,8 @@ pub async fn rules_for(
     matched.truncate(MOST_LISTED);
     let mut near = first_of_each(idle);
     near.extend(other_patterns(&mut transaction, group, account).await?);
-    let ids: Vec<&RuleId> = matched
-        .iter()
-        .chain(near.iter().map(|(id, _)| id))
-        .collect();
-    let mut rules = table::fetch_all(&mut *transaction, &ids).await?;
+    let ids = matched.iter().chain(near.iter().map(|(id, _)| id));
+    let mut rules = table::fetch_all(&mut *transaction, ids).await?;
     let matched = matched.iter().filter_map(|id| rules.remove(id)).collect();
     let near = near
         .iter()

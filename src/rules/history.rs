@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use sqlx::PgConnection;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgExecutor};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::document::RuleView;
+use super::store::Rules;
 use super::table::corrupt;
 use crate::database::{Db, interval};
 use crate::domain::{RequestId, Rule, RuleId};
@@ -49,18 +50,19 @@ pub struct HistoryEntry {
     /// What was done.
     pub action: Action,
     /// The rule before; null if it was created.
-    #[schema(required = true)]
-    pub before: Option<RuleView>,
+    #[schema(required = true, value_type = Option<RuleView>)]
+    pub before: Option<Json<RuleView>>,
     /// The rule after; null if it was deleted.
-    #[schema(required = true)]
-    pub after: Option<RuleView>,
+    #[schema(required = true, value_type = Option<RuleView>)]
+    pub after: Option<Json<RuleView>>,
     /// `X-Request-Id` of the request.
     #[schema(required = true)]
     pub request_id: Option<String>,
 }
 
 /// What was done to a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, Serialize, ToSchema)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 #[schema(as = ChangeAction)]
 pub enum Action {
@@ -73,15 +75,7 @@ pub enum Action {
 }
 
 impl Action {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Updated => "updated",
-            Self::Deleted => "deleted",
-        }
-    }
-
-    pub(crate) fn of(before: bool, after: bool) -> Self {
+    pub(super) fn of(before: bool, after: bool) -> Self {
         match (before, after) {
             (false, _) => Self::Created,
             (true, true) => Self::Updated,
@@ -96,32 +90,21 @@ pub(super) async fn record(
     author: &Author,
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    let mut ids = Vec::with_capacity(changed.len());
-    let mut actions = Vec::with_capacity(changed.len());
-    let mut befores = Vec::with_capacity(changed.len());
-    let mut afters = Vec::with_capacity(changed.len());
-    for Applied { before, after } in changed {
-        let Some(rule) = after.as_ref().or(before.as_ref()) else {
-            continue;
-        };
-        ids.push(rule.id.as_str());
-        actions.push(Action::of(before.is_some(), after.is_some()).as_str());
-        befores.push(before.as_ref().map(|rule| Json(RuleView::from(rule))));
-        afters.push(after.as_ref().map(|rule| Json(RuleView::from(rule))));
-    }
-    if ids.is_empty() {
+    if changed.is_empty() {
         return Ok(());
     }
+    let view = |rule: &Option<Rule>| Some(Json(RuleView::from(rule.as_ref()?)));
+    let befores: Vec<_> = changed.iter().map(|one| view(&one.before)).collect();
+    let afters: Vec<_> = changed.iter().map(|one| view(&one.after)).collect();
     sqlx::query!(
         r#"
         insert into rule_history (rule_id, at, actor, action, before, after, request_id)
-        select rule_id, $5, $6, action, before, after, $7
-        from unnest($1::text[], $2::text[], $3::jsonb[], $4::jsonb[]) with ordinality
-            as c (rule_id, action, before, after, position)
+        select coalesce(after, before)->>'id', $3, $4,
+               case when before is null then 'created' when after is null then 'deleted' else 'updated' end,
+               before, after, $5
+        from unnest($1::jsonb[], $2::jsonb[]) with ordinality as c (before, after, position)
         order by position
         "#,
-        &ids as &[&str],
-        &actions as &[&str],
         &befores as &[Option<Json<RuleView>>],
         &afters as &[Option<Json<RuleView>>],
         now,
@@ -133,45 +116,38 @@ pub(super) async fn record(
     Ok(())
 }
 
-/// Changes of one rule, the first first, behind the entry `after`.
-pub(super) async fn entries(
-    executor: impl PgExecutor<'_>,
-    id: &RuleId,
-    after: i64,
-    limit: i64,
-) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"
-        select sequence, at, actor, before as "before: Json<RuleView>",
-               after as "after: Json<RuleView>", request_id
-        from rule_history where rule_id = $1 and sequence > $2
-        order by sequence limit $3
-        "#,
-        id.as_str(),
-        after,
-        limit,
-    )
-    .fetch_all(executor)
-    .await?;
-    let entries = rows.into_iter().map(|row| HistoryEntry {
-        sequence: row.sequence,
-        at: row.at,
-        actor: row.actor,
-        action: Action::of(row.before.is_some(), row.after.is_some()),
-        before: row.before.map(|Json(rule)| rule),
-        after: row.after.map(|Json(rule)| rule),
-        request_id: row.request_id,
-    });
-    Ok(entries.collect())
+impl Rules {
+    /// Changes of one rule, the first first, behind the entry `after`; also of a deleted one.
+    pub async fn history(
+        &self,
+        id: &RuleId,
+        after: i64,
+        limit: u16,
+    ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
+        sqlx::query_as!(
+            HistoryEntry,
+            r#"
+            select sequence, at, actor, action as "action: Action", before as "before: Json<RuleView>",
+                   after as "after: Json<RuleView>", request_id
+            from rule_history where rule_id = $1 and sequence > $2
+            order by sequence limit $3
+            "#,
+            id.as_str(),
+            after,
+            i64::from(limit),
+        )
+        .fetch_all(&self.db)
+        .await
+    }
 }
 
 /// A change of a rule as the propagation reads it.
 #[derive(Debug)]
 pub(super) struct LoggedChange {
     pub sequence: i64,
-    pub rule: String,
-    pub before: Option<RuleView>,
-    pub after: Option<RuleView>,
+    pub rule_id: String,
+    pub before: Option<Json<RuleView>>,
+    pub after: Option<Json<RuleView>>,
     pub request_id: Option<String>,
     /// When it was read, by the clock of Postgres.
     pub now: DateTime<Utc>,
@@ -184,7 +160,8 @@ pub(super) async fn changes(
     upto: Option<i64>,
     limit: i64,
 ) -> Result<Vec<LoggedChange>, sqlx::Error> {
-    let rows = sqlx::query!(
+    sqlx::query_as!(
+        LoggedChange,
         r#"
         select sequence, rule_id, before as "before: Json<RuleView>", after as "after: Json<RuleView>",
                request_id, now() as "now!"
@@ -196,16 +173,7 @@ pub(super) async fn changes(
         limit,
     )
     .fetch_all(transaction)
-    .await?;
-    let changes = rows.into_iter().map(|row| LoggedChange {
-        sequence: row.sequence,
-        rule: row.rule_id,
-        before: row.before.map(|Json(rule)| rule),
-        after: row.after.map(|Json(rule)| rule),
-        request_id: row.request_id,
-        now: row.now,
-    });
-    Ok(changes.collect())
+    .await
 }
 
 /// Replaces an account, as rules write it, by a pseudonym, and empties the notes of these versions: they
@@ -249,47 +217,29 @@ pub(super) async fn count(
     Ok(entries.unsigned_abs())
 }
 
-/// Deletes entries that are older than a setting allows.
-#[derive(Debug)]
-pub struct HistoryRetention {
-    pub db: Db,
-    /// `None`: no limit.
-    pub keep: Option<Duration>,
-}
-
-impl HistoryRetention {
-    /// Deletes now and every hour, until stopped: in small batches with pauses, so that other work does
-    /// not wait for it. Replicas may do so at the same time.
-    pub async fn run(self, stop: CancellationToken) {
-        let Some(keep) = self.keep else {
-            return stop.cancelled().await;
-        };
-        let mut deleted = 0;
+/// Deletes entries that are older than `keep` (`None`: no limit), now and every hour, until stopped: in
+/// small batches with pauses, so that other work does not wait for it. Replicas may do so at the same time.
+pub async fn keep_history(db: Db, keep: Option<Duration>, stop: CancellationToken) {
+    let Some(keep) = keep else {
+        return stop.cancelled().await;
+    };
+    let work = async {
         loop {
-            let batch = delete_old(&self.db, keep).await;
-            let pause = match batch {
-                Ok(entries) if entries > 0 => {
-                    deleted += entries;
+            let pause = match delete_old(&db, keep).await {
+                Ok(0) => BETWEEN_LOOKS,
+                Ok(entries) => {
+                    tracing::debug!(entries, "deleted old history of rules");
                     BETWEEN_BATCHES
-                }
-                Ok(_) => {
-                    if deleted > 0 {
-                        tracing::info!(entries = deleted, "deleted old history of rules");
-                        deleted = 0;
-                    }
-                    BETWEEN_LOOKS
                 }
                 Err(error) => {
                     warn_seldom!(%error, "cannot delete old history of rules; trying again in an hour");
                     BETWEEN_LOOKS
                 }
             };
-            let paused = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
-            if paused.is_none() {
-                return;
-            }
+            tokio::time::sleep(pause).await;
         }
-    }
+    };
+    stop.run_until_cancelled(work).await;
 }
 
 /// Deletes a batch of the oldest entries, as far as they are older than `keep`. The sequence is the order

@@ -1,8 +1,15 @@
-//! Reads JSON into serde types, and points at the field that is wrong.
+//! Reads JSON into serde types, and points at the fields that are wrong.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
+
+/// So many errors are listed whole. Beyond them a line is listed with its first error alone.
+const LISTED_WHOLE: usize = 100;
+/// What is listed of the errors, in bytes; lines beyond that are counted alone.
+pub(super) const MAX_LISTED_BYTES: usize = 4 * 1024 * 1024;
+/// What an entry costs beside its words when it is sent.
+const ENTRY_BYTES: usize = 64;
 
 /// One wrong field of a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +18,46 @@ pub struct InvalidField {
     pub pointer: String,
     /// What is wrong, and how to fix it.
     pub detail: String,
+}
+
+/// Something wrong in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadLine {
+    /// The line, from 1.
+    pub line: u64,
+    /// RFC 6901 pointer into it; empty for the line as a whole.
+    pub pointer: String,
+    /// What is wrong, and what would be right.
+    pub detail: String,
+}
+
+/// What is wrong in an import.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BadLines {
+    /// The first hundred errors, and the first error of each line after them.
+    pub listed: Vec<BadLine>,
+    /// All lines that are wrong, also those for which the list had no room.
+    pub total: u64,
+    listed_bytes: usize,
+}
+
+impl BadLines {
+    /// Counts a wrong line.
+    pub(super) fn add(&mut self, line: u64, errors: Vec<InvalidField>) {
+        self.total += 1;
+        let room = LISTED_WHOLE.saturating_sub(self.listed.len()).max(1);
+        for InvalidField { pointer, detail } in errors.into_iter().take(room) {
+            self.listed_bytes += pointer.len() + detail.len() + ENTRY_BYTES;
+            if self.listed_bytes > MAX_LISTED_BYTES {
+                return;
+            }
+            self.listed.push(BadLine {
+                line,
+                pointer,
+                detail,
+            });
+        }
+    }
 }
 
 /// Why a text could not be read.
@@ -81,42 +128,4 @@ fn pointer(path: &Path, reason: &str) -> String {
     }
     let escaped = |name: &String| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
     names.iter().map(escaped).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde::Deserialize;
-
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Body {
-        #[allow(dead_code, reason = "only read")]
-        group: String,
-    }
-
-    fn pointer_of(text: &str) -> String {
-        match read::<Body>(text.as_bytes()).unwrap_err() {
-            Unreadable::Field(field) => field.pointer,
-            Unreadable::Malformed(reason) => panic!("{reason}"),
-        }
-    }
-
-    #[test]
-    fn the_wrong_field_is_named() {
-        assert_eq!(pointer_of(r#"{"group":5}"#), "/group");
-        assert_eq!(pointer_of("{}"), "/group");
-        assert_eq!(pointer_of(r#"{"group":"a","x/y~":1}"#), "/x~1y~0");
-        assert_eq!(pointer_of(r#"{"group":"a","group":"b"}"#), "/group");
-        assert_eq!(pointer_of("[]"), "");
-        assert_eq!(pointer_of("5"), "");
-    }
-
-    #[test]
-    fn text_that_is_not_json_is_malformed() {
-        for text in ["", "{", r#"{"group":"a"} x"#] {
-            let error = read::<Body>(text.as_bytes()).unwrap_err();
-            assert!(matches!(error, Unreadable::Malformed(_)), "{text}");
-        }
-    }
 }

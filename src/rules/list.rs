@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use sqlx::{Postgres, QueryBuilder};
 use utoipa::{IntoParams, ToSchema};
 
 use super::document::label;
+use super::store::Rules;
 use super::table::RuleRow;
-use crate::database::Db;
 use crate::domain::{Account, GroupId, Mark, Pattern, Rule, RuleId};
 
 /// Which rules to list; `None` lets everything through.
@@ -66,120 +67,101 @@ pub struct After {
     pub updated_at: Option<DateTime<Utc>>,
 }
 
-pub(super) async fn list(
-    db: &Db,
-    filter: &Filter,
-    order: Order,
-    after: Option<&After>,
-    limit: i64,
-) -> Result<Vec<Rule>, sqlx::Error> {
-    let mut transaction = db.begin_reading().await?;
-    let matching = Matching::of(filter);
-    let rows = sqlx::query_as!(
-        RuleRow,
-        r#"
-        select id, group_text, group_prefix_len, account_text, account_prefix_len, marks, enabled,
-               starts_at, ends_at, label, note, version, created_at, updated_at
-        from rules
-        where case when $1 then $2::timestamptz is null or updated_at < $2
-                                or (updated_at = $2 and id > $3)
-                   else id > $3 end
-          and ($4::text is null or group_text = $4)
-          and ($5::smallint is null or group_prefix_len = $5)
-          and ($6::text is null or account_text = $6)
-          and ($7::smallint is null or account_prefix_len = $7)
-          and ($8::bigint is null or marks @> array[$8])
-          and ($9::text is null or label = $9)
-          and ($10::boolean is null or enabled = $10)
-          and ($11::text is null or id like $11 or group_text like $11 or account_text like $11
-                                 or label like $11)
-          and ($12::text is null or (group_text = any($13::text[]) and group_text =
-               case when group_prefix_len < 0 then $12 else left($12, group_prefix_len) end))
-          and ($14::text is null or (account_text = any($15::text[]) and account_text =
-               case when account_prefix_len < 0 then $14 else left($14, account_prefix_len) end))
-        order by case when $1 then updated_at end desc, id
-        limit $16
-        "#,
-        order == Order::Updated,
-        after.and_then(|after| after.updated_at),
-        after.map_or("", |after| after.id.as_str()),
-        filter.group.as_ref().map(Pattern::text),
-        filter.group.as_ref().map(Pattern::prefix_len),
-        filter.account.as_ref().map(Pattern::text),
-        filter.account.as_ref().map(Pattern::prefix_len),
-        filter.mark.map(i64::from),
-        filter.label,
-        filter.enabled,
-        matching.beginning,
-        filter.matches_group.as_ref().map(GroupId::as_str),
-        &matching.groups as &[&str],
-        filter.matches_account.as_ref().map(Account::as_str),
-        &matching.accounts as &[&str],
-        limit,
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
-    rows.into_iter().map(Rule::try_from).collect()
-}
-
-pub(super) async fn count(db: &Db, filter: &Filter) -> Result<i64, sqlx::Error> {
-    let mut transaction = db.begin_reading().await?;
-    let matching = Matching::of(filter);
-    sqlx::query_scalar!(
-        r#"
-        select count(*) as "count!" from rules
-        where ($1::text is null or group_text = $1)
-          and ($2::smallint is null or group_prefix_len = $2)
-          and ($3::text is null or account_text = $3)
-          and ($4::smallint is null or account_prefix_len = $4)
-          and ($5::bigint is null or marks @> array[$5])
-          and ($6::text is null or label = $6)
-          and ($7::boolean is null or enabled = $7)
-          and ($8::text is null or id like $8 or group_text like $8 or account_text like $8
-                                or label like $8)
-          and ($9::text is null or (group_text = any($10::text[]) and group_text =
-               case when group_prefix_len < 0 then $9 else left($9, group_prefix_len) end))
-          and ($11::text is null or (account_text = any($12::text[]) and account_text =
-               case when account_prefix_len < 0 then $11 else left($11, account_prefix_len) end))
-        "#,
-        filter.group.as_ref().map(Pattern::text),
-        filter.group.as_ref().map(Pattern::prefix_len),
-        filter.account.as_ref().map(Pattern::text),
-        filter.account.as_ref().map(Pattern::prefix_len),
-        filter.mark.map(i64::from),
-        filter.label,
-        filter.enabled,
-        matching.beginning,
-        filter.matches_group.as_ref().map(GroupId::as_str),
-        &matching.groups as &[&str],
-        filter.matches_account.as_ref().map(Account::as_str),
-        &matching.accounts as &[&str],
-    )
-    .fetch_one(&mut *transaction)
-    .await
-}
-
-/// Filters in a form that indexes know: the beginning as a pattern of `like`, and every text that a
-/// pattern over the room or the account can have.
-struct Matching<'a> {
-    beginning: Option<String>,
-    groups: Vec<&'a str>,
-    accounts: Vec<&'a str>,
-}
-
-impl<'a> Matching<'a> {
-    fn of(filter: &'a Filter) -> Self {
-        Self {
-            beginning: filter.q.as_deref().map(beginning),
-            groups: filter
-                .matches_group
-                .as_ref()
-                .map_or_else(Vec::new, |group| beginnings(group.as_str())),
-            accounts: filter
-                .matches_account
-                .as_ref()
-                .map_or_else(Vec::new, |account| beginnings(account.as_str())),
+impl Rules {
+    /// The first rules behind `after` that the filter lets through.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        order: Order,
+        after: Option<&After>,
+        limit: u16,
+    ) -> Result<Vec<Rule>, sqlx::Error> {
+        let mut query = filter.select(
+            "id, group_text, group_prefix_len, account_text, account_prefix_len, marks, enabled, \
+             starts_at, ends_at, label, note, version, created_at, updated_at",
+        );
+        if let Some(After { id, updated_at }) = after {
+            query.push(" and (");
+            if let Some(at) = updated_at {
+                query.push("updated_at < ").push_bind(at);
+                query.push(" or updated_at = ").push_bind(at).push(" and ");
+            }
+            query.push("id > ").push_bind(id.as_str()).push(")");
         }
+        query.push(match order {
+            Order::Id => " order by id limit ",
+            Order::Updated => " order by updated_at desc, id limit ",
+        });
+        query.push_bind(i64::from(limit));
+        let mut transaction = self.db.begin_reading().await?;
+        let rows: Vec<RuleRow> = query.build_query_as().fetch_all(&mut *transaction).await?;
+        rows.into_iter().map(Rule::try_from).collect()
+    }
+
+    /// How many rules the filter lets through.
+    pub async fn count(&self, filter: &Filter) -> Result<i64, sqlx::Error> {
+        let mut query = filter.select("count(*)");
+        let mut transaction = self.db.begin_reading().await?;
+        let count = query.build_query_scalar();
+        count.fetch_one(&mut *transaction).await
+    }
+}
+
+impl Filter {
+    /// A statement with the filters that are given, each in a form that an index knows.
+    fn select(&self, what: &'static str) -> QueryBuilder<Postgres> {
+        let mut query = QueryBuilder::new("select ");
+        query.push(what).push(" from rules where true");
+        if let Some(group) = &self.group {
+            query.push(" and group_text = ").push_bind(group.text());
+            query
+                .push(" and group_prefix_len = ")
+                .push_bind(group.prefix_len());
+        }
+        if let Some(account) = &self.account {
+            query.push(" and account_text = ").push_bind(account.text());
+            query
+                .push(" and account_prefix_len = ")
+                .push_bind(account.prefix_len());
+        }
+        if let Some(mark) = self.mark {
+            query
+                .push(" and marks @> ")
+                .push_bind(vec![i64::from(mark)]);
+        }
+        if let Some(label) = &self.label {
+            query.push(" and label = ").push_bind(label);
+        }
+        if let Some(enabled) = self.enabled {
+            query.push(" and enabled = ").push_bind(enabled);
+        }
+        if let Some(beginning) = self.q.as_deref().map(beginning) {
+            let columns = ["id", "group_text", "account_text", "label"];
+            for (column, or) in columns.into_iter().zip([" and (", " or ", " or ", " or "]) {
+                query
+                    .push(or)
+                    .push(column)
+                    .push(" like ")
+                    .push_bind(&beginning);
+            }
+            query.push(")");
+        }
+        // Of all texts that a pattern over an id can have, those that have the right length.
+        if let Some(group) = &self.matches_group {
+            query
+                .push(" and group_text = any(")
+                .push_bind(beginnings(group.as_str()));
+            query.push(") and (group_prefix_len >= 0 or group_text = ");
+            query.push_bind(group.as_str()).push(")");
+        }
+        if let Some(account) = &self.matches_account {
+            query
+                .push(" and account_text = any(")
+                .push_bind(beginnings(account.as_str()));
+            query.push(") and (account_prefix_len >= 0 or account_text = ");
+            query.push_bind(account.as_str()).push(")");
+        }
+        query
     }
 }
 

@@ -20,10 +20,10 @@ mod table;
 mod write;
 
 pub use erase::Erased;
-pub use history::{Action, Author, HistoryEntry, HistoryRetention};
+pub use history::{Author, HistoryEntry, keep_history};
 pub use import::Deed;
 pub use list::{After, Filter, Order};
 pub use matching::{Matched, matching_rules};
-pub use store::{Precondition, Rules};
+pub use store::Rules;
 pub(crate) use write::PATIENCE;
 pub use write::WriteError;

@@ -23,18 +23,18 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::document::RuleView;
 use super::history::{self, LoggedChange};
 use crate::database::Db;
-use crate::domain::{Account, GroupId, Mark, Pattern, RuleId};
+use crate::domain::{Account, GroupId, Pattern, RuleId};
 use crate::members::store::rule_changes::{
     self, Concerned, MEMBERS_A_BATCH, ROOMS_A_BATCH, Target, reach, reach_left,
 };
 use crate::members::wake_rooms;
-use crate::metrics::DatabasePart;
 use crate::replica::Replica;
 use crate::telemetry::warn_seldom;
 
@@ -48,12 +48,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const LOCKED_RETRY: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Carries changes, one per replica.
-#[derive(Debug)]
-pub struct Propagator(Replica);
-
 /// How far the changes have been carried.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Position {
     /// All changes up to this one.
     sequence: i64,
@@ -96,41 +92,32 @@ pub struct Backlog {
     pub rooms: i64,
 }
 
-impl Propagator {
-    pub fn new(replica: &Replica) -> Self {
-        Self(replica.part(DatabasePart::Rules))
-    }
-
-    /// Works until cancelled.
-    pub async fn run(self, cancel: CancellationToken) {
-        loop {
-            let pause = match self.0.db.run(step(&self.0.db)).await {
-                Ok(Step::Done(batch)) => {
-                    if !batch.rooms.is_empty() {
-                        self.0.wake_worker.now();
-                    }
-                    if batch.asks {
-                        self.0.wake_sweeper.now();
-                    }
-                    match cancel.is_cancelled() {
-                        true => return,
-                        false => continue,
-                    }
+/// Carries changes until stopped; a batch is never cut short. One per replica, in its part of rules.
+pub async fn run(replica: Replica, stop: CancellationToken) {
+    loop {
+        let pause = match replica.db.run(step(&replica.db)).await {
+            Ok(Step::Done(batch)) => {
+                if !batch.rooms.is_empty() {
+                    replica.wake_worker.now();
                 }
-                Ok(Step::Nothing) => self.0.wake_propagation.wait(LONGEST_SLEEP),
-                Ok(Step::Locked) => {
-                    warn_seldom!("rule changes wait for members whose rows are locked");
-                    self.0.wake_propagation.wait(LOCKED_RETRY)
+                if batch.asks {
+                    replica.wake_sweeper.now();
                 }
-                Err(error) => {
-                    warn_seldom!(%error, "cannot carry a rule change to its members yet; trying again");
-                    tokio::time::sleep(RETRY).await;
-                    continue;
-                }
-            };
-            if cancel.run_until_cancelled(pause).await.is_none() {
-                return;
+                Duration::ZERO
             }
+            Ok(Step::Nothing) => LONGEST_SLEEP,
+            Ok(Step::Locked) => {
+                warn_seldom!("rule changes wait for members whose rows are locked");
+                LOCKED_RETRY
+            }
+            Err(error) => {
+                warn_seldom!(%error, "cannot carry a rule change to its members yet; trying again");
+                RETRY
+            }
+        };
+        let paused = replica.wake_propagation.wait(pause);
+        if stop.run_until_cancelled(paused).await.is_none() {
+            return;
         }
     }
 }
@@ -156,7 +143,8 @@ async fn step(db: &Db) -> Result<Step, sqlx::Error> {
         let (after, upto) = (position.sequence, position.upto);
         let changes = history::changes(&mut transaction, after, upto, CHANGES).await?;
         let changes: Vec<Carried> = changes.iter().map(Carried::of).collect();
-        let Some(walk) = Walk::begin(&changes) else {
+        let changes = first_together(&changes);
+        if changes.is_empty() {
             let some_left = position.some_left;
             transaction.commit().await?;
             return Ok(if some_left {
@@ -164,8 +152,8 @@ async fn step(db: &Db) -> Result<Step, sqlx::Error> {
             } else {
                 Step::Nothing
             });
-        };
-        let next = walk.batch(&mut transaction, position, &mut batch).await?;
+        }
+        let next = carry(&mut transaction, changes, position, &mut batch).await?;
         store(&mut transaction, &next).await?;
     }
     transaction.commit().await?;
@@ -179,49 +167,40 @@ async fn step(db: &Db) -> Result<Step, sqlx::Error> {
 #[derive(Debug)]
 struct Carried {
     sequence: i64,
-    /// Before and after, as far as the rule was or is enabled.
-    targets: Vec<Target>,
-    /// The target of an enabled rule that did not match these members before.
-    new: Option<Target>,
+    /// Before and after, as far as the rule was or is enabled; and whether it did not match these members
+    /// before.
+    targets: Vec<(Target, bool)>,
 }
 
 impl Carried {
     fn of(change: &LoggedChange) -> Self {
-        let before = change.before.as_ref().and_then(|rule| target(rule, change));
-        let after = change.after.as_ref().and_then(|rule| target(rule, change));
-        let same = |one: &Target, other: &Target| {
-            (&one.group, &one.account) == (&other.group, &other.account)
-        };
         // Of a rule that has ended its members may be forgotten.
-        let ended = |rule: &Option<RuleView>| {
-            let end = rule.as_ref().and_then(|rule| rule.ends_at);
-            end.is_some_and(|end| end <= change.now)
+        let ended = |rule: &RuleView| rule.ends_at.is_some_and(|end| end <= change.now);
+        let version = |rule: &Option<Json<RuleView>>| {
+            let rule = rule.as_ref()?;
+            Some((target(rule, change)?, ended(rule)))
         };
-        let new = after.clone().filter(|after| {
-            let before = before.as_ref().filter(|_| !ended(&change.before));
-            !ended(&change.after) && !before.is_some_and(|before| same(before, after))
+        let (before, after) = (version(&change.before), version(&change.after));
+        let newly = after.as_ref().is_some_and(|(after, ended)| {
+            let matched = before.as_ref().filter(|(_, ended)| !ended);
+            !ended && !matched.is_some_and(|(before, _)| patterns(before) == patterns(after))
         });
+        let targets = [(before, false), (after, newly)].into_iter();
         Self {
             sequence: change.sequence,
-            targets: [before, after].into_iter().flatten().collect(),
-            new,
+            targets: targets
+                .filter_map(|(version, newly)| Some((version?.0, newly)))
+                .collect(),
         }
     }
 
     fn is_literal(&self) -> bool {
-        self.targets.iter().all(Target::is_literal)
+        self.targets.iter().all(|(target, _)| target.is_literal())
     }
+}
 
-    fn concerned(&self, target: &Target, newly: bool) -> Concerned {
-        Concerned {
-            group: target.group.text().to_owned(),
-            account: target.account.text().to_owned(),
-            marks: target.marks.clone(),
-            request: target.request.clone(),
-            change: self.sequence,
-            newly,
-        }
-    }
+fn patterns(target: &Target) -> (&Pattern<GroupId>, &Pattern<Account>) {
+    (&target.group, &target.account)
 }
 
 /// To members a disabled rule is none: it neither gives nor takes.
@@ -232,173 +211,148 @@ fn target(rule: &RuleView, change: &LoggedChange) -> Option<Target> {
     let begun = rule.starts_at.is_none_or(|at| at <= change.now);
     let marks = rule.marks.iter().filter(|_| begun);
     Some(Target {
-        group: Pattern::<GroupId>::parse(&rule.group).ok()?,
-        account: Pattern::<Account>::parse(&rule.account).ok()?,
-        marks: marks
-            .filter_map(|mark| Mark::parse(i64::from(*mark)).ok())
-            .collect(),
+        group: rule.group.clone(),
+        account: rule.account.clone(),
+        marks: marks.copied().collect(),
         request: change.request_id.clone(),
     })
 }
 
-/// The changes that are carried together.
-#[derive(Debug)]
-struct Walk<'a> {
-    changes: &'a [Carried],
-    upto: i64,
+fn concerned(target: &Target, member: (String, String), change: i64, newly: bool) -> Concerned {
+    Concerned {
+        group: member.0,
+        account: member.1,
+        marks: target.marks.clone(),
+        request: target.request.clone(),
+        change,
+        newly,
+    }
 }
 
-impl<'a> Walk<'a> {
-    /// The first changes: as many as are literal, or those that have the patterns of the first.
-    fn begin(changes: &'a [Carried]) -> Option<Self> {
-        let first = changes.first()?;
-        let together = |change: &&Carried| match first.is_literal() {
+/// The first changes: as many as are literal, or those that have the patterns of the first.
+fn first_together(changes: &[Carried]) -> &[Carried] {
+    let together = |change: &&Carried| {
+        let first = &changes[0];
+        let shared = |(target, _): &(Target, bool)| {
+            let mut first = first.targets.iter();
+            first.any(|(first, _)| patterns(first) == patterns(target))
+        };
+        match first.is_literal() {
             true => change.is_literal(),
-            false => change.targets.iter().all(|target| {
-                let same = |other: &Target| {
-                    (&other.group, &other.account) == (&target.group, &target.account)
-                };
-                first.targets.iter().any(same)
-            }),
+            false => change.targets.iter().all(shared),
+        }
+    };
+    &changes[..changes.iter().take_while(together).count()]
+}
+
+/// Does the next batch of these changes, and says how far that is.
+async fn carry(
+    transaction: &mut PgConnection,
+    changes: &[Carried],
+    mut position: Position,
+    batch: &mut Batch,
+) -> Result<Position, sqlx::Error> {
+    let upto = changes.last().map_or(0, |change| change.sequence);
+    let stage = usize::try_from(position.stage).unwrap_or_default();
+    let (done, stages) = if changes.iter().all(Carried::is_literal) {
+        literal(transaction, changes, stage, batch).await?;
+        (true, 2)
+    } else {
+        let targets = targets(changes);
+        let done = match targets.get(stage / 2) {
+            Some(target) => wide(transaction, target, upto, &mut position, batch).await?,
+            None => true,
         };
-        let count = changes.iter().take_while(together).count();
-        let changes = &changes[..count];
-        Some(Self {
-            upto: changes.last()?.sequence,
-            changes,
+        (done, 2 * targets.len())
+    };
+    if !done {
+        position.upto = Some(upto);
+        return Ok(position);
+    }
+    Ok(if stage + 1 < stages {
+        Position {
+            sequence: position.sequence,
+            upto: Some(upto),
+            stage: position.stage + 1,
+            ..Position::default()
+        }
+    } else {
+        Position {
+            sequence: upto,
+            ..Position::default()
+        }
+    })
+}
+
+/// Two stages, since both write members, each in the order of their keys.
+async fn literal(
+    transaction: &mut PgConnection,
+    changes: &[Carried],
+    stage: usize,
+    batch: &mut Batch,
+) -> Result<(), sqlx::Error> {
+    let members = changes.iter().flat_map(|change| {
+        let targets = change.targets.iter();
+        let targets = targets.filter(|(_, newly)| stage == 0 || *newly);
+        targets.map(|(target, _)| {
+            let (group, account) = (target.group.text(), target.account.text());
+            let member = (group.to_owned(), account.to_owned());
+            concerned(target, member, change.sequence, stage > 0)
         })
+    });
+    let members: Vec<Concerned> = members.collect();
+    if stage == 0 || members.len() <= TRIED {
+        batch.rooms = reach(transaction, members, stage > 0).await?;
+    } else {
+        rule_changes::ask_rooms(transaction, &members).await?;
+        batch.asks = true;
     }
+    Ok(())
+}
 
-    /// Does the next batch, and says how far that is.
-    async fn batch(
-        &self,
-        transaction: &mut PgConnection,
-        mut position: Position,
-        batch: &mut Batch,
-    ) -> Result<Position, sqlx::Error> {
-        let literal = self.changes.iter().all(Carried::is_literal);
-        let last = match literal {
-            true => {
-                let stage = position.stage;
-                self.literal(transaction, stage, batch).await?;
-                position.stage += 1;
-                position.stage >= 2
+/// Each target has two stages: its members, then its rooms. True after the last batch of a stage.
+async fn wide(
+    transaction: &mut PgConnection,
+    (target, newly): &(Target, bool),
+    upto: i64,
+    position: &mut Position,
+    batch: &mut Batch,
+) -> Result<bool, sqlx::Error> {
+    if position.stage % 2 == 0 {
+        let (group, account) = (&position.after_group, &position.after_account);
+        let members = rule_changes::next_members(transaction, target, (group, account)).await?;
+        let full = i64::try_from(members.len()).is_ok_and(|count| count >= MEMBERS_A_BATCH);
+        if let Some((group, account)) = members.last() {
+            (position.after_group, position.after_account) = (group.clone(), account.clone());
+        }
+        let members = members.into_iter();
+        let members = members.map(|member| concerned(target, member, upto, false));
+        batch.rooms = reach(transaction, members.collect(), false).await?;
+        return Ok(!full);
+    }
+    if !newly {
+        return Ok(true);
+    }
+    let asked = rule_changes::ask_next_rooms(transaction, target, upto).await?;
+    batch.asks = asked > 0;
+    Ok(i64::try_from(asked).is_ok_and(|asked| asked < ROOMS_A_BATCH))
+}
+
+/// Each pair of patterns once, and whether some rule with it is new.
+fn targets(changes: &[Carried]) -> Vec<(Target, bool)> {
+    let mut targets: Vec<(Target, bool)> = Vec::new();
+    for (target, newly) in changes.iter().flat_map(|change| &change.targets) {
+        let mut known = targets.iter_mut();
+        match known.find(|(known, _)| patterns(known) == patterns(target)) {
+            Some((known, known_newly)) => {
+                known.marks.extend(target.marks.iter().copied());
+                known.request.clone_from(&target.request);
+                *known_newly |= newly;
             }
-            false => self.wide(transaction, &mut position, batch).await?,
-        };
-        position.upto = Some(self.upto);
-        if last {
-            position = Position {
-                sequence: self.upto,
-                upto: None,
-                stage: 0,
-                after_group: String::new(),
-                after_account: String::new(),
-                ..position
-            };
+            None => targets.push((target.clone(), *newly)),
         }
-        Ok(position)
     }
-
-    /// Two stages, since both write members, each in the order of their keys.
-    async fn literal(
-        &self,
-        transaction: &mut PgConnection,
-        stage: i32,
-        batch: &mut Batch,
-    ) -> Result<(), sqlx::Error> {
-        if stage == 0 {
-            let members = self.changes.iter().flat_map(|change| {
-                let targets = change.targets.iter();
-                targets.map(|target| change.concerned(target, false))
-            });
-            batch.rooms = reach(transaction, members.collect(), false).await?;
-            return Ok(());
-        }
-        let new = self.changes.iter().filter_map(|change| {
-            let target = change.new.as_ref()?;
-            Some(change.concerned(target, true))
-        });
-        let new: Vec<Concerned> = new.collect();
-        if new.len() <= TRIED {
-            batch.rooms = reach(transaction, new, true).await?;
-        } else {
-            rule_changes::ask_rooms(transaction, &new).await?;
-            batch.asks = true;
-        }
-        Ok(())
-    }
-
-    /// Each target has two stages: its members, then its rooms. True after the last batch.
-    async fn wide(
-        &self,
-        transaction: &mut PgConnection,
-        position: &mut Position,
-        batch: &mut Batch,
-    ) -> Result<bool, sqlx::Error> {
-        let targets = self.targets();
-        let stage = usize::try_from(position.stage).unwrap_or_default();
-        let Some((target, is_new)) = targets.get(stage / 2) else {
-            return Ok(true);
-        };
-        let done = if stage.is_multiple_of(2) {
-            let after = (
-                position.after_group.as_str(),
-                position.after_account.as_str(),
-            );
-            let members = rule_changes::next_members(transaction, target, after).await?;
-            let full = i64::try_from(members.len()).is_ok_and(|count| count >= MEMBERS_A_BATCH);
-            if let Some((group, account)) = members.last() {
-                (position.after_group, position.after_account) = (group.clone(), account.clone());
-            }
-            let concerned = |(group, account)| Concerned {
-                group,
-                account,
-                marks: target.marks.clone(),
-                request: target.request.clone(),
-                change: self.upto,
-                newly: false,
-            };
-            let members = members.into_iter().map(concerned).collect();
-            batch.rooms = reach(transaction, members, false).await?;
-            !full
-        } else if *is_new {
-            let asked = rule_changes::ask_next_rooms(transaction, target, self.upto).await?;
-            batch.asks = asked > 0;
-            i64::try_from(asked).is_ok_and(|asked| asked < ROOMS_A_BATCH)
-        } else {
-            true
-        };
-        if done {
-            position.stage += 1;
-            (position.after_group, position.after_account) = (String::new(), String::new());
-        }
-        Ok(usize::try_from(position.stage).unwrap_or_default() >= 2 * targets.len())
-    }
-
-    /// Each pair of patterns once, and whether some rule with it is new.
-    fn targets(&self) -> Vec<(Target, bool)> {
-        let mut targets: Vec<(Target, bool)> = Vec::new();
-        for change in self.changes {
-            for target in &change.targets {
-                let is_new = change.new.as_ref().is_some_and(|new| {
-                    (&new.group, &new.account) == (&target.group, &target.account)
-                });
-                let known = targets.iter_mut().find(|(known, _)| {
-                    (&known.group, &known.account) == (&target.group, &target.account)
-                });
-                match known {
-                    Some((known, known_new)) => {
-                        known.marks.extend(target.marks.iter().copied());
-                        known.request.clone_from(&target.request);
-                        *known_new |= is_new;
-                    }
-                    None => targets.push((target.clone(), is_new)),
-                }
-            }
-        }
-        targets
-    }
+    targets
 }
 
 /// The position, locked until the batch is committed. Other locks are not waited for long, since those of
@@ -473,14 +427,13 @@ pub(super) async fn not_carried(
     let changes = history::changes(transaction, carried, None, 4 * CHANGES).await?;
     let concerns = |change: &&LoggedChange| {
         let targets = Carried::of(change).targets;
-        targets
-            .iter()
-            .any(|target| target.group.matches(group) && target.account.matches(account))
+        let mut targets = targets.iter();
+        targets.any(|(target, _)| target.group.matches(group) && target.account.matches(account))
     };
     let mut rules: Vec<RuleId> = changes
         .iter()
         .filter(concerns)
-        .filter_map(|change| RuleId::parse(&change.rule).ok())
+        .filter_map(|change| RuleId::parse(&change.rule_id).ok())
         .collect();
     rules.sort_unstable();
     rules.dedup();

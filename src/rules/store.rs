@@ -1,36 +1,32 @@
-//! Rules as the rest of the service sees them: read, list, write.
+//! Rules as the rest of the service sees them, one at a time. `list`, `history`, `import` and `erase` add
+//! what concerns many.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::history::{self, Applied, Author, HistoryEntry};
+use super::history::{Applied, Author};
 use super::json::InvalidField;
-use super::list::{self, After, Filter, Order};
 use super::table;
-use super::write::{Change, PATIENCE, Turn, Turns, WriteError, apply};
+use super::write::{Change, PATIENCE, WriteError, apply};
 use crate::database::Db;
 use crate::domain::{Rule, RuleDraft, RuleId};
 use crate::wake::WakeUp;
 
-/// The rules. Clones share the pool.
+/// The rules. Clones share the pool and the queues.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    db: Db,
-    wake: WakeUp,
-    turns: Turns,
+    pub(super) db: Db,
+    pub(super) wake: WakeUp,
+    /// The queue of writers.
+    pub(super) writing: Arc<Semaphore>,
     importing: Arc<Semaphore>,
-}
-
-/// The condition of a write: whether it may go on, given the current version (`None`: no rule).
-pub trait Precondition {
-    fn permits(&self, current: Option<i64>) -> bool;
 }
 
 /// What a write of one rule left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
+    /// As it is now; a deleted one as it was.
     pub rule: Rule,
     pub created: bool,
 }
@@ -41,7 +37,7 @@ impl Rules {
         Self {
             db,
             wake,
-            turns: Turns::default(),
+            writing: Arc::new(Semaphore::new(1)),
             importing: Arc::new(Semaphore::new(1)),
         }
     }
@@ -52,60 +48,8 @@ impl Rules {
         self.importing.acquire().await.ok()
     }
 
-    /// The turn to write rules, or that of a dry run.
-    pub(super) async fn turn(
-        &self,
-        patience: Duration,
-        dry_run: bool,
-    ) -> Result<Turn<'_>, WriteError> {
-        match dry_run {
-            true => Turns::dry(&self.db).await,
-            false => self.turns.begin(&self.db, patience).await,
-        }
-    }
-
-    /// Ends a turn, and wakes the propagation if it wrote.
-    pub(super) async fn end(&self, turn: Turn<'_>) -> Result<(), sqlx::Error> {
-        let dry = turn.is_dry();
-        turn.commit().await?;
-        if !dry {
-            self.wake.now();
-        }
-        Ok(())
-    }
-
-    pub(super) fn db(&self) -> &Db {
-        &self.db
-    }
-
     pub async fn get(&self, id: &RuleId) -> Result<Option<Rule>, sqlx::Error> {
         table::fetch(&self.db, id).await
-    }
-
-    /// The first rules behind `after` that the filter lets through.
-    pub async fn list(
-        &self,
-        filter: &Filter,
-        order: Order,
-        after: Option<&After>,
-        limit: u16,
-    ) -> Result<Vec<Rule>, sqlx::Error> {
-        list::list(&self.db, filter, order, after, i64::from(limit)).await
-    }
-
-    /// How many rules the filter lets through.
-    pub async fn count(&self, filter: &Filter) -> Result<i64, sqlx::Error> {
-        list::count(&self.db, filter).await
-    }
-
-    /// Changes of one rule, the first first, behind the entry `after`; also of a deleted one.
-    pub async fn history(
-        &self,
-        id: &RuleId,
-        after: i64,
-        limit: u16,
-    ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-        history::entries(&self.db, id, after, i64::from(limit)).await
     }
 
     /// Creates a rule, unless there is one of this id.
@@ -119,31 +63,24 @@ impl Rules {
             Some(_) => Err(WriteError::Exists(id.clone())),
             None => Ok(Some(draft)),
         };
-        let applied = self.write(id, author, decide).await?;
-        applied
-            .after
-            .ok_or_else(|| WriteError::NotFound(id.clone()))
+        Ok(self.write(id, author, decide).await?.rule)
     }
 
-    /// Creates a rule, or replaces the one of this id.
+    /// Creates a rule, or replaces the one of this id. Like the other writes, it goes on only if `permits`
+    /// says so of the current version (`None`: no rule).
     pub async fn put(
         &self,
         id: &RuleId,
         draft: RuleDraft,
-        precondition: &impl Precondition,
+        permits: impl Fn(Option<i64>) -> bool,
         author: &Author,
     ) -> Result<Written, WriteError> {
-        let decide = |current: Option<&Rule>| {
-            permit(precondition, id, current)?;
-            Ok(Some(draft))
+        let decide = |current: Option<&Rule>| match current.map(|rule| rule.version) {
+            current if permits(current) => Ok(Some(draft)),
+            Some(version) => Err(WriteError::Stale(id.clone(), version)),
+            None => Err(WriteError::Gone(id.clone())),
         };
-        let applied = self.write(id, author, decide).await?;
-        Ok(Written {
-            created: applied.before.is_none(),
-            rule: applied
-                .after
-                .ok_or_else(|| WriteError::NotFound(id.clone()))?,
-        })
+        self.write(id, author, decide).await
     }
 
     /// Changes a rule: `edit` gets it as it is when the write has its turn.
@@ -151,27 +88,24 @@ impl Rules {
         &self,
         id: &RuleId,
         edit: impl FnOnce(&Rule) -> Result<RuleDraft, Vec<InvalidField>>,
-        precondition: &impl Precondition,
+        permits: impl Fn(Option<i64>) -> bool,
         author: &Author,
     ) -> Result<Rule, WriteError> {
         let decide = |current: Option<&Rule>| {
-            let rule = existing(precondition, id, current)?;
-            edit(rule).map(Some).map_err(WriteError::Invalid)
+            let edited = edit(existing(id, current, permits)?);
+            edited.map(Some).map_err(WriteError::Invalid)
         };
-        let applied = self.write(id, author, decide).await?;
-        applied
-            .after
-            .ok_or_else(|| WriteError::NotFound(id.clone()))
+        Ok(self.write(id, author, decide).await?.rule)
     }
 
     pub async fn delete(
         &self,
         id: &RuleId,
-        precondition: &impl Precondition,
+        permits: impl Fn(Option<i64>) -> bool,
         author: &Author,
     ) -> Result<(), WriteError> {
-        let decide = |current: Option<&Rule>| existing(precondition, id, current).map(|_| None);
-        self.write(id, author, decide).await.map(|_| ())
+        let decide = |current: Option<&Rule>| existing(id, current, permits).map(|_| None);
+        self.write(id, author, decide).await.map(drop)
     }
 
     /// Reads one rule, lets `decide` say what is to become of it, and carries that out.
@@ -180,39 +114,34 @@ impl Rules {
         id: &RuleId,
         author: &Author,
         decide: impl FnOnce(Option<&Rule>) -> Result<Option<RuleDraft>, WriteError>,
-    ) -> Result<Applied, WriteError> {
+    ) -> Result<Written, WriteError> {
         let mut turn = self.turn(PATIENCE, false).await?;
-        let before = table::fetch(&mut *turn, id).await?;
+        let before = table::fetch(&mut *turn.transaction, id).await?;
         let after = decide(before.as_ref())?;
         let change = Change {
             id: id.clone(),
             before,
             after,
         };
-        let applied = apply(&mut turn, vec![change], author).await?.pop();
+        let applied = apply(&mut turn, vec![change], author).await?;
         self.end(turn).await?;
-        applied.ok_or_else(|| WriteError::NotFound(id.clone()))
-    }
-}
-
-fn permit(
-    precondition: &impl Precondition,
-    id: &RuleId,
-    current: Option<&Rule>,
-) -> Result<(), WriteError> {
-    let version = current.map(|rule| rule.version);
-    match (precondition.permits(version), version) {
-        (true, _) => Ok(()),
-        (false, Some(version)) => Err(WriteError::Stale(id.clone(), version)),
-        (false, None) => Err(WriteError::Gone(id.clone())),
+        let written = applied.into_iter().find_map(|Applied { before, after }| {
+            let created = before.is_none();
+            let rule = after.or(before)?;
+            Some(Written { rule, created })
+        });
+        written.ok_or_else(|| WriteError::NotFound(id.clone()))
     }
 }
 
 fn existing<'a>(
-    precondition: &impl Precondition,
     id: &RuleId,
     current: Option<&'a Rule>,
+    permits: impl Fn(Option<i64>) -> bool,
 ) -> Result<&'a Rule, WriteError> {
-    let rule = current.ok_or_else(|| WriteError::NotFound(id.clone()))?;
-    permit(precondition, id, current).map(|()| rule)
+    match current {
+        None => Err(WriteError::NotFound(id.clone())),
+        Some(rule) if permits(Some(rule.version)) => Ok(rule),
+        Some(rule) => Err(WriteError::Stale(id.clone(), rule.version)),
+    }
 }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::{Account, Mark, Marks, Pattern, Rule, RuleDraft, RuleId, Window};
-use crate::members::array_text;
 
 /// All columns.
+#[derive(Serialize, sqlx::FromRow)]
 pub(super) struct RuleRow {
     pub id: String,
     pub group_text: String,
@@ -52,6 +54,28 @@ impl TryFrom<RuleRow> for Rule {
     }
 }
 
+impl From<&Rule> for RuleRow {
+    fn from(rule: &Rule) -> Self {
+        let draft = &rule.draft;
+        Self {
+            id: rule.id.to_string(),
+            group_text: draft.group.text().to_owned(),
+            group_prefix_len: draft.group.prefix_len(),
+            account_text: draft.account.text().to_owned(),
+            account_prefix_len: draft.account.prefix_len(),
+            marks: draft.marks.iter().map(i64::from).collect(),
+            enabled: draft.enabled,
+            starts_at: draft.window.starts_at,
+            ends_at: draft.window.ends_at,
+            label: draft.label.clone(),
+            note: draft.note.clone(),
+            version: rule.version,
+            created_at: rule.created_at,
+            updated_at: rule.updated_at,
+        }
+    }
+}
+
 pub(super) fn marks_of(numbers: &[i64]) -> Result<Marks, sqlx::Error> {
     let marks: Result<Vec<Mark>, _> = numbers.iter().copied().map(Mark::parse).collect();
     Marks::new(marks.map_err(corrupt)?).map_err(corrupt)
@@ -67,15 +91,15 @@ pub(super) async fn fetch(
     executor: impl PgExecutor<'_>,
     id: &RuleId,
 ) -> Result<Option<Rule>, sqlx::Error> {
-    Ok(fetch_all(executor, &[id]).await?.remove(id))
+    Ok(fetch_all(executor, [id]).await?.remove(id))
 }
 
 /// Those of the rules that exist.
 pub(super) async fn fetch_all(
     executor: impl PgExecutor<'_>,
-    ids: &[&RuleId],
+    ids: impl IntoIterator<Item = &RuleId>,
 ) -> Result<HashMap<RuleId, Rule>, sqlx::Error> {
-    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let ids: Vec<&str> = ids.into_iter().map(RuleId::as_str).collect();
     let rows = sqlx::query_as!(
         RuleRow,
         r#"
@@ -109,9 +133,9 @@ pub(super) async fn ids_for_account(
 pub(super) async fn others(
     transaction: &mut PgConnection,
     label: Option<&str>,
-    ids: &[&RuleId],
+    ids: impl Iterator<Item = &RuleId>,
 ) -> Result<(Vec<RuleId>, usize), sqlx::Error> {
-    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let ids: Vec<&str> = ids.map(RuleId::as_str).collect();
     let all = sqlx::query_scalar!(
         r#"select count(*) as "all!" from rules where $1::text is null or label = $1"#,
         label,
@@ -136,87 +160,31 @@ pub(super) fn parsed(ids: Vec<String>) -> Result<Vec<RuleId>, sqlx::Error> {
     ids.collect()
 }
 
-pub(super) async fn insert(
+/// Creates rules, and replaces those that exist.
+pub(super) async fn put(
     transaction: &mut PgConnection,
-    rules: &[&Rule],
+    rules: impl Iterator<Item = &Rule>,
 ) -> Result<(), sqlx::Error> {
-    if rules.is_empty() {
+    let rows: Vec<RuleRow> = rules.map(RuleRow::from).collect();
+    if rows.is_empty() {
         return Ok(());
     }
-    let columns = Columns::of(rules);
     sqlx::query!(
         r#"
-        insert into rules (id, group_text, group_prefix_len, account_text, account_prefix_len,
-                           marks, enabled, starts_at, ends_at, label, note,
-                           version, created_at, updated_at)
-        select id, group_text, group_prefix_len, account_text, account_prefix_len,
-               marks::bigint[], enabled, starts_at, ends_at, label, note,
-               version, created_at, updated_at
-        from unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::smallint[],
-                    $6::text[], $7::boolean[], $8::timestamptz[], $9::timestamptz[],
-                    $10::text[], $11::text[], $12::bigint[], $13::timestamptz[],
-                    $14::timestamptz[])
-            as r (id, group_text, group_prefix_len, account_text, account_prefix_len,
-                  marks, enabled, starts_at, ends_at, label, note,
-                  version, created_at, updated_at)
+        insert into rules (id, group_text, group_prefix_len, account_text, account_prefix_len, marks, enabled,
+                           starts_at, ends_at, label, note, version, created_at, updated_at)
+        select id, group_text, group_prefix_len, account_text, account_prefix_len, marks, enabled,
+               starts_at, ends_at, label, note, version, created_at, updated_at
+        from jsonb_populate_recordset(null::rules, $1)
+        on conflict on constraint rules_pkey do update set
+            group_text = excluded.group_text, group_prefix_len = excluded.group_prefix_len,
+            account_text = excluded.account_text, account_prefix_len = excluded.account_prefix_len,
+            marks = excluded.marks, enabled = excluded.enabled,
+            starts_at = excluded.starts_at, ends_at = excluded.ends_at,
+            label = excluded.label, note = excluded.note,
+            version = excluded.version, updated_at = excluded.updated_at
         "#,
-        &columns.ids as &[&str],
-        &columns.group_texts as &[&str],
-        &columns.group_prefix_lens,
-        &columns.account_texts as &[&str],
-        &columns.account_prefix_lens,
-        &columns.marks,
-        &columns.enabled,
-        &columns.starts_at as &[Option<DateTime<Utc>>],
-        &columns.ends_at as &[Option<DateTime<Utc>>],
-        &columns.labels as &[&str],
-        &columns.notes as &[&str],
-        &columns.versions,
-        &columns.created_at,
-        &columns.updated_at,
-    )
-    .execute(transaction)
-    .await?;
-    Ok(())
-}
-
-/// Replaces rules; `created_at` stays.
-pub(super) async fn update(
-    transaction: &mut PgConnection,
-    rules: &[&Rule],
-) -> Result<(), sqlx::Error> {
-    if rules.is_empty() {
-        return Ok(());
-    }
-    let columns = Columns::of(rules);
-    sqlx::query!(
-        r#"
-        update rules set
-            group_text = r.group_text, group_prefix_len = r.group_prefix_len,
-            account_text = r.account_text, account_prefix_len = r.account_prefix_len,
-            marks = r.marks::bigint[], enabled = r.enabled,
-            starts_at = r.starts_at, ends_at = r.ends_at,
-            label = r.label, note = r.note, version = r.version, updated_at = r.updated_at
-        from unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::smallint[],
-                    $6::text[], $7::boolean[], $8::timestamptz[], $9::timestamptz[],
-                    $10::text[], $11::text[], $12::bigint[], $13::timestamptz[])
-            as r (id, group_text, group_prefix_len, account_text, account_prefix_len,
-                  marks, enabled, starts_at, ends_at, label, note, version, updated_at)
-        where rules.id = r.id
-        "#,
-        &columns.ids as &[&str],
-        &columns.group_texts as &[&str],
-        &columns.group_prefix_lens,
-        &columns.account_texts as &[&str],
-        &columns.account_prefix_lens,
-        &columns.marks,
-        &columns.enabled,
-        &columns.starts_at as &[Option<DateTime<Utc>>],
-        &columns.ends_at as &[Option<DateTime<Utc>>],
-        &columns.labels as &[&str],
-        &columns.notes as &[&str],
-        &columns.versions,
-        &columns.updated_at,
+        Json(rows) as _,
     )
     .execute(transaction)
     .await?;
@@ -225,12 +193,12 @@ pub(super) async fn update(
 
 pub(super) async fn delete(
     transaction: &mut PgConnection,
-    ids: &[&RuleId],
+    ids: impl Iterator<Item = &RuleId>,
 ) -> Result<(), sqlx::Error> {
+    let ids: Vec<&str> = ids.map(RuleId::as_str).collect();
     if ids.is_empty() {
         return Ok(());
     }
-    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
     let delete = sqlx::query!(
         "delete from rules where id = any($1::text[])",
         &ids as &[&str]
@@ -245,48 +213,4 @@ pub(super) async fn analyze(transaction: &mut PgConnection) -> Result<(), sqlx::
     let analyze = sqlx::query!("analyze rules, rule_shapes, room_demands");
     analyze.execute(transaction).await?;
     Ok(())
-}
-
-/// Rules as columns for `UNNEST`.
-#[derive(Default)]
-struct Columns<'a> {
-    ids: Vec<&'a str>,
-    group_texts: Vec<&'a str>,
-    group_prefix_lens: Vec<i16>,
-    account_texts: Vec<&'a str>,
-    account_prefix_lens: Vec<i16>,
-    /// Arrays as text, since Postgres would flatten an array of arrays.
-    marks: Vec<String>,
-    enabled: Vec<bool>,
-    starts_at: Vec<Option<DateTime<Utc>>>,
-    ends_at: Vec<Option<DateTime<Utc>>>,
-    labels: Vec<&'a str>,
-    notes: Vec<&'a str>,
-    versions: Vec<i64>,
-    created_at: Vec<DateTime<Utc>>,
-    updated_at: Vec<DateTime<Utc>>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(rules: &[&'a Rule]) -> Self {
-        let mut columns = Self::default();
-        for rule in rules {
-            let draft = &rule.draft;
-            columns.ids.push(rule.id.as_str());
-            columns.group_texts.push(draft.group.text());
-            columns.group_prefix_lens.push(draft.group.prefix_len());
-            columns.account_texts.push(draft.account.text());
-            columns.account_prefix_lens.push(draft.account.prefix_len());
-            columns.marks.push(array_text(draft.marks.iter()));
-            columns.enabled.push(draft.enabled);
-            columns.starts_at.push(draft.window.starts_at);
-            columns.ends_at.push(draft.window.ends_at);
-            columns.labels.push(&draft.label);
-            columns.notes.push(&draft.note);
-            columns.versions.push(rule.version);
-            columns.created_at.push(rule.created_at);
-            columns.updated_at.push(rule.updated_at);
-        }
-        columns
-    }
 }

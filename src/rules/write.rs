@@ -8,19 +8,18 @@
 //! and delays none: it reads one state of the rules, and cannot write.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 
 use super::history::{self, Applied, Author};
-use super::json::InvalidField;
+use super::json::{BadLines, InvalidField};
 use super::limits::{self, Conflict, Demand, Unwritten};
+use super::store::Rules;
 use super::table;
-use crate::database::{Db, Transaction, is_lock_timeout};
+use crate::database::{Transaction, is_lock_timeout};
 use crate::domain::{Rule, RuleDraft, RuleId};
 
 /// The advisory lock of rule writes: the bytes of "sm.rules".
@@ -35,104 +34,75 @@ pub(super) const IMPORT_PATIENCE: Duration = Duration::from_secs(50);
 /// minute, but a minute of bad plans is long for the worker.
 const MANY: usize = 10_000;
 
-/// The queue of this replica. Clones share it.
-#[derive(Debug, Clone)]
-pub(super) struct Turns(Arc<Semaphore>);
-
-/// A transaction that may write rules. Dropped without [`Self::commit`], it is undone.
+/// A transaction that may write rules. Dropped before [`Rules::end`], it is undone.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     // Undone before the place is given away.
-    transaction: Transaction,
-    /// `None`: a dry run.
+    pub transaction: Transaction,
+    /// In the queue of this replica. `None`: a dry run.
     place: Option<SemaphorePermit<'a>>,
     /// When it began, by the clock of the database.
     now: DateTime<Utc>,
 }
 
-impl Default for Turns {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
-    }
-}
-
-impl Turns {
-    /// Waits for the turn; [`WriteError::Busy`] when `patience` is over.
-    pub async fn begin(&self, db: &Db, patience: Duration) -> Result<Turn<'_>, WriteError> {
-        let began = Instant::now();
-        let place = match tokio::time::timeout(patience, self.0.acquire()).await {
-            Ok(Ok(place)) => place,
-            // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => return Err(WriteError::Busy),
+impl Rules {
+    /// Waits for the turn to write rules; [`WriteError::Busy`] when `patience` is over. A dry run only
+    /// reads, and waits for none.
+    pub(super) async fn turn(
+        &self,
+        patience: Duration,
+        dry_run: bool,
+    ) -> Result<Turn<'_>, WriteError> {
+        let (mut transaction, place) = if dry_run {
+            (self.db.begin_reading().await?, None)
+        } else {
+            let began = Instant::now();
+            let place = match tokio::time::timeout(patience, self.writing.acquire()).await {
+                Ok(Ok(place)) => place,
+                // The semaphore is never closed.
+                Ok(Err(_)) | Err(_) => return Err(WriteError::Busy),
+            };
+            // Read committed, whatever the server's default: what is read after the wait must include
+            // what the others wrote.
+            let begin = "begin isolation level read committed; set local plan_cache_mode = auto";
+            let mut transaction = self.db.begin_with(begin).await?;
+            lock(&mut transaction, patience.saturating_sub(began.elapsed())).await?;
+            (transaction, Some(place))
         };
-        // Read committed, whatever the server's default: what is read after the wait must include
-        // what the others wrote.
-        let mut transaction = db
-            .begin_with("begin isolation level read committed; set local plan_cache_mode = auto")
-            .await?;
-        lock(&mut transaction, patience.saturating_sub(began.elapsed())).await?;
-        Ok(Turn::of(transaction, Some(place)).await?)
-    }
-
-    /// That of a dry run, which only reads.
-    pub async fn dry(db: &Db) -> Result<Turn<'static>, WriteError> {
-        Ok(Turn::of(db.begin_reading().await?, None).await?)
-    }
-}
-
-async fn lock(transaction: &mut PgConnection, patience: Duration) -> Result<(), WriteError> {
-    // Zero would mean no limit.
-    let patience = format!("{}ms", patience.as_millis().max(1));
-    sqlx::query!("select set_config('lock_timeout', $1, true)", patience)
-        .fetch_one(&mut *transaction)
-        .await?;
-    sqlx::query!("select pg_advisory_xact_lock($1)", RULES_LOCK)
-        .fetch_one(transaction)
-        .await
-        .map_err(|error| match is_lock_timeout(&error) {
-            true => WriteError::Busy,
-            false => error.into(),
-        })?;
-    Ok(())
-}
-
-impl<'a> Turn<'a> {
-    async fn of(
-        mut transaction: Transaction,
-        place: Option<SemaphorePermit<'a>>,
-    ) -> Result<Self, sqlx::Error> {
         // No other writer of rules is left to wait for, only a person at a prompt.
         let begun = sqlx::query!(
             r#"select clock_timestamp() as "now!", set_config('lock_timeout', '5s', true)"#
         );
         let now = begun.fetch_one(&mut *transaction).await?.now;
-        Ok(Self {
+        Ok(Turn {
             transaction,
             place,
             now,
         })
     }
 
-    pub async fn commit(self) -> Result<(), sqlx::Error> {
-        self.transaction.commit().await
-    }
-
-    pub fn is_dry(&self) -> bool {
-        self.place.is_none()
-    }
-}
-
-impl Deref for Turn<'_> {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.transaction
+    /// Ends a turn, and wakes the propagation if it wrote.
+    pub(super) async fn end(&self, turn: Turn<'_>) -> Result<(), sqlx::Error> {
+        turn.transaction.commit().await?;
+        if turn.place.is_some() {
+            self.wake.now();
+        }
+        Ok(())
     }
 }
 
-impl DerefMut for Turn<'_> {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.transaction
+async fn lock(transaction: &mut PgConnection, patience: Duration) -> Result<(), WriteError> {
+    // Zero would mean no limit.
+    let patience = format!("{}ms", patience.as_millis().max(1));
+    let locked = sqlx::query!(
+        "select pg_advisory_xact_lock($2) from (select set_config('lock_timeout', $1, true)) impatient",
+        patience,
+        RULES_LOCK,
+    );
+    match locked.fetch_one(transaction).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_lock_timeout(&error) => Err(WriteError::Busy),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -154,6 +124,20 @@ pub enum WriteError {
         conflict: Conflict,
         /// Rules that together require the marks, the widest pattern of rooms first.
         rules: Vec<RuleId>,
+    },
+    #[error("some lines are wrong")]
+    Lines(BadLines),
+    #[error(
+        "this would remove {removed} of {standing} rules, and at most {allowed} may go; \
+         max_removals={removed} allows it"
+    )]
+    Removals {
+        /// Rules that would go.
+        removed: usize,
+        /// Rules that may go.
+        allowed: usize,
+        /// Rules of the scope.
+        standing: usize,
     },
     #[error("other writes of rules take long; nothing was written, try again in a moment")]
     Busy,
@@ -210,12 +194,13 @@ impl<'a> Applying<'a> {
         turn: &mut Turn<'_>,
         changes: Vec<Change>,
     ) -> Result<Vec<Applied>, sqlx::Error> {
-        let now = turn.now;
+        let (now, dry_run) = (turn.now, turn.place.is_none());
+        let transaction = &mut turn.transaction;
         // Versions of deleted rules that come back go on where they ended, so that an ETag never names two
         // states of one id.
         let created = changes.iter().filter(|change| change.before.is_none());
         let created: Vec<&str> = created.map(|change| change.id.as_str()).collect();
-        let last_versions = history::last_versions(turn, &created).await?;
+        let last_versions = history::last_versions(transaction, &created).await?;
         let applied: Vec<Applied> = changes
             .into_iter()
             .map(|change| change.at(now, &last_versions))
@@ -227,16 +212,20 @@ impl<'a> Applying<'a> {
                 let rule = rule.as_ref()?;
                 Demand::of(&rule.draft, now)
             });
-            if turn.is_dry() {
+            if dry_run {
                 let by = after.as_ref().map(|rule| &rule.id);
                 self.unwritten.add(old.as_ref(), new.as_ref().zip(by));
             }
             let new = new.filter(|new| !old.is_some_and(|old| old.includes(new)));
             self.demands.extend(new);
         }
-        if !turn.is_dry() {
-            store(turn, &changed).await?;
-            history::record(turn, &changed, self.author, now).await?;
+        if !dry_run {
+            let removed = changed.iter().filter(|one| one.after.is_none());
+            let removed = removed.filter_map(|one| Some(&one.before.as_ref()?.id));
+            table::delete(transaction, removed).await?;
+            let put = changed.iter().filter_map(|one| one.after.as_ref());
+            table::put(transaction, put).await?;
+            history::record(transaction, &changed, self.author, now).await?;
         }
         self.changed += changed.len();
         Ok(applied)
@@ -244,32 +233,17 @@ impl<'a> Applying<'a> {
 
     /// Checks that no room needs too many marks after all that was written.
     pub async fn finish(self, turn: &mut Turn<'_>) -> Result<(), WriteError> {
-        if self.changed >= MANY && !turn.is_dry() {
-            table::analyze(turn).await?;
+        let (now, transaction) = (turn.now, &mut turn.transaction);
+        if self.changed >= MANY && turn.place.is_some() {
+            table::analyze(transaction).await?;
         }
-        let now = turn.now;
-        let checked = limits::check(turn, self.demands, now, &self.unwritten).await?;
+        let checked = limits::check(transaction, self.demands, now, &self.unwritten).await?;
         if let Err(conflict) = checked {
-            let rules = limits::rules_of(turn, &conflict, &self.unwritten).await?;
+            let rules = limits::rules_of(transaction, &conflict, &self.unwritten).await?;
             return Err(WriteError::MarkLimit { conflict, rules });
         }
         Ok(())
     }
-}
-
-async fn store(transaction: &mut PgConnection, changed: &[&Applied]) -> Result<(), sqlx::Error> {
-    let (mut new, mut replaced, mut removed) = (Vec::new(), Vec::new(), Vec::new());
-    for one in changed {
-        match (&one.before, &one.after) {
-            (None, Some(after)) => new.push(after),
-            (Some(_), Some(after)) => replaced.push(after),
-            (Some(before), None) => removed.push(&before.id),
-            (None, None) => {}
-        }
-    }
-    table::delete(transaction, &removed).await?;
-    table::update(transaction, &replaced).await?;
-    table::insert(transaction, &new).await
 }
 
 impl Change {

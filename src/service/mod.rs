@@ -40,9 +40,8 @@ use crate::metrics::{DatabasePart, Metrics};
 use crate::reapply::{Worker, WorkerSettings};
 use crate::replica::Replica;
 use crate::resync::{Sweeper, SweeperSettings};
-use crate::rules::HistoryRetention;
 use crate::rules::filter::{FilterSettings, RuleFilter};
-use crate::rules::propagation::Propagator;
+use crate::rules::{keep_history, propagation};
 pub use error::{PartEnded, StartError};
 pub(crate) use listening::listen;
 use listening::{Limits, answered, say_goodbye, serve};
@@ -120,13 +119,10 @@ impl Service {
             keep_absent: settings.retention.members,
             totals: state.sweep_totals.clone(),
         });
-        let propagator = Propagator::new(&replica);
+        let of_rules = replica.part(DatabasePart::Rules);
         let figures = Figures::new(&replica);
         figures.show(settings.chat.calls_per_second, settings.resync.interval);
-        let retention = HistoryRetention {
-            db: replica.part(DatabasePart::Rules).db,
-            keep: settings.retention.history,
-        };
+        let (rules, history) = (of_rules.db.clone(), settings.retention.history);
         let (pulse, arrivals) = (state.pulse.clone(), state.arrivals.clone());
         let reporting = replica.part(DatabasePart::Figures).db;
         let slow_bodies = RequestBodyTimeoutLayer::new(NEXT_OF_A_BODY_WITHIN);
@@ -140,10 +136,10 @@ impl Service {
             working: vec![
                 Part::new("worker", |stop| worker.run(stop)),
                 Part::new("sweeper", |stop| sweeper.run(stop)),
-                Part::new("propagation", |stop| propagator.run(stop)),
+                Part::new("propagation", |stop| propagation::run(of_rules, stop)),
                 Part::new("figures", |stop| figures.run(stop)),
                 Part::new("pulse", |stop| pulse.run(stop)),
-                Part::new("retention", |stop| retention.run(stop)),
+                Part::new("retention", move |stop| keep_history(rules, history, stop)),
                 Part::new("reports", |stop| arrivals.share(reporting, stop)),
             ],
             follower: Part::new("rule filter", |stop| follower.run(stop)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use stickymark::testing::database::Db;
-use stickymark::testing::rules::HistoryRetention;
+use stickymark::testing::rules::keep_history;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::api::{VIEWER, api, named, send};
@@ -158,11 +158,7 @@ async fn history_older_than_the_limit_is_deleted_by_whichever_replica_and_the_re
     sqlx::query(carried).execute(database.db()).await.unwrap();
     let stop = CancellationToken::new();
     let replica = |keep: Option<Duration>| {
-        let retention = HistoryRetention {
-            db: database.db().clone(),
-            keep,
-        };
-        tokio::spawn(retention.run(stop.clone()))
+        tokio::spawn(keep_history(database.db().clone(), keep, stop.clone()))
     };
     let keep = Some(Duration::from_secs(400 * 24 * 60 * 60));
     let replicas = [replica(None), replica(keep), replica(keep)];

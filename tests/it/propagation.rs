@@ -11,7 +11,7 @@ use stickymark::testing::domain::{
 };
 use stickymark::testing::members::retry_failed;
 use stickymark::testing::rules::import::ImportOptions;
-use stickymark::testing::rules::{Author, Precondition, Rules, WriteError, backlog, propagate};
+use stickymark::testing::rules::{Author, Rules, WriteError, backlog, propagate};
 
 use crate::support::database;
 use crate::support::scene::{Scene, marks, users};
@@ -36,20 +36,12 @@ fn draft(group: &str, account: &str, numbers: &[i64]) -> RuleDraft {
     }
 }
 
-struct Always;
-
-impl Precondition for Always {
-    fn permits(&self, _: Option<i64>) -> bool {
-        true
-    }
-}
-
 async fn write(db: &Db, id: &str, draft: Option<RuleDraft>) -> Result<(), WriteError> {
     let rules = Rules::new(db.clone(), WakeUp::default());
     let id = RuleId::parse(id).unwrap();
     match draft {
-        Some(draft) => rules.put(&id, draft, &Always, &author()).await.map(drop),
-        None => match rules.delete(&id, &Always, &author()).await {
+        Some(draft) => rules.put(&id, draft, |_| true, &author()).await.map(drop),
+        None => match rules.delete(&id, |_| true, &author()).await {
             Err(WriteError::NotFound(_)) => Ok(()),
             deleted => deleted,
         },

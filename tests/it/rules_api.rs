@@ -77,9 +77,11 @@ async fn an_id_is_made_where_the_client_gives_none_and_a_taken_one_is_refused() 
 #[tokio::test]
 async fn what_an_answer_says_can_be_sent_back_and_changes_nothing() {
     let api = api().await;
-    let made = api
-        .post(named("r", "a\\**", "*", &[500, 4_294_967_295]))
-        .await;
+    let mut body = named("r", "a\\**", "*", &[500, 4_294_967_295]);
+    body["ends_at"] = json!("2999-01-01T00:00:00.123456Z");
+    body["note"] = json!("a\tb\nc");
+    let made = api.post(body.clone()).await;
+    assert_eq!(made.body["ends_at"], body["ends_at"]);
     let again = api.put("r", made.body.clone()).await;
     assert_eq!((again.status, &again.body), (200, &made.body));
     let patched = api
@@ -94,10 +96,12 @@ async fn what_an_answer_says_can_be_sent_back_and_changes_nothing() {
 async fn every_wrong_field_is_named_and_nothing_is_written() {
     let api = api().await;
     let wrong = api
-        .post(json!({"group": "a*b", "account": "a".repeat(65), "marks": [1000, 999]}))
+        .post(json!({"id": "a b", "group": "a*b", "account": "a".repeat(65), "marks": [1000, 999]}))
         .await;
     assert_eq!((wrong.status, wrong.problem()), (422, "invalid-input"));
-    assert_eq!(wrong.pointers(), ["/group", "/account", "/marks/1"]);
+    assert_eq!(wrong.pointers(), ["/id", "/group", "/account", "/marks/1"]);
+    let absent = api.post(json!({"group": null})).await;
+    assert_eq!(absent.pointers(), ["/group", "/account", "/marks"]);
     let unknown = api
         .post(json!({"group": "a", "account": "b", "marks": [1000], "x/y": 1}))
         .await;
@@ -210,6 +214,7 @@ async fn a_merge_patch_is_checked_like_a_whole_rule() {
         (json!({"marks": []}), "/marks"),
         (json!({"colour": null}), "/colour"),
         (json!({"id": "s"}), "/id"),
+        (json!({"label": {"x": 1}}), "/label"),
         (
             json!({"starts_at": "2026-01-02T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"}),
             "/ends_at",

@@ -12,7 +12,7 @@ use stickymark::testing::database::Db;
 use stickymark::testing::domain::{
     Account, GroupId, MAX_MARKS_PER_ROOM, Mark, Marks, Pattern, RuleDraft, RuleId, Window,
 };
-use stickymark::testing::rules::import::{Brought, ImportError, ImportOptions, Mode};
+use stickymark::testing::rules::import::{Brought, ImportOptions, Mode};
 use stickymark::testing::rules::{Author, Rules, WriteError, matching_rules};
 
 use crate::support;
@@ -199,8 +199,8 @@ async fn random_writes(seed: u64, longest_set: usize) {
                 accepted += 1;
             }
             (
-                Err(ImportError::Write(WriteError::MarkLimit { conflict, rules })),
-                Err(ImportError::Write(WriteError::MarkLimit { conflict: dry, .. })),
+                Err(WriteError::MarkLimit { conflict, rules }),
+                Err(WriteError::MarkLimit { conflict: dry, .. }),
             ) => {
                 assert!(!fits, "refused without need; seed {seed}: {conflict:?}");
                 assert_eq!(conflict, dry, "seed {seed}");

@@ -5,15 +5,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt, stream};
-use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::body::is_declared;
 use crate::api::{AdminState, CommonProblems, ImportProblems, Json, Problem, ProblemType, Query};
-use crate::messages::Message;
 use crate::rules::document::RuleView;
-use crate::rules::import::{Brought, ImportError, ImportOptions, Imported, Lines, MAX_RULES, Mode};
-use crate::rules::{Action, After, Author, Filter, Order, Rules};
+use crate::rules::import::{Brought, ImportOptions, Imported, Lines, MAX_RULES, Mode};
+use crate::rules::{After, Author, Filter, Order, Rules, WriteError};
 
 /// Longest body of an import in bytes.
 pub(crate) const MAX_IMPORT: usize = 64 * 1024 * 1024;
@@ -33,48 +31,6 @@ const NDJSON: [&str; 4] = [
 #[allow(dead_code, reason = "describes a body")]
 pub(crate) struct Octets(Vec<u8>);
 
-/// What an import did, or would do.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ImportAnswer {
-    /// True if nothing was changed.
-    dry_run: bool,
-    /// Rules created.
-    created: usize,
-    /// Rules updated.
-    updated: usize,
-    /// Rules that were already as in the body.
-    unchanged: usize,
-    /// Rules deleted.
-    removed: usize,
-    /// Of a dry run: why the import would be refused, though this is what it would do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    refusal: Option<String>,
-    /// `refusal` as a code with parameters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    message: Option<Message>,
-    /// Of a dry run: every change, removals first, then in the order of the ids.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    changes: Option<Vec<ImportChange>>,
-}
-
-/// What becomes of one rule.
-#[derive(Debug, Serialize, ToSchema)]
-struct ImportChange {
-    /// The rule.
-    id: String,
-    /// What becomes of it.
-    action: Action,
-    /// The rule as it is; null if it is created.
-    #[schema(required = true)]
-    before: Option<RuleView>,
-    /// The rule after the change; null if it is deleted.
-    #[schema(required = true)]
-    after: Option<RuleView>,
-}
-
 /// Import many rules.
 ///
 /// NDJSON, one rule with its id a line, at most 64 MiB and 250,000 rules; all or none. `errors` names
@@ -88,7 +44,7 @@ struct ImportChange {
                        send it as octets; JSON libraries would wrap it.",
     ),
     responses(
-        (status = 200, description = "Imported, or what would be.", body = ImportAnswer),
+        (status = 200, description = "Imported, or what would be.", body = Imported),
         ImportProblems, CommonProblems,
     )
 )]
@@ -97,7 +53,7 @@ pub(crate) async fn import(
     author: Author,
     Query(options): Query<ImportOptions>,
     request: Request,
-) -> Result<Json<ImportAnswer>, Problem> {
+) -> Result<Json<Imported>, Problem> {
     let rules = state.rules;
     if options.mode == Mode::Merge && options.max_removals.is_some() {
         let detail = "works only with mode=replace";
@@ -113,8 +69,7 @@ pub(crate) async fn import(
     // One import at a time, so that their rules never fill the memory together.
     let _turn = rules.import_turn().await;
     let brought = read_body(request.into_body(), options.label.as_deref()).await?;
-    let imported = rules.import(brought, &options, &author).await?;
-    Ok(Json(ImportAnswer::of(imported, options.dry_run)))
+    Ok(Json(rules.import(brought, &options, &author).await?))
 }
 
 /// Export rules.
@@ -208,32 +163,5 @@ async fn read_body(body: Body, label: Option<&str>) -> Result<Brought, Problem> 
         // A client on a fast line must not keep others waiting.
         tokio::task::yield_now().await;
     }
-    lines.finish().map_err(|bad| ImportError::Lines(bad).into())
-}
-
-impl ImportAnswer {
-    pub(super) fn of(imported: Imported, dry_run: bool) -> Self {
-        let refusal = imported.refusal.map(|refusal| refusal.to_string());
-        Self {
-            dry_run,
-            created: imported.created,
-            updated: imported.updated,
-            unchanged: imported.unchanged,
-            removed: imported.removed,
-            message: refusal.as_deref().map(Message::of),
-            refusal,
-            changes: dry_run.then(|| {
-                let changes = imported.changes.iter().map(|(before, after)| ImportChange {
-                    id: before
-                        .as_ref()
-                        .or(after.as_ref())
-                        .map_or_else(String::new, |rule| rule.id.to_string()),
-                    action: Action::of(before.is_some(), after.is_some()),
-                    before: before.as_ref().map(RuleView::from),
-                    after: after.as_ref().map(RuleView::from),
-                });
-                changes.collect()
-            }),
-        }
-    }
+    lines.finish().map_err(|bad| WriteError::Lines(bad).into())
 }

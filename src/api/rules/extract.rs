@@ -9,7 +9,7 @@ use axum_extra::headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch};
 
 use crate::api::{Caller, Problem};
 use crate::domain::{RequestId, RuleId};
-use crate::rules::{Author, Precondition};
+use crate::rules::Author;
 
 /// The rule that the path names.
 pub(crate) struct NamedRule(pub RuleId);
@@ -66,10 +66,9 @@ impl Conditions {
         let none_match = self.if_none_match.as_ref();
         none_match.is_some_and(|none_match| !none_match.precondition_passes(&etag(version)))
     }
-}
 
-impl Precondition for Conditions {
-    fn permits(&self, current: Option<i64>) -> bool {
+    /// Whether a write may go on, given the current version (`None`: no rule).
+    pub(crate) fn permits(&self, current: Option<i64>) -> bool {
         let matches = |if_match: &IfMatch| {
             current.is_some_and(|version| if_match.precondition_passes(&etag(version)))
         };

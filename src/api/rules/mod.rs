@@ -20,8 +20,8 @@ use crate::api::{
 };
 use crate::domain::{Rule, RuleId};
 use crate::rules::document::{RuleInput, RulePatch, RuleView, patched};
+use crate::rules::import::Imported;
 use crate::rules::{After, Author, Deed, Filter, HistoryEntry, Order, WriteError};
-use bulk::ImportAnswer;
 pub(crate) use bulk::MAX_IMPORT;
 use extract::{Conditions, NamedRule, tag};
 
@@ -195,7 +195,7 @@ fn read_key(key: &str) -> Option<After> {
     patch, path = "/rules", operation_id = "changeRules", tag = "rules", params(ChangeQuery),
     request_body = RuleChange,
     responses(
-        (status = 200, description = "Done, or what would be.", body = ImportAnswer),
+        (status = 200, description = "Done, or what would be.", body = Imported),
         RuleUnknown, RuleConflict, CommonProblems, BodyProblems,
     )
 )]
@@ -204,7 +204,7 @@ async fn change_many(
     author: Author,
     Query(query): Query<ChangeQuery>,
     JsonBody(change): JsonBody<RuleChange>,
-) -> Result<Json<ImportAnswer>, Problem> {
+) -> Result<Json<Imported>, Problem> {
     let RuleChange { mut ids, action } = change;
     if ids.is_empty() {
         return Err(Problem::field("/ids", "is required"));
@@ -220,11 +220,10 @@ async fn change_many(
         .rules
         .change_many(&ids, action, dry_run, &author)
         .await;
-    let changed = changed.map_err(|error| match error {
+    changed.map(Json).map_err(|error| match error {
         WriteError::Invalid(unknown) => Problem::fields(ProblemType::NotFound, unknown),
         error => error.into(),
-    })?;
-    Ok(Json(ImportAnswer::of(changed, dry_run)))
+    })
 }
 
 /// Create a rule.
@@ -303,7 +302,8 @@ async fn put(
     JsonBody(input): JsonBody<RuleInput>,
 ) -> Result<Response, Problem> {
     let draft = input.draft_named(&id).map_err(WriteError::Invalid)?;
-    let written = state.rules.put(&id, draft, &precondition, &author).await?;
+    let permits = |current| precondition.permits(current);
+    let written = state.rules.put(&id, draft, permits, &author).await?;
     Ok(if written.created {
         created(&written.rule)
     } else {
@@ -333,7 +333,8 @@ async fn patch(
     JsonBody(body): JsonBody<Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let edit = |rule: &Rule| patched(rule, &body);
-    let rule = state.rules.patch(&id, edit, &precondition, &author).await?;
+    let permits = |current| precondition.permits(current);
+    let rule = state.rules.patch(&id, edit, permits, &author).await?;
     Ok(found(&rule))
 }
 
@@ -354,7 +355,8 @@ async fn delete(
     NamedRule(id): NamedRule,
     precondition: Conditions,
 ) -> Result<StatusCode, Problem> {
-    state.rules.delete(&id, &precondition, &author).await?;
+    let permits = |current| precondition.permits(current);
+    state.rules.delete(&id, permits, &author).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -5,7 +5,6 @@ use chrono::SecondsFormat;
 use crate::api::{Problem, ProblemType};
 use crate::domain::{MAX_MARKS_PER_ROOM, RuleId};
 use crate::rules::WriteError;
-use crate::rules::import::ImportError;
 use crate::rules::limits::Conflict;
 
 impl From<WriteError> for Problem {
@@ -19,26 +18,14 @@ impl From<WriteError> for Problem {
             }
             WriteError::Invalid(fields) => Self::fields(ProblemType::InvalidInput, fields),
             WriteError::MarkLimit { conflict, rules } => clash(&conflict, &rules),
+            WriteError::Lines(bad) => {
+                let listed = bad.listed.into_iter();
+                let listed = listed.map(|one| (one.line, one.pointer, one.detail));
+                Self::lines(listed, bad.total)
+            }
+            WriteError::Removals { .. } => Self::new(ProblemType::TooManyRemovals, detail),
             WriteError::Busy => Self::new(ProblemType::DatabaseUnavailable, detail),
             WriteError::Database(error) => error.into(),
-        }
-    }
-}
-
-impl From<ImportError> for Problem {
-    fn from(error: ImportError) -> Self {
-        match error {
-            ImportError::Lines(bad) => {
-                let listed = bad.listed.into_iter();
-                Self::lines(
-                    listed.map(|one| (one.line, one.pointer, one.detail)),
-                    bad.total,
-                )
-            }
-            ImportError::Removals(removals) => {
-                Self::new(ProblemType::TooManyRemovals, removals.to_string())
-            }
-            ImportError::Write(error) => error.into(),
         }
     }
 }

@@ -16,8 +16,8 @@ use utoipa::ToSchema;
 
 use super::json::InvalidField;
 use crate::domain::{
-    Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet, Marks, Pattern, PatternText, Rule,
-    RuleDraft, RuleId, Window,
+    Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet, Marks, Pattern, Rule, RuleDraft, RuleId,
+    Window,
 };
 
 /// Longest label, in characters.
@@ -152,18 +152,18 @@ pub struct RulePatch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Rule)]
 pub struct RuleView {
-    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$", example = "class-7-teacher")]
-    pub id: String,
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9._-]{1,64}$", example = "class-7-teacher")]
+    pub id: RuleId,
     /// The rooms: a group id, a prefix followed by `*`, or `*` for all. A literal star is written
     /// `\*`.
-    #[schema(example = "class-7")]
-    pub group: String,
+    #[schema(value_type = String, example = "class-7")]
+    pub group: Pattern<GroupId>,
     /// The accounts, written like the rooms.
-    #[schema(example = "teacher10")]
-    pub account: String,
+    #[schema(value_type = String, example = "teacher10")]
+    pub account: Pattern<Account>,
     /// The marks, ascending.
     #[schema(value_type = Vec<Mark>, min_items = 1, max_items = 10, example = json!([1000]))]
-    pub marks: Vec<u32>,
+    pub marks: MarkSet,
     /// A disabled rule requires no marks.
     pub enabled: bool,
     /// First moment at which the rule is active; null: no start.
@@ -189,10 +189,10 @@ impl From<&Rule> for RuleView {
     fn from(rule: &Rule) -> Self {
         let draft = &rule.draft;
         Self {
-            id: rule.id.to_string(),
-            group: draft.group.to_string(),
-            account: draft.account.to_string(),
-            marks: draft.marks.iter().map(Mark::get).collect(),
+            id: rule.id.clone(),
+            group: draft.group.clone(),
+            account: draft.account.clone(),
+            marks: draft.marks.as_set().clone(),
             enabled: draft.enabled,
             starts_at: draft.window.starts_at,
             ends_at: draft.window.ends_at,
@@ -224,11 +224,13 @@ impl RuleInput {
     /// The rule and the id that the client chose for it.
     pub fn parse(self) -> Result<(Option<RuleId>, RuleDraft), Vec<InvalidField>> {
         let mut wrong = Wrong::default();
-        let id = wrong.take("/id", self.id.as_deref().map(rule_id));
-        let group = wrong.required("/group", self.group.as_deref().map(pattern::<GroupId>));
-        let account = wrong.required("/account", self.account.as_deref().map(pattern::<Account>));
+        let id = wrong.take("/id", self.id.as_deref().map(RuleId::parse));
+        let group = wrong.required("/group", self.group.as_deref().map(Pattern::parse));
+        let account = wrong.required("/account", self.account.as_deref().map(Pattern::parse));
         let marks = self.marks.map(|marks| wrong.marks(&marks));
-        let marks = wrong.required("/marks", marks.map(Ok)).flatten();
+        let marks = wrong
+            .required("/marks", marks.map(Ok::<_, String>))
+            .flatten();
         let starts_at = wrong.take("/starts_at", self.starts_at.as_deref().map(moment));
         let ends_at = wrong.take("/ends_at", self.ends_at.as_deref().map(moment));
         if starts_at
@@ -293,17 +295,16 @@ impl Wrong {
         });
     }
 
-    fn take<T>(&mut self, pointer: &str, parsed: Option<Result<T, String>>) -> Option<T> {
-        match parsed? {
-            Ok(value) => Some(value),
-            Err(detail) => {
-                self.add(pointer, detail);
-                None
-            }
-        }
+    fn take<T, E: ToString>(&mut self, pointer: &str, parsed: Option<Result<T, E>>) -> Option<T> {
+        let wrong = |detail: E| self.add(pointer, detail.to_string());
+        parsed?.map_err(wrong).ok()
     }
 
-    fn required<T>(&mut self, pointer: &str, parsed: Option<Result<T, String>>) -> Option<T> {
+    fn required<T, E: ToString>(
+        &mut self,
+        pointer: &str,
+        parsed: Option<Result<T, E>>,
+    ) -> Option<T> {
         if parsed.is_none() {
             self.add(pointer, "is required");
         }
@@ -332,14 +333,6 @@ impl Wrong {
         }
         Marks::new(marks).ok()
     }
-}
-
-fn rule_id(text: &str) -> Result<RuleId, String> {
-    RuleId::parse(text).map_err(|invalid| invalid.to_string())
-}
-
-fn pattern<T: PatternText>(text: &str) -> Result<Pattern<T>, String> {
-    Pattern::parse(text).map_err(|invalid| invalid.to_string())
 }
 
 /// 1000.0 is the same number as 1000 in JSON.

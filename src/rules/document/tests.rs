@@ -16,53 +16,6 @@ fn pointers(value: Value) -> Vec<String> {
     invalid.into_iter().map(|field| field.pointer).collect()
 }
 
-fn rule(draft: RuleDraft) -> crate::domain::Rule {
-    let now = DateTime::from_timestamp(1_760_000_000, 0).unwrap();
-    crate::domain::Rule {
-        id: RuleId::parse("r").unwrap(),
-        draft,
-        version: 3,
-        created_at: now,
-        updated_at: now,
-    }
-}
-
-#[test]
-fn the_shortest_rule_takes_the_defaults() {
-    let (id, draft) = read(json!({"group": "g", "account": "a", "marks": [1000]})).unwrap();
-    assert_eq!(id, None);
-    assert!(draft.enabled);
-    assert_eq!(draft.window, Window::default());
-    assert_eq!(draft.label, "");
-}
-
-#[test]
-fn all_wrong_values_are_reported_at_once() {
-    assert_eq!(
-        pointers(json!({
-            "id": "a b", "group": "a*b", "account": "", "marks": [1000, 7, 1000, 1000.5],
-            "starts_at": "tomorrow", "ends_at": "2026-01-01T00:00:00Z",
-            "label": "a\nb", "note": "\u{0}",
-        })),
-        [
-            "/id",
-            "/group",
-            "/account",
-            "/marks/1",
-            "/marks/2",
-            "/marks/3",
-            "/starts_at",
-            "/label",
-            "/note",
-        ]
-    );
-    assert_eq!(pointers(json!({})), ["/group", "/account", "/marks"]);
-    assert_eq!(
-        pointers(json!({"group": null, "account": "a", "marks": []})),
-        ["/group", "/marks"]
-    );
-}
-
 #[test]
 fn a_field_of_another_type_or_an_unknown_one_is_named() {
     for (field, value) in [
@@ -94,50 +47,6 @@ fn a_window_must_not_end_before_it_starts() {
     // Other zones are the same moments.
     assert!(window("2026-01-01T08:00:00+08:00", "2026-01-01T00:00:00Z").is_err());
     assert!(window("2026-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00").is_err());
-}
-
-#[test]
-fn an_answer_can_be_sent_back_as_it_is() {
-    let draft = read(
-        json!({"group": "a\\**", "account": "*", "marks": [4294967295i64, 500],
-        "starts_at": "2026-01-01T00:00:00.123456Z", "note": "a\tb\nc"}),
-    )
-    .unwrap()
-    .1;
-    let view = serde_json::to_value(RuleView::from(&rule(draft.clone()))).unwrap();
-    assert_eq!(view["starts_at"], "2026-01-01T00:00:00.123456Z");
-    assert_eq!(view["created_at"], "2025-10-09T08:53:20Z");
-    assert_eq!(read(view).unwrap().1, draft);
-}
-
-#[test]
-fn a_merge_patch_keeps_changes_and_resets_fields() {
-    let draft = read(
-        json!({"group": "g", "account": "a", "marks": [1000], "label": "l",
-        "enabled": false, "ends_at": "2026-01-01T00:00:00Z"}),
-    )
-    .unwrap()
-    .1;
-    let patch = |value: Value| {
-        patched(
-            &rule(draft.clone()),
-            &serde_json::from_value(value).unwrap(),
-        )
-    };
-
-    let draft = patch(json!({"marks": [2000], "ends_at": null, "enabled": null})).unwrap();
-    assert_eq!(draft.label, "l");
-    assert_eq!(draft.window, Window::default());
-    assert!(draft.enabled);
-    assert!(patch(json!({"id": "r", "version": 99})).is_ok());
-    for (wrong, pointer) in [
-        (json!({"group": null}), "/group"),
-        (json!({"id": "other"}), "/id"),
-        (json!({"color": null}), "/color"),
-        (json!({"label": {"x": 1}}), "/label"),
-    ] {
-        assert_eq!(patch(wrong).unwrap_err()[0].pointer, pointer);
-    }
 }
 
 const FIELDS: [&str; 9] = [

@@ -4,58 +4,12 @@ use std::collections::btree_map::Entry;
 
 use super::Brought;
 use crate::rules::document::RuleInput;
-use crate::rules::json::{self, InvalidField, Unreadable};
+use crate::rules::json::{self, BadLines, InvalidField, Unreadable};
 
 /// Longest line in bytes, four times what a rule can need.
 pub const MAX_LINE: usize = 64 * 1024;
 /// Most rules of one import.
 pub const MAX_RULES: usize = 250_000;
-/// So many errors are listed whole. Beyond them a line is listed with its first error alone.
-const LISTED_WHOLE: usize = 100;
-/// What is listed of the errors, in bytes; lines beyond that are counted alone.
-const MAX_LISTED_BYTES: usize = 4 * 1024 * 1024;
-/// What an entry costs beside its words when it is sent.
-const ENTRY_BYTES: usize = 64;
-
-/// Something wrong in a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadLine {
-    /// The line, from 1.
-    pub line: u64,
-    /// RFC 6901 pointer into it; empty for the line as a whole.
-    pub pointer: String,
-    /// What is wrong, and what would be right.
-    pub detail: String,
-}
-
-/// What is wrong in an import.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BadLines {
-    /// The first hundred errors, and the first error of each line after them.
-    pub listed: Vec<BadLine>,
-    /// All lines that are wrong, also those for which the list had no room.
-    pub total: u64,
-    listed_bytes: usize,
-}
-
-impl BadLines {
-    /// Counts a wrong line.
-    pub(super) fn add(&mut self, line: u64, errors: Vec<InvalidField>) {
-        self.total += 1;
-        let room = LISTED_WHOLE.saturating_sub(self.listed.len()).max(1);
-        for InvalidField { pointer, detail } in errors.into_iter().take(room) {
-            self.listed_bytes += pointer.len() + detail.len() + ENTRY_BYTES;
-            if self.listed_bytes > MAX_LISTED_BYTES {
-                return;
-            }
-            self.listed.push(BadLine {
-                line,
-                pointer,
-                detail,
-            });
-        }
-    }
-}
 
 /// Reads lines piece by piece.
 #[derive(Debug)]
@@ -177,7 +131,7 @@ pub(super) fn one(pointer: &str, detail: String) -> Vec<InvalidField> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::rules::json::MAX_LISTED_BYTES;
 
     fn read(pieces: &[&[u8]]) -> Result<Brought, BadLines> {
         let mut lines = Lines::new(None);
@@ -233,14 +187,5 @@ mod tests {
         let kept: usize = bad.listed.iter().map(|bad| bad.pointer.len()).sum();
         assert!(kept <= MAX_LISTED_BYTES && bad.listed.len() < 200);
         assert_eq!(bad.total, 200);
-    }
-
-    proptest! {
-        #[test]
-        fn pieces_may_end_anywhere(cut in 0usize..150) {
-            let text = format!("{RULE}\n{}\n", RULE.replace("\"a\"", "\"c\""));
-            let (one, two) = text.as_bytes().split_at(cut.min(text.len()));
-            prop_assert_eq!(read(&[one, two]).unwrap().len(), 2);
-        }
     }
 }

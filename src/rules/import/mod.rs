@@ -9,19 +9,20 @@ mod lines;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 
-pub use lines::{BadLines, Lines, MAX_LINE, MAX_RULES};
+pub use lines::{Lines, MAX_LINE, MAX_RULES};
 
-use super::document::label;
+use super::document::{RuleView, label};
 use super::history::{Action, Applied, Author};
-use super::json::InvalidField;
+use super::json::{BadLines, InvalidField};
 use super::store::Rules;
 use super::table;
 use super::write::{Applying, Change, IMPORT_PATIENCE, PATIENCE, WriteError, apply};
 use crate::domain::{Rule, RuleDraft, RuleId};
+use crate::messages::Message;
 
 /// The share of the existing rules that a replace may delete by default.
 const DEFAULT_REMOVALS_PERCENT: usize = 20;
@@ -67,52 +68,47 @@ pub struct ImportOptions {
 pub type Brought = BTreeMap<RuleId, (u64, RuleDraft)>;
 
 /// What an import did, or would do.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = ImportAnswer)]
 pub struct Imported {
-    pub created: usize,
-    pub updated: usize,
-    pub removed: usize,
-    /// Rules that were already as in the file.
-    pub unchanged: usize,
-    /// Of a dry run: each rule that would not be as it is, before and after.
-    pub changes: Vec<(Option<Rule>, Option<Rule>)>,
-    /// Of a dry run: why the import would be refused all the same.
-    pub refusal: Option<Removals>,
+    /// True if nothing was changed.
+    dry_run: bool,
+    /// Rules created.
+    created: usize,
+    /// Rules updated.
+    updated: usize,
+    /// Rules that were already as in the body.
+    unchanged: usize,
+    /// Rules deleted.
+    removed: usize,
+    /// Of a dry run: why the import would be refused, though this is what it would do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    refusal: Option<String>,
+    /// `refusal` as a code with parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    message: Option<Message>,
+    /// Of a dry run: every change, removals first, then in the order of the ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    changes: Option<Vec<ImportChange>>,
 }
 
-/// More removals than allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "this would remove {removed} of {standing} rules, and at most {allowed} may go; \
-     max_removals={removed} allows it"
-)]
-pub struct Removals {
-    /// Rules that would go.
-    pub removed: usize,
-    /// Rules that may go.
-    pub allowed: usize,
-    /// Rules of the scope.
-    pub standing: usize,
-}
-
-/// Why nothing was imported.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// Some lines are wrong.
-    #[error("some lines are wrong")]
-    Lines(BadLines),
-    /// Too many rules would go.
-    #[error(transparent)]
-    Removals(#[from] Removals),
-    /// As for any other write.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
-
-impl From<sqlx::Error> for ImportError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Write(error.into())
-    }
+/// What becomes of one rule.
+#[derive(Debug, Serialize, ToSchema)]
+struct ImportChange {
+    /// The rule.
+    #[schema(value_type = String)]
+    id: RuleId,
+    /// What becomes of it.
+    action: Action,
+    /// The rule as it is; null if it is created.
+    #[schema(required = true)]
+    before: Option<RuleView>,
+    /// The rule after the change; null if it is deleted.
+    #[schema(required = true)]
+    after: Option<RuleView>,
 }
 
 /// What is done to each of the rules.
@@ -132,21 +128,19 @@ impl Rules {
         brought: Brought,
         options: &ImportOptions,
         author: &Author,
-    ) -> Result<Imported, ImportError> {
+    ) -> Result<Imported, WriteError> {
         let mut turn = self.turn(IMPORT_PATIENCE, options.dry_run).await?;
         // To sort and hash a whole import.
         sqlx::query!("set local work_mem = '64MB'")
-            .execute(&mut *turn)
+            .execute(&mut *turn.transaction)
             .await?;
-        let (gone, refusal) = removals(&mut turn, &brought, options).await?;
+        let (gone, refusal) = removals(&mut turn.transaction, &brought, options).await?;
+        let mut imported = Imported::of(options.dry_run);
         match refusal {
-            Some(refusal) if !options.dry_run => return Err(refusal.into()),
-            _ => {}
+            Some(refusal) if !options.dry_run => return Err(refusal),
+            refusal => imported.refusal = refusal.map(|refusal| refusal.to_string()),
         }
-        let mut imported = Imported {
-            refusal,
-            ..Imported::default()
-        };
+        imported.message = imported.refusal.as_deref().map(Message::of);
         let mut applying = Applying::by(author);
         let mut foreign = BadLines::default();
         let gone = gone.into_iter().map(|id| (id, None));
@@ -157,8 +151,8 @@ impl Rules {
             if part.is_empty() {
                 break;
             }
-            let ids: Vec<&RuleId> = part.iter().map(|(id, _)| id).collect();
-            let mut current = table::fetch_all(&mut *turn, &ids).await?;
+            let ids = part.iter().map(|(id, _)| id);
+            let mut current = table::fetch_all(&mut *turn.transaction, ids).await?;
             let changes: Vec<Change> = part
                 .into_iter()
                 .map(|(id, brought)| {
@@ -172,11 +166,11 @@ impl Rules {
                 .collect();
             if foreign.total == 0 {
                 let applied = applying.write(&mut turn, changes).await?;
-                imported.add(applied, options.dry_run);
+                imported.add(applied);
             }
         }
         if foreign.total > 0 {
-            return Err(ImportError::Lines(foreign));
+            return Err(WriteError::Lines(foreign));
         }
         applying.finish(&mut turn).await?;
         self.end(turn).await?;
@@ -193,7 +187,7 @@ impl Rules {
         author: &Author,
     ) -> Result<Imported, WriteError> {
         let mut turn = self.turn(PATIENCE, dry_run).await?;
-        let mut rules = table::fetch_all(&mut *turn, &ids.iter().collect::<Vec<_>>()).await?;
+        let mut rules = table::fetch_all(&mut *turn.transaction, ids).await?;
         let mut changes = Vec::with_capacity(ids.len());
         let mut unknown = Vec::new();
         for (at, id) in ids.iter().enumerate() {
@@ -210,8 +204,8 @@ impl Rules {
         }
         let applied = apply(&mut turn, changes, author).await?;
         self.end(turn).await?;
-        let mut changed = Imported::default();
-        changed.add(applied, dry_run);
+        let mut changed = Imported::of(dry_run);
+        changed.add(applied);
         Ok(changed)
     }
 }
@@ -252,17 +246,17 @@ async fn removals(
     transaction: &mut PgConnection,
     brought: &Brought,
     options: &ImportOptions,
-) -> Result<(Vec<RuleId>, Option<Removals>), ImportError> {
+) -> Result<(Vec<RuleId>, Option<WriteError>), sqlx::Error> {
     if options.mode == Mode::Merge {
         return Ok((Vec::new(), None));
     }
-    let ids: Vec<&RuleId> = brought.keys().collect();
-    let (gone, standing) = table::others(transaction, options.label.as_deref(), &ids).await?;
+    let label = options.label.as_deref();
+    let (gone, standing) = table::others(transaction, label, brought.keys()).await?;
     let allowed = match options.max_removals {
         Some(most) => usize::try_from(most).unwrap_or(usize::MAX),
         None => (standing * DEFAULT_REMOVALS_PERCENT).div_ceil(100),
     };
-    let refusal = (gone.len() > allowed).then_some(Removals {
+    let refusal = (gone.len() > allowed).then_some(WriteError::Removals {
         removed: gone.len(),
         allowed,
         standing,
@@ -271,20 +265,37 @@ async fn removals(
 }
 
 impl Imported {
-    pub(super) fn add(&mut self, applied: Vec<Applied>, keep: bool) {
+    fn of(dry_run: bool) -> Self {
+        Self {
+            dry_run,
+            changes: dry_run.then(Vec::new),
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, applied: Vec<Applied>) {
         for Applied { before, after } in applied {
             if before == after {
                 self.unchanged += 1;
                 continue;
             }
-            match Action::of(before.is_some(), after.is_some()) {
+            let action = Action::of(before.is_some(), after.is_some());
+            match action {
                 Action::Created => self.created += 1,
                 Action::Updated => self.updated += 1,
                 Action::Deleted => self.removed += 1,
             }
-            if keep {
-                self.changes.push((before, after));
-            }
+            let (Some(changes), Some(rule)) =
+                (&mut self.changes, after.as_ref().or(before.as_ref()))
+            else {
+                continue;
+            };
+            changes.push(ImportChange {
+                id: rule.id.clone(),
+                action,
+                before: before.as_ref().map(RuleView::from),
+                after: after.as_ref().map(RuleView::from),
+            });
         }
     }
 }

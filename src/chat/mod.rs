@@ -17,7 +17,7 @@ mod user_sig;
 #[cfg(test)]
 mod tests;
 
-pub use answers::{MembersPage, ModifyAnswer};
+pub use answers::ModifyAnswer;
 pub use breaker::{Breaker, PauseState, Tried};
 pub use budget::{Budget, Budgets, CallRate};
 pub use calls::{CommandType, MemberMarks};

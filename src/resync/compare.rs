@@ -18,25 +18,9 @@ pub(super) struct Difference {
     pub new: bool,
     /// Marks must be set or deleted now.
     pub due: bool,
-    /// The member lacks a mark that rules demand.
-    pub missing: bool,
-    /// The member carries a mark of ours that no rule demands for them.
-    pub surplus: bool,
-    /// No callback said that the member is in the room.
-    pub unheard: bool,
-}
-
-impl Difference {
-    /// The words for the metrics.
-    pub(super) fn kinds(&self) -> Vec<DriftKind> {
-        let kinds = [
-            (self.missing, DriftKind::Missing),
-            (self.surplus, DriftKind::Surplus),
-            (self.unheard, DriftKind::Unknown),
-        ];
-        let found = kinds.into_iter().filter(|(found, _)| *found);
-        found.map(|(_, kind)| kind).collect()
-    }
+    /// Whether the member lacks a mark that rules demand, carries one of ours that none demands for them,
+    /// and is in the room without a callback.
+    pub kinds: Vec<DriftKind>,
 }
 
 /// Compares a member who is in the room according to Chat, with the marks `held` of ours, with their row
@@ -77,10 +61,15 @@ pub(super) fn compare(
     if !due && (believed || !plan.named || !of_interest) {
         return None;
     }
+    let unheard = plan.named && row.is_none_or(|row| row.presence != Presence::Present);
+    let kinds = [
+        (missing && !stays_failed, DriftKind::Missing),
+        (surplus, DriftKind::Surplus),
+        (unheard, DriftKind::Unknown),
+    ];
+    let found = kinds.into_iter().filter(|(found, _)| *found);
     Some(Difference {
-        missing: missing && !stays_failed,
-        surplus,
-        unheard: plan.named && row.is_none_or(|row| row.presence != Presence::Present),
+        kinds: found.map(|(_, kind)| kind).collect(),
         new: row.is_none(),
         due,
         row: row
@@ -93,14 +82,15 @@ pub(super) fn compare(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::marks;
+    use crate::members::mark_set;
+    use crate::metrics::Label;
     use crate::reapply::plan_tests::{now, rule};
 
-    fn known<const N: usize>(presence: Presence, numbers: [i64; N]) -> Known {
+    fn row(presence: Presence, numbers: &[i64]) -> Known {
         Known {
             row: Member {
                 presence,
-                marks: marks(numbers),
+                marks: mark_set(numbers),
                 generation: 7,
                 ..Member::example()
             },
@@ -108,83 +98,68 @@ mod tests {
         }
     }
 
-    fn failed<const N: usize>(numbers: [i64; N]) -> Known {
-        let mut known = known(Presence::Present, numbers);
-        known.row.failed_at = Some(now());
-        known
-    }
-
-    fn difference<const N: usize>(
-        held: [i64; N],
-        known: Option<&Known>,
-        rules: &[Matched],
-    ) -> Option<Difference> {
+    fn difference(held: &[i64], known: Option<&Known>, rules: &[Matched]) -> Option<Difference> {
         let alice = Account::parse("alice").unwrap();
-        compare(&alice, &marks(held), known, rules, now())
+        compare(&alice, &mark_set(held), known, rules, now())
     }
 
     #[test]
-    fn a_member_of_whom_nothing_was_heard_comes_due() {
-        let found = difference([], None, &[rule([1000])]).unwrap();
-        assert!(found.missing && found.unheard && !found.surplus && found.due && found.new);
-    }
-
-    #[test]
-    fn a_mark_taken_behind_our_back_comes_due() {
-        let row = known(Presence::Present, [1000]);
-        let found = difference([], Some(&row), &[rule([1000])]).unwrap();
-        assert!(found.missing && !found.unheard && found.due && !found.new);
-        assert_eq!(found.row.generation, 7);
-    }
-
-    #[test]
-    fn a_mark_of_ours_that_no_rule_demands_is_taken_away() {
-        let found = difference([1000, 1001], None, &[rule([1000])]).unwrap();
-        assert!(found.surplus && !found.missing);
-        assert_eq!(found.row.marks, marks([1000, 1001]));
-        let unnamed = difference([1000], None, &[]).unwrap();
-        assert!(unnamed.surplus && unnamed.due);
-    }
-
-    #[test]
-    fn agreement_needs_no_correction() {
-        let row = known(Presence::Present, [1000]);
-        assert_eq!(difference([1000], Some(&row), &[rule([1000])]), None);
-        assert_eq!(difference([], None, &[]), None);
-    }
-
-    #[test]
-    fn a_lost_return_with_all_marks_only_corrects_the_row() {
-        let row = known(Presence::Absent, []);
-        let found = difference([1000], Some(&row), &[rule([1000])]).unwrap();
-        assert!(found.unheard && !found.missing && !found.due);
-    }
-
-    #[test]
-    fn a_failed_member_loses_marks_but_is_not_tried_again_for_those_that_are_missing() {
-        let (row, lost) = (failed([1001]), failed([]));
-        let rules = [rule([1000])];
-        let found = difference([1001], Some(&row), &rules).unwrap();
-        assert!(found.surplus && found.due && found.row.failed_at.is_some());
-        assert_eq!(difference([], Some(&lost), &rules), None);
-        let healed = difference([1000], Some(&row), &rules).unwrap();
-        assert!(!healed.due && healed.row.failed_at.is_none());
-    }
-
-    #[test]
-    fn chats_lists_end_doubt() {
-        let mut row = known(Presence::Present, [1000]);
-        row.row.in_doubt = true;
-        let found = difference([1000], Some(&row), &[rule([1000])]).unwrap();
-        assert!(!found.missing && !found.surplus && !found.due);
-    }
-
-    #[test]
-    fn what_changed_lately_is_left_alone() {
-        let row = Known {
-            quiet: false,
-            ..known(Presence::Present, [])
+    fn the_list_of_chat_is_compared_with_the_rules_and_the_row() {
+        let present = |numbers: &[i64]| Some(row(Presence::Present, numbers));
+        let absent = || Some(row(Presence::Absent, &[]));
+        let changed = |change: fn(&mut Known), numbers: &[i64]| {
+            let mut known = row(Presence::Present, numbers);
+            change(&mut known);
+            Some(known)
         };
-        assert_eq!(difference([], Some(&row), &[rule([1000])]), None);
+        let failed = |numbers: &[i64]| changed(|known| known.row.failed_at = Some(now()), numbers);
+        let in_doubt = |numbers: &[i64]| changed(|known| known.row.in_doubt = true, numbers);
+        let not_quiet = |numbers: &[i64]| changed(|known| known.quiet = false, numbers);
+        let one = &[rule([1000])][..];
+        for (held, known, rules, expected) in [
+            (&[][..], None, one, "missing unknown due new"),
+            (&[], None, &[], "nothing"),
+            (&[1000], present(&[1000]), one, "nothing"),
+            // Taken behind our back, or set.
+            (&[], present(&[1000]), one, "missing due"),
+            (&[1000, 1001], None, one, "surplus unknown due new"),
+            (&[1000], None, &[], "surplus due new"),
+            // A lost return, with all marks: only the row is corrected.
+            (&[1000], absent(), one, "unknown"),
+            // A failed member loses marks, but is not tried again for those that are missing.
+            (&[1001], failed(&[1001]), one, "surplus due"),
+            (&[], failed(&[]), one, "nothing"),
+            (&[1000], failed(&[]), one, ""),
+            // Chat's list ends doubt.
+            (&[1000], in_doubt(&[1000]), one, ""),
+            // What changed lately is left alone.
+            (&[], not_quiet(&[]), one, "nothing"),
+        ] {
+            let found = difference(held, known.as_ref(), rules);
+            let words = found.as_ref().map(|found| {
+                let words = [(found.due, "due"), (found.new, "new")].into_iter();
+                let words = words.filter(|(is, _)| *is).map(|(_, word)| word);
+                let kinds = found.kinds.iter().map(|kind| kind.text());
+                kinds.chain(words).collect::<Vec<_>>().join(" ")
+            });
+            let words = words.as_deref().unwrap_or("nothing");
+            assert_eq!(words, expected, "{held:?} {known:?}");
+            if let Some(found) = found {
+                let generation = known.map_or(0, |known| known.row.generation);
+                assert_eq!(found.row.generation, generation);
+                assert_eq!(found.row.marks, mark_set(held));
+            }
+        }
+    }
+
+    #[test]
+    fn a_member_stays_failed_until_no_mark_is_missing() {
+        let mut known = row(Presence::Present, &[1001]);
+        known.row.failed_at = Some(now());
+        let failed = |held| {
+            let found = difference(held, Some(&known), &[rule([1000])]).unwrap();
+            found.row.failed_at.is_some()
+        };
+        assert!(failed(&[1001]) && !failed(&[1000]));
     }
 }

@@ -15,7 +15,6 @@ mod sweep;
 mod sweeper;
 
 pub use schedule::request;
-pub use sweeper::Sweeper;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +27,10 @@ use crate::chat::ChatClient;
 use crate::members::Found;
 use crate::replica::Replica;
 
-/// What the sweeper works with.
+/// Sweeps rooms. One per replica.
 #[derive(Debug, Clone)]
-pub struct SweeperSettings {
+pub struct Sweeper {
+    /// In the part of the sweep.
     pub replica: Replica,
     pub chat: ChatClient,
     /// Time between two sweeps of a room; `None` = only those that a person asks for.

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::SweeperSettings;
+use super::Sweeper;
 use super::compare::{Difference, compare};
 use super::schedule::{LEASE, SweepClaim, renew, reopen};
-use crate::chat::{ChatError, MAX_MEMBERS_PER_CALL, MembersPage};
-use crate::domain::{Account, MarkSet};
+use crate::chat::{ChatError, MAX_MEMBERS_PER_CALL};
+use crate::database::Db;
+use crate::domain::{Account, GroupId, Mark, MarkSet};
 use crate::members::Found;
 use crate::members::store::sweep::{self, Known};
 use crate::members::store::write_back;
@@ -27,15 +28,6 @@ const LONGEST_LIST: usize = 20_000;
 /// If so many are listed, the room may have more members than Chat lists.
 /// Source: <https://www.tencentcloud.com/document/product/1047/50293>.
 const NEWEST_LISTED: usize = 1000;
-
-/// How much of [`LONGEST_LIST`] a page takes. Empty pages weigh as much as full ones, so that few of them
-/// are read.
-fn weight(page: &MembersPage) -> usize {
-    match page.members.len() {
-        0 => NEWEST_LISTED,
-        members => members,
-    }
-}
 
 /// The sweep leaves alone what was recorded or confirmed so shortly before: Chat's lists lag by up to 40 s.
 /// Source: <https://cloud.tencent.com/document/product/269/77266>.
@@ -56,8 +48,10 @@ pub(super) enum SweepError {
 
 /// The sweep of a claimed room.
 pub(super) struct RoomSweep<'a> {
-    settings: &'a SweeperSettings,
+    sweeper: &'a Sweeper,
+    db: &'a Db,
     claim: &'a SweepClaim,
+    group: &'a GroupId,
     /// What was recorded or confirmed since then is left alone.
     quiet_since: DateTime<Utc>,
     found: Found,
@@ -73,10 +67,12 @@ struct Batch {
 }
 
 impl<'a> RoomSweep<'a> {
-    pub(super) fn new(settings: &'a SweeperSettings, claim: &'a SweepClaim) -> Self {
+    pub(super) fn new(sweeper: &'a Sweeper, claim: &'a SweepClaim) -> Self {
         Self {
-            settings,
+            sweeper,
+            db: &sweeper.replica.db,
             claim,
+            group: &claim.group,
             quiet_since: claim.at - QUIET,
             found: Found::default(),
             renewed: Instant::now(),
@@ -88,81 +84,53 @@ impl<'a> RoomSweep<'a> {
         if self.claim.gone {
             self.reopen().await?;
         }
-        let demand = sweep::demand(&self.settings.replica.db, &self.claim.group).await?;
-        let holders = self.holders(&demand.marks).await?;
-        self.seen.extend(holders.keys().cloned());
-        let holders: Vec<(Account, MarkSet)> = holders.into_iter().collect();
-        for chunk in holders.chunks(MAX_MEMBERS_PER_CALL) {
-            self.examine(chunk).await?;
+        let demand = sweep::demand(self.db, self.group).await?;
+        let mut holders: BTreeMap<Account, MarkSet> = BTreeMap::new();
+        for mark in &demand.marks {
+            for account in self.list(Some(*mark)).await?.0 {
+                holders.entry(account).or_default().insert(*mark);
+            }
         }
-        drop(holders);
-        let listed_all = !demand.by_prefix || self.newest().await? < NEWEST_LISTED;
+        self.examine(holders).await?;
+        let mut listed_all = true;
+        if demand.by_prefix {
+            let (newest, listed) = self.list(None).await?;
+            listed_all = listed < NEWEST_LISTED;
+            let unseen = newest.into_iter().filter(|one| !self.seen.contains(one));
+            let unseen = unseen.map(|account| (account, MarkSet::new())).collect();
+            self.examine(unseen).await?;
+        }
         self.ask_about_the_rest(!listed_all).await?;
         Ok(self.found)
     }
 
     /// An event, which may be forged or mistaken, or one answer of Chat declared the room gone. Only if
     /// Chat says so now is it believed.
-    async fn reopen(&mut self) -> Result<(), SweepError> {
-        let group = &self.claim.group;
-        self.settings.chat.get_members(group, 0, None).await?;
-        reopen(&self.settings.replica.db, self.claim).await?;
+    async fn reopen(&self) -> Result<(), SweepError> {
+        self.sweeper.chat.get_members(self.group, 0, None).await?;
+        reopen(self.db, self.claim).await?;
         tracing::warn!(
-            group = group.as_str(),
+            group = self.group.as_str(),
             "room was declared gone, but Chat knows it; reopened"
         );
         Ok(())
     }
 
-    /// Which members carry which of our marks.
-    async fn holders(&mut self, marks: &MarkSet) -> Result<BTreeMap<Account, MarkSet>, SweepError> {
-        let mut holders: BTreeMap<Account, MarkSet> = BTreeMap::new();
-        for mark in marks {
-            let (mut timestamp, mut listed) = (0, 0);
-            loop {
-                self.keep_lease().await?;
-                let group = &self.claim.group;
-                let page = self
-                    .settings
-                    .chat
-                    .get_members(group, timestamp, Some(*mark))
-                    .await?;
-                listed += weight(&page);
-                for account in page.members {
-                    holders.entry(account).or_default().insert(*mark);
-                }
-                match page.next {
-                    None => break,
-                    Some(_) if listed >= LONGEST_LIST => return Err(SweepError::Endless),
-                    Some(next) => timestamp = next,
-                }
-            }
-        }
-        Ok(holders)
-    }
-
-    /// Compares the newest members of the room without our marks; returns how many were listed.
-    async fn newest(&mut self) -> Result<usize, SweepError> {
-        let (mut timestamp, mut listed) = (0, 0);
+    /// Chat's list of the members with a mark, or of the newest of the room, and its length. Empty pages
+    /// count as full ones, so that few of them are read.
+    async fn list(&mut self, mark: Option<Mark>) -> Result<(Vec<Account>, usize), SweepError> {
+        let (mut members, mut timestamp, mut listed) = (Vec::new(), 0, 0);
         loop {
             self.keep_lease().await?;
-            let page = self
-                .settings
-                .chat
-                .get_members(&self.claim.group, timestamp, None)
-                .await?;
-            listed += weight(&page);
-            let mut unseen = Vec::new();
-            for account in page.members {
-                if self.seen.insert(account.clone()) {
-                    unseen.push((account, MarkSet::new()));
-                }
-            }
-            for chunk in unseen.chunks(MAX_MEMBERS_PER_CALL) {
-                self.examine(chunk).await?;
-            }
+            let chat = &self.sweeper.chat;
+            let page = chat.get_members(self.group, timestamp, mark).await?;
+            listed += match page.members.len() {
+                0 => NEWEST_LISTED,
+                members => members,
+            };
+            members.extend(page.members);
             match page.next {
-                None => return Ok(listed),
+                None => return Ok((members, listed)),
                 Some(_) if listed >= LONGEST_LIST => return Err(SweepError::Endless),
                 Some(next) => timestamp = next,
             }
@@ -175,9 +143,7 @@ impl<'a> RoomSweep<'a> {
         let mut after = String::new();
         loop {
             self.keep_lease().await?;
-            let group = &self.claim.group;
-            let page =
-                sweep::candidates(&self.settings.replica.db, group, &after, absent_too).await?;
+            let page = sweep::candidates(self.db, self.group, &after, absent_too).await?;
             let last = i64::try_from(page.len()).unwrap_or(i64::MAX) < MEMBERS_A_CALL;
             after = page.last().cloned().unwrap_or_default();
             let unseen = page.iter().filter_map(|text| Account::parse(text).ok());
@@ -211,14 +177,9 @@ impl<'a> RoomSweep<'a> {
         if worth_asking.is_empty() {
             return Ok(());
         }
-        let group = &self.claim.group;
-        let here: HashSet<Account> = self
-            .settings
-            .chat
-            .check_members(group, &worth_asking)
-            .await?
-            .into_iter()
-            .collect();
+        let chat = &self.sweeper.chat;
+        let here = chat.check_members(self.group, &worth_asking).await?;
+        let here: HashSet<Account> = here.into_iter().collect();
         let (here, away): (Vec<_>, Vec<_>) = worth_asking
             .into_iter()
             .partition(|account| here.contains(account));
@@ -227,90 +188,85 @@ impl<'a> RoomSweep<'a> {
         let rows: Vec<Member> = believed
             .map(|known| known.row.clone().not_found())
             .collect();
-        let changed = write_back::update(&self.settings.replica.db, group, rows.iter()).await?;
+        let changed = write_back::update(self.db, self.group, rows.iter()).await?;
         for row in rows.iter().filter(|row| !changed.contains(&row.account)) {
-            self.found.vanished += 1;
             self.drifted(batch.known.get(&row.account), &[DriftKind::Gone]);
         }
-        let here: Vec<(Account, MarkSet)> = here
-            .into_iter()
-            .map(|account| (account, none.clone()))
-            .collect();
-        self.examine(&here).await
+        let here = here.into_iter().map(|account| (account, none.clone()));
+        self.examine(here.collect()).await
     }
 
     /// Compares members who are in the room, with the marks of ours that they carry, and corrects rows.
-    async fn examine(&mut self, present: &[(Account, MarkSet)]) -> Result<(), SweepError> {
-        if present.is_empty() {
-            return Ok(());
+    async fn examine(&mut self, present: BTreeMap<Account, MarkSet>) -> Result<(), SweepError> {
+        let present: Vec<(Account, MarkSet)> = present.into_iter().collect();
+        for chunk in present.chunks(MAX_MEMBERS_PER_CALL) {
+            self.keep_lease().await?;
+            self.examine_some(chunk).await?;
         }
+        self.seen
+            .extend(present.into_iter().map(|(account, _)| account));
+        Ok(())
+    }
+
+    async fn examine_some(&mut self, present: &[(Account, MarkSet)]) -> Result<(), SweepError> {
         let accounts: Vec<Account> = present.iter().map(|(account, _)| account.clone()).collect();
         let batch = self.load(&accounts).await?;
         let differences: Vec<Difference> = present
             .iter()
             .zip(&batch.rules)
             .filter_map(|((account, held), rules)| {
-                compare(
-                    account,
-                    held,
-                    batch.known.get(account),
-                    rules,
-                    self.claim.at,
-                )
+                let known = batch.known.get(account);
+                compare(account, held, known, rules, self.claim.at)
             })
             .collect();
         if differences.is_empty() {
             return Ok(());
         }
-        let group = &self.claim.group;
         let (new, old): (Vec<&Difference>, Vec<&Difference>) =
             differences.iter().partition(|difference| difference.new);
         let new = new.into_iter().map(|d| &d.row);
         let old = old.into_iter().map(|d| &d.row);
-        let mut left = write_back::update(&self.settings.replica.db, group, old).await?;
-        left.changed
-            .extend(write_back::insert(&self.settings.replica.db, group, new).await?);
+        let mut left = write_back::update(self.db, self.group, old).await?;
+        let inserted = write_back::insert(self.db, self.group, new).await?;
+        left.changed.extend(inserted);
         let counted = differences
             .iter()
             .filter(|difference| !left.contains(&difference.row.account));
         let mut due = false;
         for difference in counted {
-            self.found.missing += u64::from(difference.missing);
-            self.found.surplus += u64::from(difference.surplus);
-            self.found.unheard += u64::from(difference.unheard);
             due |= difference.due;
             let known = batch.known.get(&difference.row.account);
-            self.drifted(known, &difference.kinds());
+            self.drifted(known, &difference.kinds);
         }
-        let rooms = [group.as_str().to_owned()];
-        wake_rooms(
-            &self.settings.replica.db,
-            &rooms,
-            Duration::ZERO,
-            Duration::ZERO,
-        )
-        .await?;
+        let rooms = [self.group.as_str().to_owned()];
+        wake_rooms(self.db, &rooms, Duration::ZERO, Duration::ZERO).await?;
         if due {
-            self.settings.replica.wake_worker.now();
+            self.sweeper.replica.wake_worker.now();
         }
         Ok(())
     }
 
-    /// A member may have been wrong since Chat or a sweep last confirmed them.
-    fn drifted(&self, known: Option<&Known>, kinds: &[DriftKind]) {
+    /// Counts what is wrong with a member, perhaps since Chat or a sweep last confirmed them.
+    fn drifted(&mut self, known: Option<&Known>, kinds: &[DriftKind]) {
         let confirmed = known.and_then(|known| known.row.confirmed_at);
         let right = confirmed.max(Some(self.claim.compared_at));
         let wrong_for = self.claim.at - right.unwrap_or(self.claim.at);
         let wrong_for = wrong_for.to_std().unwrap_or_default();
-        self.settings.replica.metrics.drifted(kinds, wrong_for);
+        self.sweeper.replica.metrics.drifted(kinds, wrong_for);
+        for kind in kinds {
+            *match kind {
+                DriftKind::Missing => &mut self.found.missing,
+                DriftKind::Surplus => &mut self.found.surplus,
+                DriftKind::Unknown => &mut self.found.unheard,
+                DriftKind::Gone => &mut self.found.vanished,
+            } += 1;
+        }
     }
 
     async fn load(&self, accounts: &[Account]) -> Result<Batch, sqlx::Error> {
-        let group = &self.claim.group;
-        let known =
-            sweep::known(&self.settings.replica.db, group, accounts, self.quiet_since).await?;
+        let known = sweep::known(self.db, self.group, accounts, self.quiet_since).await?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); accounts.len()];
-        for rule in matching_rules(&self.settings.replica.db, group, accounts).await? {
+        for rule in matching_rules(self.db, self.group, accounts).await? {
             rules[rule.account].push(rule);
         }
         Ok(Batch { rules, known })
@@ -320,13 +276,7 @@ impl<'a> RoomSweep<'a> {
         if self.renewed.elapsed() < LEASE / 4 {
             return Ok(());
         }
-        if !renew(
-            &self.settings.replica.db,
-            self.claim.token,
-            &self.claim.group,
-        )
-        .await?
-        {
+        if !renew(self.db, self.claim).await? {
             return Err(SweepError::LeaseLost);
         }
         self.renewed = Instant::now();

@@ -127,11 +127,11 @@ pub(super) async fn reopen(db: &Db, claim: &SweepClaim) -> Result<(), sqlx::Erro
 }
 
 /// Renews the lease of a long sweep. False if it was lost.
-pub(super) async fn renew(db: &Db, token: Uuid, group: &GroupId) -> Result<bool, sqlx::Error> {
+pub(super) async fn renew(db: &Db, claim: &SweepClaim) -> Result<bool, sqlx::Error> {
     let renewed = sqlx::query!(
         "update rooms set sweeping_until = now() + $3 where group_id = $1 and sweep = $2",
-        group.as_str(),
-        token,
+        claim.group.as_str(),
+        claim.token,
         interval(LEASE),
     )
     .execute(db)
@@ -166,36 +166,20 @@ pub(super) async fn finish(
     Ok(())
 }
 
-/// Releases a room without a result; it is due at once.
-pub(super) async fn give_up(db: &Db, claim: &SweepClaim) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        r#"
-        update rooms set
-            sweeping_until = null, sweep = null, sweep_due_at = least(sweep_due_at, now()),
-            sweep_requested_at = coalesce(sweep_requested_at, now())
-        where group_id = $1 and sweep = $2
-        "#,
-        claim.group.as_str(),
-        claim.token,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Records why a sweep failed; it is retried after the delay.
-pub(super) async fn fail(
+/// Releases a room without a result, and records why if the sweep failed. It is due after `retry`, or as
+/// it was.
+pub(super) async fn put_off(
     db: &Db,
     claim: &SweepClaim,
-    error: &str,
+    error: Option<&str>,
     counts: bool,
-    retry: Duration,
+    retry: Option<Duration>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         update rooms set
-            sweeping_until = null, sweep = null, sweep_error = $3,
-            sweep_failures = sweep_failures + $4, sweep_due_at = now() + $5,
+            sweeping_until = null, sweep = null, sweep_error = coalesce($3, sweep_error),
+            sweep_failures = sweep_failures + $4, sweep_due_at = coalesce(now() + $5, sweep_due_at),
             sweep_requested_at = coalesce(sweep_requested_at, now())
         where group_id = $1 and sweep = $2
         "#,
@@ -203,7 +187,7 @@ pub(super) async fn fail(
         claim.token,
         error,
         i32::from(counts),
-        interval(retry),
+        retry.map(interval),
     )
     .execute(db)
     .await?;

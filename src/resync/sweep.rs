@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::SweeperSettings;
+use super::Sweeper;
 use super::room::{RoomSweep, SweepError};
-use super::schedule::{LEASE, SweepClaim, fail, finish, give_up};
+use super::schedule::{LEASE, SweepClaim, finish, put_off};
 use crate::chat::{ChatError, ErrorClass};
 use crate::database::in_time;
 use crate::members::store::cleanup::delete_unmatched;
@@ -39,7 +39,7 @@ enum Outcome {
     },
 }
 
-impl SweeperSettings {
+impl Sweeper {
     /// Sweeps a room and records the result. If the database is unreachable at the end, this retries until
     /// the lease ends, so that the room need not wait for that.
     pub(super) async fn sweep(&self, claim: &SweepClaim) {
@@ -88,14 +88,14 @@ impl SweeperSettings {
                 error,
                 counts,
                 delay,
-            } => fail(db, claim, error, *counts, *delay).await,
+            } => put_off(db, claim, Some(error), *counts, Some(*delay)).await,
         }
     }
 
     /// Releases a room for other replicas at once.
     pub(super) async fn give_up(&self, claim: &SweepClaim) {
-        let given = in_time(LAST_STATEMENT, give_up(&self.replica.db, claim)).await;
-        if let Err(error) = given {
+        let given = put_off(&self.replica.db, claim, None, false, None);
+        if let Err(error) = in_time(LAST_STATEMENT, given).await {
             tracing::warn!(%error, group = claim.group.as_str(), "could not write the result of a sweep; the room is swept again when the lease expires");
         }
     }
@@ -146,7 +146,10 @@ impl SweeperSettings {
             _ => {
                 let doublings = claim.failures.clamp(0, 10).unsigned_abs();
                 let delay = (RETRY.0 * 2u32.pow(doublings)).min(RETRY.1);
-                (!self.is_of_the_app(claim, &error), delay)
+                // If calls for other rooms would fail as well, they are paused.
+                let breaker = &self.replica.sweeper_breaker;
+                let of_the_app = matches!(&error, SweepError::Chat(error) if breaker.refused(&claim.group, error));
+                (!of_the_app, delay)
             }
         };
         let delay = delay.mul_f64(rand::rng().random_range(0.5..1.0));
@@ -154,17 +157,6 @@ impl SweeperSettings {
             error: error.to_string(),
             counts,
             delay: self.interval.map_or(delay, |every| delay.min(every)),
-        }
-    }
-
-    /// Whether calls for other rooms would fail as well; they are paused then.
-    fn is_of_the_app(&self, claim: &SweepClaim, error: &SweepError) -> bool {
-        match error {
-            SweepError::Chat(error) => {
-                let breaker = &self.replica.sweeper_breaker;
-                breaker.refused(&claim.group, error)
-            }
-            _ => false,
         }
     }
 }

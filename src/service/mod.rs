@@ -39,7 +39,7 @@ use crate::members::{Inbox, Settling};
 use crate::metrics::{DatabasePart, Metrics};
 use crate::reapply::{Worker, WorkerSettings};
 use crate::replica::Replica;
-use crate::resync::{Sweeper, SweeperSettings};
+use crate::resync::Sweeper;
 use crate::rules::filter::{FilterSettings, RuleFilter};
 use crate::rules::{keep_history, propagation};
 pub use error::{PartEnded, StartError};
@@ -112,13 +112,13 @@ impl Service {
             settling,
             restorations: state.restorations.clone(),
         });
-        let sweeper = Sweeper::new(SweeperSettings {
-            replica: replica.clone(),
+        let sweeper = Sweeper {
+            replica: replica.part(DatabasePart::Resync),
             chat,
             interval: settings.resync.interval,
             keep_absent: settings.retention.members,
             totals: state.sweep_totals.clone(),
-        });
+        };
         let of_rules = replica.part(DatabasePart::Rules);
         let figures = Figures::new(&replica);
         figures.show(settings.chat.calls_per_second, settings.resync.interval);

@@ -116,7 +116,7 @@ pub struct DatabaseSettings {
 impl DatabaseSettings {
     /// The server of `url`, for the driver.
     pub fn server(&self) -> Option<&PgConnectOptions> {
-        self.url.as_ref().map(DatabaseUrl::options)
+        self.url.as_ref().map(|url| &url.options)
     }
 }
 

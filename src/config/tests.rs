@@ -325,6 +325,8 @@ fn what_cannot_be_meant_is_refused_with_a_reason() {
             panic!("{given}: {problems:?}")
         };
         assert!(problem.contains(complaint), "{given}: {problem}");
+        let secret = ["hid", "4821"].iter().any(|part| problem.contains(part));
+        assert!(!secret, "{given}: {problem}");
     }
     for apart in ["127.0.0.1:0", "127.0.0.2:80"] {
         let callback = apart.replace("0.2", "0.1");
@@ -348,6 +350,15 @@ const REFUSED: &str = r#"
     marks.names = { 1000 = 7 } | as text
     marks.names = { 1000 = " " } | is empty
     marks.names = "teacher" | like 1000=teacher
+    database = "postgres://u:hidden@db/marks" | each key belongs to a section
+    database.url = ["hidden"] | give one value
+    chat.secret_key = { text = "hidden" } | give one value
+    chat.secret_key = 4821.5 | text in quotes
+    callback.tokens = { one = "hidden" } | give a list
+    callback.tokens = [["hidden"]] | give one value
+    callback.tokens = 4821.5 | give a list
+    admin.tokens = [{ name = "ci", role = "editor", secret = ["hidden"] }] | not empty
+    admin.tokens = [{ name = "ci", roll = "editor", secret = "hidden" }] | name:role:secret
     chat = { secret_key = "hidden", secret_key_file = "/x" } | also given as chat.secret_key_file (in
     CALLBACK__TOKENS=hidden; CALLBACK__TOKENS_FILE=/x | callback.tokens (STICKYMARK__CALLBACK__TOKENS): also given as
     CALLBACK__LISTEN=127.0.0.1:80; ADMIN__LISTEN=127.0.0.1:80 | collides
@@ -362,7 +373,7 @@ const REFUSED: &str = r#"
     CHAT__SDK_APP_ID=0 | not an SDKAppID
     CHAT__SDK_APP_ID=app | not an SDKAppID
     CHAT__SECRET_KEY= | is empty
-    CHAT__SECRET_KEY=a b | a space or a line break
+    CHAT__SECRET_KEY=hid den | a space or a line break
     CHAT__ADMIN_ACCOUNT= | must not be empty
     CHAT__BASE_URL=ftp://x | must begin with http
     CHAT__BASE_URL=http://x/?a=b | no query
@@ -378,23 +389,24 @@ const REFUSED: &str = r#"
     CALLBACK__PATH=/{x} | '{' must not be in it
     CALLBACK__PATH=/a//b | segment is empty
     CALLBACK__PATH=/a/.. | empty or dots
+    CALLBACK__TOKENS=fine,hid den | a space or a line break
     CALLBACK__TOKENS=a,,b | tokens[1] (STICKYMARK__CALLBACK__TOKENS): is empty
     CALLBACK__MAX_AGE=0s | out of range
-    CALLBACK__FORWARD_URL=https://x/#y | no fragment
-    CALLBACK__FORWARD_URL=https://u:p@x/ | no user
+    CALLBACK__FORWARD_URL=https://x/hidden?hidden#hidden | no fragment
+    CALLBACK__FORWARD_URL=https://u:hidden@x/hidden | no user
     CALLBACK__FORWARD_FAILURE=retry | expected one of `auto`, `ok`, `fail`
     CALLBACK__FORWARD_FAILURE= | expected one of `auto`, `ok`, `fail`
     ADMIN__LISTEN=localhost:1 | IP and port
-    ADMIN__TOKENS=ci:editor | three parts
-    ADMIN__TOKENS=c i:editor:12345678 | the name must be
+    ADMIN__TOKENS=hidden | three parts
+    ADMIN__TOKENS=hid den:editor:hidden | the name must be
     ADMIN__TOKENS=ci:owner:12345678 | viewer or editor
     ADMIN__TOKENS=ci:editor: | not empty
-    ADMIN__TOKENS=ci:editor:12345 678 | printable ASCII
+    ADMIN__TOKENS=ci:editor:hid den | printable ASCII
     ADMIN__TOKENS=a:editor:12345678,a:viewer:87654321 | duplicate name
     ADMIN__TOKENS=a:editor:12345678,b:viewer:12345678 | secret of another
     DATABASE__URL= | is empty
-    DATABASE__URL=mysql://db | does not begin with postgres://
-    DATABASE__URL=postgres://u:p@:x/y | is not a PostgreSQL URL
+    DATABASE__URL=hidden | does not begin with postgres://
+    DATABASE__URL=postgres://u:hidden@:port/x | is not a PostgreSQL URL
     DATABASE__PATH= | must name a directory
     DATABASE__MAX_CONNECTIONS=1 | 2 to 1000
     REAPPLY__SETTLE=-1s | not a duration
@@ -541,36 +553,5 @@ fn secrets_show_up_nowhere() {
     }
     for shown in ["(1 set)", "ci (editor)", "https://backend.example/…"] {
         assert!(described.contains(shown), "{described}");
-    }
-    for (variable, value) in [
-        ("CHAT__SECRET_KEY", "hid den"),
-        ("CALLBACK__TOKENS", "fine,hid den"),
-        ("ADMIN__TOKENS", "hidden"),
-        ("ADMIN__TOKENS", "hid den:editor:hidden"),
-        ("ADMIN__TOKENS", "ci:editor:hid den"),
-        ("DATABASE__URL", "postgres://u:hidden@:port/x"),
-        ("DATABASE__URL", "hidden"),
-        ("CALLBACK__FORWARD_URL", "https://u:hidden@x/hidden"),
-        ("CALLBACK__FORWARD_URL", "https://x/hidden?hidden#hidden"),
-    ] {
-        let problem = problem(&format!("{variable}={value}"));
-        assert!(!problem.contains("hid"), "{problem}");
-    }
-    for text in [
-        "database = \"postgres://u:hidden@db/marks\"",
-        "chat = { secret_key = \"hidden\", secret_key_file = \"/x\" }",
-        "[database]\nurl = [\"hidden\"]",
-        "[chat]\nsecret_key = { text = \"hidden\" }",
-        "[callback]\ntokens = { one = \"hidden\" }",
-        "[callback]\ntokens = [[\"hidden\"]]",
-        "[admin]\ntokens = [{ name = \"ci\", role = \"editor\", secret = [\"hidden\"] }]",
-        "[admin]\ntokens = [{ name = \"ci\", roll = \"editor\", secret = \"hidden\" }]",
-    ] {
-        let problems = problems(from_file(text));
-        assert!(!problems.concat().contains("hid"), "{problems:?}");
-    }
-    for text in ["[chat]\nsecret_key = 4821.5", "[callback]\ntokens = 4821.5"] {
-        let problems = problems(from_file(text));
-        assert!(!problems.concat().contains("4821"), "{problems:?}");
     }
 }

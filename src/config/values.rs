@@ -76,22 +76,7 @@ pub(super) fn read_mark_names<'de, D>(given: D) -> Result<BTreeMap<Mark, String>
 where
     D: Deserializer<'de>,
 {
-    let pairs: Vec<(String, Option<String>)> = match toml::Value::deserialize(given)? {
-        toml::Value::Table(table) => table
-            .into_iter()
-            .map(|(number, name)| (number, name.as_str().map(str::to_owned)))
-            .collect(),
-        toml::Value::String(text) => text
-            .split(',')
-            .filter(|pair| !pair.trim().is_empty())
-            .map(|pair| match pair.split_once('=') {
-                Some((number, name)) => (number.to_owned(), Some(name.to_owned())),
-                None => (pair.to_owned(), None),
-            })
-            .collect(),
-        _ => return Err(D::Error::custom("give a table of marks and names")),
-    };
-    let named = |(number, name): (String, Option<String>)| {
+    let named = |number: &str, name: Option<&str>| {
         let name = name.ok_or(format!(
             "{number:?} has no name as text; give one like 1000=teacher"
         ))?;
@@ -109,8 +94,22 @@ where
             name => Ok((mark, name.to_owned())),
         }
     };
-    let named = pairs.into_iter().map(named).collect::<Result<_, String>>();
-    named.map_err(D::Error::custom)
+    let names: Result<_, String> = match toml::Value::deserialize(given)? {
+        toml::Value::Table(table) => table
+            .iter()
+            .map(|(number, name)| named(number, name.as_str()))
+            .collect(),
+        toml::Value::String(text) => text
+            .split(',')
+            .filter(|pair| !pair.trim().is_empty())
+            .map(|pair| match pair.split_once('=') {
+                Some((number, name)) => named(number, Some(name)),
+                None => named(pair, None),
+            })
+            .collect(),
+        _ => Err("give a table of marks and names".to_owned()),
+    };
+    names.map_err(D::Error::custom)
 }
 
 /// A duration between two limits in milliseconds.

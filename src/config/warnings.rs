@@ -66,7 +66,7 @@ impl Settings {
             "database.url leads to another machine and does not require TLS: the password may be \
              sent in clear text; add sslmode=require, or verify-full to verify the server too",
         );
-        let ignored = database.url.as_ref().map(|url| url.ignored().join(", "));
+        let ignored = database.url.as_ref().map(|url| url.ignored.join(", "));
         let ignored = ignored.unwrap_or_default();
         warn(
             !ignored.is_empty(),

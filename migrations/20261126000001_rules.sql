@@ -234,21 +234,12 @@ begin
     return null;
 end $$;
 
--- After a truncation the revision advances beyond the log, so that every replica reads all rules again.
-create function note_rules_truncated() returns trigger language plpgsql as $$
-begin
-    perform advance_rule_revision(20001);
-    return null;
-end $$;
-
 create trigger rules_inserted_are_noted after insert on rules
     referencing new table as added
     for each statement execute function note_rules_inserted();
 create trigger rules_updated_are_noted after update on rules
     referencing old table as removed new table as added
     for each statement execute function note_rules_updated();
-create trigger rules_truncated_are_noted after truncate on rules
-    for each statement execute function note_rules_truncated();
 
 -- Marks that rules required in some rooms and no longer do. A call in flight may still set them, and
 -- a sweep then finds them. See src/members/store/sweep.rs.

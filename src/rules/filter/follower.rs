@@ -15,13 +15,13 @@ use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
 use super::rule_set::RuleSet;
-use super::store::{FollowError, LONGEST_SILENCE, changes_since, check_triggers, read_all};
+use super::store::{FollowError, LONGEST_SILENCE, check_triggers, read_all, updated};
 use super::{Known, Shared};
 use crate::database::{Db, in_time};
 use crate::domain::MemberEvent;
 use crate::members::{Inbox, Named, News, NotTaken};
 use crate::metrics::DatabasePart;
-use crate::telemetry::{Repeated, warn_seldom};
+use crate::telemetry::warn_seldom;
 
 /// A trigger notifies this channel of commits of rules.
 const CHANNEL: &str = "stickymark_rules";
@@ -48,8 +48,9 @@ pub struct Follower {
     database: Option<PgListener>,
     /// All rules must be read: the revision may mean others than those that are known.
     anew: bool,
-    /// Since when the database does not answer.
+    /// Since when the rules cannot be followed, and the pause until the next try.
     lost_since: Option<Instant>,
+    pause: Duration,
 }
 
 impl Follower {
@@ -70,52 +71,41 @@ impl Follower {
             database: None,
             anew: true,
             lost_since: None,
+            pause: RETRY.0,
         }
     }
 
     /// Follows until stopped; then once more, so that nothing kept is forgotten. Stop it when no
     /// more callbacks are taken and before the inbox is closed.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut pause = RETRY.0;
-        while let Some(error) = stop.run_until_cancelled(self.follow(&mut pause)).await {
+        while let Some(followed) = stop.run_until_cancelled(self.follow()).await {
+            let Err(error) = followed else { continue };
             self.lost_since.get_or_insert_with(Instant::now);
             let errors = &self.shared.metrics.database_errors;
             errors.of(DatabasePart::Rules).inc();
-            if let FollowError::TriggersLost(_) = error {
-                static LOST: Repeated = Repeated::new();
-                if let Some(left_out) = LOST.due() {
-                    tracing::error!(%error, left_out, "bypassing the rule filter: every event goes to the database");
-                }
-            } else {
+            warn_seldom!(%error, "cannot read changes of rules; bypassing the rule filter");
+            if !matches!(error, FollowError::TriggersLost(_)) {
                 self.database = None;
-                warn_seldom!(%error, "cannot read changes of rules; the rule filter will be bypassed soon");
             }
-            stop.run_until_cancelled(tokio::time::sleep(pause)).await;
-            pause = (pause * 2).min(RETRY.1);
+            stop.run_until_cancelled(tokio::time::sleep(self.pause))
+                .await;
+            self.pause = (self.pause * 2).min(RETRY.1);
         }
         self.finish().await;
     }
 
-    async fn follow(&mut self, pause: &mut Duration) -> FollowError {
-        loop {
-            if let Err(error) = self.confirm().await {
-                return error;
-            }
-            *pause = RETRY.0;
-            if let Some(since) = self.lost_since.take() {
-                let seconds = since.elapsed().as_secs_f64();
-                tracing::info!(seconds, "the rule filter reads changes of rules again");
-            }
-            if let Err(error) = self.wait().await {
-                return error.into();
-            }
+    async fn follow(&mut self) -> Result<(), FollowError> {
+        self.confirm().await?;
+        self.pause = RETRY.0;
+        if let Some(since) = self.lost_since.take() {
+            let seconds = since.elapsed().as_secs_f64();
+            tracing::info!(seconds, "the rule filter reads changes of rules again");
         }
+        Ok(self.wait().await?)
     }
 
-    /// Asks the database once, and decides on all events that were kept before.
-    ///
-    /// # Errors
-    /// When the rules cannot be followed; the kept events stay kept.
+    /// Asks the database once, and decides on all events that were kept before. They stay kept if the rules
+    /// cannot be followed.
     pub async fn confirm(&mut self) -> Result<(), FollowError> {
         let confirmed = self.try_to_confirm().await;
         if let Err(FollowError::TriggersLost(_)) = confirmed {
@@ -153,21 +143,16 @@ impl Follower {
 
     /// The rules as of a moment after this was called.
     async fn current(&mut self, database: &mut PgListener) -> Result<Arc<RuleSet>, FollowError> {
-        let hashing = &self.shared.hashing;
         check_triggers(database).await?;
         let known = self.shared.known.load().rules.clone();
-        if let Some(known) = known.filter(|_| !self.anew) {
-            let changes = changes_since(database, hashing, known.revision).await?;
-            if let Some(came) = changes.came {
-                let rules = known.with(&came, changes.revision);
-                if !rules.is_worn(changes.rules) {
-                    return Ok(Arc::new(rules));
-                }
-            }
+        if let Some(known) = known.filter(|_| !self.anew)
+            && let Some(rules) = updated(database, &known).await?
+        {
+            return Ok(Arc::new(rules));
         }
         // What is known may be wrong, and reading all takes a while.
         self.shared.doubt();
-        let rules = read_all(database, hashing).await?;
+        let rules = read_all(database).await?;
         tracing::info!(
             rules = rules.len(),
             bytes = rules.bytes(),
@@ -181,9 +166,8 @@ impl Follower {
     /// them from then on. What it cannot take now stays, and the next events wait behind it.
     fn check_again(&mut self, rules: &RuleSet, answered: usize) {
         if self.late.is_empty() {
-            let hashing = &self.shared.hashing;
             let kept = std::iter::from_fn(|| self.kept.try_recv().ok()).take(answered);
-            let named = kept.filter(|event| rules.may_name(hashing, &event.group, &event.account));
+            let named = kept.filter(|event| rules.may_name(&event.group, &event.account));
             self.late.extend(named);
             if !self.late.is_empty() {
                 tracing::info!(

@@ -39,7 +39,7 @@ use crate::members::{Inbox, Named};
 use crate::metrics::{FilterDecision, Metrics};
 use crate::replica::Replica;
 use crate::telemetry::warn_seldom;
-use rule_set::{Hashing, RuleSet};
+use rule_set::RuleSet;
 
 /// When the filter trusts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,6 @@ pub struct RuleFilter {
 
 #[derive(Debug)]
 struct Shared {
-    hashing: Hashing,
     known: ArcSwap<Known>,
     error: ArcSwapOption<String>,
     /// Events that were answered with "no" and wait for the next confirmation.
@@ -139,7 +138,6 @@ impl RuleFilter {
     pub fn new(replica: &Replica, inbox: Inbox, settings: FilterSettings) -> (Self, Follower) {
         let (kept, incoming) = mpsc::channel(settings.most_kept);
         let shared = Arc::new(Shared {
-            hashing: Hashing::default(),
             known: ArcSwap::from_pointee(Known {
                 rules: None,
                 confirmed: Instant::now(),
@@ -167,8 +165,7 @@ impl RuleFilter {
         };
         let mut named = Named::Perhaps;
         let mut must_go = |event: MemberEvent| {
-            let (event, decision) = if rules.may_name(&shared.hashing, &event.group, &event.account)
-            {
+            let (event, decision) = if rules.may_name(&event.group, &event.account) {
                 (Some(event), FilterDecision::Passed)
             } else {
                 match shared.kept.try_send(event) {
@@ -192,7 +189,6 @@ impl RuleFilter {
         self.shared.known.load().confirmed.elapsed()
     }
 
-    /// How it does.
     pub fn state(&self) -> FilterState {
         let shared = &*self.shared;
         let known = shared.known.load();

@@ -1,9 +1,8 @@
-//! The rules as of one revision: of each only a 64-bit hash of both patterns. Immutable; shared by all
-//! handlers.
+//! The rules as of one revision: of each only a 64-bit hash of both patterns.
 //!
 //! A member is found as in the database: for each shape of rule in use, the beginnings of room and account
 //! of that length make the key of the one pair of patterns that could match.
-//! SipHash with a random seed for each process: no outsider can choose ids whose keys collide.
+//! SipHash with a random seed: no outsider can choose ids whose keys collide.
 //!
 //! The keys are two sorted lists: a long one, read once, and a short one of what was added since. A rule
 //! that was deleted stays in until all rules are read again: "perhaps" may be wrong, "no" never is.
@@ -21,52 +20,9 @@ const MOST_REMOVED: usize = 10_000;
 
 /// The pair of prefix lengths of a rule, in characters; −1 for a literal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub group: i16,
-    pub account: i16,
-}
-
-/// The hash of this process.
-#[derive(Debug, Default)]
-pub(super) struct Hashing(RandomState);
-
-impl Hashing {
-    pub fn of_rule(&self, shape: Shape, group: &str, account: &str) -> u64 {
-        let mut hasher = self.0.build_hasher();
-        hasher.write_u16(shape.group.cast_unsigned());
-        hasher.write_u16(shape.account.cast_unsigned());
-        hasher.write(group.as_bytes());
-        // In no text, so that the border between the two is part of the key.
-        hasher.write_u8(0xff);
-        hasher.write(account.as_bytes());
-        hasher.finish()
-    }
-
-    /// The key under which rules of this shape name the member; `None` if the ids are too short for them.
-    pub fn of_member(&self, shape: Shape, group: &GroupId, account: &Account) -> Option<u64> {
-        let group = beginning(group.as_str(), shape.group)?;
-        let account = beginning(account.as_str(), shape.account)?;
-        Some(self.of_rule(shape, group, account))
-    }
-}
-
-/// The shape and the key of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RuleKey {
-    pub shape: Shape,
-    pub key: u64,
-}
-
-impl RuleKey {
-    /// The key of a rule, from the texts and lengths of its patterns.
-    pub fn of(hashing: &Hashing, group: (&str, i16), account: (&str, i16)) -> Self {
-        let shape = Shape {
-            group: group.1,
-            account: account.1,
-        };
-        let key = hashing.of_rule(shape, group.0, account.0);
-        Self { shape, key }
-    }
+struct Shape {
+    group: i16,
+    account: i16,
 }
 
 /// The first `length` characters of a text, all of it for a literal, `None` if it has fewer.
@@ -83,34 +39,65 @@ fn beginning(text: &str, length: i16) -> Option<&str> {
 }
 
 /// Which members some rule could match.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct RuleSet {
     pub revision: i64,
+    hasher: RandomState,
     shapes: Vec<Shape>,
     read: Arc<Vec<u64>>,
     added: Vec<u64>,
 }
 
 impl RuleSet {
-    /// All rules, as of a revision that was reached before the first was read.
-    pub fn read(revision: i64, shapes: Vec<Shape>, mut keys: Vec<u64>) -> Self {
-        keys.sort_unstable();
-        keys.dedup();
-        keys.shrink_to_fit();
+    /// A set without rules, and with space for some.
+    pub fn empty(revision: i64, space: usize) -> Self {
         Self {
             revision,
-            shapes,
-            read: Arc::new(keys),
-            added: Vec::new(),
+            hasher: RandomState::new(),
+            shapes: Vec::new(),
+            read: Arc::default(),
+            added: Vec::with_capacity(space),
         }
     }
 
+    /// Adds a rule by the texts and lengths of its patterns. It is found after [`Self::sorted`].
+    pub fn add(&mut self, group: (&str, i16), account: (&str, i16)) {
+        let shape = Shape {
+            group: group.1,
+            account: account.1,
+        };
+        // Shapes are a handful, so a list is searched fastest; neighbours mostly share theirs.
+        if self.shapes.last() != Some(&shape) && !self.shapes.contains(&shape) {
+            self.shapes.push(shape);
+        }
+        self.added.push(self.key(shape, group.0, account.0));
+    }
+
+    /// The set in which all that was added is found.
+    pub fn sorted(mut self) -> Self {
+        self.added.sort_unstable();
+        self.added.dedup();
+        let read = &self.read;
+        self.added.retain(|key| read.binary_search(key).is_err());
+        if self.added.len() > MOST_ADDED {
+            let mut all = std::mem::take(&mut self.added);
+            if !self.read.is_empty() {
+                all.extend_from_slice(&self.read);
+                // The stable sort merges two sorted lists in one pass.
+                all.sort();
+            }
+            all.shrink_to_fit();
+            self.read = Arc::new(all);
+        }
+        self
+    }
+
     /// False only if no rule matches the member, as of this revision.
-    pub fn may_name(&self, hashing: &Hashing, group: &GroupId, account: &Account) -> bool {
+    pub fn may_name(&self, group: &GroupId, account: &Account) -> bool {
         self.shapes.iter().any(|shape| {
-            hashing
-                .of_member(*shape, group, account)
-                .is_some_and(|key| self.contains(key))
+            let group = beginning(group.as_str(), shape.group);
+            let texts = group.zip(beginning(account.as_str(), shape.account));
+            texts.is_some_and(|(group, account)| self.contains(self.key(*shape, group, account)))
         })
     }
 
@@ -118,27 +105,15 @@ impl RuleSet {
         self.read.binary_search(&key).is_ok() || self.added.binary_search(&key).is_ok()
     }
 
-    /// This set and the rules that were added up to a later revision.
-    pub fn with(&self, rules: &[RuleKey], revision: i64) -> Self {
-        let mut set = Self {
-            revision,
-            ..self.clone()
-        };
-        for rule in rules {
-            note_shape(&mut set.shapes, rule.shape);
-            if !self.contains(rule.key) {
-                set.added.push(rule.key);
-            }
-        }
-        set.added.sort_unstable();
-        set.added.dedup();
-        if set.added.len() > MOST_ADDED {
-            let mut all = [self.read.as_slice(), &set.added].concat();
-            // The stable sort merges two sorted lists in one pass.
-            all.sort();
-            (set.read, set.added) = (Arc::new(all), Vec::new());
-        }
-        set
+    fn key(&self, shape: Shape, group: &str, account: &str) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u16(shape.group.cast_unsigned());
+        hasher.write_u16(shape.account.cast_unsigned());
+        hasher.write(group.as_bytes());
+        // In no text, so that the border between the two is part of the key.
+        hasher.write_u8(0xff);
+        hasher.write(account.as_bytes());
+        hasher.finish()
     }
 
     /// Whether so many more are in it than there are rules that all should be read again.
@@ -160,13 +135,6 @@ impl RuleSet {
     }
 }
 
-/// Shapes are a handful, so a list is searched fastest; neighbours mostly share theirs.
-pub(super) fn note_shape(shapes: &mut Vec<Shape>, shape: Shape) {
-    if shapes.last() != Some(&shape) && !shapes.contains(&shape) {
-        shapes.push(shape);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,21 +150,12 @@ mod tests {
         )
     }
 
-    fn keys(hashing: &Hashing, rules: &[Rule]) -> Vec<RuleKey> {
-        rules
-            .iter()
-            .map(|(group, account)| {
-                let group = (group.text(), group.prefix_len());
-                RuleKey::of(hashing, group, (account.text(), account.prefix_len()))
-            })
-            .collect()
-    }
-
-    fn read(keys: &[RuleKey]) -> RuleSet {
-        let mut shapes = Vec::new();
-        keys.iter()
-            .for_each(|key| note_shape(&mut shapes, key.shape));
-        RuleSet::read(0, shapes, keys.iter().map(|key| key.key).collect())
+    fn with(mut set: RuleSet, rules: impl IntoIterator<Item = Rule>) -> RuleSet {
+        for (group, account) in rules {
+            let group = (group.text(), group.prefix_len());
+            set.add(group, (account.text(), account.prefix_len()));
+        }
+        set.sorted()
     }
 
     fn rules() -> impl Strategy<Value = Vec<Rule>> {
@@ -212,36 +171,30 @@ mod tests {
         fn it_says_what_the_patterns_say(
             old in rules(), new in rules(), group in "[ab*\\\\]{1,4}", account in "[aé*\\\\]{1,4}"
         ) {
-            let hashing = Hashing::default();
-            let set = read(&keys(&hashing, &old)).with(&keys(&hashing, &new), 1);
+            let set = with(with(RuleSet::empty(0, 0), old.clone()), new.clone());
             let group = GroupId::parse(&group).unwrap();
             let account = Account::parse(&account).unwrap();
             let named = old.iter().chain(&new)
                 .any(|rule| rule.0.matches(&group) && rule.1.matches(&account));
             // The converse may fail only by a collision of 64 bits.
-            prop_assert_eq!(set.may_name(&hashing, &group, &account), named);
+            prop_assert_eq!(set.may_name(&group, &account), named);
         }
     }
 
     #[test]
     fn a_rule_costs_eight_bytes_also_after_many_were_added() {
-        let hashing = Hashing::default();
-        let literals = |from: usize, to: usize| {
-            let rules: Vec<Rule> = (from..to)
-                .map(|n| rule("class-7", &format!("teacher{n}")))
-                .collect();
-            keys(&hashing, &rules)
+        let literals = |numbers: std::ops::Range<usize>| {
+            numbers.map(|n| rule("class-7", &format!("teacher{n}")))
         };
-        let mut set = read(&literals(0, 50_000));
+        let mut set = with(RuleSet::empty(0, 50_000), literals(0..50_000));
         assert_eq!(set.bytes(), 8 * 50_000);
-        for (step, from) in (50_000..100_000).step_by(500).enumerate() {
-            set = set.with(&literals(from, from + 500), step as i64);
+        for from in (50_000..100_000).step_by(500) {
+            set = with(set, literals(from..from + 500));
         }
         assert_eq!(set.len(), 100_000);
         assert!(set.bytes() <= 10 * 100_000, "{}", set.bytes());
         let group = GroupId::parse("class-7").unwrap();
-        let names =
-            |account: &str| set.may_name(&hashing, &group, &Account::parse(account).unwrap());
+        let names = |account: &str| set.may_name(&group, &Account::parse(account).unwrap());
         assert!((0..100_000).all(|n| names(&format!("teacher{n}"))));
         assert!(!names("teacher100000"));
     }

@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use sqlx::PgConnection;
 use sqlx::postgres::PgListener;
 
-use super::rule_set::{Hashing, RuleKey, RuleSet, note_shape};
+use super::rule_set::RuleSet;
 use crate::database::{in_time, interval};
 use crate::domain::{Account, REMEMBERED};
 
@@ -20,13 +20,12 @@ const MOST_EXPECTED: usize = 16_000_000;
 /// So many rules are read before other tasks of the same thread run.
 const RULES_A_TURN: usize = 1_000;
 /// Without these the revision says nothing of the rules, or the match misses a kind of rule.
-const TRIGGERS: [&str; 6] = [
+const TRIGGERS: [&str; 5] = [
     "rules_inserted",
     "rules_updated",
     "rules_deleted",
     "rules_inserted_are_noted",
     "rules_updated_are_noted",
-    "rules_truncated_are_noted",
 ];
 
 /// Why the rules cannot be followed.
@@ -41,10 +40,7 @@ pub enum FollowError {
     TriggersLost(String),
 }
 
-/// Checks the triggers that keep the revision.
-///
-/// # Errors
-/// When some are missing or disabled, or the whole session ignores them.
+/// Checks the triggers that keep the revision: none may be missing or disabled, or ignored by the session.
 pub(super) async fn check_triggers(database: &mut PgListener) -> Result<(), FollowError> {
     let lost = sqlx::query_scalar!(
         r#"
@@ -64,23 +60,12 @@ pub(super) async fn check_triggers(database: &mut PgListener) -> Result<(), Foll
     }
 }
 
-/// What has happened since a revision.
-#[derive(Debug)]
-pub(super) struct Changes {
-    /// The revision now.
-    pub revision: i64,
-    /// How many rules there are.
-    pub rules: i64,
-    /// The patterns that are new; `None` if the log does not reach back so far.
-    pub came: Option<Vec<RuleKey>>,
-}
-
-/// Asks what is new since `known`. One cheap statement, so the answer is of one moment.
-pub(super) async fn changes_since(
+/// The set with what is new since its revision. One cheap statement, so the answer is of one moment. `None`:
+/// all rules must be read, since the log does not reach back so far, or too many of the known ones are gone.
+pub(super) async fn updated(
     database: &mut PgListener,
-    hashing: &Hashing,
-    known: i64,
-) -> Result<Changes, sqlx::Error> {
+    known: &RuleSet,
+) -> Result<Option<RuleSet>, sqlx::Error> {
     let mut rows = sqlx::query!(
         r#"
         select v.revision, v.logged_since,
@@ -90,40 +75,30 @@ pub(super) async fn changes_since(
         from rule_revision v
         left join rule_changes c on c.revision > $1 and v.logged_since <= $1
         "#,
-        known
+        known.revision
     )
     .fetch(database);
-    let mut changes = None;
+    let (mut set, mut rules, mut complete) = (known.clone(), None, true);
     while let Some(row) = in_time(LONGEST_SILENCE, rows.try_next()).await? {
-        let changes = changes.get_or_insert_with(|| Changes {
-            revision: row.revision,
-            rules: row.rules,
-            // A revision that decreased means that a backup was restored.
-            came: (row.logged_since <= known && known <= row.revision).then(Vec::new),
-        });
-        if let (Some(came), Some(group), Some(group_len), Some(account), Some(account_len)) = (
-            &mut changes.came,
+        // A revision that decreased means that a backup was restored.
+        complete &= (row.logged_since..=row.revision).contains(&known.revision);
+        (set.revision, rules) = (row.revision, Some(row.rules));
+        if let (Some(group), Some(group_len), Some(account), Some(account_len)) = (
             row.group_text,
             row.group_prefix_len,
             row.account_text,
             row.account_prefix_len,
         ) {
-            came.push(RuleKey::of(
-                hashing,
-                (&group, group_len),
-                (&account, account_len),
-            ));
+            set.add((&group, group_len), (&account, account_len));
         }
     }
-    changes.ok_or(sqlx::Error::RowNotFound)
+    let (set, rules) = (set.sorted(), rules.ok_or(sqlx::Error::RowNotFound)?);
+    Ok((complete && !set.is_worn(rules)).then_some(set))
 }
 
 /// Reads all rules but those that ended long ago. The revision is read first: rules that are written
 /// meanwhile may be in the set already, and come once more as changes.
-pub(super) async fn read_all(
-    database: &mut PgListener,
-    hashing: &Hashing,
-) -> Result<RuleSet, sqlx::Error> {
+pub(super) async fn read_all(database: &mut PgListener) -> Result<RuleSet, sqlx::Error> {
     let start = sqlx::query!(
         r#"
         select revision, (select sum(rules) from rule_shapes)::bigint as rules from rule_revision
@@ -131,7 +106,8 @@ pub(super) async fn read_all(
     );
     let start = in_time(LONGEST_SILENCE, start.fetch_one(&mut *database)).await?;
     let expected = usize::try_from(start.rules.unwrap_or(0)).unwrap_or(0);
-    let (mut shapes, mut keys) = (Vec::new(), Vec::with_capacity(expected.min(MOST_EXPECTED)));
+    let mut rules = RuleSet::empty(start.revision, expected.min(MOST_EXPECTED));
+    let mut read = 0_usize;
     let mut rows = sqlx::query!(
         r#"
         select group_text, group_prefix_len, account_text, account_prefix_len from rules
@@ -141,18 +117,16 @@ pub(super) async fn read_all(
     )
     .fetch(database);
     while let Some(row) = in_time(LONGEST_SILENCE, rows.try_next()).await? {
-        let rule = RuleKey::of(
-            hashing,
+        rules.add(
             (&row.group_text, row.group_prefix_len),
             (&row.account_text, row.account_prefix_len),
         );
-        note_shape(&mut shapes, rule.shape);
-        keys.push(rule.key);
-        if keys.len().is_multiple_of(RULES_A_TURN) {
+        read += 1;
+        if read.is_multiple_of(RULES_A_TURN) {
             tokio::task::yield_now().await;
         }
     }
-    Ok(RuleSet::read(start.revision, shapes, keys))
+    Ok(rules.sorted())
 }
 
 /// Deletes the changes that name an account of which no rule is left: a replica that has not read them yet

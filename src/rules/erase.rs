@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::history::Author;
 use super::store::Rules;
-use super::write::{Change, PATIENCE, Turn, WriteError, apply};
+use super::write::{Change, PATIENCE, Turn, WriteError};
 use super::{filter, history, table};
 use crate::domain::{Account, Pattern};
 use crate::members::{count_rows_of, delete_rows_of};
@@ -37,8 +37,8 @@ impl Rules {
         dry_run: bool,
         author: &Author,
     ) -> Result<Erased, WriteError> {
-        let mut turn = self.turn(PATIENCE, dry_run).await?;
-        let rules = delete_rules(&mut turn, account, author).await?;
+        let mut turn = self.turn(author, PATIENCE, dry_run).await?;
+        let rules = delete_rules(&mut turn, account).await?;
         let name = Pattern::literal(account).to_string();
         let (history, members) = if dry_run {
             // Each deletion becomes an entry, too.
@@ -61,11 +61,7 @@ impl Rules {
     }
 }
 
-async fn delete_rules(
-    turn: &mut Turn<'_>,
-    account: &Account,
-    author: &Author,
-) -> Result<usize, WriteError> {
+async fn delete_rules(turn: &mut Turn<'_>, account: &Account) -> Result<usize, sqlx::Error> {
     let ids = table::ids_for_account(&mut turn.transaction, account).await?;
     let mut rules = table::fetch_all(&mut *turn.transaction, &ids).await?;
     let deletions = ids.into_iter().map(|id| Change {
@@ -73,5 +69,5 @@ async fn delete_rules(
         id,
         after: None,
     });
-    Ok(apply(turn, deletions.collect(), author).await?.len())
+    Ok(turn.write(deletions.collect()).await?.len())
 }

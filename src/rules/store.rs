@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::history::{Applied, Author};
 use super::json::InvalidField;
 use super::table;
-use super::write::{Change, PATIENCE, WriteError, apply};
+use super::write::{Change, PATIENCE, WriteError};
 use crate::database::Db;
 use crate::domain::{Rule, RuleDraft, RuleId};
 use crate::wake::WakeUp;
@@ -115,7 +115,7 @@ impl Rules {
         author: &Author,
         decide: impl FnOnce(Option<&Rule>) -> Result<Option<RuleDraft>, WriteError>,
     ) -> Result<Written, WriteError> {
-        let mut turn = self.turn(PATIENCE, false).await?;
+        let mut turn = self.turn(author, PATIENCE, false).await?;
         let before = table::fetch(&mut *turn.transaction, id).await?;
         let after = decide(before.as_ref())?;
         let change = Change {
@@ -123,7 +123,7 @@ impl Rules {
             before,
             after,
         };
-        let applied = apply(&mut turn, vec![change], author).await?;
+        let applied = turn.write(vec![change]).await?;
         self.end(turn).await?;
         let written = applied.into_iter().find_map(|Applied { before, after }| {
             let created = before.is_none();

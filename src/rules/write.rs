@@ -34,25 +34,34 @@ pub(super) const IMPORT_PATIENCE: Duration = Duration::from_secs(50);
 /// minute, but a minute of bad plans is long for the worker.
 const MANY: usize = 10_000;
 
-/// A transaction that may write rules. Dropped before [`Rules::end`], it is undone.
+/// A transaction that may write rules, part by part, so that many changes need no more memory than a part.
+/// Dropped before [`Rules::end`], it is undone.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     // Undone before the place is given away.
     pub transaction: Transaction,
     /// In the queue of this replica. `None`: a dry run.
     place: Option<SemaphorePermit<'a>>,
+    author: &'a Author,
     /// When it began, by the clock of the database.
     now: DateTime<Utc>,
+    /// What is required that was not required before; only that can break the limit. Many rules of a room
+    /// require the same.
+    demands: HashSet<Demand>,
+    changed: usize,
+    /// Of a dry run.
+    unwritten: Unwritten,
 }
 
 impl Rules {
     /// Waits for the turn to write rules; [`WriteError::Busy`] when `patience` is over. A dry run only
     /// reads, and waits for none.
-    pub(super) async fn turn(
-        &self,
+    pub(super) async fn turn<'a>(
+        &'a self,
+        author: &'a Author,
         patience: Duration,
         dry_run: bool,
-    ) -> Result<Turn<'_>, WriteError> {
+    ) -> Result<Turn<'a>, WriteError> {
         let (mut transaction, place) = if dry_run {
             (self.db.begin_reading().await?, None)
         } else {
@@ -77,12 +86,25 @@ impl Rules {
         Ok(Turn {
             transaction,
             place,
+            author,
             now,
+            demands: HashSet::new(),
+            changed: 0,
+            unwritten: Unwritten::default(),
         })
     }
 
-    /// Ends a turn, and wakes the propagation if it wrote.
-    pub(super) async fn end(&self, turn: Turn<'_>) -> Result<(), sqlx::Error> {
+    /// Ends a turn, if no room needs too many marks after all that was written, and wakes the propagation.
+    pub(super) async fn end(&self, mut turn: Turn<'_>) -> Result<(), WriteError> {
+        let transaction = &mut turn.transaction;
+        if turn.changed >= MANY && turn.place.is_some() {
+            table::analyze(transaction).await?;
+        }
+        let checked = limits::check(transaction, turn.demands, turn.now, &turn.unwritten).await?;
+        if let Err(conflict) = checked {
+            let rules = limits::rules_of(transaction, &conflict, &turn.unwritten).await?;
+            return Err(WriteError::MarkLimit { conflict, rules });
+        }
         turn.transaction.commit().await?;
         if turn.place.is_some() {
             self.wake.now();
@@ -153,49 +175,12 @@ pub(super) struct Change {
     pub after: Option<RuleDraft>,
 }
 
-/// Applies changes of distinct rules, and answers in their order. What changes nothing leaves version and
-/// history as they are. The caller ends the turn. In that of a dry run nothing is written, but checked all
-/// the same.
-pub(super) async fn apply(
-    turn: &mut Turn<'_>,
-    changes: Vec<Change>,
-    author: &Author,
-) -> Result<Vec<Applied>, WriteError> {
-    let mut applying = Applying::by(author);
-    let applied = applying.write(turn, changes).await?;
-    applying.finish(turn).await?;
-    Ok(applied)
-}
-
-/// Changes that are applied part by part, so that many of them need no more memory than a part.
-pub(super) struct Applying<'a> {
-    author: &'a Author,
-    /// What is required that was not required before; only that can break the limit. Many rules of a room
-    /// require the same.
-    demands: HashSet<Demand>,
-    changed: usize,
-    /// Of a dry run.
-    unwritten: Unwritten,
-}
-
-impl<'a> Applying<'a> {
-    pub fn by(author: &'a Author) -> Self {
-        Self {
-            author,
-            demands: HashSet::new(),
-            changed: 0,
-            unwritten: Unwritten::default(),
-        }
-    }
-
-    /// A part. It counts only if [`Self::finish`] succeeds, too.
-    pub async fn write(
-        &mut self,
-        turn: &mut Turn<'_>,
-        changes: Vec<Change>,
-    ) -> Result<Vec<Applied>, sqlx::Error> {
-        let (now, dry_run) = (turn.now, turn.place.is_none());
-        let transaction = &mut turn.transaction;
+impl Turn<'_> {
+    /// Applies changes of distinct rules, and answers in their order. What changes nothing leaves version
+    /// and history as they are. A dry run writes nothing, but its end checks all the same.
+    pub async fn write(&mut self, changes: Vec<Change>) -> Result<Vec<Applied>, sqlx::Error> {
+        let (now, dry_run) = (self.now, self.place.is_none());
+        let transaction = &mut self.transaction;
         // Versions of deleted rules that come back go on where they ended, so that an ETag never names two
         // states of one id.
         let created = changes.iter().filter(|change| change.before.is_none());
@@ -229,20 +214,6 @@ impl<'a> Applying<'a> {
         }
         self.changed += changed.len();
         Ok(applied)
-    }
-
-    /// Checks that no room needs too many marks after all that was written.
-    pub async fn finish(self, turn: &mut Turn<'_>) -> Result<(), WriteError> {
-        let (now, transaction) = (turn.now, &mut turn.transaction);
-        if self.changed >= MANY && turn.place.is_some() {
-            table::analyze(transaction).await?;
-        }
-        let checked = limits::check(transaction, self.demands, now, &self.unwritten).await?;
-        if let Err(conflict) = checked {
-            let rules = limits::rules_of(transaction, &conflict, &self.unwritten).await?;
-            return Err(WriteError::MarkLimit { conflict, rules });
-        }
-        Ok(())
     }
 }
 

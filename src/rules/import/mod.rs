@@ -20,7 +20,7 @@ use super::history::{Action, Applied, Author};
 use super::json::{BadLines, InvalidField};
 use super::store::Rules;
 use super::table;
-use super::write::{Applying, Change, IMPORT_PATIENCE, PATIENCE, WriteError, apply};
+use super::write::{Change, IMPORT_PATIENCE, PATIENCE, WriteError};
 use crate::domain::{Rule, RuleDraft, RuleId};
 use crate::messages::Message;
 
@@ -129,7 +129,7 @@ impl Rules {
         options: &ImportOptions,
         author: &Author,
     ) -> Result<Imported, WriteError> {
-        let mut turn = self.turn(IMPORT_PATIENCE, options.dry_run).await?;
+        let mut turn = self.turn(author, IMPORT_PATIENCE, options.dry_run).await?;
         // To sort and hash a whole import.
         sqlx::query!("set local work_mem = '64MB'")
             .execute(&mut *turn.transaction)
@@ -141,7 +141,6 @@ impl Rules {
             refusal => imported.refusal = refusal.map(|refusal| refusal.to_string()),
         }
         imported.message = imported.refusal.as_deref().map(Message::of);
-        let mut applying = Applying::by(author);
         let mut foreign = BadLines::default();
         let gone = gone.into_iter().map(|id| (id, None));
         let brought = brought.into_iter().map(|(id, brought)| (id, Some(brought)));
@@ -165,14 +164,12 @@ impl Rules {
                 })
                 .collect();
             if foreign.total == 0 {
-                let applied = applying.write(&mut turn, changes).await?;
-                imported.add(applied);
+                imported.add(turn.write(changes).await?);
             }
         }
         if foreign.total > 0 {
             return Err(WriteError::Lines(foreign));
         }
-        applying.finish(&mut turn).await?;
         self.end(turn).await?;
         Ok(imported)
     }
@@ -186,7 +183,7 @@ impl Rules {
         dry_run: bool,
         author: &Author,
     ) -> Result<Imported, WriteError> {
-        let mut turn = self.turn(PATIENCE, dry_run).await?;
+        let mut turn = self.turn(author, PATIENCE, dry_run).await?;
         let mut rules = table::fetch_all(&mut *turn.transaction, ids).await?;
         let mut changes = Vec::with_capacity(ids.len());
         let mut unknown = Vec::new();
@@ -202,10 +199,9 @@ impl Rules {
         if !unknown.is_empty() {
             return Err(WriteError::Invalid(unknown));
         }
-        let applied = apply(&mut turn, changes, author).await?;
-        self.end(turn).await?;
         let mut changed = Imported::of(dry_run);
-        changed.add(applied);
+        changed.add(turn.write(changes).await?);
+        self.end(turn).await?;
         Ok(changed)
     }
 }

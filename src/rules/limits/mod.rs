@@ -20,7 +20,7 @@ use walk::Walk;
 pub use walk::{Conflict, Demand};
 
 /// What a dry run would change of the demands in the database.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Unwritten {
     /// Each with one of its rules.
     added: HashMap<Demand, RuleId>,

@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Datelike, Utc};
 use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Number, Value};
-use utoipa::ToSchema;
+use serde_json::{Map, Number, Value, json};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::json::InvalidField;
 use crate::domain::{
@@ -25,13 +26,14 @@ const MAX_LABEL: usize = 64;
 /// Longest note, in characters.
 const MAX_NOTE: usize = 1000;
 
-/// A new rule, or the replacement of one. Only `group`, `account` and `marks` are required. `version`,
-/// `created_at` and `updated_at` are accepted and ignored, so that an answer can be sent back.
+/// A new rule, or the replacement of one. Only `group`, `account` and `marks` are required; other absent
+/// fields take their defaults, like null. `version`, `created_at` and `updated_at` are accepted and ignored,
+/// so that an answer can be sent back.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"group": "class-7", "account": "teacher10", "marks": [1000]}))]
 pub struct RuleInput {
-    /// The id; generated if absent. In a PUT it must be that of the path.
+    /// The id; generated if a new rule has none. It cannot be changed: where the path has one, it is that.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$", example = "class-7-teacher")]
     pub id: Option<String>,
     /// The rooms: a group id (at most 48 bytes of printable ASCII), a prefix followed by `*`, or `*`
@@ -63,22 +65,22 @@ pub struct RuleInput {
         example = json!([1000])
     )]
     pub marks: Option<Vec<Number>>,
-    /// A disabled rule requires no marks. Absent or null: true.
+    /// A disabled rule requires no marks. Null: true.
     pub enabled: Option<bool>,
-    /// First moment at which the rule is active. Absent or null: no start.
+    /// First moment at which the rule is active. Null: no start.
     #[schema(value_type = Option<DateTime<Utc>>)]
     pub starts_at: Option<String>,
-    /// First moment at which it is no longer active; later than `starts_at`. Absent or null: no end.
+    /// First moment at which it is no longer active; later than `starts_at`. Null: no end.
     #[schema(value_type = Option<DateTime<Utc>>)]
     pub ends_at: Option<String>,
-    /// The set of rules it belongs to; no control characters. Absent or null: empty.
+    /// The set of rules it belongs to; no control characters. Null: empty.
     #[schema(
         max_length = 64,
         pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$",
         example = "school"
     )]
     pub label: Option<String>,
-    /// Free text; tabs and line feeds are the only control characters. Absent or null: empty.
+    /// Free text; tabs and line feeds are the only control characters. Null: empty.
     #[schema(
         max_length = 1000,
         pattern = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$"
@@ -95,57 +97,31 @@ pub struct RuleInput {
     _updated_at: IgnoredAny,
 }
 
-/// Changes to a rule, as a JSON merge patch (RFC 7396): absent fields are kept, null resets to the
-/// default.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"marks": [1000, 1002]}))]
-#[allow(
-    dead_code,
-    reason = "describes a merge patch, which is applied to JSON"
-)]
-pub struct RulePatch {
-    /// Cannot be changed: the rule's own, if given.
-    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
-    id: Option<String>,
-    /// The rooms.
-    #[schema(
-        nullable = false,
-        min_length = 1,
-        pattern = r"^(?:[ -)+-~]|\\\*){0,48}\*?$",
-        example = "class-*"
-    )]
-    group: Option<String>,
-    /// The accounts.
-    #[schema(
-        nullable = false,
-        min_length = 1,
-        pattern = r"^(?:[^*\u0000-\u001f\u007f-\u009f]|\\\*){0,64}\*?$"
-    )]
-    account: Option<String>,
-    /// All marks of the changed rule.
-    #[schema(
-        nullable = false,
-        value_type = Option<BTreeSet<Mark>>,
-        min_items = 1,
-        max_items = 10
-    )]
-    marks: Option<Vec<u32>>,
-    /// Null: true.
-    enabled: Option<bool>,
-    /// Null: no start.
-    starts_at: Option<DateTime<Utc>>,
-    /// Null: no end.
-    ends_at: Option<DateTime<Utc>>,
-    /// Null: empty.
-    #[schema(max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    label: Option<String>,
-    /// Null: empty.
-    #[schema(
-        max_length = 1000,
-        pattern = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$"
-    )]
-    note: Option<String>,
+/// Changes to a rule, as a JSON merge patch. Only its schema: a patch is applied to JSON.
+pub struct RulePatch;
+
+impl ToSchema for RulePatch {}
+
+impl PartialSchema for RulePatch {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = RuleInput::schema();
+        if let RefOr::T(Schema::Object(patch)) = &mut schema {
+            let description = "Changes to a rule, as a JSON merge patch (RFC 7396): absent fields are kept, \
+                               null resets to the default.";
+            patch.description = Some(description.to_owned());
+            patch.example = Some(json!({"marks": [1000, 1002]}));
+            patch.required.clear();
+            for (name, field) in &mut patch.properties {
+                let example = (name == "group").then(|| json!("class-*"));
+                match field {
+                    RefOr::T(Schema::Object(field)) => field.example = example,
+                    RefOr::T(Schema::Array(field)) => field.example = example,
+                    _ => {}
+                }
+            }
+        }
+        schema
+    }
 }
 
 /// A mark rule.
@@ -206,9 +182,6 @@ impl From<&Rule> for RuleView {
 }
 
 /// The rule that a merge patch (RFC 7396, <https://www.rfc-editor.org/rfc/rfc7396>) turns a rule into.
-///
-/// # Errors
-/// Everything that is wrong with the patched rule.
 pub fn patched(rule: &Rule, patch: &Map<String, Value>) -> Result<RuleDraft, Vec<InvalidField>> {
     let mut target = serde_json::to_value(RuleView::from(rule)).unwrap_or_default();
     if let Value::Object(target) = &mut target {
@@ -262,9 +235,6 @@ impl RuleInput {
     }
 
     /// The rule, whose id is known from elsewhere.
-    ///
-    /// # Errors
-    /// Everything that is wrong; another id is.
     pub fn draft_named(self, known: &RuleId) -> Result<RuleDraft, Vec<InvalidField>> {
         let other = self.id.as_deref().is_some_and(|id| id != known.as_str());
         let parsed = self.parse().map(|(_, draft)| draft);
@@ -353,9 +323,6 @@ fn moment(text: &str) -> Result<DateTime<Utc>, String> {
 }
 
 /// A label, in a rule or as a filter.
-///
-/// # Errors
-/// What is wrong with it.
 fn read_label(text: String) -> Result<String, String> {
     free_text(text, MAX_LABEL, &[])
 }

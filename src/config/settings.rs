@@ -19,7 +19,7 @@ use crate::domain::{Account, Mark};
 const DAY: u64 = 24 * 60 * 60 * 1_000;
 const LONGEST: u64 = 36_500 * DAY;
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub chat: ChatSettings,
@@ -41,6 +41,12 @@ pub struct Settings {
     /// them counted; admin tokens also show names and roles.
     #[serde(skip)]
     pub described: BTreeMap<&'static str, String>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.described.fmt(f)
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -175,17 +181,4 @@ pub struct TelemetrySettings {
     /// A receiver of OTLP over HTTP, without the path of a signal; `None` = no traces.
     #[serde(default, deserialize_with = "values::optional")]
     pub otlp_endpoint: Option<Url>,
-}
-
-// Path and query of their URLs may be secret.
-impl fmt::Debug for CallbackSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallbackSettings").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for TelemetrySettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TelemetrySettings").finish_non_exhaustive()
-    }
 }

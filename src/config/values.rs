@@ -4,7 +4,6 @@
 //! value is read as text first: serde's own errors quote what they find.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -269,7 +268,7 @@ impl Parse for ForwardUrl {
 }
 
 /// Path of the callback URL: begins with `/`, made of unreserved characters, so that it needs no
-/// escaping in a router or a URL. It may hold a secret segment, hence no `Display`.
+/// escaping in a router or a URL. It may hold a secret segment, hence neither `Display` nor `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CallbackPath(String);
 
@@ -302,12 +301,6 @@ impl Parse for CallbackPath {
             return Err(format!("has {} bytes; give at most 255", text.len()));
         }
         Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for CallbackPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CallbackPath([REDACTED])")
     }
 }
 

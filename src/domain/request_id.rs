@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// At most so many ids of a round or a batch are logged; a storm has thousands.
 const MOST_SHOWN: usize = 8;
@@ -24,16 +23,12 @@ impl RequestId {
     pub const MAX_BYTES: usize = 128;
 
     /// A new one: a UUIDv7, so that ids sort by time. On the way of every callback: no system call, no
-    /// lock, one allocation.
+    /// lock.
     pub fn generate() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let millis = since.map_or(0, |since| since.as_millis());
-        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
-        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &rand::random());
-        let mut text = uuid::Uuid::encode_buffer();
-        let text = uuid.into_uuid().hyphenated().encode_lower(&mut text);
+        let millis = chrono::Utc::now().timestamp_millis().unsigned_abs();
+        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid();
         Self {
-            id: Arc::from(&*text),
+            id: uuid.to_string().into(),
             trace: None,
         }
     }

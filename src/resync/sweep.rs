@@ -30,7 +30,6 @@ enum Outcome {
     Found(Found),
     /// The room does not exist in Chat.
     Gone,
-    /// The sweep failed.
     PutOff {
         error: String,
         /// Whether it is a failure of this room.

@@ -145,12 +145,11 @@ async fn other_patterns(
         true => Miss::OtherRoom,
         false => Miss::OtherAccount,
     };
-    rows.iter()
-        .map(|row| {
-            let id = RuleId::parse(&row.id).map_err(corrupt)?;
-            Ok((id, miss(row.other_room)))
-        })
-        .collect()
+    let rules = rows.iter().map(|row| {
+        let id = RuleId::parse(&row.id).map_err(corrupt)?;
+        Ok((id, miss(row.other_room)))
+    });
+    rules.collect()
 }
 
 /// The marks that active rules require in a room.

@@ -68,8 +68,7 @@ pub enum Unreadable {
     Field(InvalidField),
 }
 
-/// # Errors
-/// What is wrong, at its place. A list is never read as an object.
+/// A list is never read as an object.
 pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unreadable> {
     let mut json = serde_json::Deserializer::from_slice(text);
     // Serde would take a list for the fields in their order, and one of nulls for an empty object.

@@ -17,7 +17,6 @@ use crate::domain::{Account, GroupId, Marks, REMEMBERED, RuleId, Window};
 pub struct Matched {
     /// The member: index into the accounts that were asked for.
     pub account: usize,
-    /// The rule.
     pub rule: RuleId,
     pub marks: Marks,
     pub enabled: bool,
@@ -27,9 +26,6 @@ pub struct Matched {
 /// All rules whose patterns match the room and one of the accounts: also those that are disabled, not yet
 /// begun, or ended within the last day, since the marks of such a rule are marks of ours. One
 /// entry for each pair of account and rule, in no order.
-///
-/// # Errors
-/// Those of the database; [`sqlx::Error::Decode`] for a row that is no rule.
 pub async fn matching_rules(
     executor: impl PgExecutor<'_>,
     group: &GroupId,

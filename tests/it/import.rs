@@ -335,22 +335,6 @@ async fn a_dry_run_answers_what_the_import_answers() {
 }
 
 #[tokio::test]
-async fn an_import_that_needs_an_eleventh_mark_in_a_room_is_refused_as_a_whole() {
-    let api = api().await;
-    let rules: Vec<Value> = (0..11)
-        .map(|n| named(&format!("r{n}"), "room", &format!("m{n}"), &[1000 + n]))
-        .collect();
-    for query in ["", "dry_run=true"] {
-        let refused = import(&api, query, ndjson(&rules)).await;
-        assert_eq!(
-            (refused.status, refused.problem()),
-            (409, "mark-limit-exceeded")
-        );
-    }
-    assert!(ids(&api).await.is_empty());
-}
-
-#[tokio::test]
 async fn what_is_asked_wrongly_is_refused_before_the_body_counts() {
     let api = api().await;
     for (name, value) in [

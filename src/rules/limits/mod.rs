@@ -184,30 +184,3 @@ pub(super) async fn rules_of(
     }
     Ok(rules)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{Mark, Marks};
-
-    fn demand(group: &str, from: Option<i64>, to: Option<i64>) -> Demand {
-        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
-        Demand {
-            group: Pattern::parse(group).unwrap(),
-            marks: Marks::new([Mark::parse(1000).unwrap()]).unwrap(),
-            window: Window {
-                starts_at: from.map(at),
-                ends_at: to.map(at),
-            },
-        }
-    }
-
-    #[test]
-    fn nested_rooms_are_one_area_and_others_are_apart() {
-        let (inner, outer) = (demand("ab", Some(0), None), demand("a*", Some(5), Some(9)));
-        let other = demand("b", None, None);
-        let areas = areas(HashSet::from([inner.clone(), outer.clone(), other.clone()]));
-        let expected = [(outer.group, inner.window), (other.group, other.window)];
-        assert_eq!(areas, expected);
-    }
-}

@@ -3,10 +3,10 @@
 //! Patterns are nested or have nothing in common, so in the order of their texts (a prefix before
 //! the literal of the same text) they form a tree in pre-order. A stack keeps the path from the
 //! widest pattern to the present one: exactly the demands that some room shares. Memory grows with
-//! the distinct demands of one path, not with the number of rules.
+//! the demands of one path, not with the number of rules.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
@@ -50,6 +50,12 @@ impl Demand {
         (self.group.text(), Reverse(self.group.prefix_len()))
     }
 
+    /// Whether it is active at the moment; `None` is the moment before all others.
+    fn is_active(&self, moment: Option<DateTime<Utc>>) -> bool {
+        let since_ever = self.window.starts_at.is_none();
+        moment.map_or(since_ever, |moment| self.window.contains(moment))
+    }
+
     /// Whether this one requires all that the other does.
     pub(in crate::rules) fn includes(&self, other: &Self) -> bool {
         self.group.covers(&other.group)
@@ -62,88 +68,47 @@ impl Demand {
 /// before the literal.
 #[derive(Default)]
 pub(super) struct Walk {
-    path: Vec<Level>,
-}
-
-/// The demands of one pattern.
-struct Level {
-    group: Pattern<GroupId>,
-    shares: HashSet<Share>,
-    /// Distinct marks at any time, of this level, that no wider level has.
-    own: MarkSet,
-    /// Distinct marks at any time on the path down to here.
-    total: usize,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Share {
-    window: Window,
-    marks: Marks,
+    path: Vec<Demand>,
+    /// The marks of the whole path, at any time.
+    required: Tally,
 }
 
 impl Walk {
     pub(super) fn step(&mut self, demand: Demand) -> Result<(), Conflict> {
-        if self
-            .path
-            .last()
-            .is_none_or(|level| level.group != demand.group)
-        {
+        let last = self.path.last();
+        if last.is_none_or(|last| last.group != demand.group) {
             self.check_last()?;
-            while self
-                .path
-                .last()
-                .is_some_and(|level| !level.group.covers(&demand.group))
-            {
-                self.path.pop();
+            let left = |last: &mut Demand| !last.group.covers(&demand.group);
+            while let Some(left) = self.path.pop_if(left) {
+                self.required.remove(&left);
             }
-            let total = self.path.last().map_or(0, |level| level.total);
-            self.path.push(Level {
-                group: demand.group,
-                shares: HashSet::new(),
-                own: MarkSet::new(),
-                total,
-            });
         }
-        let Demand { window, marks, .. } = demand;
-        if !starts_after(window.starts_at, window.ends_at) {
-            self.add(Share { window, marks });
+        if !starts_after(demand.window.starts_at, demand.window.ends_at) {
+            self.required.add(&demand);
+            self.path.push(demand);
         } // else it is never active
         Ok(())
     }
 
-    fn add(&mut self, share: Share) {
-        let Some((last, wider)) = self.path.split_last_mut() else {
-            return;
-        };
-        if last.shares.contains(&share) || wider.iter().any(|l| l.shares.contains(&share)) {
-            return;
-        }
-        for mark in share.marks.iter() {
-            if !wider.iter().any(|level| level.own.contains(&mark)) && last.own.insert(mark) {
-                last.total += 1;
-            }
-        }
-        last.shares.insert(share);
-    }
-
-    /// Checks the last level. Wider ones were checked when they were the last; so only moments at which a
+    /// Checks the last pattern. Wider ones were checked when they were the last; so only moments at which a
     /// demand of this one is active can bring something new.
     pub(super) fn check_last(&self) -> Result<(), Conflict> {
         match self.path.last() {
-            Some(last) if last.total > MAX_MARKS_PER_ROOM => self.sweep(last),
+            Some(last) if self.required.0.len() > MAX_MARKS_PER_ROOM => self.sweep(&last.group),
             _ => Ok(()),
         }
     }
 
     /// Goes through the moments at which demands begin and end.
-    fn sweep(&self, last: &Level) -> Result<(), Conflict> {
-        let windows = last.shares.iter().map(|share| share.window);
-        let hull = windows.reduce(Window::hull).unwrap_or_default();
-        let mut starts = self.shares_within(hull);
-        starts.sort_unstable_by_key(|share| share.window.starts_at);
+    fn sweep(&self, group: &Pattern<GroupId>) -> Result<(), Conflict> {
+        let last = self.path.iter().rev();
+        let last = last.take_while(|demand| demand.group == *group);
+        let hull = last.map(|demand| demand.window).reduce(Window::hull);
+        let mut starts = self.active_within(hull.unwrap_or_default());
+        starts.sort_unstable_by_key(|demand| demand.window.starts_at);
         let mut ends = starts.clone();
-        ends.retain(|share| share.window.ends_at.is_some());
-        ends.sort_unstable_by_key(|share| share.window.ends_at);
+        ends.retain(|demand| demand.window.ends_at.is_some());
+        ends.sort_unstable_by_key(|demand| demand.window.ends_at);
 
         let mut held = Tally::default();
         let mut starts = starts.into_iter().peekable();
@@ -151,64 +116,56 @@ impl Walk {
         while let Some(first) = starts.next() {
             let moment = first.window.starts_at;
             // A window excludes its end: what ends now makes room for what begins now.
-            while let Some(ended) = ends.next_if(|share| share.window.ends_at <= moment) {
+            while let Some(ended) = ends.next_if(|demand| demand.window.ends_at <= moment) {
                 held.remove(ended);
             }
             held.add(first);
-            while let Some(begun) = starts.next_if(|share| share.window.starts_at == moment) {
+            while let Some(begun) = starts.next_if(|demand| demand.window.starts_at == moment) {
                 held.add(begun);
             }
             if held.0.len() > MAX_MARKS_PER_ROOM {
-                return Err(self.conflict(last, moment, held.0.into_keys().collect()));
+                return Err(self.conflict(group, moment, held.0.into_keys().collect()));
             }
         }
         Ok(())
     }
 
     /// All demands of the path that are active at some moment of the window.
-    fn shares_within(&self, hull: Window) -> Vec<&Share> {
-        let shares = self.path.iter().flat_map(|level| level.shares.iter());
-        shares
-            .filter(|share| {
-                !starts_after(share.window.starts_at, hull.ends_at)
-                    && !starts_after(hull.starts_at, share.window.ends_at)
-            })
-            .collect()
+    fn active_within(&self, hull: Window) -> Vec<&Demand> {
+        let active = self.path.iter().filter(|demand| {
+            !starts_after(demand.window.starts_at, hull.ends_at)
+                && !starts_after(hull.starts_at, demand.window.ends_at)
+        });
+        active.collect()
     }
 
-    fn conflict(&self, last: &Level, from: Option<DateTime<Utc>>, marks: MarkSet) -> Conflict {
+    fn conflict(
+        &self,
+        group: &Pattern<GroupId>,
+        from: Option<DateTime<Utc>>,
+        marks: MarkSet,
+    ) -> Conflict {
         let mut unnamed = marks.clone();
         let mut demands = Vec::new();
-        for level in &self.path {
-            let mut holding: Vec<&Share> = level
-                .shares
-                .iter()
-                .filter(|share| share.holds(from))
-                .collect();
+        for level in self.path.chunk_by(|one, other| one.group == other.group) {
+            let active = level.iter().filter(|demand| demand.is_active(from));
+            let mut active: Vec<&Demand> = active.collect();
             // Those that explain most come first; the other keys only make the order definite.
-            holding.sort_unstable_by_key(|share| {
-                let Window { starts_at, ends_at } = share.window;
-                (
-                    Reverse(share.marks.as_set().len()),
-                    share.marks.as_set(),
-                    starts_at,
-                    ends_at,
-                )
+            active.sort_unstable_by_key(|demand| {
+                let (marks, window) = (demand.marks.as_set(), demand.window);
+                let count = Reverse(marks.len());
+                (count, marks, window.starts_at, window.ends_at)
             });
-            for share in holding {
+            for demand in active {
                 let before = unnamed.len();
-                unnamed.retain(|mark| !share.marks.as_set().contains(mark));
+                unnamed.retain(|mark| !demand.marks.as_set().contains(mark));
                 if unnamed.len() < before {
-                    demands.push(Demand {
-                        group: level.group.clone(),
-                        marks: share.marks.clone(),
-                        window: share.window,
-                    });
+                    demands.push(demand.clone());
                 }
             }
         }
         Conflict {
-            group: last.group.clone(),
+            group: group.clone(),
             from,
             marks,
             demands,
@@ -221,27 +178,19 @@ fn starts_after(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>) -> boo
     start.zip(end).is_some_and(|(start, end)| start >= end)
 }
 
-impl Share {
-    /// Whether the demand is active at the moment; `None` is the moment before all others.
-    fn holds(&self, moment: Option<DateTime<Utc>>) -> bool {
-        let since_ever = self.window.starts_at.is_none();
-        moment.map_or(since_ever, |moment| self.window.contains(moment))
-    }
-}
-
-/// How many active demands require each mark.
+/// How many demands require each mark.
 #[derive(Default)]
 struct Tally(BTreeMap<Mark, usize>);
 
 impl Tally {
-    fn add(&mut self, share: &Share) {
-        for mark in share.marks.iter() {
+    fn add(&mut self, demand: &Demand) {
+        for mark in demand.marks.iter() {
             *self.0.entry(mark).or_default() += 1;
         }
     }
 
-    fn remove(&mut self, share: &Share) {
-        for mark in share.marks.iter() {
+    fn remove(&mut self, demand: &Demand) {
+        for mark in demand.marks.iter() {
             if let Some(count) = self.0.get_mut(&mark) {
                 *count -= 1;
                 if *count == 0 {

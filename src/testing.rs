@@ -60,7 +60,7 @@ pub mod rules {
     pub use crate::rules::filter;
     pub use crate::rules::import;
     pub use crate::rules::propagation::{backlog, propagate};
-    pub use crate::rules::{Author, Rules, WriteError, keep_history, matching_rules};
+    pub use crate::rules::{Author, Rules, WriteError, delete_old_history, matching_rules};
 }
 
 #[cfg(feature = "local")]

@@ -4,11 +4,14 @@
 //! Every error is a [`Problem`]. Requests below `/v1` pass `auth` first, unknown paths too. Bodies
 //! have a limit, requests a deadline, and a panic becomes a 500 without details.
 
+use std::sync::Arc;
+
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware, routing};
 use chrono::Utc;
+use parking_lot::Mutex;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::OpenApi;
@@ -49,7 +52,7 @@ pub struct AdminState {
     /// What the callback listener received.
     pub(crate) arrivals: Arrivals,
     /// What sweeps found.
-    pub(crate) sweep_totals: SweepTotals,
+    pub(crate) sweep_totals: Arc<Mutex<SweepTotals>>,
     /// The members that were restored last.
     pub(crate) restorations: Restorations,
 }
@@ -67,7 +70,7 @@ impl AdminState {
             filter: None,
             inbox: None,
             arrivals: Arrivals::since(Utc::now()),
-            sweep_totals: SweepTotals::default(),
+            sweep_totals: Arc::default(),
             restorations: Restorations::default(),
             replica,
             readiness,

@@ -37,28 +37,18 @@ pub struct Sweeper {
     pub interval: Option<Duration>,
     /// How long rows of absent members are kept; `None` = no limit.
     pub keep_absent: Option<Duration>,
-    pub totals: SweepTotals,
+    /// The same for the history of rules.
+    pub keep_history: Option<Duration>,
+    pub totals: Arc<Mutex<SweepTotals>>,
 }
 
-/// What the sweeps of this process found; clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct SweepTotals(Arc<Mutex<TotalsSnapshot>>);
-
-/// The counts at one moment.
+/// What the sweeps of this process found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = SweepTotals)]
-pub struct TotalsSnapshot {
+pub struct SweepTotals {
     /// Complete sweeps.
     pub rooms: u64,
     /// Failed sweeps.
     pub failed: u64,
     /// What the complete ones found.
     pub found: Found,
-}
-
-impl SweepTotals {
-    /// The counts now.
-    pub fn snapshot(&self) -> TotalsSnapshot {
-        *self.0.lock()
-    }
 }

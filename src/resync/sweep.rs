@@ -100,7 +100,7 @@ impl Sweeper {
     }
 
     fn note_found(&self, claim: &SweepClaim, found: &Found) {
-        let mut totals = self.totals.0.lock();
+        let mut totals = self.totals.lock();
         totals.rooms += 1;
         totals.found += *found;
         drop(totals);
@@ -131,7 +131,7 @@ impl Sweeper {
 
     /// Counts a failure, and sets the time of the next try.
     fn put_off(&self, claim: &SweepClaim, error: SweepError) -> Outcome {
-        self.totals.0.lock().failed += 1;
+        self.totals.lock().failed += 1;
         self.replica
             .metrics
             .resync_rooms

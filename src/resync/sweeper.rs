@@ -15,10 +15,13 @@ use crate::members::store::claim::{FORGOTTEN_INTERVAL, wake_forgotten_rooms};
 use crate::members::store::cleanup::{
     CLEANUP_INTERVAL, delete_rooms, delete_unmatched_somewhere, forget_retired_marks,
 };
+use crate::rules::delete_old_history;
 use crate::telemetry::warn_seldom;
 
 /// Rooms that one replica sweeps at once: few, since no member waits for a sweep.
 const ROOMS_AT_ONCE: usize = 4;
+/// How often a replica looks for old history of rules.
+const HISTORY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// Without a wake-up the database is asked this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -46,7 +49,7 @@ impl Sweeper {
     /// Schedules rooms that are new, and deletes what is over.
     async fn housekeeping(&self) -> Infallible {
         let db = &self.replica.db;
-        let mut cleaned: Option<Instant> = None;
+        let (mut cleaned, mut looked): (Option<Instant>, Option<Instant>) = (None, None);
         let mut searched = Instant::now();
         loop {
             if searched.elapsed() >= FORGOTTEN_INTERVAL {
@@ -64,6 +67,14 @@ impl Sweeper {
                 cleaned = Some(Instant::now());
                 let cleanup = self.clean_up().await;
                 self.note(cleanup, "delete old rooms");
+            }
+            if let Some(keep) = self.keep_history
+                && looked.is_none_or(|at| at.elapsed() >= HISTORY_INTERVAL)
+            {
+                let deleted = delete_old_history(db, keep).await;
+                // What is left follows in a second.
+                let done = !matches!(self.note(deleted, "delete old history"), Some(1..));
+                looked = done.then(Instant::now);
             }
             tokio::time::sleep(LONGEST_SLEEP).await;
         }

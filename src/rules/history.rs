@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
 use sqlx::types::Json;
-use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::document::RuleView;
@@ -16,12 +15,9 @@ use super::store::Rules;
 use super::table::corrupt;
 use crate::database::{Db, interval};
 use crate::domain::{RequestId, Rule, RuleId};
-use crate::telemetry::warn_seldom;
 
-/// Old entries deleted in one statement, and the pause after it: 10,000 a second.
+/// Old entries deleted in one statement, so that other work does not wait for it.
 const ENTRIES_A_BATCH: i64 = 1_000;
-const BETWEEN_BATCHES: Duration = Duration::from_millis(100);
-const BETWEEN_LOOKS: Duration = Duration::from_secs(60 * 60);
 
 /// Who writes rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,34 +213,9 @@ pub(super) async fn count(
     Ok(entries.unsigned_abs())
 }
 
-/// Deletes entries that are older than `keep` (`None`: no limit), now and every hour, until stopped: in
-/// small batches with pauses, so that other work does not wait for it. Replicas may do so at the same time.
-pub async fn keep_history(db: Db, keep: Option<Duration>, stop: CancellationToken) {
-    let Some(keep) = keep else {
-        return stop.cancelled().await;
-    };
-    let work = async {
-        loop {
-            let pause = match delete_old(&db, keep).await {
-                Ok(0) => BETWEEN_LOOKS,
-                Ok(entries) => {
-                    tracing::debug!(entries, "deleted old history of rules");
-                    BETWEEN_BATCHES
-                }
-                Err(error) => {
-                    warn_seldom!(%error, "cannot delete old history of rules; trying again in an hour");
-                    BETWEEN_LOOKS
-                }
-            };
-            tokio::time::sleep(pause).await;
-        }
-    };
-    stop.run_until_cancelled(work).await;
-}
-
 /// Deletes a batch of the oldest entries, as far as they are older than `keep`. The sequence is the order
-/// of time, so nothing beyond the batch is read.
-async fn delete_old(db: &Db, keep: Duration) -> Result<u64, sqlx::Error> {
+/// of time, so nothing beyond the batch is read. Replicas may do so at the same time.
+pub async fn delete_old_history(db: &Db, keep: Duration) -> Result<u64, sqlx::Error> {
     let deleted = sqlx::query!(
         r#"
         with oldest as materialized (

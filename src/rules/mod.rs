@@ -20,7 +20,7 @@ mod table;
 mod write;
 
 pub use erase::Erased;
-pub use history::{Author, HistoryEntry, keep_history};
+pub use history::{Author, HistoryEntry, delete_old_history};
 pub use import::Deed;
 pub use list::{After, Filter, Order};
 pub use matching::{Matched, matching_rules};

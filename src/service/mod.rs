@@ -41,7 +41,7 @@ use crate::reapply::{Worker, WorkerSettings};
 use crate::replica::Replica;
 use crate::resync::Sweeper;
 use crate::rules::filter::{FilterSettings, RuleFilter};
-use crate::rules::{keep_history, propagation};
+use crate::rules::propagation;
 pub use error::{PartEnded, StartError};
 pub(crate) use listening::listen;
 use listening::{Limits, answered, say_goodbye, serve};
@@ -117,12 +117,12 @@ impl Service {
             chat,
             interval: settings.resync.interval,
             keep_absent: settings.retention.members,
+            keep_history: settings.retention.history,
             totals: state.sweep_totals.clone(),
         };
         let of_rules = replica.part(DatabasePart::Rules);
         let figures = Figures::new(&replica);
         figures.show(settings.chat.calls_per_second, settings.resync.interval);
-        let (rules, history) = (of_rules.db.clone(), settings.retention.history);
         let (pulse, arrivals) = (state.pulse.clone(), state.arrivals.clone());
         let reporting = replica.part(DatabasePart::Figures).db;
         let slow_bodies = RequestBodyTimeoutLayer::new(NEXT_OF_A_BODY_WITHIN);
@@ -139,7 +139,6 @@ impl Service {
                 Part::new("propagation", |stop| propagation::run(of_rules, stop)),
                 Part::new("figures", |stop| figures.run(stop)),
                 Part::new("pulse", |stop| pulse.run(stop)),
-                Part::new("retention", move |stop| keep_history(rules, history, stop)),
                 Part::new("reports", |stop| arrivals.share(reporting, stop)),
             ],
             follower: Part::new("rule filter", |stop| follower.run(stop)),

@@ -26,7 +26,7 @@ use crate::api::{AdminState, CommonProblems, Json, NoParameters, Problem, Query}
 use crate::chat::PauseState;
 use crate::members::{FailureReason, QueueDepth, failure_reasons, queue_depth, retry_reasons};
 use crate::messages::Message;
-use crate::resync::TotalsSnapshot;
+use crate::resync::SweepTotals;
 use crate::rules::filter::{FilterState, RuleFilter};
 use crate::rules::propagation::{Backlog, backlog};
 use crate::version;
@@ -72,7 +72,7 @@ pub(crate) struct Status {
     #[schema(required = true)]
     filter: Option<FilterState>,
     /// What sweeps of this replica found since its start.
-    resync: TotalsSnapshot,
+    resync: SweepTotals,
 }
 
 /// The budget of one Chat API.
@@ -152,7 +152,7 @@ pub(crate) async fn read(state: &AdminState) -> Status {
         chat: replica.worker_breaker.paused().into(),
         chat_resync: replica.sweeper_breaker.paused().into(),
         filter: state.filter.as_ref().map(RuleFilter::state),
-        resync: state.sweep_totals.snapshot(),
+        resync: *state.sweep_totals.lock(),
     };
     if status.database != DatabaseState::Unreachable {
         match tokio::time::timeout(PATIENCE, status.add_stored(state)).await {

@@ -131,12 +131,10 @@ impl Keys {
                 Ok(value) if secret.ends_with("tokens") => list(value),
                 value => value,
             };
-            let problem = value.as_ref().err().cloned();
-            let value = value.unwrap_or_else(|_| Value::from(""));
-            self.0.insert(secret.to_owned(), (value, place));
-            if let Some(problem) = problem {
-                return wrong(format!("{}: {problem}", self.named(secret)));
-            }
+            match value {
+                Ok(value) => self.0.insert(secret.to_owned(), (value, place)),
+                Err(problem) => return wrong(format!("{secret} ({place}): {problem}")),
+            };
         }
         Ok(())
     }
@@ -168,29 +166,28 @@ impl Keys {
         let mut sections = BTreeMap::<&str, String>::new();
         for (section, key) in documented() {
             let value = self.0.get(&format!("{section}.{key}"));
-            let value = value.and_then(|(value, _)| match value {
-                Value::String(text) => Some(text.clone()),
-                Value::Integer(number) => Some(number.to_string()),
-                _ => None,
-            });
-            let set = |count: usize| Some(format!("({count} set)"));
-            let value = match (section, key) {
-                ("chat", "secret_key") | ("callback", "path") | ("database", "url") => {
-                    value.map(|_| "(set)".to_owned())
+            let value = match ((section, key), value.map(|(value, _)| value)) {
+                (("chat", "secret_key") | ("callback", "path") | ("database", "url"), Some(_)) => {
+                    "(set)".to_owned()
                 }
-                ("callback", "tokens") => set(settings.callback.tokens.len()),
-                ("callback", "forward_url") => Some(origin(&settings.callback.forward_url)),
-                ("telemetry", "otlp_endpoint") => Some(origin(&settings.telemetry.otlp_endpoint)),
-                ("marks", "names") => set(settings.marks.names.len()),
-                ("admin", "tokens") => {
+                (("callback", "forward_url"), _) => origin(&settings.callback.forward_url),
+                (("telemetry", "otlp_endpoint"), _) => origin(&settings.telemetry.otlp_endpoint),
+                (("marks", "names"), _) => format!("({} set)", settings.marks.names.len()),
+                (("admin", "tokens"), _) => {
                     let tokens = settings.admin.tokens.iter();
                     let tokens = tokens.map(|one| format!("{} ({})", one.name, one.role.name()));
-                    Some(format!("{:?}", tokens.collect::<Vec<_>>()))
+                    format!("{:?}", tokens.collect::<Vec<_>>())
                 }
-                _ => value,
+                (_, Some(Value::Array(list))) => format!("({} set)", list.len()),
+                (_, Some(Value::String(text))) => text.clone(),
+                (_, Some(Value::Integer(number))) => number.to_string(),
+                _ => String::new(),
             };
-            let value = value.filter(|value| !value.is_empty());
-            let value = value.unwrap_or("(not set)".to_owned());
+            let value = if value.is_empty() {
+                "(not set)"
+            } else {
+                &value
+            };
             let section = sections.entry(section).or_default();
             let separator = if section.is_empty() { "" } else { " " };
             section.push_str(&format!("{separator}{key}={value}"));
@@ -229,18 +226,14 @@ fn origin(url: &Option<Url>) -> String {
 
 /// The parser's message without the lines that it quotes: they may hold a secret.
 fn read_toml(text: &str, name: &str) -> Result<Keys, ConfigError> {
-    let table: Table = match text.parse() {
-        Ok(table) => table,
-        Err(error) => {
-            let error: toml::de::Error = error;
-            let before = error.span().and_then(|span| text.get(..span.start));
-            let line = before.unwrap_or_default().matches('\n').count() + 1;
-            let reason = error.message();
-            return wrong(format!(
-                "the configuration file {name} is not TOML: line {line}: {reason}"
-            ));
-        }
-    };
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.unwrap_or_default().matches('\n').count() + 1;
+        let reason = error.message();
+        ConfigError(vec![format!(
+            "the configuration file {name} is not TOML: line {line}: {reason}"
+        )])
+    })?;
     let place = match text == DEFAULTS {
         true => String::new(),
         false => format!("in {name}"),

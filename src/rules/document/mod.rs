@@ -235,21 +235,16 @@ impl RuleInput {
     }
 
     /// The rule, whose id is known from elsewhere.
-    pub fn draft_named(self, known: &RuleId) -> Result<RuleDraft, Vec<InvalidField>> {
-        let other = self.id.as_deref().is_some_and(|id| id != known.as_str());
+    pub fn draft_named(mut self, known: &RuleId) -> Result<RuleDraft, Vec<InvalidField>> {
+        let other = self.id.take().is_some_and(|id| id != known.as_str());
         let parsed = self.parse().map(|(_, draft)| draft);
-        match other {
-            false => parsed,
-            true => {
-                let mut wrong = Wrong(parsed.err().unwrap_or_default());
-                wrong.0.retain(|field| field.pointer != "/id");
-                wrong.add(
-                    "/id",
-                    format!("must be {known}, as in the path; an id cannot be changed"),
-                );
-                Err(wrong.0)
-            }
+        if !other {
+            return parsed;
         }
+        let mut wrong = Wrong(parsed.err().unwrap_or_default());
+        let detail = format!("must be {known}, as in the path; an id cannot be changed");
+        wrong.add("/id", detail);
+        Err(wrong.0)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::Executor;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use stickymark::testing::database::Db;
 use stickymark::testing::domain::{
     Account, EventSource, EventTime, GroupId, Mark, MemberEvent, RequestId,
@@ -82,8 +82,7 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
         .try_init()?;
     let database = server.with_rules(RULES).await?;
     fill(&database).await?;
-    let pool = explaining(&database).await?;
-    let db = Db::from(pool.clone());
+    let db = explaining(&database)?;
     let mut page = format!(
         "# Plans of the hot statements\n\nWritten by `cargo bench -- explain`. {RULES} rules in \
          three shapes, {} members in {ROOMS} rooms, all of them due. Each statement ran {RUNS} \
@@ -145,7 +144,7 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
         "the worker's look at the queue: until when may it sleep",
         &plans,
     )?;
-    pool.close().await;
+    db.close().await;
     std::fs::write("benches/EXPLAIN.md", page)?;
     eprintln!("written to benches/EXPLAIN.md");
     Ok(())
@@ -173,26 +172,17 @@ async fn fill(database: &Database) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A pool whose statements explain themselves.
-async fn explaining(database: &Database) -> anyhow::Result<sqlx::PgPool> {
-    let options = PgConnectOptions::from_str(&database.url)?;
-    PgPoolOptions::new()
-        .max_connections(1)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                connection
-                    .execute(
-                        "load 'auto_explain'; set auto_explain.log_min_duration = 0; \
-                         set auto_explain.log_analyze = on; set auto_explain.log_buffers = on; \
-                         set client_min_messages = log; set jit = off",
-                    )
-                    .await?;
-                Ok(())
-            })
-        })
-        .connect_with(options)
-        .await
-        .context("plans need a superuser and PostgreSQL's contrib module auto_explain")
+/// A database whose statements explain themselves. That takes a superuser, and auto_explain of
+/// PostgreSQL's contrib modules.
+fn explaining(database: &Database) -> anyhow::Result<Db> {
+    let options = PgConnectOptions::from_str(&database.url)?.options([
+        ("session_preload_libraries", "auto_explain"),
+        ("auto_explain.log_min_duration", "0"),
+        ("auto_explain.log_analyze", "on"),
+        ("auto_explain.log_buffers", "on"),
+        ("client_min_messages", "log"),
+    ]);
+    Ok(Db::new_lazy(options, 1))
 }
 
 /// 500 arrivals, spread over the last rooms; each member has a rule of their own.

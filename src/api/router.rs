@@ -197,12 +197,11 @@ mod tests {
     use crate::database::Db;
     use axum::body::{Body, to_bytes};
     use axum::http::{Request, StatusCode};
-    use sqlx::PgPool;
     use tower::ServiceExt;
 
     #[tokio::test]
     async fn a_panic_becomes_a_problem_without_details_and_has_a_request_id() {
-        let db = Db::from(PgPool::connect_lazy("postgres://nowhere/none").unwrap());
+        let db = Db::new_lazy("postgres://nowhere/none".parse().unwrap(), 1);
         let readiness = Readiness::new(db.clone());
         let replica = Replica::new(db, CallRate::new(1));
         let state = AdminState::new(replica, readiness, &[]);

@@ -13,7 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgType
 use sqlx::{Describe, Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 
 use super::in_time;
-use super::pool::{Doubt, TEST_LIMIT};
+use super::pool::{self, Doubt, TEST_LIMIT};
 use crate::metrics::{DatabasePart, Metrics};
 
 /// How long a statement may take that reads or writes much, or for which a person waits.
@@ -32,6 +32,11 @@ pub struct Db {
 }
 
 impl Db {
+    /// Connects when the first connection is needed.
+    pub fn new_lazy(options: PgConnectOptions, max_connections: u32) -> Self {
+        pool::pool(max_connections, pool::options(options))
+    }
+
     pub(super) fn new(pool: PgPool, doubt: Doubt) -> Self {
         Self {
             pool,
@@ -139,12 +144,6 @@ pub struct Connections {
     pub idle: usize,
     /// As the settings allow.
     pub most: u32,
-}
-
-impl From<PgPool> for Db {
-    fn from(pool: PgPool) -> Self {
-        Self::new(pool, Doubt::default())
-    }
 }
 
 impl<'p> Executor<'p> for &Db {

@@ -120,8 +120,7 @@ async fn until_members(db: &Db, expected: &[(&str, &str)]) {
 async fn a_callback_about_nobodys_rule_is_answered_without_the_database() {
     let database = database().await;
     insert_rule(database.db(), "class-*", "teacher*", &[1000]).await;
-    let dead = sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap();
-    let dead = Db::from(dead);
+    let dead = Db::new_lazy("postgres://127.0.0.1:1/none".parse().unwrap(), 1);
     dead.close().await;
     let (replica, _follower) = replica(database.db(), &dead, BY_HAND).await;
     let viewers = (0..50).map(|n| join(&format!("viewer{n}"))).collect();

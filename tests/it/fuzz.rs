@@ -277,7 +277,7 @@ fn no_callback_body_brings_the_listener_down_or_stores_what_the_database_refuses
 fn no_query_path_or_header_of_a_callback_brings_the_listener_down() {
     let runtime = runtime();
     let router = runtime.block_on(async {
-        let nowhere = Db::from(sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap());
+        let nowhere = Db::new_lazy("postgres://127.0.0.1:1/none".parse().unwrap(), 1);
         callbacks(&nowhere, &["token"])
     });
     let methods = proptest::sample::select(vec!["POST", "POST", "POST", "GET", "PUT", "OPTIONS"]);

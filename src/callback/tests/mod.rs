@@ -133,7 +133,7 @@ impl Setup {
 
 /// An inbox without a database, behind a filter that knows no rule yet and so lets everything pass.
 fn events() -> (Events, InboxWriter) {
-    let db = Db::from(sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap());
+    let db = Db::new_lazy("postgres://127.0.0.1:1/none".parse().unwrap(), 1);
     let replica = Replica::new(db, CallRate::new(1));
     let settling = Settling {
         settle: Duration::ZERO,

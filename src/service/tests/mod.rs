@@ -14,7 +14,7 @@ async fn build(listen: &str, forward_url: &str) -> Result<Service, StartError> {
     ];
     let settings = Settings::load(None, environment).unwrap();
     // Nothing is asked of the database before the service runs.
-    let db = Db::from(sqlx::PgPool::connect_lazy("postgres://127.0.0.1:1/none").unwrap());
+    let db = Db::new_lazy("postgres://127.0.0.1:1/none".parse().unwrap(), 1);
     Service::build(&settings, db).await
 }
 

@@ -5,10 +5,9 @@
 
 use std::str::FromStr;
 use std::sync::{LazyLock, mpsc};
-use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use stickymark::testing::Replica;
 use stickymark::testing::chat::CallRate;
@@ -85,6 +84,12 @@ pub async fn empty_database() -> TestDatabase {
     TestDatabase::create("template0").await
 }
 
+/// Sessions like those of the program, but under another name: some tests end those of the program.
+pub fn sessions(url: &str) -> Db {
+    let options = PgConnectOptions::from_str(url).unwrap();
+    Db::new_lazy(options.application_name("test"), 8)
+}
+
 /// Connects as the program does with these settings.
 pub async fn connect(settings: &DatabaseSettings) -> Result<Database, DatabaseError> {
     Database::connect(settings.server(), &settings.path, settings.max_connections).await
@@ -100,18 +105,8 @@ impl TestDatabase {
         )
         .await;
         let url = named(&name);
-        let options = PgConnectOptions::from_str(url.as_str()).unwrap();
-        // As in the sessions of the program.
-        let options = options.options([("lock_timeout", "500ms")]);
-        let pool = PgPoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(Duration::from_secs(10))
-            .connect_lazy_with(options);
-        Self {
-            url,
-            name,
-            db: pool.into(),
-        }
+        let db = sessions(url.as_str());
+        Self { url, name, db }
     }
 
     pub fn url(&self) -> &Url {

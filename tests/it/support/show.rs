@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection};
 use stickymark::testing::database::{Db, MIGRATIONS};
 use stickymark::testing::local::simulator::{Api, Options, Running, Settings, Simulated, start};
 use tokio::net::TcpListener;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::balancer::{Balancer, Promise};
+use super::database::sessions;
 use super::process::{Orders, PATIENCE, Replica, pause};
 use super::stall::Stall;
 use super::wire::Wire;
@@ -103,9 +104,10 @@ impl Show {
         rooms: usize,
         environment: Vec<(&'static str, String)>,
     ) -> Self {
-        let pool = PgPool::connect(url.expose_secret()).await.unwrap();
-        MIGRATIONS.run(&pool).await.unwrap();
-        let db = Db::from(pool);
+        let mut inside = PgConnection::connect(url.expose_secret()).await.unwrap();
+        MIGRATIONS.run(&mut inside).await.unwrap();
+        inside.close().await.unwrap();
+        let db = sessions(url.expose_secret());
         insert_rule(&db, "room-*", "vip*", &[1000, 1001]).await;
         insert_rule(&db, "room-*", "teacher", &[1000]).await;
         insert_rule(&db, "room-1", "teacher", &[1002]).await;

@@ -1,6 +1,6 @@
 //! Whether every statement on members and rooms grows linearly with the room, whatever the statistics
 //! of PostgreSQL say: `cargo bench --bench plans -- [STATISTICS…] [MEMBERS…]`, by default 1000, 10000 and
-//! 35000, and `None`, `FewSmallRooms`, `ManySmallRooms` and `Fresh`.
+//! 35000, and `None`, `Empty`, `FewSmallRooms`, `ManySmallRooms` and `Fresh`.
 //!
 //! One room lives through the whole service and a simulated Chat; PostgreSQL itself tells how long each
 //! statement took. The figures are those of the statements, so a debug build gives the same ones:
@@ -21,8 +21,9 @@ use std::collections::BTreeMap;
 use support::plans::{Execution, Executions, LargeRoom, Statistics};
 
 const SIZES: [usize; 3] = [1_000, 10_000, 35_000];
-const STATISTICS: [Statistics; 4] = [
+const STATISTICS: [Statistics; 5] = [
     Statistics::None,
+    Statistics::Empty,
     Statistics::FewSmallRooms,
     Statistics::ManySmallRooms,
     Statistics::Fresh,

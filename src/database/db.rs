@@ -99,7 +99,8 @@ impl Db {
     pub async fn begin_reading(&self) -> Result<Transaction, Error> {
         self.begin_with(
             "begin isolation level repeatable read read only; \
-             set local plan_cache_mode = force_custom_plan",
+             set local plan_cache_mode = force_custom_plan; \
+             set local enable_seqscan = on",
         )
         .await
     }

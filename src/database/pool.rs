@@ -27,13 +27,15 @@ pub(super) const TEST_LIMIT: Duration = Duration::from_secs(1);
 /// that keeps locks. Longer than any statement of ours, imports included. No statement waits long for a
 /// lock that a person at a prompt may hold. Nothing is compiled: that takes a second where the planner
 /// guesses too high, and our statements take milliseconds. And statements are planned once: to plan those of
-/// a single callback takes four times as long as to execute them, and there is one good plan for each.
+/// a single callback takes four times as long as to execute them, and there is one good plan for each,
+/// which uses an index; planned while a table is empty, it would read the whole table from then on.
 /// Those for which that is not so begin with [`Db::begin_reading`].
 const SESSION: &str = "set statement_timeout = '60s'; \
                        set lock_timeout = '500ms'; \
                        set idle_in_transaction_session_timeout = '60s'; \
                        set jit = off; \
-                       set plan_cache_mode = force_generic_plan";
+                       set plan_cache_mode = force_generic_plan; \
+                       set enable_seqscan = off";
 
 /// Statements that one connection keeps prepared; more than the program has.
 const PREPARED_STATEMENTS: usize = 256;

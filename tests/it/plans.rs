@@ -43,6 +43,11 @@ async fn without_statistics_no_statement_joins_each_row_with_each() {
 }
 
 #[tokio::test]
+async fn with_statistics_of_empty_tables_no_statement_joins_each_row_with_each() {
+    rows_grow_with_the_members(Statistics::Empty, MEMBERS).await;
+}
+
+#[tokio::test]
 async fn with_statistics_of_a_few_small_rooms_no_statement_joins_each_row_with_each() {
     rows_grow_with_the_members(Statistics::FewSmallRooms, MEMBERS).await;
 }

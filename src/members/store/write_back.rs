@@ -245,39 +245,32 @@ async fn update_all(
             -- Locked in the order that every writer of members keeps.
             order by account collate "C"
         ),
-        locked as materialized (
-            select r.*
+        -- See "Batches" in the module's header. Who has rewritten a row since has raised its generation.
+        found as materialized (
+            select r.*, m.place
             from result r cross join lateral (
-                select from members m
-                where m.group_id = r.group_id and m.account = r.account and m.generation = r.generation
+                select m.ctid as place from members m
+                where m.group_id = r.group_id and m.account = r.account
                 offset 0
-                for update
             ) m
         ),
-        -- Never inserts, since the rows are there: see "Batches" in the module's header.
         updated as (
-            insert into members as m
-                (group_id, account, presence, marks, confirmed_marks, confirmed_at, in_doubt, revoked,
-                 waits_for, due_at, pending_since, unserved_since, request_id, tries, last_error, failed_at)
-            select group_id, account, presence, marks::bigint[], confirmed_marks::bigint[], confirmed_at,
-                   in_doubt, revoked::bigint[], waits_for::bigint[], due_at, pending_since, unserved_since,
-                   request_id, tries, last_error, failed_at
-            from locked
-            on conflict on constraint members_pkey do update set
-                presence = excluded.presence, marks = excluded.marks,
-                confirmed_marks = excluded.confirmed_marks, confirmed_at = excluded.confirmed_at,
-                in_doubt = excluded.in_doubt, revoked = excluded.revoked, waits_for = excluded.waits_for,
-                due_at = excluded.due_at, pending_since = excluded.pending_since,
-                unserved_since = excluded.unserved_since, request_id = excluded.request_id,
-                tries = excluded.tries, last_error = excluded.last_error, failed_at = excluded.failed_at,
-                generation = m.generation + 1,
-                traceparent = case when excluded.pending_since is not null then m.traceparent end
+            update members m set
+                presence = r.presence, marks = r.marks::bigint[],
+                confirmed_marks = r.confirmed_marks::bigint[], confirmed_at = r.confirmed_at,
+                in_doubt = r.in_doubt, revoked = r.revoked::bigint[], waits_for = r.waits_for::bigint[],
+                due_at = r.due_at, pending_since = r.pending_since, unserved_since = r.unserved_since,
+                request_id = r.request_id, tries = r.tries, last_error = r.last_error,
+                failed_at = r.failed_at, generation = m.generation + 1,
+                traceparent = case when r.pending_since is not null then m.traceparent end
+            from found r where m.ctid = r.place and m.generation = r.generation
+            returning m.account
         ),
         -- If a crash of the database loses this, the room is left to its lease or its next sweep: no
         -- need to wait for a flush.
         unflushed as materialized (select set_config('synchronous_commit', 'off', true))
         select r.account as "account!" from result r cross join unflushed
-        where not exists (select from locked l where l.account = r.account)
+        where not exists (select from updated u where u.account = r.account)
         "#,
         group.as_str(),
         &rows.accounts as &[&str],

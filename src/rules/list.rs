@@ -94,7 +94,9 @@ impl Rules {
         });
         query.push_bind(i64::from(limit));
         let mut transaction = self.db.begin_reading().await?;
-        let rows: Vec<RuleRow> = query.build_query_as().fetch_all(&mut *transaction).await?;
+        // Not kept by the connection: filters combine in too many ways.
+        let rows = query.build_query_as::<RuleRow>().persistent(false);
+        let rows = rows.fetch_all(&mut *transaction).await?;
         rows.into_iter().map(Rule::try_from).collect()
     }
 
@@ -102,7 +104,7 @@ impl Rules {
     pub async fn count(&self, filter: &Filter) -> Result<i64, sqlx::Error> {
         let mut query = filter.select("count(*)");
         let mut transaction = self.db.begin_reading().await?;
-        let count = query.build_query_scalar();
+        let count = query.build_query_scalar().persistent(false);
         count.fetch_one(&mut *transaction).await
     }
 }

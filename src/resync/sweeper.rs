@@ -30,20 +30,13 @@ impl Sweeper {
     /// their rooms come due again.
     pub async fn run(self, cancel: CancellationToken) {
         let sweeps = TaskTracker::new();
-        let heartbeat = cancel.run_until_cancelled(self.heartbeat());
+        let heartbeat = heartbeat::run(&self.replica.db, self.interval);
+        let heartbeat = cancel.run_until_cancelled(heartbeat);
         let housekeeping = cancel.run_until_cancelled(self.housekeeping());
         let sweeping = self.sweep_rooms(&sweeps, &cancel);
         tokio::join!(sweeping, heartbeat, housekeeping);
         sweeps.close();
         sweeps.wait().await;
-    }
-
-    /// Without regular sweeps a gap in the callbacks would start none.
-    async fn heartbeat(&self) -> Infallible {
-        match self.interval {
-            Some(every) => heartbeat::run(&self.replica.db, every).await,
-            None => std::future::pending().await,
-        }
     }
 
     /// Schedules rooms that are new, and deletes what is over.

@@ -60,12 +60,6 @@ pub(super) struct RoomSweep<'a> {
     seen: HashSet<Account>,
 }
 
-/// Members with their rules and rows.
-struct Batch {
-    rules: Vec<Vec<Matched>>,
-    known: HashMap<Account, Known>,
-}
-
 impl<'a> RoomSweep<'a> {
     pub(super) fn new(sweeper: &'a Sweeper, claim: &'a SweepClaim) -> Self {
         Self {
@@ -161,13 +155,13 @@ impl<'a> RoomSweep<'a> {
         if accounts.is_empty() {
             return Ok(());
         }
-        let batch = self.load(&accounts).await?;
+        let (rules, rows) = self.load(&accounts).await?;
         let none = MarkSet::new();
         let worth_asking: Vec<Account> = accounts
             .into_iter()
-            .zip(&batch.rules)
+            .zip(&rules)
             .filter(|(account, rules)| {
-                let known = batch.known.get(account);
+                let known = rows.get(account);
                 // A failed member who is no longer in the room has not failed any more.
                 known.is_some_and(|known| known.row.failed_at.is_some() && known.quiet)
                     || compare(account, &none, known, rules, self.claim.at).is_some()
@@ -183,14 +177,14 @@ impl<'a> RoomSweep<'a> {
         let (here, away): (Vec<_>, Vec<_>) = worth_asking
             .into_iter()
             .partition(|account| here.contains(account));
-        let believed = away.iter().filter_map(|account| batch.known.get(account));
+        let believed = away.iter().filter_map(|account| rows.get(account));
         let believed = believed.filter(|known| known.row.presence == Presence::Present);
-        let rows: Vec<Member> = believed
+        let gone: Vec<Member> = believed
             .map(|known| known.row.clone().not_found())
             .collect();
-        let changed = write_back::update(self.db, self.group, rows.iter()).await?;
-        for row in rows.iter().filter(|row| !changed.contains(&row.account)) {
-            self.drifted(batch.known.get(&row.account), &[DriftKind::Gone]);
+        let changed = write_back::update(self.db, self.group, gone.iter()).await?;
+        for row in gone.iter().filter(|row| !changed.contains(&row.account)) {
+            self.drifted(rows.get(&row.account), &[DriftKind::Gone]);
         }
         let here = here.into_iter().map(|account| (account, none.clone()));
         self.examine(here.collect()).await
@@ -210,12 +204,12 @@ impl<'a> RoomSweep<'a> {
 
     async fn examine_some(&mut self, present: &[(Account, MarkSet)]) -> Result<(), SweepError> {
         let accounts: Vec<Account> = present.iter().map(|(account, _)| account.clone()).collect();
-        let batch = self.load(&accounts).await?;
+        let (rules, rows) = self.load(&accounts).await?;
         let differences: Vec<Difference> = present
             .iter()
-            .zip(&batch.rules)
+            .zip(&rules)
             .filter_map(|((account, held), rules)| {
-                let known = batch.known.get(account);
+                let known = rows.get(account);
                 compare(account, held, known, rules, self.claim.at)
             })
             .collect();
@@ -235,7 +229,7 @@ impl<'a> RoomSweep<'a> {
         let mut due = false;
         for difference in counted {
             due |= difference.due;
-            let known = batch.known.get(&difference.row.account);
+            let known = rows.get(&difference.row.account);
             self.drifted(known, &difference.kinds);
         }
         let rooms = [self.group.as_str().to_owned()];
@@ -263,13 +257,17 @@ impl<'a> RoomSweep<'a> {
         }
     }
 
-    async fn load(&self, accounts: &[Account]) -> Result<Batch, sqlx::Error> {
-        let known = sweep::known(self.db, self.group, accounts, self.quiet_since).await?;
+    /// The rules of each member, and the rows that there are.
+    async fn load(
+        &self,
+        accounts: &[Account],
+    ) -> Result<(Vec<Vec<Matched>>, HashMap<Account, Known>), sqlx::Error> {
+        let rows = sweep::known(self.db, self.group, accounts, self.quiet_since).await?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); accounts.len()];
         for rule in matching_rules(self.db, self.group, accounts).await? {
             rules[rule.account].push(rule);
         }
-        Ok(Batch { rules, known })
+        Ok((rules, rows))
     }
 
     async fn keep_lease(&mut self) -> Result<(), SweepError> {

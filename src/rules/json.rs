@@ -20,22 +20,11 @@ pub struct InvalidField {
     pub detail: String,
 }
 
-/// Something wrong in a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadLine {
-    /// The line, from 1.
-    pub line: u64,
-    /// RFC 6901 pointer into it; empty for the line as a whole.
-    pub pointer: String,
-    /// What is wrong, and what would be right.
-    pub detail: String,
-}
-
 /// What is wrong in an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BadLines {
-    /// The first hundred errors, and the first error of each line after them.
-    pub listed: Vec<BadLine>,
+    /// The first hundred errors, and the first error of each line after them, each with its line, from 1.
+    pub listed: Vec<(u64, InvalidField)>,
     /// All lines that are wrong, also those for which the list had no room.
     pub total: u64,
     listed_bytes: usize,
@@ -46,16 +35,12 @@ impl BadLines {
     pub(super) fn add(&mut self, line: u64, errors: Vec<InvalidField>) {
         self.total += 1;
         let room = LISTED_WHOLE.saturating_sub(self.listed.len()).max(1);
-        for InvalidField { pointer, detail } in errors.into_iter().take(room) {
-            self.listed_bytes += pointer.len() + detail.len() + ENTRY_BYTES;
+        for error in errors.into_iter().take(room) {
+            self.listed_bytes += error.pointer.len() + error.detail.len() + ENTRY_BYTES;
             if self.listed_bytes > MAX_LISTED_BYTES {
                 return;
             }
-            self.listed.push(BadLine {
-                line,
-                pointer,
-                detail,
-            });
+            self.listed.push((line, error));
         }
     }
 }

@@ -206,11 +206,3 @@ pub(super) async fn delete(
     delete.execute(transaction).await?;
     Ok(())
 }
-
-/// Renews the planner's statistics after a large write, also those of the small tables of counts, which
-/// autovacuum never analyzes.
-pub(super) async fn analyze(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let analyze = sqlx::query!("analyze rules, rule_shapes, room_demands");
-    analyze.execute(transaction).await?;
-    Ok(())
-}

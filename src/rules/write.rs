@@ -98,7 +98,9 @@ impl Rules {
     pub(super) async fn end(&self, mut turn: Turn<'_>) -> Result<(), WriteError> {
         let transaction = &mut turn.transaction;
         if turn.changed >= MANY && turn.place.is_some() {
-            table::analyze(transaction).await?;
+            // Also those of the small tables of counts, which autovacuum never analyzes.
+            let analyze = sqlx::query!("analyze rules, rule_shapes, room_demands");
+            analyze.execute(&mut **transaction).await?;
         }
         let checked = limits::check(transaction, turn.demands, turn.now, &turn.unwritten).await?;
         if let Err(conflict) = checked {

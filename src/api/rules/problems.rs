@@ -20,7 +20,7 @@ impl From<WriteError> for Problem {
             WriteError::MarkLimit { conflict, rules } => clash(&conflict, &rules),
             WriteError::Lines(bad) => {
                 let listed = bad.listed.into_iter();
-                let listed = listed.map(|one| (one.line, one.pointer, one.detail));
+                let listed = listed.map(|(line, one)| (line, one.pointer, one.detail));
                 Self::lines(listed, bad.total)
             }
             WriteError::Removals { .. } => Self::new(ProblemType::TooManyRemovals, detail),

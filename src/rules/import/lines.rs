@@ -150,7 +150,7 @@ mod tests {
         let places: Vec<_> = bad
             .listed
             .iter()
-            .map(|bad| (bad.line, &*bad.pointer))
+            .map(|(line, bad)| (*line, &*bad.pointer))
             .collect();
         assert_eq!(
             places,
@@ -168,13 +168,13 @@ mod tests {
         assert!(lines.open.capacity() <= 2 * MAX_LINE);
         lines.push(format!("\n{RULE}\n").as_bytes());
         let bad = lines.finish().unwrap_err();
-        assert_eq!((bad.total, bad.listed[0].line), (1, 1));
+        assert_eq!((bad.total, bad.listed[0].0), (1, 1));
     }
 
     #[test]
     fn every_line_is_named_and_the_first_errors_are_whole() {
         let bad = read(&["{}\n".repeat(5000).as_bytes()]).unwrap_err();
-        let lines: Vec<u64> = bad.listed.iter().map(|bad| bad.line).collect();
+        let lines: Vec<u64> = bad.listed.iter().map(|(line, _)| *line).collect();
         let whole = lines.iter().filter(|line| **line <= 33).count();
         assert_eq!((bad.total, whole, lines[99]), (5000, 99, 34));
         assert_eq!(lines[99..], (34..=5000).collect::<Vec<_>>());
@@ -184,7 +184,7 @@ mod tests {
     fn errors_without_end_are_counted_but_not_kept() {
         let long = format!("{{\"{}\":1}}\n", "x".repeat(60_000));
         let bad = read(&[long.repeat(200).as_bytes()]).unwrap_err();
-        let kept: usize = bad.listed.iter().map(|bad| bad.pointer.len()).sum();
+        let kept: usize = bad.listed.iter().map(|(_, bad)| bad.pointer.len()).sum();
         assert!(kept <= MAX_LISTED_BYTES && bad.listed.len() < 200);
         assert_eq!(bad.total, 200);
     }

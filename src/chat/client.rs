@@ -19,11 +19,10 @@ use super::answers::{Answer, MembersPage, ModifyAnswer};
 use super::budget::Budgets;
 use super::calls::{self, CommandType, MemberMarks};
 use super::error::ChatError;
-use super::error_codes::ErrorClass;
 use super::user_sig::UserSigKey;
 use crate::config::is_loopback;
 use crate::domain::{Account, GroupId, Mark};
-use crate::metrics::{Api, CallClass, CallOutcome, Label};
+use crate::metrics::{Api, CallOutcome, ErrorClass, Label};
 use crate::telemetry::{attribute, failed};
 
 const LIVE_ROOMS: &str = "group_open_avchatroom_http_svc";
@@ -59,20 +58,13 @@ pub struct ChatClient {
     budgets: Budgets,
 }
 
+#[derive(Debug)]
 struct Shared {
     http: reqwest::Client,
     base_url: Url,
     sdk_app_id: String,
     admin_account: Account,
     key: UserSigKey,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut out = f.debug_struct("Shared");
-        out.field("base_url", &self.base_url.as_str())
-            .finish_non_exhaustive()
-    }
 }
 
 impl ChatClient {
@@ -199,14 +191,14 @@ impl ChatClient {
         let answer = async {
             let answer = self.send(api, body).await.and_then(read);
             if let Err(error) = &answer {
-                failed(error.class().label().text());
+                failed(error.class().text());
             }
             answer
         };
         let answer = answer.instrument(span).await;
         let error = answer.as_ref().err();
-        let ended = error.map_or((CallOutcome::Ok, CallClass::None), |error| {
-            (error.outcome(), error.class().label())
+        let ended = error.map_or((CallOutcome::Ok, None), |error| {
+            (error.outcome(), Some(error.class()))
         });
         let metrics = &self.budgets.metrics;
         metrics.called(api, members, ended, began.elapsed());

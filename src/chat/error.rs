@@ -3,9 +3,9 @@
 //! Texts from outside are cut, and lose control characters and anything long enough to be a
 //! signature, before they enter an error: errors end in logs and in front of people.
 
-use super::error_codes::{ErrorClass, ErrorCode};
+use super::error_codes::ErrorCode;
 use crate::domain::{Account, MAX_MARKS_PER_ROOM, RequestId};
-use crate::metrics::CallOutcome;
+use crate::metrics::{CallOutcome, ErrorClass};
 use crate::telemetry::with_causes;
 
 /// Most members in one call.

@@ -12,48 +12,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::metrics::CallClass;
+use crate::metrics::ErrorClass;
 
 use ErrorClass::{
     Configuration, MemberFault, NewSignature, RequestFault, Retry, RoomGone, SlowDown, Split,
 };
-
-/// What a caller does about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorClass {
-    /// A fault that passes: the same call again, with backoff. Chat may have applied the first one.
-    Retry,
-    /// Too many calls: fewer from now on, then the same call again.
-    SlowDown,
-    /// Chat did not accept the signature, and the client's second try with a new one neither: a person
-    /// has to look at key and admin account.
-    NewSignature,
-    /// The room does not exist, or no longer.
-    RoomGone,
-    /// A person has to fix settings, plan or payment; see [`ErrorCode::advice`].
-    Configuration,
-    /// An account in the call is at fault: try the others without it.
-    MemberFault,
-    /// The call or its answer is too big: the same in smaller calls.
-    Split,
-    /// Chat understood something else than was meant; the same call again gives the same answer.
-    RequestFault,
-}
-
-impl ErrorClass {
-    pub(super) fn label(self) -> CallClass {
-        match self {
-            Retry => CallClass::Retry,
-            SlowDown => CallClass::SlowDown,
-            NewSignature => CallClass::NewSignature,
-            RoomGone => CallClass::RoomGone,
-            Configuration => CallClass::Configuration,
-            MemberFault => CallClass::MemberFault,
-            Split => CallClass::Split,
-            RequestFault => CallClass::RequestFault,
-        }
-    }
-}
 
 /// The `ErrorCode` of an answer, not 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -17,6 +17,7 @@ mod user_sig;
 #[cfg(test)]
 mod tests;
 
+pub use crate::metrics::ErrorClass;
 pub use answers::ModifyAnswer;
 pub use breaker::{Breaker, PauseState, Tried};
 pub use budget::{Budget, Budgets, CallRate};
@@ -25,6 +26,6 @@ pub use client::{ChatClient, ChatEndpoint, InvalidEndpoint};
 #[cfg(test)]
 pub(crate) use error::InvalidCall;
 pub use error::{ChatError, MAX_MEMBERS_PER_CALL, Reach};
-pub use error_codes::{ErrorClass, ErrorCode};
+pub use error_codes::ErrorCode;
 pub use recent::CallSummary;
 pub use user_sig::UserSigKey;

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 
 use super::error::ChatError;
-use super::error_codes::ErrorClass;
+use crate::metrics::ErrorClass;
 
 const WINDOW: Duration = Duration::from_secs(60);
 

@@ -17,10 +17,12 @@ pub trait Label: Copy + 'static {
 }
 
 macro_rules! labels {
-    ($($(#[$about:meta])* $name:ident = $key:literal { $($value:ident = $text:literal,)+ })+) => {$(
+    ($($(#[$about:meta])* $name:ident = $key:literal {
+        $($(#[$note:meta])* $value:ident = $text:literal,)+
+    })+) => {$(
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $($value,)+ }
+        pub enum $name { $($(#[$note])* $value,)+ }
 
         impl Label for $name {
             const NAME: &'static str = $key;
@@ -112,16 +114,24 @@ labels! {
         BadAnswer = "bad_answer",
         NotSent = "not_sent",
     }
-    /// What Chat's error asks for; `None` for a call that succeeded.
-    CallClass = "class" {
-        None = "none",
+    /// What a caller does about an error of a call.
+    ErrorClass = "class" {
+        /// A fault that passes: the same call again, with backoff. Chat may have applied the first one.
         Retry = "retry",
+        /// Too many calls: fewer from now on, then the same call again.
         SlowDown = "slow-down",
+        /// Chat did not accept the signature, and the client's second try with a new one neither: a
+        /// person has to look at key and admin account.
         NewSignature = "new-signature",
+        /// The room does not exist, or no longer.
         RoomGone = "room-gone",
+        /// A person has to fix settings, plan or payment; see `crate::chat::ErrorCode::advice`.
         Configuration = "configuration",
+        /// An account in the call is at fault: try the others without it.
         MemberFault = "member-fault",
+        /// The call or its answer is too big: the same in smaller calls.
         Split = "split",
+        /// Chat understood something else than was meant; the same call again gives the same answer.
         RequestFault = "request-fault",
     }
     /// Why the budget was halved: Chat refused a call, or sent `Alert.RequestOverLimit`.
@@ -170,12 +180,12 @@ impl CallbackCommand {
 }
 
 impl CallOutcome {
-    /// The classes that occur with an outcome.
-    pub fn classes(self) -> &'static [CallClass] {
-        use CallClass::{Configuration, RequestFault, Retry, SlowDown, Split};
+    /// The classes that occur with an outcome; none with a call that succeeded.
+    pub fn classes(self) -> &'static [ErrorClass] {
+        use ErrorClass::{Configuration, RequestFault, Retry, SlowDown, Split};
         match self {
-            Self::Ok => &[CallClass::None],
-            Self::Refused => CallClass::ALL.split_at(1).1,
+            Self::Ok => &[],
+            Self::Refused => ErrorClass::ALL,
             Self::HttpStatus => &[Retry, SlowDown, Split, Configuration],
             Self::NotSent => &[Configuration, RequestFault],
             Self::Timeout | Self::Unreachable | Self::Interrupted | Self::BadAnswer => &[Retry],

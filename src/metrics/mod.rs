@@ -26,9 +26,9 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::version;
 pub use labels::{
-    AdminRefusal, Api, CallClass, CallOutcome, CallbackCommand, CallbackOutcome, ConnectionState,
-    DatabasePart, DriftKind, FilterDecision, ForwardResult, Label, MarkResult, QueueState,
-    ResyncOutcome, SlowdownReason, Table,
+    AdminRefusal, Api, CallOutcome, CallbackCommand, CallbackOutcome, ConnectionState,
+    DatabasePart, DriftKind, ErrorClass, FilterDecision, ForwardResult, Label, MarkResult,
+    QueueState, ResyncOutcome, SlowdownReason, Table,
 };
 
 /// The content type of [`Metrics::text`].
@@ -281,16 +281,9 @@ impl Metrics {
     }
 
     /// A call to Chat ended; `members` if it named some.
-    pub fn called(
-        &self,
-        api: Api,
-        members: Option<usize>,
-        (outcome, class): (CallOutcome, CallClass),
-        took: Duration,
-    ) {
-        let labels = [api.pair(), class.pair(), outcome.pair()];
-        self.calls.get_or_create(&labels).inc();
-        if outcome == CallOutcome::NotSent {
+    pub fn called(&self, api: Api, members: Option<usize>, end: CallEnd, took: Duration) {
+        self.calls.get_or_create(&call_pairs(api, end)).inc();
+        if end.0 == CallOutcome::NotSent {
             return;
         }
         self.call_duration.of(api).observe(took.as_secs_f64());
@@ -360,14 +353,23 @@ impl Metrics {
     }
 }
 
-/// Calls by API, class and outcome: only those that occur. Labels are in alphabetical order.
+/// How a call ended, and the class of its error.
+type CallEnd = (CallOutcome, Option<ErrorClass>);
+
+/// Labels are in alphabetical order.
+fn call_pairs(api: Api, (outcome, class): CallEnd) -> [Pair; 3] {
+    let class = class.map_or((ErrorClass::NAME, "none"), Label::pair);
+    [api.pair(), class, outcome.pair()]
+}
+
+/// Calls by API, class and outcome: only those that occur.
 fn call_labels() -> impl Iterator<Item = [Pair; 3]> {
-    Api::ALL.iter().flat_map(|api| {
-        CallOutcome::ALL.iter().flat_map(move |outcome| {
-            let classes = outcome.classes().iter();
-            classes.map(move |class| [api.pair(), class.pair(), outcome.pair()])
-        })
-    })
+    let failures = CallOutcome::ALL.iter().flat_map(|outcome| {
+        let classes = outcome.classes().iter();
+        classes.map(|class| (*outcome, Some(*class)))
+    });
+    let ends = std::iter::once((CallOutcome::Ok, None)).chain(failures);
+    ends.flat_map(|end| Api::ALL.iter().map(move |api| call_pairs(*api, end)))
 }
 
 fn all_pairs<A: Label, B: Label>(labels: &[A]) -> impl Iterator<Item = [Pair; 2]> {
@@ -458,8 +460,8 @@ mod tests {
         metrics.callback(CallbackCommand::Other, CallbackOutcome::NotFound, None);
         metrics.marked.of(MarkResult::Confirmed).inc_by(20);
         let called = |end| metrics.called(Api::ModifyUserInfo, Some(1), end, Duration::ZERO);
-        called((CallOutcome::Ok, CallClass::None));
-        called((CallOutcome::NotSent, CallClass::RequestFault));
+        called((CallOutcome::Ok, None));
+        called((CallOutcome::NotSent, Some(ErrorClass::RequestFault)));
         let totals = metrics.totals();
         assert_eq!(
             (totals.callbacks, totals.calls, totals.restored),

@@ -18,10 +18,9 @@ use parking_lot::Mutex;
 
 use self::slots::Reserved;
 use super::error::ChatError;
-use super::error_codes::ErrorClass;
 use super::recent::RecentCalls;
 use crate::database::Db;
-use crate::metrics::{Api, DatabasePart, Label, Metrics, SlowdownReason};
+use crate::metrics::{Api, DatabasePart, ErrorClass, Label, Metrics, SlowdownReason};
 use crate::telemetry::warn_seldom;
 
 /// Calls per second that the configuration grants.

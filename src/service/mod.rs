@@ -20,6 +20,7 @@ use std::time::Duration;
 #[cfg(feature = "local")]
 use axum::Extension;
 use axum::middleware;
+use futures::FutureExt;
 use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -57,15 +58,14 @@ const TURN_AWAY: Duration = Duration::from_secs(3);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
 /// A service that listens but does not answer yet.
-#[derive(Debug)]
 pub struct Service {
     callback: (TcpListener, axum::Router),
     admin: (TcpListener, axum::Router),
     filter: RuleFilter,
     /// They stop first, in any order.
-    working: Vec<Part>,
-    follower: Part,
-    writer: Part,
+    working: (CancellationToken, Vec<Part>),
+    follower: (CancellationToken, Part),
+    writer: (CancellationToken, Part),
     replica: Replica,
     readiness: Readiness,
     leaving: CancellationToken,
@@ -126,6 +126,19 @@ impl Service {
         let (pulse, arrivals) = (state.pulse.clone(), state.arrivals.clone());
         let reporting = replica.part(DatabasePart::Figures).db;
         let slow_bodies = RequestBodyTimeoutLayer::new(NEXT_OF_A_BODY_WITHIN);
+        let working = CancellationToken::new();
+        let stop = || working.clone();
+        let parts = vec![
+            ("worker", worker.run(stop()).boxed()),
+            ("sweeper", sweeper.run(stop()).boxed()),
+            ("propagation", propagation::run(of_rules, stop()).boxed()),
+            ("figures", figures.run(stop()).boxed()),
+            ("pulse", pulse.run(stop()).boxed()),
+            ("reports", arrivals.share(reporting, stop()).boxed()),
+        ];
+        let (following, writing) = (CancellationToken::new(), CancellationToken::new());
+        let follower = follower.run(following.clone());
+        let writer = writer.closed_by(writing.clone()).run();
         let callback = listen("callback.listen", settings.callback.listen)?;
         let admin = listen("admin.listen", settings.admin.listen)?;
         Ok(Self {
@@ -133,16 +146,9 @@ impl Service {
             callback: (callback.0, callbacks),
             admin: (admin.0, api::router(state).layer(slow_bodies)),
             filter,
-            working: vec![
-                Part::new("worker", |stop| worker.run(stop)),
-                Part::new("sweeper", |stop| sweeper.run(stop)),
-                Part::new("propagation", |stop| propagation::run(of_rules, stop)),
-                Part::new("figures", |stop| figures.run(stop)),
-                Part::new("pulse", |stop| pulse.run(stop)),
-                Part::new("reports", |stop| arrivals.share(reporting, stop)),
-            ],
-            follower: Part::new("rule filter", |stop| follower.run(stop)),
-            writer: Part::new("inbox", |stop| writer.closed_by(stop).run()),
+            working: (working, parts),
+            follower: (following, ("rule filter", follower.boxed())),
+            writer: (writing, ("inbox", writer.boxed())),
             replica,
             readiness,
             leaving,
@@ -183,24 +189,18 @@ impl Service {
     /// When a part ended by itself; it has been logged.
     pub async fn run(self, stop: impl Future<Output = Duration>) -> Result<(), PartEnded> {
         let (for_callbacks, for_admin) = Limits::of_both();
-        let managing = self.replica.closing;
-        let (claiming, answering, following, writing) = (
-            CancellationToken::new(),
-            CancellationToken::new(),
-            CancellationToken::new(),
-            CancellationToken::new(),
-        );
+        let (answering, managing) = (CancellationToken::new(), self.replica.closing);
         let mut parts = Parts::new();
-        let working = self.working.into_iter();
-        let working: Vec<Running> = working.map(|part| parts.start(part, &claiming)).collect();
-        let writer = parts.start(self.writer, &writing);
-        let follower = parts.start(self.follower, &following);
-        let listener =
-            |name, listener, limits| Part::new(name, move |stop| serve(listener, limits, stop));
-        let callbacks = listener("callback listener", self.callback, for_callbacks);
-        let callbacks = parts.start(callbacks, &answering);
-        let admin = listener("admin listener", self.admin, for_admin);
-        let admin = parts.start(admin, &managing);
+        let (claiming, working) = self.working;
+        let working: Vec<Running> = working.into_iter().map(|part| parts.start(part)).collect();
+        let (writing, writer) = self.writer;
+        let writer = parts.start(writer);
+        let (following, follower) = self.follower;
+        let follower = parts.start(follower);
+        let callbacks = serve(self.callback, for_callbacks, answering.clone());
+        let callbacks = parts.start(("callback listener", callbacks.boxed()));
+        let admin = serve(self.admin, for_admin, managing.clone());
+        let admin = parts.start(("admin listener", admin.boxed()));
         let (turn_away, outcome) = tokio::select! {
             turn_away = stop => (turn_away, Ok(())),
             name = parts.first_end() => {

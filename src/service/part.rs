@@ -1,36 +1,12 @@
 //! The tasks of the service. The first that ends before the stop ends the service: a replica without its
 //! worker or its inbox would look healthy and do nothing.
 
-use std::fmt;
-
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-type Run = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
-
-/// A task that runs until its token is cancelled.
-pub(super) struct Part {
-    name: &'static str,
-    run: Run,
-}
-
-impl fmt::Debug for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl Part {
-    pub fn new<F: Future<Output = ()> + Send + 'static>(
-        name: &'static str,
-        run: impl FnOnce(CancellationToken) -> F + Send + Sync + 'static,
-    ) -> Self {
-        let run: Run = Box::new(|stop| Box::pin(run(stop)));
-        Self { name, run }
-    }
-}
+/// A task that runs until it is stopped, and its name.
+pub(super) type Part = (&'static str, BoxFuture<'static, ()>);
 
 pub(super) struct Running {
     pub name: &'static str,
@@ -56,10 +32,8 @@ impl Parts {
         Self { sender, ended }
     }
 
-    pub fn start(&self, part: Part, stop: &CancellationToken) -> Running {
-        let Part { name, run } = part;
+    pub fn start(&self, (name, running): Part) -> Running {
         let end = End(name, self.sender.clone());
-        let running = run(stop.clone());
         let task = tokio::spawn(async move {
             let _end = end;
             running.await;

@@ -21,14 +21,11 @@ async fn build(listen: &str, forward_url: &str) -> Result<Service, StartError> {
 #[tokio::test]
 async fn a_task_that_dies_ends_the_service_and_liveness_fails_before() {
     for (name, part) in [
-        (
-            "panics",
-            Part::new("panics", |_| async { panic!("by order of the test") }),
-        ),
-        ("returns", Part::new("returns", |_| async {})),
+        ("panics", async { panic!("by order of the test") }.boxed()),
+        ("returns", async {}.boxed()),
     ] {
         let mut service = build("127.0.0.1:0", "").await.unwrap();
-        service.working.push(part);
+        service.working.1.push((name, part));
         let url = format!("http://{}/livez", service.admin_address());
         let running = tokio::spawn(service.run(std::future::pending()));
         // The listener answers for some seconds after the task died.

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 use stickymark::testing::config::{DatabaseSettings, Settings};
 
-use stickymark::testing::local::postgres::{LocalError, LocalPostgres, Search};
+use stickymark::testing::local::postgres::{LocalError, LocalPostgres};
 
 use crate::support;
 
@@ -157,31 +157,6 @@ async fn a_database_of_another_version_is_refused_and_left_alone() {
         "{error}"
     );
     assert_eq!(std::fs::read_to_string(version).unwrap(), "9.6\n");
-}
-
-#[tokio::test]
-async fn without_binaries_one_learns_what_to_install_and_nothing_is_held() {
-    let place = place();
-    let nowhere = Search {
-        pg_bin: None,
-        path: None,
-        root: place.path().join("root"),
-    };
-    let error = LocalPostgres::start_found_by(&nowhere, place.path())
-        .await
-        .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("sudo apt-get install postgresql"),
-        "{error}"
-    );
-    LocalPostgres::start(place.path())
-        .await
-        .unwrap()
-        .stop()
-        .await
-        .unwrap();
 }
 
 #[tokio::test]

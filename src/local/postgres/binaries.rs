@@ -10,26 +10,26 @@ use super::LocalError;
 use crate::version::OLDEST_POSTGRES;
 
 /// Where to look. Everything comes in from outside, so that a test can hide what is installed.
-#[derive(Debug, Clone)]
-pub struct Search {
+#[derive(Debug)]
+pub(super) struct Search {
     /// The only directory to search, if given: `$PG_BIN`.
-    pub pg_bin: Option<PathBuf>,
+    pg_bin: Option<PathBuf>,
     /// `$PATH`.
-    pub path: Option<OsString>,
+    path: Option<OsString>,
     /// The root of the file system.
-    pub root: PathBuf,
+    root: PathBuf,
 }
 
 /// A directory with `initdb` and `postgres`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binaries {
-    pub(super) directory: PathBuf,
+#[derive(Debug)]
+pub(super) struct Binaries {
+    directory: PathBuf,
     pub(super) major: u32,
 }
 
 impl Search {
     /// Looks where this process would.
-    pub fn from_process() -> Self {
+    pub(super) fn from_process() -> Self {
         Self {
             pg_bin: std::env::var_os("PG_BIN")
                 .filter(|bin| !bin.is_empty())
@@ -40,7 +40,7 @@ impl Search {
     }
 
     /// The binaries for a new database, or for one that version `made_by` created.
-    pub fn find(&self, data: &Path, made_by: Option<&str>) -> Result<Binaries, LocalError> {
+    pub(super) fn find(&self, data: &Path, made_by: Option<&str>) -> Result<Binaries, LocalError> {
         let found = self.directories().into_iter();
         let mut found: Vec<Binaries> = found.filter_map(Binaries::in_directory).collect();
         found.sort_by_key(|binaries| binaries.major);
@@ -107,11 +107,6 @@ impl Binaries {
 
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
-    }
-
-    /// Major version.
-    pub fn major(&self) -> u32 {
-        self.major
     }
 }
 

@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-pub use binaries::{Binaries, Search};
+use binaries::{Binaries, Search};
 use directory::Directory;
 pub use error::LocalError;
 
@@ -49,19 +49,14 @@ impl LocalPostgres {
     /// As root the server runs under the account `postgres` or `nobody`. If that account cannot
     /// reach `path` (it lies in root's home), a directory in `/var/lib/stickymark` takes its place.
     pub async fn start(path: &Path) -> Result<Self, LocalError> {
-        Self::start_found_by(&Search::from_process(), path).await
-    }
-
-    /// [`start`](Self::start) with binaries looked for elsewhere.
-    pub async fn start_found_by(search: &Search, path: &Path) -> Result<Self, LocalError> {
-        Self::run(search, path, false).await
+        Self::run(path, false).await
     }
 
     /// Starts an empty database that does not write to disk for sure, and is removed when it ends.
     pub async fn throw_away() -> Result<Self, LocalError> {
         let name = format!("stickymark-{}", uuid::Uuid::new_v4().simple());
         let path = std::env::temp_dir().join(name);
-        Self::run(&Search::from_process(), &path, true).await
+        Self::run(&path, true).await
     }
 
     /// Where it listens: database and superuser `stickymark`, with password.
@@ -88,8 +83,9 @@ impl LocalPostgres {
     }
 
     /// Without `throw_away` the data survives a power cut.
-    async fn run(search: &Search, path: &Path, throw_away: bool) -> Result<Self, LocalError> {
+    async fn run(path: &Path, throw_away: bool) -> Result<Self, LocalError> {
         let directory = Directory::take(path)?;
+        let search = Search::from_process();
         let binaries = search.find(&directory.path, directory.made_by().as_deref())?;
         let log = directory.log().await?;
         if directory.made_by().is_none() {
@@ -108,7 +104,7 @@ impl LocalPostgres {
                     let password = directory.password()?;
                     let url = format!("postgres://stickymark:{password}@127.0.0.1:{port}/postgres");
                     tracing::info!(
-                        path = ?directory.path, port, major = binaries.major(),
+                        path = ?directory.path, port, major = binaries.major,
                         "private PostgreSQL started"
                     );
                     return Ok(Self {

@@ -93,21 +93,26 @@ pub struct Options {
         value_parser = secret,
     )]
     pub callback_token: Option<SecretString>,
-    #[arg(skip)]
+    #[command(flatten)]
     pub settings: Settings,
 }
 
-/// Behaviour where Chat's documents leave a choice, or where a test needs another pace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+// Behaviour where Chat's documents leave a choice, or where a test needs another pace. As above, no doc
+// comment.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Milliseconds between a call's arrival and its answer.
+    /// Milliseconds between a call and its answer.
+    #[arg(long, env = "STICKYMARK_SIMULATE_LATENCY_MS", default_value_t = 5)]
     pub latency_ms: u64,
     /// Calls of one API that are admitted in any one second.
+    #[arg(skip = 200_usize)]
     pub calls_per_second: usize,
     /// Members in one answer of `get_members`.
+    #[arg(skip = 250_usize)]
     pub page_size: usize,
     /// Error code when none of the accounts of `modify_user_info` is online.
+    #[arg(skip = 10004_i64)]
     pub all_offline_code: i64,
 }
 

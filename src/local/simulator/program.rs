@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use super::{Options, Settings, serve};
+use super::{Options, serve};
 use crate::config::{LogFormat, LogSettings};
 use crate::local::stop_on_signal;
 use crate::telemetry;
@@ -48,13 +48,6 @@ pub struct Command {
     listen: SocketAddr,
     #[command(flatten)]
     options: Options,
-    /// Milliseconds between a call and its answer.
-    #[arg(
-        long,
-        env = "STICKYMARK_SIMULATE_LATENCY_MS",
-        default_value_t = Settings::default().latency_ms
-    )]
-    latency_ms: u64,
 }
 
 /// Serves until the process is asked to end.
@@ -70,9 +63,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let stop = stop_on_signal()?;
     std::io::stdout().write_all(greeting(&command, address).as_bytes())?;
-    let mut options = command.options;
-    options.settings.latency_ms = command.latency_ms;
-    serve(options, listener, stop).await?;
+    serve(command.options, listener, stop).await?;
     Ok(())
 }
 
@@ -139,7 +130,10 @@ mod tests {
         assert!(open.contains("Warning"));
         assert!(!format!("{command:?}").contains("hush-hush"));
         assert_eq!(
-            (command.latency_ms, command.options.sdk_app_id),
+            (
+                command.options.settings.latency_ms,
+                command.options.sdk_app_id
+            ),
             (7, SAMPLE_SDK_APP_ID)
         );
         assert!(parse(&["--callback-url", "http://127.0.0.1/?a=1"]).is_err());

@@ -182,15 +182,14 @@ impl Call {
     fn carry_out(&self, request: Request) -> Reply {
         let accounts = request.members.iter().map(|m| m.account.as_str());
         let accounts: Vec<&str> = accounts.collect();
-        let shared = self.shared.clone();
-        let mut world = shared.world.lock();
+        let mut world = self.shared.world.lock();
         let struck = world
             .faults
             .strike_call(self.api, &request.group, &accounts);
         let mut done = match (struck.http_status, struck.error_code) {
             (Some(_), _) => Ok(json!({})),
             (None, Some(code)) => Err(Refusal::injected(code)),
-            (None, None) => request.apply(self.api, &shared, &mut world, &struck),
+            (None, None) => request.apply(self.api, &mut world, &struck),
         };
         let answered = done.as_ref().map(answered).unwrap_or_default();
         if let Some(code) = struck.late_error_code {
@@ -326,17 +325,11 @@ impl Request {
         })
     }
 
-    fn apply(
-        &self,
-        api: Api,
-        shared: &Shared,
-        world: &mut World,
-        struck: &Struck,
-    ) -> Result<Value, Refusal> {
+    fn apply(&self, api: Api, world: &mut World, struck: &Struck) -> Result<Value, Refusal> {
         let group = GroupId::parse(&self.group);
         let group = group.map_err(|error| Refusal::new(10015, error))?;
         match api {
-            Api::ModifyUserInfo => modify_user_info(shared, world, &group, self, struck),
+            Api::ModifyUserInfo => modify_user_info(world, &group, self, struck),
             Api::GetMembers => get_members(world, &group, self),
             Api::CheckMembers => check_members(world, &group, self),
             Api::GetOnlineMemberNum => {
@@ -358,7 +351,6 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 }
 
 fn modify_user_info(
-    shared: &Shared,
     world: &mut World,
     group: &GroupId,
     request: &Request,
@@ -376,15 +368,10 @@ fn modify_user_info(
     let room = world.rooms.find(group)?;
     let omitted = |account: &Account| struck.omitted.iter().any(|one| one == account.as_str());
     let visible = |account: &Account| !struck.omit_all && !omitted(account);
-    let now = Utc::now().timestamp_millis();
-    let marked = room
-        .mark(&wanted, set, now, visible)
+    let served = room
+        .mark(&wanted, set, visible)
         .map_err(|_| Refusal::parameter("a group has at most 10 different marks"))?;
-    let fallen = marked.fallen.into_iter().map(|(account, at)| {
-        Event::presence(group, vec![account], "Offline", "HeartbeatInterrupt", at)
-    });
-    shared.emit(world, fallen.collect(), &None);
-    if marked.served.is_empty() {
+    if served.is_empty() {
         let info = "none of the members could be served";
         return Err(Refusal::new(world.settings.all_offline_code, info));
     }
@@ -392,7 +379,7 @@ fn modify_user_info(
         let CalledMember { account, marks } = &request.members[*place];
         json!({ "Member_Account": account, "Marks": marks })
     };
-    let members: Value = marked.served.iter().map(member).collect();
+    let members: Value = served.iter().map(member).collect();
     Ok(json!({ "CommandType": request.command_type, "MemberList": members }))
 }
 

@@ -76,14 +76,6 @@ pub(super) enum RoomError {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooManyMarks;
 
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Marked {
-    /// Positions in the request of the members whose marks were written.
-    pub served: Vec<usize>,
-    /// Members who lost mark 500 and were online only through it, and when they went offline.
-    pub fallen: Vec<(Account, i64)>,
-}
-
 impl Rooms {
     pub(super) fn find(&mut self, group: &GroupId) -> Result<&mut Room, RoomError> {
         match self.0.get_mut(group) {
@@ -247,20 +239,20 @@ impl Room {
     }
 
     /// Sets (or else deletes) marks of members who are online and `visible`. A member who would be
-    /// the 1001st with a mark keeps what they have.
+    /// the 1001st with a mark keeps what they have. Returns the positions of those whose marks were
+    /// written.
     pub(super) fn mark(
         &mut self,
         wanted: &[(Account, Vec<Mark>)],
         set: bool,
-        now: i64,
         visible: impl Fn(&Account) -> bool,
-    ) -> Result<Marked, TooManyMarks> {
+    ) -> Result<Vec<usize>, TooManyMarks> {
         let mut distinct: BTreeSet<Mark> = self.marks.keys().copied().collect();
         distinct.extend(wanted.iter().flat_map(|(_, marks)| marks));
         if set && distinct.len() > MAX_MARKS_PER_ROOM {
             return Err(TooManyMarks);
         }
-        let mut done = Marked::default();
+        let mut served = Vec::new();
         for (position, (account, marks)) in wanted.iter().enumerate() {
             let member = self.members.get_mut(account).filter(|m| m.online());
             let Some(member) = member.filter(|_| visible(account)) else {
@@ -272,7 +264,7 @@ impl Room {
             if set && changed.iter().any(full) {
                 continue;
             }
-            done.served.push(position);
+            served.push(position);
             for mark in changed {
                 if set {
                     member.marks.insert(mark);
@@ -284,12 +276,9 @@ impl Room {
             }
             if !member.online() {
                 self.clear(account);
-                let at = self.time_of(std::slice::from_ref(account), now);
-                self.moved.insert(account.clone(), at);
-                done.fallen.push((account.clone(), at));
             }
         }
-        Ok(done)
+        Ok(served)
     }
 
     /// The online list, newest first, as `(arrival, account)` with an arrival before `before`.

@@ -452,8 +452,7 @@ async fn the_call_to_the_backend_is_completed_when_chat_hangs_up() {
         ..setup(backend.url())
     };
     let front = setup.start().await;
-    let request = front.request(Method::POST, &format!("{PATH}?{}", signed_query(JOIN)));
-    let posting = tokio::spawn(request.body(join().to_string()).send());
+    let posting = tokio::spawn(front.posting(&join()).send());
     let mut heard = front.heard.subscribe();
     drop(heard.wait_for(|heard| !heard.events.is_empty()).await);
     backend.received(1).await;
@@ -525,8 +524,7 @@ async fn more_callbacks_than_may_wait_are_answered_at_once() {
     let mut setup = setup(backend.url());
     forward(&mut setup).places = Semaphore::new(1);
     let front = setup.start().await;
-    let request = front.request(Method::POST, &format!("{PATH}?{}", signed_query(JOIN)));
-    let first = tokio::spawn(request.body(join().to_string()).send());
+    let first = tokio::spawn(front.posting(&join()).send());
     backend.received(1).await;
     assert_ok(front.post(&join()).await).await;
     let response = front.post(&before_join()).await;
@@ -571,9 +569,9 @@ async fn a_callback_that_comes_back_is_refused() {
         [("bad_status".to_owned(), 1), ("loop".to_owned(), 1)]
     );
     assert_eq!(front.events(), 1);
-    let again = front.request(Method::POST, &format!("{PATH}?{}", signed_query(JOIN)));
+    let again = front.posting(&join());
     let again = again.header("x-stickymark-forwarded", "1");
-    let response = again.body(join().to_string()).send().await.unwrap();
+    let response = again.send().await.unwrap();
     let says = "callback.forward_url leads back";
     assert_refused(response, StatusCode::LOOP_DETECTED, says).await;
 }

@@ -185,8 +185,13 @@ impl Front {
 
     /// A callback that is right in every way except for what the body says.
     async fn post(&self, body: &Value) -> Response {
+        self.posting(body).send().await.unwrap()
+    }
+
+    fn posting(&self, body: &Value) -> RequestBuilder {
         let query = signed_query(body["CallbackCommand"].as_str().unwrap());
-        self.post_raw(&query, body.to_string()).await
+        let request = self.request(Method::POST, &format!("{PATH}?{query}"));
+        request.body(body.to_string())
     }
 
     async fn post_raw(&self, query: &str, body: impl Into<Body>) -> Response {

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -21,7 +22,8 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
-use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -230,7 +232,11 @@ async fn answer_all(
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let handling = Handling::begin(&answering, request.body());
         let place = Arc::clone(&answering);
-        let request = request.map(|body| Body::new(Arriving { body, place }));
+        let at_its_end = poll_fn(move |_| {
+            place.body_is_complete();
+            Poll::Ready(None)
+        });
+        let request = request.map(|body| Body::new(body.with_trailers(at_its_end)));
         let answer = router.clone().oneshot(request);
         async move {
             let Ok(mut answer) = answer.await;
@@ -426,6 +432,13 @@ impl Place {
         progress.trusted |= proves;
         progress.trusted
     }
+
+    fn body_is_complete(&self) {
+        let mut progress = self.activity.progress.lock();
+        if progress.phase == Phase::Incomplete {
+            progress.phase = Phase::Complete;
+        }
+    }
 }
 
 impl Drop for Place {
@@ -461,51 +474,6 @@ impl Drop for Handling {
         progress.enter(Phase::Silent);
         progress.latest = progress.since;
         progress.answered = true;
-    }
-}
-
-/// The body of a request, which is incomplete until its end.
-struct Arriving {
-    body: Incoming,
-    place: Arc<Place>,
-}
-
-impl Arriving {
-    fn end(&self) {
-        let mut progress = self.place.activity.progress.lock();
-        if progress.phase == Phase::Incomplete {
-            progress.phase = Phase::Complete;
-        }
-    }
-}
-
-impl Drop for Arriving {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-impl hyper::body::Body for Arriving {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if self.body.is_end_stream() || matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            self.end();
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

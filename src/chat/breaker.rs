@@ -11,12 +11,11 @@
 //!
 //! Each replica has breakers of its own; the budget limits the calls of all of them.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::error::{ChatError, Reach};
 use crate::clock;
@@ -31,13 +30,7 @@ const MOST_REFUSED: usize = 32;
 #[derive(Debug, Clone)]
 pub struct Breaker {
     circuit: &'static str,
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Notify,
+    state: watch::Sender<State>,
 }
 
 #[derive(Debug)]
@@ -99,48 +92,43 @@ impl Breaker {
 
     /// A breaker whose first probe goes out after `first`, and the others after `longest` at most.
     pub fn with_delays(circuit: &'static str, first: Duration, longest: Duration) -> Self {
-        let shared = Shared {
-            state: Mutex::new(State::new((first, longest))),
-            changed: Notify::new(),
-        };
         Self {
             circuit,
-            shared: Arc::new(shared),
+            state: watch::Sender::new(State::new((first, longest))),
         }
     }
 
     /// Waits until a room may be claimed: the breaker is closed, or it is time for a probe.
     pub async fn ready(&self) {
+        let mut state = self.state.subscribe();
         loop {
-            let mut changed = std::pin::pin!(self.shared.changed.notified());
-            // From here on no change goes unnoticed.
-            changed.as_mut().enable();
-            let wait = self.shared.state.lock().wait(Instant::now());
+            let wait = state.borrow_and_update().wait(Instant::now());
             match wait {
                 Some(Duration::ZERO) => return,
-                Some(left) => {
-                    let _elapsed = tokio::time::timeout(left, changed).await;
-                }
-                None => changed.await,
+                Some(left) => drop(timeout(left, state.changed()).await),
+                None => drop(state.changed().await),
             }
         }
     }
 
     pub fn is_ready(&self) -> bool {
-        self.shared.state.lock().wait(Instant::now()) == Some(Duration::ZERO)
+        self.state.borrow().wait(Instant::now()) == Some(Duration::ZERO)
     }
 
     /// To be taken when a room has been claimed.
     pub fn pass(&self) -> Pass {
-        Pass {
-            breaker: self.clone(),
-            probe: self.shared.state.lock().begin_probe(Instant::now()),
-        }
+        let mut probe = false;
+        self.state.send_if_modified(|state| {
+            probe = state.begin_probe(Instant::now());
+            probe
+        });
+        let breaker = self.clone();
+        Pass { breaker, probe }
     }
 
     /// The rooms that a probe leaves to the end.
     pub fn avoided(&self) -> Vec<GroupId> {
-        let state = self.shared.state.lock();
+        let state = self.state.borrow();
         match state.open {
             Some(_) => state.refused.clone(),
             None => Vec::new(),
@@ -149,28 +137,33 @@ impl Breaker {
 
     /// A call succeeded.
     pub fn succeeded(&self) {
-        let closed = self.shared.state.lock().succeeded(Instant::now());
+        let mut closed = None;
+        self.state.send_if_modified(|state| {
+            closed = state.succeeded(Instant::now());
+            closed.is_some()
+        });
         if let Some(PauseState { reason, .. }) = closed {
             tracing::info!(
                 circuit = self.circuit,
                 reason,
                 "a call succeeded; resuming calls to Chat"
             );
-            self.shared.changed.notify_waiters();
         }
     }
 
     /// Chat refused a call for a room. True if the refusal concerns the app, and so says nothing
     /// about the room and its members.
     pub fn refused(&self, group: &GroupId, error: &ChatError) -> bool {
-        let mut state = self.shared.state.lock();
-        let before = state.open.as_ref().map(|open| open.shown.reason.clone());
-        let of_the_app = state.refused(group, error, Instant::now(), clock::system()());
-        let after = state.open.as_ref().map(|open| open.shown.clone());
-        drop(state);
-        if let Some(PauseState { reason, advice, .. }) = after
-            && before.as_ref() != Some(&reason)
-        {
+        let (mut of_the_app, mut new) = (false, None);
+        self.state.send_modify(|state| {
+            let before = state.paused();
+            of_the_app = state.refused(group, error, Instant::now(), clock::system()());
+            let reason = before.map(|before| before.reason);
+            new = state
+                .paused()
+                .filter(|after| reason.as_ref() != Some(&after.reason));
+        });
+        if let Some(PauseState { reason, advice, .. }) = new {
             tracing::error!(
                 circuit = self.circuit,
                 reason,
@@ -178,49 +171,36 @@ impl Breaker {
                 "pausing calls to Chat: configuration error, operator action required"
             );
         }
-        self.shared.changed.notify_waiters();
         of_the_app
     }
 
     /// Whether a call of this replica succeeded within the given time.
     pub fn succeeded_within(&self, time: Duration) -> bool {
-        let at = self.shared.state.lock().succeeded_at;
+        let at = self.state.borrow().succeeded_at;
         at.is_some_and(|at| at.elapsed() < time)
     }
 
     /// Why calls are paused; `None` if they are not.
     pub fn paused(&self) -> Option<PauseState> {
-        self.shared
-            .state
-            .lock()
-            .open
-            .as_ref()
-            .map(|open| open.shown.clone())
+        self.state.borrow().paused()
     }
 
     /// Lets a probe go now, and waits for what it brings.
     pub async fn try_now(&self, patience: Duration) -> Tried {
-        let Some(before) = self.shared.state.lock().try_now(Instant::now()) else {
+        let mut before = None;
+        self.state
+            .send_modify(|state| before = state.try_now(Instant::now()));
+        let Some(before) = before else {
             return Tried::NotPaused;
         };
-        self.shared.changed.notify_waiters();
-        let outcome = async {
-            loop {
-                let mut changed = std::pin::pin!(self.shared.changed.notified());
-                changed.as_mut().enable();
-                match &self.shared.state.lock().open {
-                    None => return Tried::Resumed,
-                    Some(open) if open.refusals != before => {
-                        return Tried::Refused(open.shown.clone());
-                    }
-                    Some(_) => {}
-                }
-                changed.await;
-            }
-        };
-        match tokio::time::timeout(patience, outcome).await {
-            Ok(tried) => tried,
-            Err(_) => self.paused().map_or(Tried::Resumed, Tried::NothingTried),
+        let mut state = self.state.subscribe();
+        let brought = state.wait_for(|state| {
+            let open = state.open.as_ref();
+            open.is_none_or(|open| open.refusals != before)
+        });
+        match timeout(patience, brought).await {
+            Ok(Ok(state)) => state.paused().map_or(Tried::Resumed, Tried::Refused),
+            _ => self.paused().map_or(Tried::Resumed, Tried::NothingTried),
         }
     }
 }
@@ -228,10 +208,11 @@ impl Breaker {
 impl Drop for Pass {
     fn drop(&mut self) {
         if self.probe {
-            if let Some(open) = &mut self.breaker.shared.state.lock().open {
-                open.probing = false;
-            }
-            self.breaker.shared.changed.notify_waiters();
+            self.breaker.state.send_modify(|state| {
+                if let Some(open) = &mut state.open {
+                    open.probing = false;
+                }
+            });
         }
     }
 }
@@ -245,6 +226,10 @@ impl State {
             refused: Vec::new(),
             succeeded_at: None,
         }
+    }
+
+    fn paused(&self) -> Option<PauseState> {
+        self.open.as_ref().map(|open| open.shown.clone())
     }
 
     /// How long until a room may be claimed; `None` while a probe is out.

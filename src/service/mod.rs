@@ -7,13 +7,13 @@
 //! kept events once more, the inbox is written, and last the admin listener closes. Nothing answered
 //! with 200 waits in memory when the process ends, and no client can delay the end.
 
-mod error;
 mod listening;
 mod part;
 mod signals;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ use crate::api::marks::MarkNames;
 use crate::api::status::Readiness;
 use crate::api::status::figures::Figures;
 use crate::api::{self, AdminState};
-use crate::callback::{self, Events};
-use crate::chat::{CallRate, ChatClient, ChatEndpoint};
+use crate::callback::{self, Events, InvalidForward};
+use crate::chat::{CallRate, ChatClient, ChatEndpoint, InvalidEndpoint};
 use crate::config::{ChatSettings, Settings};
 use crate::database::Db;
 use crate::members::{Inbox, Settling};
@@ -43,7 +43,6 @@ use crate::replica::Replica;
 use crate::resync::Sweeper;
 use crate::rules::filter::{FilterSettings, RuleFilter};
 use crate::rules::propagation;
-pub use error::{PartEnded, StartError};
 pub(crate) use listening::listen;
 use listening::{Limits, answered, say_goodbye, serve};
 use part::{Part, Parts, Running};
@@ -56,6 +55,33 @@ const NEXT_OF_A_BODY_WITHIN: Duration = Duration::from_secs(10);
 const TURN_AWAY: Duration = Duration::from_secs(3);
 /// How long a stop may take after that.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting that only `serve` needs is missing.
+    #[error("{key} is not set; {fix}")]
+    Missing {
+        key: &'static str,
+        /// Where its value comes from.
+        fix: &'static str,
+    },
+    #[error(transparent)]
+    Endpoint(#[from] InvalidEndpoint),
+    #[error(transparent)]
+    Forward(#[from] InvalidForward),
+    #[error("cannot listen on {key} = {address}: {reason}")]
+    Listen {
+        key: &'static str,
+        address: SocketAddr,
+        reason: io::Error,
+    },
+}
+
+/// The part that ended although nothing had stopped it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the task \"{0}\" ended by itself; the log says why")]
+pub struct PartEnded(pub &'static str);
 
 /// A service that listens but does not answer yet.
 pub struct Service {

@@ -25,8 +25,6 @@ pub(super) struct Seat {
 
 #[derive(Debug, Clone)]
 pub(super) struct Look {
-    /// When it began; what happened earlier is in it.
-    pub began: i64,
     /// When it was complete.
     pub at: i64,
     pub rooms: Rooms,
@@ -410,8 +408,8 @@ pub(super) mod tests {
     }
 
     fn look(ledger: &mut Ledger, at: i64, members: &[(&str, MemberView)]) -> Vec<Change> {
-        let (began, rooms) = (at, gala(members));
-        ledger.take_in(&Look { began, at, rooms })
+        let rooms = gala(members);
+        ledger.take_in(&Look { at, rooms })
     }
 
     /// A look at the VIP, who arrived at a time and has these marks.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use chrono::Utc;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ledger::{Ledger, Look};
@@ -25,26 +24,19 @@ pub(super) struct Show<'a> {
     stage: &'a Stage,
     timeline: &'a mut Timeline,
     ledger: Ledger,
-    looks: mpsc::Receiver<Result<Look>>,
-    /// When the latest look began, Unix milliseconds.
-    last_look: i64,
     /// What is left of [`PATIENCE`].
     patience: Duration,
 }
 
 impl<'a> Show<'a> {
-    /// Opens the rooms and starts to watch.
+    /// Opens the rooms.
     pub(super) async fn open(stage: &'a Stage, timeline: &'a mut Timeline) -> anyhow::Result<Self> {
         stage.chat.create(LESSON).await?;
         stage.chat.create(GALA).await?;
-        let (sender, looks) = mpsc::channel(64);
-        tokio::spawn(watch(stage.chat.clone(), sender));
         Ok(Self {
             stage,
             timeline,
             ledger: Ledger::default(),
-            looks,
-            last_look: 0,
             patience: PATIENCE,
         })
     }
@@ -85,8 +77,8 @@ impl<'a> Show<'a> {
         self.stage.page.hand_over();
         self.timeline.say(&invitation(&self.stage.places))?;
         loop {
-            let look = self.looks.recv().await;
-            self.take_in(look)?;
+            self.look().await?;
+            sleep(PAUSE).await;
         }
     }
 
@@ -123,35 +115,32 @@ impl<'a> Show<'a> {
         Ok(())
     }
 
-    /// Takes in looks until this time.
+    /// Looks again and again until this time.
     async fn watch_until(&mut self, time: Instant) -> anyhow::Result<()> {
-        loop {
-            tokio::select! {
-                look = self.looks.recv() => self.take_in(look)?,
-                () = sleep_until(time) => return Ok(()),
-            }
+        while Instant::now() < time {
+            self.look().await?;
+            sleep_until(time.min(Instant::now() + PAUSE)).await;
         }
+        Ok(())
     }
 
-    /// Waits until nothing is due in a look that began after this call.
+    /// Looks until nothing is due.
     async fn settle(&mut self) -> anyhow::Result<()> {
-        let (now, began) = (now(), Instant::now());
-        while !(self.ledger.is_settled() && self.last_look > now) {
-            tokio::select! {
-                look = self.looks.recv() => self.take_in(look)?,
-                () = sleep_until(began + self.patience) => break,
-            }
+        let began = Instant::now();
+        self.look().await?;
+        while !self.ledger.is_settled() && began.elapsed() < self.patience {
+            sleep(PAUSE).await;
+            self.look().await?;
         }
         self.patience = self.patience.saturating_sub(began.elapsed());
         Ok(())
     }
 
-    fn take_in(&mut self, look: Option<Result<Look>>) -> anyhow::Result<()> {
-        let look = look.context("the watch of the simulated Chat has ended")??;
+    async fn look(&mut self) -> anyhow::Result<()> {
+        let look = look(&self.stage.chat).await?;
         for (at, title) in self.ledger.pass_time(look.at) {
             self.timeline.scene(at, &title)?;
         }
-        self.last_look = look.began;
         let changes = self.ledger.take_in(&look);
         for change in &changes {
             self.timeline.change(look.at, change)?;
@@ -177,20 +166,7 @@ async fn move_members(
     Ok(())
 }
 
-/// Looks again and again, until nothing takes its looks.
-async fn watch(chat: Simulated, looks: mpsc::Sender<Result<Look>>) {
-    loop {
-        let look = look(&chat).await;
-        let failed = look.is_err();
-        if looks.send(look).await.is_err() || failed {
-            return;
-        }
-        sleep(PAUSE).await;
-    }
-}
-
 async fn look(chat: &Simulated) -> Result<Look> {
-    let began = now();
     let mut rooms = BTreeMap::new();
     for room in chat.rooms().await? {
         match chat.room(&room.group).await {
@@ -200,8 +176,7 @@ async fn look(chat: &Simulated) -> Result<Look> {
             Err(error) => return Err(error),
         }
     }
-    let at = now();
-    Ok(Look { began, at, rooms })
+    Ok(Look { at: now(), rooms })
 }
 
 fn now() -> i64 {

@@ -39,12 +39,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::StartError;
-use super::part::Running;
 use crate::telemetry::warn_seldom;
-
-/// How long requests under way may take to end. Complete requests are answered by then; the sender
-/// of an incomplete one may be anyone.
-const ANSWER_LAST_WITHIN: Duration = Duration::from_secs(3);
 
 /// Connections that wait to be accepted. The kernel may allow fewer.
 const BACKLOG: i32 = 4096;
@@ -593,18 +588,4 @@ pub(super) async fn say_goodbye(
 fn close_after(response: &mut Response) {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
-}
-
-/// Waits for a listener that was stopped, for a limited time.
-pub(super) async fn answered(listener: Running) {
-    let name = listener.name;
-    if tokio::time::timeout(ANSWER_LAST_WITHIN, listener.ended())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            listener = name,
-            "closing connections whose request is still incomplete"
-        );
-    }
 }

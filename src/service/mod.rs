@@ -8,7 +8,6 @@
 //! with 200 waits in memory when the process ends, and no client can delay the end.
 
 mod listening;
-mod part;
 mod signals;
 #[cfg(test)]
 mod tests;
@@ -21,8 +20,9 @@ use std::time::Duration;
 use axum::Extension;
 use axum::middleware;
 use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::{BoxFuture, Shared, join_all, select_all};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
@@ -44,8 +44,7 @@ use crate::resync::Sweeper;
 use crate::rules::filter::{FilterSettings, RuleFilter};
 use crate::rules::propagation;
 pub(crate) use listening::listen;
-use listening::{Limits, answered, say_goodbye, serve};
-use part::{Part, Parts, Running};
+use listening::{Limits, say_goodbye, serve};
 pub(crate) use signals::Signals;
 
 /// The longest pause in a body that the admin listener reads. The callback listener limits the whole.
@@ -53,6 +52,9 @@ const NEXT_OF_A_BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the service still answers once it is not ready, until every load balancer has seen that.
 const TURN_AWAY: Duration = Duration::from_secs(3);
+/// How long requests under way may take to end. Complete requests are answered by then; the sender
+/// of an incomplete one may be anyone.
+const ANSWER_LAST_WITHIN: Duration = Duration::from_secs(3);
 /// How long a stop may take after that.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
@@ -82,6 +84,23 @@ pub enum StartError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the task \"{0}\" ended by itself; the log says why")]
 pub struct PartEnded(pub &'static str);
+
+/// A task that runs until it is stopped, and its name.
+type Part = (&'static str, BoxFuture<'static, ()>);
+
+/// The end of a task that was started; it resolves to its name.
+type Ended = Shared<BoxFuture<'static, &'static str>>;
+
+fn start((name, part): Part) -> Ended {
+    let task = tokio::spawn(part);
+    let ended = async move {
+        if let Err(error) = task.await {
+            tracing::error!(task = name, %error, "a task of the service failed");
+        }
+        name
+    };
+    ended.boxed().shared()
+}
 
 /// A service that listens but does not answer yet.
 pub struct Service {
@@ -216,20 +235,21 @@ impl Service {
     pub async fn run(self, stop: impl Future<Output = Duration>) -> Result<(), PartEnded> {
         let (for_callbacks, for_admin) = Limits::of_both();
         let (answering, managing) = (CancellationToken::new(), self.replica.closing);
-        let mut parts = Parts::new();
         let (claiming, working) = self.working;
-        let working: Vec<Running> = working.into_iter().map(|part| parts.start(part)).collect();
+        let working: Vec<Ended> = working.into_iter().map(start).collect();
         let (writing, writer) = self.writer;
-        let writer = parts.start(writer);
         let (following, follower) = self.follower;
-        let follower = parts.start(follower);
+        let (writer, follower) = (start(writer), start(follower));
         let callbacks = serve(self.callback, for_callbacks, answering.clone());
-        let callbacks = parts.start(("callback listener", callbacks.boxed()));
+        let callbacks = start(("callback listener", callbacks.boxed()));
         let admin = serve(self.admin, for_admin, managing.clone());
-        let admin = parts.start(("admin listener", admin.boxed()));
+        let admin = start(("admin listener", admin.boxed()));
+        // A replica without its worker or its inbox would look healthy and do nothing.
+        let others = [&writer, &follower, &callbacks, &admin];
+        let first_end = select_all(working.iter().chain(others).cloned());
         let (turn_away, outcome) = tokio::select! {
             turn_away = stop => (turn_away, Ok(())),
-            name = parts.first_end() => {
+            (name, ..) = first_end => {
                 tracing::error!(task = name, "a task ended by itself; ending the process");
                 self.readiness.fail();
                 (TURN_AWAY, Err(PartEnded(name)))
@@ -241,26 +261,33 @@ impl Service {
         tokio::time::sleep(turn_away).await;
         claiming.cancel();
         answering.cancel();
-        let stopped = tokio::time::timeout(STOP_WITHIN, async {
+        let stopped = timeout(STOP_WITHIN, async {
             let last_events = async {
-                answered(callbacks).await;
+                in_time(callbacks, "callback listener").await;
                 following.cancel();
-                follower.ended().await;
+                follower.await;
                 writing.cancel();
-                writer.ended().await;
+                writer.await;
             };
-            tokio::join!(
-                join_all(working.into_iter().map(Running::ended)),
-                last_events
-            );
+            tokio::join!(join_all(working), last_events);
             managing.cancel();
-            answered(admin).await;
+            in_time(admin, "admin listener").await;
         });
         match stopped.await {
             Ok(()) => tracing::info!("stopped"),
             Err(_) => tracing::warn!("stopped with work unfinished; it will be due again"),
         }
         outcome
+    }
+}
+
+/// Waits for a listener that was stopped, for a limited time.
+async fn in_time(ended: Ended, listener: &str) {
+    if timeout(ANSWER_LAST_WITHIN, ended).await.is_err() {
+        tracing::warn!(
+            listener,
+            "closing connections whose request is still incomplete"
+        );
     }
 }
 

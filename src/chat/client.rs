@@ -191,6 +191,7 @@ impl ChatClient {
         let answer = async {
             let answer = self.send(api, body).await.and_then(read);
             if let Err(error) = &answer {
+                tracing::debug!(api = api.text(), %error, "a call to Chat failed");
                 failed(error.class().text());
             }
             answer
@@ -211,27 +212,20 @@ impl ChatClient {
 
     async fn send(&self, api: Api, body: Vec<u8>) -> Result<Answer, ChatError> {
         let Shared {
-            key, admin_account, ..
+            http,
+            key,
+            admin_account,
+            ..
         } = &*self.shared;
         let user_sig = key.sign(admin_account, USER_SIG_TTL, Utc::now())?;
-        let answer = self.answer(self.url(api, &user_sig), body).await;
-        answer.inspect_err(|error| {
-            tracing::debug!(api = api.text(), %error, "a call to Chat failed");
-        })
-    }
-
-    async fn answer(&self, url: Url, body: Vec<u8>) -> Result<Answer, ChatError> {
+        let url = self.url(api, &user_sig);
         if let Some(host) = url.host_str() {
             attribute("server.address", host.to_owned());
         }
         if let Some(port) = url.port_or_known_default() {
             attribute("server.port", i64::from(port));
         }
-        let request = self
-            .shared
-            .http
-            .post(url)
-            .header(CONTENT_TYPE, "application/json");
+        let request = http.post(url).header(CONTENT_TYPE, "application/json");
         let mut response = request.body(body).send().await?;
         attribute(
             "http.response.status_code",

@@ -48,10 +48,8 @@ impl Style {
 
     /// Prints names and their values. Values that are absent are left out.
     pub(super) fn print_pairs(&self, pairs: &[(&str, &Value)]) -> io::Result<()> {
-        let pairs: Vec<_> = pairs.iter().filter(|(_, value)| !value.is_null()).collect();
-        let widest = pairs.iter().map(|(name, _)| name.chars().count()).max();
-        let widest = widest.unwrap_or(0);
-        let lines = pairs.iter().map(|(name, value)| {
+        let pairs = pairs.iter().filter(|(_, value)| !value.is_null());
+        let rows = pairs.map(|(name, value)| {
             let value = match moment(value) {
                 Some(at) => {
                     let exact = at.to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -59,9 +57,9 @@ impl Style {
                 }
                 None => self.cell(name, value),
             };
-            format!("{name:widest$}  {value}\n")
+            vec![(*name).to_owned(), value]
         });
-        output::text(&lines.collect::<String>())
+        output::text(&columns(&rows.collect::<Vec<_>>()))
     }
 
     fn lines(&self, items: &[Value], fields: &str) -> String {
@@ -76,22 +74,8 @@ impl Style {
                 })
                 .collect()
         });
-        let rows: Vec<Vec<String>> = std::iter::once(heads).chain(cells).collect();
-        let width = |column: usize| {
-            let cells = rows.iter().map(|row| row[column].chars().count());
-            cells.max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..fields.len()).map(width).collect();
-        let mut text = String::new();
-        for row in &rows {
-            let padded = row.iter().zip(&widths);
-            let padded: Vec<String> = padded
-                .map(|(cell, width)| format!("{cell:width$}"))
-                .collect();
-            text.push_str(padded.join("  ").trim_end());
-            text.push('\n');
-        }
-        text
+        let rows = std::iter::once(heads).chain(cells);
+        columns(&rows.collect::<Vec<_>>())
     }
 
     /// A value of a field. Text from outside loses its control characters, which could drive the
@@ -105,6 +89,23 @@ impl Style {
             _ => plain(value),
         }
     }
+}
+
+/// Rows of equal length, each column as wide as its widest cell.
+fn columns(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let cells = cells.map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// The last part of a path like `sweep.at`.

@@ -161,16 +161,9 @@ pub(super) fn verdict(
 /// Where everything is, and the rules of the show.
 pub(super) fn places(places: &Places) -> String {
     let taken: Vec<String> = places.taken.iter().map(u16::to_string).collect();
-    let taken = match taken.len() {
-        0 => String::new(),
-        1 => format!(
-            "\n  (port {} is in use; a free one is used instead)",
-            taken[0]
-        ),
-        _ => format!(
-            "\n  (ports {} are in use; free ones are used instead)",
-            taken.join(", ")
-        ),
+    let taken = match taken.join(", ") {
+        none if none.is_empty() => none,
+        ports => format!("\n  (ports in use, replaced by free ones: {ports})"),
     };
     let rules = RULES.iter().map(|rule| {
         let marks: Vec<String> = rule.marks.iter().map(u32::to_string).collect();

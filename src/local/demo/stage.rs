@@ -69,7 +69,10 @@ impl Stage {
             token.expose_secret(),
             viewer.expose_secret()
         );
-        let settings = settings([
+        // Beside the defaults, which are compiled in.
+        let settings = [
+            ("CHAT__SDK_APP_ID", SAMPLE_SDK_APP_ID.to_string()),
+            ("CHAT__SECRET_KEY", SAMPLE_SECRET_KEY.to_owned()),
             ("CHAT__BASE_URL", running.url()),
             ("CALLBACK__LISTEN", local(CALLBACK_PORT)),
             (
@@ -79,7 +82,9 @@ impl Stage {
             ("ADMIN__LISTEN", local(ADMIN_PORT)),
             ("ADMIN__TOKENS", tokens),
             ("DATABASE__URL", postgres.url().expose_secret().to_owned()),
-        ])?;
+        ];
+        let settings = settings.map(|(key, value)| (format!("STICKYMARK__{key}"), value));
+        let settings = Settings::load(None, settings)?;
         let database = Database::connect(
             settings.database.server(),
             Path::new(""),
@@ -138,17 +143,6 @@ impl Stage {
         service.context("the service failed")??;
         chat.context("the simulated Chat ended badly")
     }
-}
-
-/// The compiled-in defaults and what the show needs.
-fn settings(of_the_show: [(&str, String); 6]) -> anyhow::Result<Settings> {
-    let sample = [
-        ("CHAT__SDK_APP_ID", SAMPLE_SDK_APP_ID.to_string()),
-        ("CHAT__SECRET_KEY", SAMPLE_SECRET_KEY.to_owned()),
-    ];
-    let all = sample.into_iter().chain(of_the_show);
-    let all = all.map(|(key, value)| (format!("STICKYMARK__{key}"), value));
-    Ok(Settings::load(None, all)?)
 }
 
 /// Builds the service; a port that is taken gives way to any free one.

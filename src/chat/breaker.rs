@@ -472,29 +472,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiting_worker_goes_on_as_soon_as_a_call_succeeds_or_the_probe_ends() {
+        let waiting = |breaker: &Breaker| {
+            let breaker = breaker.clone();
+            tokio::spawn(async move { breaker.ready().await })
+        };
         let hour = Duration::from_secs(3600);
         let breaker = Breaker::with_delays("test", hour, hour);
         let group = GroupId::parse("a").unwrap();
         assert!(breaker.refused(&group, &ChatError::refusal(UNPAID)));
         assert!(!breaker.is_ready() && breaker.paused().is_some());
-        let waiting = tokio::spawn({
-            let breaker = breaker.clone();
-            async move { breaker.ready().await }
-        });
+        let worker = waiting(&breaker);
         tokio::task::yield_now().await;
         breaker.succeeded();
-        waiting.await.unwrap();
+        worker.await.unwrap();
 
         let breaker = Breaker::with_delays("test", Duration::ZERO, Duration::ZERO);
         breaker.refused(&group, &ChatError::refusal(UNPAID));
         let probe = breaker.pass();
         assert!(!breaker.is_ready());
-        let waiting = tokio::spawn({
-            let breaker = breaker.clone();
-            async move { breaker.ready().await }
-        });
+        let worker = waiting(&breaker);
         tokio::task::yield_now().await;
         drop(probe);
-        waiting.await.unwrap();
+        worker.await.unwrap();
     }
 }

@@ -106,6 +106,12 @@ async fn unused_address() -> Url {
 
 /// Answers each connection once with bytes that need not be HTTP, and hangs up.
 async fn raw_backend(answer: &'static [u8]) -> Url {
+    counting_backend(answer).await.0
+}
+
+/// The same, with the number of connections that it closed.
+async fn counting_backend(answer: &'static [u8]) -> (Url, watch::Receiver<i32>) {
+    let (closed, closes) = watch::channel(0);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -115,9 +121,11 @@ async fn raw_backend(answer: &'static [u8]) -> Url {
             let read = stream.read(&mut request).await.unwrap();
             assert!(read > 0);
             stream.write_all(answer).await.unwrap();
+            drop(stream);
+            closed.send_modify(|count| *count += 1);
         }
     });
-    url(address)
+    (url(address), closes)
 }
 
 /// Forwarding with time enough, so that only what a test makes slow is slow.
@@ -410,22 +418,9 @@ async fn connections_to_the_backend_are_kept() {
 
 #[tokio::test]
 async fn no_callback_is_lost_to_a_kept_connection_that_the_backend_closed() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = url(listener.local_addr().unwrap());
-    let (closed, mut closes) = watch::channel(0);
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 16 * 1024];
-            let read = stream.read(&mut request).await.unwrap();
-            assert!(read > 0);
-            // A promise to keep the connection, which a restart breaks.
-            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            drop(stream);
-            closed.send_modify(|count| *count += 1);
-        }
-    });
+    // A promise to keep the connection, which a restart breaks.
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+    let (url, mut closes) = counting_backend(answer).await;
     let front = front(url).await;
     for sent in 1..=20 {
         let answer = front.post(&before_join()).await;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use futures::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,6 +32,19 @@ async fn start(limits: Limits, router: axum::Router) -> (SocketAddr, Cancellatio
 
 fn hello() -> axum::Router {
     axum::Router::new().route("/", get(async || "hello"))
+}
+
+/// Says hello once the gate is open; each body is told when its request begins.
+fn gated() -> (axum::Router, watch::Sender<bool>, mpsc::Receiver<Bytes>) {
+    let gate = watch::Sender::new(false);
+    let (began, begins) = mpsc::channel(2);
+    let opened = gate.subscribe();
+    let waits = async move |body: Bytes| {
+        began.send(body).await.unwrap();
+        opened.clone().wait_for(|open| *open).await.unwrap();
+        "hello"
+    };
+    (axum::Router::new().route("/", any(waits)), gate, begins)
 }
 
 async fn connect(address: SocketAddr) -> TcpStream {
@@ -205,15 +218,8 @@ async fn a_connection_with_a_request_is_not_replaced() {
         connections: 1,
         ..PATIENT
     };
-    let gate = watch::Sender::new(false);
-    let (began, mut begins) = mpsc::channel(2);
-    let opened = gate.subscribe();
-    let waits = async move || {
-        began.send(()).await.unwrap();
-        opened.clone().wait_for(|open| *open).await.unwrap();
-        "hello"
-    };
-    let (address, _stop) = start(limits, axum::Router::new().route("/", get(waits))).await;
+    let (waits, gate, mut begins) = gated();
+    let (address, _stop) = start(limits, waits).await;
     let mut first = connect(address).await;
     send(&mut first, REQUEST).await;
     begins.recv().await.unwrap();
@@ -230,23 +236,15 @@ async fn a_connection_is_replaced_while_the_body_of_its_request_is_incomplete_bu
         connections: 1,
         ..PATIENT
     };
-    let gate = watch::Sender::new(false);
-    let (began, mut begins) = mpsc::channel(1);
-    let opened = gate.subscribe();
-    let waits = async move |body: Bytes| {
-        assert_eq!(body, "whole");
-        began.send(()).await.unwrap();
-        opened.clone().wait_for(|open| *open).await.unwrap();
-        "hello"
-    };
-    let (address, _stop) = start(limits, axum::Router::new().route("/", post(waits))).await;
+    let (waits, gate, mut begins) = gated();
+    let (address, _stop) = start(limits, waits).await;
     let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n";
     let mut half = connect(address).await;
     send(&mut half, &format!("{head}who")).await;
     let mut whole = connect(address).await;
     assert_eq!(rest(&mut half).await, "");
     send(&mut whole, &format!("{head}whole")).await;
-    begins.recv().await.unwrap();
+    assert_eq!(begins.recv().await.unwrap(), "whole");
     let mut next = connect(address).await;
     tokio::time::sleep(4 * SHORT).await;
     gate.send_replace(true);
@@ -296,15 +294,8 @@ async fn a_stranger_that_is_not_kept_gets_one_answer() {
 
 #[tokio::test]
 async fn a_listener_that_stops_answers_what_it_was_asked_and_closes_the_rest() {
-    let gate = watch::Sender::new(false);
-    let (began, mut begins) = mpsc::channel(1);
-    let opened = gate.subscribe();
-    let waits = async move || {
-        began.send(()).await.unwrap();
-        opened.clone().wait_for(|open| *open).await.unwrap();
-        "hello"
-    };
-    let (address, stop) = start(PATIENT, axum::Router::new().route("/", post(waits))).await;
+    let (waits, gate, mut begins) = gated();
+    let (address, stop) = start(PATIENT, waits).await;
     let mut asking = connect(address).await;
     let mut silent = connect(address).await;
     send(&mut asking, "POST / HTTP/1.1\r\nHost: x\r\n\r\n").await;

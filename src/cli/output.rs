@@ -1,7 +1,7 @@
 //! Standard output. A reader that closes it early, like `head`, has all it wants: that ends the program
 //! with success, where the macros of the standard library would panic.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 
 /// Writes a text as it is.
 pub(super) fn text(text: &str) -> io::Result<()> {
@@ -19,10 +19,4 @@ pub(super) fn line(line: &str) -> io::Result<()> {
 pub(super) fn is_closed(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<io::Error>();
     error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
-}
-
-/// Whether colours are wanted: on a terminal, unless `NO_COLOR` is set.
-pub(super) fn wants_colours() -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stdout().is_terminal() && !refused
 }

@@ -114,10 +114,9 @@ where
             .with_filter(ours)
     });
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&settings.filter)?);
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let lines = match settings.format {
         LogFormat::Text => tracing_subscriber::fmt::layer()
-            .with_ansi(!plain && std::io::stderr().is_terminal())
+            .with_ansi(wants_colours(&std::io::stderr()))
             .with_writer(to)
             .boxed(),
         LogFormat::Json => json::layer(to).boxed(),
@@ -129,6 +128,12 @@ where
     panics::log();
     filter::keep(handle, &settings.filter);
     Ok(())
+}
+
+/// Whether an output gets colours: a terminal, unless `NO_COLOR` is set.
+pub(crate) fn wants_colours(output: &impl IsTerminal) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    output.is_terminal() && !refused
 }
 
 /// The error and its causes, outermost first. Many errors of libraries say nothing by themselves.

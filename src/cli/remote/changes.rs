@@ -1,10 +1,13 @@
 //! What an import changes, for people: a line for each rule, coloured on a terminal.
 
+use std::io;
+
 use serde_json::Value;
 
 use super::Remote;
 use super::table::{Style, plain};
 use crate::cli::output;
+use crate::telemetry::wants_colours;
 
 /// Fields that a change can concern.
 const FIELDS: &str = "group account marks enabled starts_at ends_at label note";
@@ -15,7 +18,7 @@ pub(super) async fn print(remote: &Remote, answer: &Value, name: &str) -> anyhow
     if !remote.shape.is_table() {
         return remote.shape.print(answer, name);
     }
-    let (style, colours) = (remote.style().await, output::wants_colours());
+    let (style, colours) = (remote.style().await, wants_colours(&io::stdout()));
     for change in answer["changes"].as_array().into_iter().flatten() {
         let line = line(change, &style);
         output::line(&if colours { painted(&line) } else { line })?;

@@ -12,8 +12,6 @@ mod script;
 mod show;
 mod stage;
 
-use std::io;
-
 use anyhow::bail;
 
 use crate::config::{LogFormat, LogSettings};
@@ -39,7 +37,7 @@ pub struct Arguments {
     verbose: bool,
 }
 
-/// Runs it. Ctrl-C and SIGTERM end it in order.
+/// Runs it. Ctrl-C and SIGTERM end it in order, and so does a reader that closes the output.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     telemetry::init(&LogSettings {
         format: LogFormat::Text,
@@ -47,11 +45,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     })?;
     let stop = stop_on_signal()?;
     let mut timeline = Timeline::new(arguments.once);
-    let set = timeline.say("Setting the stage …");
-    match set {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-        set => set?,
-    }
+    timeline.say("Setting the stage …")?;
     let Some(stage) = stop.run_until_cancelled(Stage::set()).await else {
         return interrupted(arguments.once);
     };
@@ -60,16 +54,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let shown = shown.await;
     let struck = stage.strike().await;
     match shown {
-        Some(Err(error)) if is_unread(&error) => {}
-        Some(shown) => shown?,
+        Some(shown) => shown.and(struck),
         None => {
             // Who pressed Ctrl-C has often ended the reader with it.
             let _unread = timeline.say("\nStopped.");
-            struck?;
-            return interrupted(arguments.once);
+            struck.and(interrupted(arguments.once))
         }
     }
-    struck
 }
 
 async fn perform(stage: &Stage, timeline: &mut Timeline, once: bool) -> anyhow::Result<()> {
@@ -86,12 +77,6 @@ async fn perform(stage: &Stage, timeline: &mut Timeline, once: bool) -> anyhow::
         return Ok(());
     }
     show.go_on().await
-}
-
-/// Whether the output was closed, as by `demo | head`.
-fn is_unread(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<io::Error>();
-    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// To be stopped is the end that the demo waits for, but `--once` promised a verdict.

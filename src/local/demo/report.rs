@@ -2,7 +2,7 @@
 //! set, the figures at the end, and lines to try.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use secrecy::ExposeSecret;
 
@@ -11,6 +11,7 @@ use super::page;
 use super::script::{LESSON, RULES};
 use super::stage::Places;
 use crate::local::simulator::CallRecord;
+use crate::telemetry::wants_colours;
 
 /// Colours by meaning, as terminals number them.
 const GOOD: u8 = 32;
@@ -24,7 +25,6 @@ const NOT_ONLINE: i64 = 10004;
 
 /// Writes lines to standard output, in colours if a person reads them.
 pub(super) struct Timeline {
-    /// Not where `NO_COLOR` is set.
     pub colours: bool,
     /// Whether the show goes on when the output is closed.
     unread: bool,
@@ -34,9 +34,8 @@ pub(super) struct Timeline {
 
 impl Timeline {
     pub(super) fn new(unread: bool) -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
-            colours: io::stdout().is_terminal() && !refused,
+            colours: wants_colours(&io::stdout()),
             unread,
             zero: 0,
         }

@@ -13,7 +13,7 @@ use crate::check::{self, Verdict};
 use crate::config::{DatabaseSettings, Settings};
 use crate::database::{Database, DatabaseError};
 use crate::domain::Account;
-use crate::{api, telemetry};
+use crate::{api, service, telemetry};
 
 /// Between two tries to connect.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -136,24 +136,12 @@ fn ttl(text: &str) -> Result<Duration, String> {
 
 /// `stickymark user-sig`.
 pub(super) fn user_sig(settings: &Settings, arguments: &UserSigArguments) -> anyhow::Result<()> {
-    let missing = |key: &str| {
-        Usage(format!(
-            "{key} is not set; the Chat console shows its value"
-        ))
-    };
-    let app = settings
-        .chat
-        .sdk_app_id
-        .ok_or_else(|| missing("chat.sdk_app_id"))?;
-    let key = settings
-        .chat
-        .secret_key
-        .clone()
-        .ok_or_else(|| missing("chat.secret_key"))?;
+    let endpoint = service::endpoint(&settings.chat)?;
     let account = arguments.account.as_ref();
-    let account = account.unwrap_or(&settings.chat.admin_account);
+    let account = account.unwrap_or(&endpoint.admin_account);
     let now = chrono::Utc::now();
-    let sig = UserSigKey::new(app, key).sign(account, arguments.ttl, now)?;
+    let key = UserSigKey::new(endpoint.sdk_app_id, endpoint.secret_key);
+    let sig = key.sign(account, arguments.ttl, now)?;
     Ok(output::line(sig.expose_secret())?)
 }
 

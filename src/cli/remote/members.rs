@@ -83,14 +83,8 @@ pub(in crate::cli) struct Resync {
     group: String,
 }
 
-pub(super) async fn members(
-    Members {
-        command,
-        list,
-        most,
-    }: Members,
-) -> anyhow::Result<()> {
-    match command {
+pub(super) async fn members(members: Members) -> anyhow::Result<()> {
+    match members.command {
         Some(MembersCommand::Retry(retry)) => {
             let path = ["members", "retry"];
             let answer = retry.write(Method::POST, &path, &NONE, &retry.ask).await?;
@@ -109,13 +103,17 @@ pub(super) async fn members(
             erase.say(&answer, "rules members history", &line)
         }
         None => {
-            let members = List {
+            let list = List {
                 path: &["members"],
                 columns: "group account state marks confirmed_at due_at last_error",
                 name: "group account",
                 none: "no members",
             };
-            list.list(members, &list.ask, &most, |_, _| ()).await
+            let query = &members.list.ask;
+            members
+                .list
+                .list(list, query, &members.most, |_, _| ())
+                .await
         }
     }
 }

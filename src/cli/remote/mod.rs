@@ -321,16 +321,12 @@ impl Service {
         let mut after = None;
         loop {
             let limit = PAGE;
-            let mut page = self
-                .get(
-                    path,
-                    &Page {
-                        query,
-                        limit,
-                        after,
-                    },
-                )
-                .await?;
+            let query = Page {
+                query,
+                limit,
+                after,
+            };
+            let mut page = self.get(path, &query).await?;
             if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
                 items.extend(found);
             }

@@ -244,7 +244,7 @@ impl DerefMut for Transaction {
 }
 
 /// A connection of the pool. The pool would test it when it comes back, without a limit of time, and
-/// keep its place taken for ever if the server has fallen silent.
+/// keep its place taken forever if the server has fallen silent.
 #[derive(Debug)]
 struct Lent {
     /// `None` only while it is dropped.

@@ -307,7 +307,7 @@ impl InboxWriter {
         for caller in writing.callers {
             let waited = caller.since.elapsed().as_secs_f64();
             self.metrics.inbox_wait.observe(waited);
-            // The caller may have given up.
+            // The caller may not wait any more.
             let _ = caller.committed.send(());
         }
         self.show(0);

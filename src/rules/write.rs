@@ -72,8 +72,9 @@ impl Rules {
                 Ok(Err(_)) | Err(_) => return Err(WriteError::Busy),
             };
             // Read committed, whatever the server's default: what is read after the wait must include
-            // what the others wrote.
-            let begin = "begin isolation level read committed; set local plan_cache_mode = auto";
+            // what the others wrote. Writes differ much in size, so the planner decides for each.
+            let begin = "begin isolation level read committed; \
+                         set local plan_cache_mode = auto; set local enable_seqscan = on";
             let mut transaction = self.db.begin_with(begin).await?;
             lock(&mut transaction, patience.saturating_sub(began.elapsed())).await?;
             (transaction, Some(place))

@@ -122,7 +122,7 @@ pub async fn write_back(
         r#"
         update rooms r set leased_until = $6, lease = null,
             gone_at = case when $3 and gone_at < $5 then null else gone_at end,
-            -- Members of whom this statement does not know may be due at a time that was moved away from
+            -- Members that this statement does not know may be due at a time that was moved away from
             -- the end of the lease.
             due_at = coalesce($6, greatest($4, least(
                 case when r.due_at is distinct from r.leased_until then r.due_at end,

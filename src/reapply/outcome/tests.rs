@@ -22,7 +22,7 @@ fn alice(tries: i32) -> Member {
     }
 }
 
-/// The member shall carry these marks, and carries none.
+/// The member should carry these marks, and carries none.
 fn plan<const N: usize>(numbers: [i64; N]) -> MemberPlan {
     MemberPlan {
         set: marks(numbers),

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::domain::{Account, Mark, Marks, Pattern, Rule, RuleDraft, RuleId, Window};
@@ -169,13 +168,15 @@ pub(super) async fn put(
     if rows.is_empty() {
         return Ok(());
     }
+    let rows = serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query!(
         r#"
         insert into rules (id, group_text, group_prefix_len, account_text, account_prefix_len, marks, enabled,
                            starts_at, ends_at, label, note, version, created_at, updated_at)
         select id, group_text, group_prefix_len, account_text, account_prefix_len, marks, enabled,
                starts_at, ends_at, label, note, version, created_at, updated_at
-        from jsonb_populate_recordset(null::rules, $1)
+        -- Not jsonb: PostgreSQL would parse it into that first, 0.9 s for 100,000 rules.
+        from json_populate_recordset(null::rules, $1::text::json)
         on conflict on constraint rules_pkey do update set
             group_text = excluded.group_text, group_prefix_len = excluded.group_prefix_len,
             account_text = excluded.account_text, account_prefix_len = excluded.account_prefix_len,
@@ -184,7 +185,7 @@ pub(super) async fn put(
             label = excluded.label, note = excluded.note,
             version = excluded.version, updated_at = excluded.updated_at
         "#,
-        Json(rows) as _,
+        rows,
     )
     .execute(transaction)
     .await?;

@@ -47,7 +47,7 @@ pub struct Follower {
     options: PgConnectOptions,
     database: Option<PgListener>,
     /// All rules must be read: the revision may mean others than those that are known.
-    anew: bool,
+    must_read_all: bool,
     /// Since when the rules cannot be followed, and the pause until the next try.
     lost_since: Option<Instant>,
     pause: Duration,
@@ -69,7 +69,7 @@ impl Follower {
             inbox,
             options,
             database: None,
-            anew: true,
+            must_read_all: true,
             lost_since: None,
             pause: RETRY.0,
         }
@@ -111,7 +111,7 @@ impl Follower {
         if let Err(FollowError::TriggersLost(_)) = confirmed {
             // Rules may change without a new revision.
             self.shared.doubt();
-            self.anew = true;
+            self.must_read_all = true;
         }
         let error = confirmed.as_ref().err().map(ToString::to_string);
         self.shared.error.store(error.map(Arc::new));
@@ -122,7 +122,7 @@ impl Follower {
         let mut database = match self.database.take() {
             Some(database) => database,
             None => {
-                self.anew = true;
+                self.must_read_all = true;
                 connect(&self.options).await?
             }
         };
@@ -145,7 +145,7 @@ impl Follower {
     async fn current(&mut self, database: &mut PgListener) -> Result<Arc<RuleSet>, FollowError> {
         check_triggers(database).await?;
         let known = self.shared.known.load().rules.clone();
-        if let Some(known) = known.filter(|_| !self.anew)
+        if let Some(known) = known.filter(|_| !self.must_read_all)
             && let Some(rules) = updated(database, &known).await?
         {
             return Ok(Arc::new(rules));
@@ -158,7 +158,7 @@ impl Follower {
             bytes = rules.bytes(),
             "the rule filter has read the rules"
         );
-        self.anew = false;
+        self.must_read_all = false;
         Ok(Arc::new(rules))
     }
 

@@ -12,7 +12,7 @@ use stickymark::testing::database::Db;
 use stickymark::testing::domain::{
     Account, EventSource, EventTime, GroupId, MemberEvent, RequestId,
 };
-use stickymark::testing::members::{Inbox, Settling};
+use stickymark::testing::members::{Inbox, Named, News, Settling};
 use stickymark::testing::metrics::Api;
 use stickymark::testing::rules::filter::{FilterSettings, FilterState, Follower, RuleFilter};
 use tokio::task::JoinHandle;
@@ -423,6 +423,37 @@ async fn a_stopping_replica_looks_once_more_at_what_it_kept() {
         members(db).await,
         [("alice".to_owned(), "present".to_owned())]
     );
+}
+
+#[tokio::test]
+async fn a_full_inbox_at_the_last_confirmation_but_one_hides_no_event() {
+    let database = database().await;
+    let db = database.db();
+    let at_once = Settling {
+        settle: Duration::ZERO,
+        max_wait: Duration::ZERO,
+    };
+    let (inbox, writer) = Inbox::new(&support::replica(db), at_once);
+    let (filter, mut follower) = RuleFilter::new(&support::replica(db), inbox.clone(), BY_HAND);
+    follower.confirm().await.unwrap();
+    assert_eq!(filter.named(vec![join("alice")]).0, []);
+    insert_rule(db, "class-7", "alice", &[1000]).await;
+    let crowd = News::Members(vec![join("crowd"); 100_000], Named::Perhaps);
+    let filler = inbox.clone();
+    let mut handed_in = Box::pin(async move { filler.hand_in(crowd).await });
+    assert!((&mut handed_in).now_or_never().is_none());
+    follower.confirm().await.unwrap();
+    assert_eq!(filter.named(vec![join("bob")]).0, []);
+    insert_rule(db, "class-7", "bob", &[1000]).await;
+    let writer = tokio::spawn(writer.run());
+    handed_in.await.unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    follower.run(stop).await;
+    drop(inbox);
+    writer.await.unwrap();
+    let all = ["alice", "bob", "crowd"].map(|account| (account.to_owned(), "present".to_owned()));
+    assert_eq!(members(db).await, all);
 }
 
 /// The service on this database, with the rules read.

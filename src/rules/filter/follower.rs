@@ -163,15 +163,17 @@ impl Follower {
     }
 
     /// Discards events that these rules do not match either, and hands the others to the inbox, which keeps
-    /// them from then on. What it cannot take now stays, and the next events wait behind it.
+    /// them from then on. What it cannot take now stays; with too many of these, the next events wait, too.
     fn check_again(&mut self, rules: &RuleSet, answered: usize) {
-        if self.late.is_empty() {
+        if self.late.len() < self.shared.settings.most_kept {
+            let before = self.late.len();
             let kept = std::iter::from_fn(|| self.kept.try_recv().ok()).take(answered);
             let named = kept.filter(|event| rules.may_name(&event.group, &event.account));
             self.late.extend(named);
-            if !self.late.is_empty() {
+            let events = self.late.len() - before;
+            if events > 0 {
                 tracing::info!(
-                    events = self.late.len(),
+                    events,
                     "new rule matches members who joined before the filter saw it; queued"
                 );
             }
@@ -211,8 +213,8 @@ impl Follower {
             return;
         }
         let confirmed = tokio::time::timeout(FINISH_WITHIN, self.confirm()).await;
-        if !matches!(confirmed, Ok(Ok(()))) || !self.late.is_empty() {
-            let events = self.kept.len() + self.late.len();
+        let events = self.kept.len() + self.late.len();
+        if !matches!(confirmed, Ok(Ok(()))) || events > 0 {
             tracing::warn!(
                 events,
                 "events that no known rule matches were not confirmed"

@@ -226,9 +226,10 @@ async fn answer_all(
         request.extensions_mut().insert(ConnectInfo(peer));
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let handling = Handling::begin(&answering, request.body());
-        let place = Arc::clone(&answering);
+        // Dropped with the body, read or not.
+        let mut body = Some(BodyExpected(Arc::clone(&answering)));
         let at_its_end = poll_fn(move |_| {
-            place.body_is_complete();
+            drop(body.take());
             Poll::Ready(None)
         });
         let request = request.map(|body| Body::new(body.with_trailers(at_its_end)));
@@ -433,6 +434,15 @@ impl Place {
         if progress.phase == Phase::Incomplete {
             progress.phase = Phase::Complete;
         }
+    }
+}
+
+/// A body that is neither complete nor dropped yet.
+struct BodyExpected(Arc<Place>);
+
+impl Drop for BodyExpected {
+    fn drop(&mut self) {
+        self.0.body_is_complete();
     }
 }
 

@@ -254,6 +254,30 @@ async fn a_connection_is_replaced_while_the_body_of_its_request_is_incomplete_bu
 }
 
 #[tokio::test]
+async fn a_connection_is_kept_while_a_request_is_handled_whose_body_is_not_read() {
+    let limits = Limits {
+        connections: 1,
+        ..PATIENT
+    };
+    let gate = watch::Sender::new(false);
+    let opened = gate.subscribe();
+    let waits = async move || {
+        opened.clone().wait_for(|open| *open).await.unwrap();
+        "hello"
+    };
+    let router = axum::Router::new().route("/", any(waits));
+    let (address, _stop) = start(limits, router).await;
+    let mut unread = connect(address).await;
+    let request = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nwhole";
+    send(&mut unread, request).await;
+    tokio::time::sleep(SHORT).await;
+    let _next = connect(address).await;
+    tokio::time::sleep(4 * SHORT).await;
+    gate.send_replace(true);
+    is_answered(&mut unread).await;
+}
+
+#[tokio::test]
 async fn a_stranger_gets_one_answer_while_all_connections_are_in_use() {
     let limits = Limits {
         connections: 2,

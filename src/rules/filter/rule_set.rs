@@ -198,4 +198,32 @@ mod tests {
         assert!((0..100_000).all(|n| names(&format!("teacher{n}"))));
         assert!(!names("teacher100000"));
     }
+
+    #[test]
+    fn it_is_worn_when_a_quarter_of_many_rules_has_gone() {
+        let rules = (0..60_000).map(|n| rule("class-7", &format!("teacher{n}")));
+        let set = with(RuleSet::empty(0, 60_000), rules);
+        assert!(!set.is_worn(45_000));
+        assert!(set.is_worn(44_999));
+    }
+
+    #[test]
+    fn beginnings_are_counted_in_characters() {
+        assert_eq!(beginning("老师10", 2), Some("老师"));
+        assert_eq!(beginning("老师10", 4), Some("老师10"));
+        assert_eq!(beginning("老师10", 5), None);
+        assert_eq!(beginning("vip1", 3), Some("vip"));
+        assert_eq!(beginning("vip", 3), Some("vip"));
+        assert_eq!(beginning("vi", 3), None);
+        assert_eq!(beginning("vip", 0), Some(""));
+        assert_eq!(beginning("vip", -1), Some("vip"));
+    }
+
+    #[test]
+    fn the_border_between_room_and_account_counts() {
+        let set = with(RuleSet::empty(0, 1), [rule("ab", "c")]);
+        let shape = set.shapes[0];
+        assert!(set.contains(set.key(shape, "ab", "c")));
+        assert!(!set.contains(set.key(shape, "a", "bc")));
+    }
 }

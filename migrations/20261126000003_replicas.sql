@@ -1,10 +1,10 @@
 -- What all replicas share besides rules and members.
 
--- The budget of calls, one row for each Chat API. See src/chat/budget.
+-- The budget of calls, one row for each Chat API. See src/chat/budget.rs.
 create table chat_budgets (
     api       text not null,
-    -- The earliest time of the next call.
-    next_at   timestamptz not null,
+    -- The slot of the latest call, now or soon.
+    last_at   timestamptz not null,
     -- The share of the configured rate, in effect since `slowed_at`; it recovers with time.
     share     double precision not null default 1,
     slowed_at timestamptz not null,

@@ -1,7 +1,8 @@
 //! The budget of calls as its row in Postgres has it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use stickymark::testing::chat::{Budget, Budgets, CallRate, CommandType, MemberMarks};
 use stickymark::testing::database::Db;
 use stickymark::testing::domain::{Account, GroupId};
@@ -23,7 +24,7 @@ async fn set(db: &Db, columns: &str) {
 
 async fn reserved_ms(db: &Db) -> f64 {
     let ahead =
-        "select extract(epoch from next_at - clock_timestamp())::float8 * 1000 from chat_budgets";
+        "select extract(epoch from last_at - clock_timestamp())::float8 * 1000 from chat_budgets";
     sqlx::query_scalar(ahead).fetch_one(db).await.unwrap()
 }
 
@@ -36,7 +37,7 @@ async fn a_clock_of_postgres_that_steps_back_slows_calls_down_and_no_more() {
     let in_an_hour = "now() + interval '1 hour'";
     set(
         db,
-        &format!("share = 0.5, slowed_at = {in_an_hour}, next_at = {in_an_hour}"),
+        &format!("share = 0.5, slowed_at = {in_an_hour}, last_at = {in_an_hour}"),
     )
     .await;
     let state = budget.state().await.unwrap();
@@ -51,23 +52,25 @@ async fn a_clock_of_postgres_that_steps_back_slows_calls_down_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_replica_takes_smaller_blocks_while_calls_are_slowed_down() {
+async fn calls_of_two_replicas_at_once_go_out_one_after_the_other() {
     let database = database().await;
-    let db = database.db();
-    let budget = Budget::new(db.clone(), Api::ModifyUserInfo, CallRate::new(RATE));
-    for _ in 0..20 {
-        budget.take().await.unwrap();
-    }
-    // A twentieth of the rate: slots are 110 ms apart, and eight of them nine tenths of a second.
-    set(db, "share = 0.05, slowed_at = now(), next_at = now()").await;
-    let mut ahead = Vec::new();
-    for _ in 0..24 {
-        budget.take().await.unwrap();
-        ahead.push(reserved_ms(db).await);
-    }
-    // Up to eight slots were reserved before, and the first block after it is still as large.
-    let furthest = ahead[16..].iter().copied().fold(0.0, f64::max);
-    assert!(furthest < 300.0, "reserved {ahead:?} ms ahead");
+    let [one, other] = [0; 2].map(|_| {
+        Budget::new(
+            database.db().clone(),
+            Api::ModifyUserInfo,
+            CallRate::new(100),
+        )
+    });
+    one.take().await.unwrap();
+    let began = Instant::now();
+    let calls = (0..10).flat_map(|_| [one.take(), other.take()]);
+    join_all(calls).await.into_iter().for_each(Result::unwrap);
+    // 11 ms each, but the first may have been late.
+    assert!(
+        began.elapsed() > Duration::from_millis(19 * 11),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,25 +1,21 @@
 //! The budget of calls: one row per Chat API in Postgres, shared by all replicas.
 //!
-//! A generic cell rate algorithm without burst: the row holds the earliest moment of the next call,
-//! and each call moves it on by one interval. Slots are granted as delays, so replicas need no common
+//! A generic cell rate algorithm without burst: the row holds the slot of the latest call, and the
+//! next one is an interval later. Slots are granted as delays, so replicas need no common
 //! clock. A slot may be used late but never early; one that is too late is dropped and another taken.
 //! The interval is a little longer than the rate says, so that neither lateness nor a pause lets more
-//! calls into one second than configured. A busy replica takes a few slots at once; those that it does
-//! not use in their time are lost, not saved. When Chat says that calls come too fast, the rate is
-//! halved for all replicas and recovers by itself within a minute.
-
-mod slots;
-mod store;
+//! calls into one second than configured. When Chat says that calls come too fast, the rate is halved for
+//! all replicas and recovers by itself within a minute. All arithmetic on time happens in Postgres, whose
+//! clock is the one that all replicas share.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use self::slots::Reserved;
 use super::error::ChatError;
 use super::recent::RecentCalls;
-use crate::database::Db;
+use crate::database::{Db, interval};
 use crate::metrics::{Api, DatabasePart, ErrorClass, Label, Metrics, SlowdownReason};
 use crate::telemetry::warn_seldom;
 
@@ -36,6 +32,17 @@ const SPACING: f64 = 1.1;
 /// At this rate the calls that go out come to 160 a second. With more Chat sends its alert, which
 /// halves the rate. Source: <https://cloud.tencent.com/document/product/269/105418>.
 const HIGHEST_RATE: u32 = 176;
+/// A slot that would be used later than this is dropped.
+const LATEST_USE: Duration = Duration::from_millis(40);
+/// Calls are prepared while the slots that others of this replica wait for are within this time.
+const PREPARED_AHEAD: Duration = Duration::from_millis(60);
+/// Smallest share of the rate, also while the clock of Postgres is before the last halving.
+const LOWEST_SHARE: f64 = 0.02;
+/// Slots at the lowest rate that are granted ahead, at most. A larger backlog can only come from a step
+/// back of Postgres' clock; it is cut.
+const MOST_AHEAD: f64 = 16.0;
+/// Share regained per second.
+const RECOVERY: f64 = 0.02;
 
 impl CallRate {
     /// From 1 to 176; what is outside counts as the nearest.
@@ -92,7 +99,8 @@ pub struct Budget {
     db: Db,
     api: Api,
     rate: CallRate,
-    reserved: Arc<Mutex<Reserved>>,
+    /// The last slot granted to this replica.
+    last: Arc<Mutex<Option<Instant>>>,
     metrics: Metrics,
 }
 
@@ -107,12 +115,11 @@ pub struct BudgetState {
 
 impl Budget {
     pub fn new(db: Db, api: Api, rate: CallRate) -> Self {
-        let reserved = Reserved::none_yet(rate.interval());
         Self {
             db,
             api,
             rate,
-            reserved: Arc::new(Mutex::new(reserved)),
+            last: Arc::default(),
             metrics: Metrics::default(),
         }
     }
@@ -131,13 +138,11 @@ impl Budget {
     pub async fn take(&self) -> Result<(), sqlx::Error> {
         let began = Instant::now();
         loop {
-            let next = self.reserved.lock().next();
-            let Some(slot) = next else {
-                self.reserve().await?;
+            let Some(slot) = self.reserve().await? else {
                 continue;
             };
-            tokio::time::sleep_until(slot.at().into()).await;
-            if slot.is_fresh() {
+            tokio::time::sleep_until(slot.into()).await;
+            if slot.elapsed() <= LATEST_USE {
                 let waits = self.metrics.budget_wait.of(self.api);
                 waits.observe(began.elapsed().as_secs_f64());
                 return Ok(());
@@ -149,27 +154,46 @@ impl Budget {
     /// replica wait for are few.
     pub async fn soon(&self) {
         loop {
-            let soon = self.reserved.lock().soon();
-            if soon <= Instant::now() {
-                return;
+            let last = *self.last.lock();
+            match last.and_then(|last| last.checked_sub(PREPARED_AHEAD)) {
+                Some(soon) if soon > Instant::now() => tokio::time::sleep_until(soon.into()).await,
+                _ => return,
             }
-            tokio::time::sleep_until(soon.into()).await;
         }
     }
 
-    /// Takes the next slots. They are counted from the arrival of the answer, which is later than
-    /// Postgres counted: never early. An answer that took too long brings none.
-    async fn reserve(&self) -> Result<(), sqlx::Error> {
-        let block = self.reserved.lock().wanted();
-        let length = self.rate.interval();
+    /// Takes the next slot. It is counted from the arrival of the answer, which is later than Postgres
+    /// counted: never early. `None`: the answer took too long.
+    async fn reserve(&self) -> Result<Option<Instant>, sqlx::Error> {
         let asked = Instant::now();
-        let granted = store::reserve(&self.db, self.api(), block, length).await?;
-        if asked.elapsed() <= LATEST_GRANT {
-            let apart = length.div_f64(granted.share);
-            let first = granted.until_end - f64::from(block) * apart.as_secs_f64();
-            self.reserved.lock().granted(first, block, apart);
+        // A slot that is lost in a crash of the database is older than its restart, so the commit does not
+        // wait for a flush.
+        let seconds = sqlx::query_scalar!(
+            r#"
+            insert into chat_budgets as b (api, last_at, share, slowed_at)
+            select $1, clock_timestamp(), 1, clock_timestamp()
+            from (select set_config('synchronous_commit', 'off', true)) unflushed
+            on conflict on constraint chat_budgets_pkey do update set
+                last_at = greatest(clock_timestamp(), least(
+                    clock_timestamp() + $5::float8 * $2::interval / $4,
+                    b.last_at + $2::interval / greatest($4, least(1, b.share
+                        + $3 * extract(epoch from clock_timestamp() - b.slowed_at)::float8))))
+            returning extract(epoch from last_at - clock_timestamp())::float8 as "seconds!"
+            "#,
+            self.api(),
+            interval(self.rate.interval()),
+            RECOVERY,
+            LOWEST_SHARE,
+            MOST_AHEAD,
+        )
+        .fetch_one(&self.db)
+        .await?;
+        if asked.elapsed() > LATEST_GRANT {
+            return Ok(None);
         }
-        Ok(())
+        let slot = Instant::now() + Duration::from_secs_f64(seconds.max(0.0));
+        *self.last.lock() = Some(slot);
+        Ok(Some(slot))
     }
 
     /// Halves the rate if Chat refused a call because calls come too fast.
@@ -186,10 +210,21 @@ impl Budget {
 
     /// Once a second counts, since calls already under way say the same.
     async fn halve(&self, reason: SlowdownReason) {
-        self.reserved.lock().drop_all();
         let api = self.api();
-        match store::halve(&self.db, api).await {
-            Ok(true) => {
+        let halved = sqlx::query!(
+            r#"
+            update chat_budgets set
+                share = greatest($2, 0.5 * least(1, share
+                    + $3 * extract(epoch from clock_timestamp() - slowed_at)::float8)),
+                slowed_at = clock_timestamp()
+            where api = $1 and (share = 1 or slowed_at < clock_timestamp() - interval '1 second')
+            "#,
+            api,
+            LOWEST_SHARE,
+            RECOVERY,
+        );
+        match halved.execute(&self.db).await {
+            Ok(halved) if halved.rows_affected() > 0 => {
                 warn_seldom!(
                     api,
                     reason = reason.text(),
@@ -197,14 +232,24 @@ impl Budget {
                 );
                 self.metrics.slowed_down(self.api, reason);
             }
-            Ok(false) => {}
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, api, "cannot halve the rate of calls"),
         }
     }
 
     /// What is in force now.
     pub async fn state(&self) -> Result<BudgetState, sqlx::Error> {
-        let share = store::share(&self.db, self.api()).await?;
+        let share = sqlx::query_scalar!(
+            r#"
+            select greatest($3, least(1, share
+                + $2 * extract(epoch from clock_timestamp() - slowed_at)::float8)) as "share!"
+            from chat_budgets where api = $1
+            "#,
+            self.api(),
+            RECOVERY,
+            LOWEST_SHARE,
+        );
+        let share = share.fetch_optional(&self.db).await?.unwrap_or(1.0);
         Ok(BudgetState {
             per_second: share * f64::from(self.rate.0),
             share,

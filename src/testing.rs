@@ -16,8 +16,7 @@ pub mod callback {
 
 pub mod chat {
     pub use crate::chat::{
-        Breaker, Budget, Budgets, CallRate, ChatClient, ChatEndpoint, CommandType, ErrorCode,
-        MemberMarks, Tried,
+        Breaker, Budget, Budgets, CallRate, ChatClient, CommandType, ErrorCode, MemberMarks, Tried,
     };
 }
 

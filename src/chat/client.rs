@@ -20,7 +20,7 @@ use super::budget::Budgets;
 use super::calls::{self, CommandType, MemberMarks};
 use super::error::ChatError;
 use super::user_sig::UserSigKey;
-use crate::config::is_loopback;
+use crate::config::{ChatSettings, ConfigError, is_loopback};
 use crate::domain::{Account, GroupId, Mark};
 use crate::metrics::{Api, CallOutcome, ErrorClass, Label};
 use crate::telemetry::{attribute, failed};
@@ -34,22 +34,16 @@ const BACKEND_TIMEOUT: Duration = Duration::from_secs(3);
 /// At least a day is advised: <https://www.tencentcloud.com/document/product/1047/34385>.
 const USER_SIG_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where to call, and as which account.
-#[derive(Debug, Clone)]
-pub struct ChatEndpoint {
-    /// Scheme and host, from `crate::config::Region::base_url` or the configuration, which checks it.
-    pub base_url: Url,
-    pub sdk_app_id: u64,
-    pub admin_account: Account,
-    pub secret_key: SecretString,
-    /// From the first byte sent to the last one read; should exceed the 3 s of Chat's backend.
-    pub request_timeout: Duration,
-}
-
-/// TLS or the resolver.
+/// Why no call can be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set up the HTTP client: {0}")]
-pub struct InvalidEndpoint(#[from] reqwest::Error);
+pub enum ClientError {
+    /// A setting is missing.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// TLS or the resolver.
+    #[error("cannot set up the HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+}
 
 /// A client of one application; clones share connections and budgets.
 #[derive(Debug, Clone)]
@@ -69,20 +63,22 @@ struct Shared {
 
 impl ChatClient {
     /// A client that pays for its calls from these budgets; no connection is opened yet.
-    pub fn new(endpoint: ChatEndpoint, budgets: Budgets) -> Result<Self, InvalidEndpoint> {
-        if endpoint.request_timeout <= BACKEND_TIMEOUT {
+    pub fn new(settings: &ChatSettings, budgets: Budgets) -> Result<Self, ClientError> {
+        let (app, key) = settings.app()?;
+        let timeout = settings.request_timeout;
+        if timeout <= BACKEND_TIMEOUT {
             tracing::warn!(
-                request_timeout = %humantime::format_duration(endpoint.request_timeout),
+                request_timeout = %humantime::format_duration(timeout),
                 "chat.request_timeout should exceed the 3 s that Chat itself may take"
             );
         }
-        let http = http_client(&endpoint.base_url, endpoint.request_timeout)?;
+        let base_url = settings.url();
         let shared = Shared {
-            http,
-            base_url: endpoint.base_url,
-            sdk_app_id: endpoint.sdk_app_id.to_string(),
-            admin_account: endpoint.admin_account,
-            key: UserSigKey::new(endpoint.sdk_app_id, endpoint.secret_key),
+            http: http_client(&base_url, timeout)?,
+            base_url,
+            sdk_app_id: app.to_string(),
+            admin_account: settings.admin_account.clone(),
+            key: UserSigKey::new(app, key),
         };
         Ok(Self {
             shared: Arc::new(shared),

@@ -22,7 +22,7 @@ pub use answers::ModifyAnswer;
 pub use breaker::{Breaker, PauseState, Tried};
 pub use budget::{Budget, Budgets, CallRate};
 pub use calls::{CommandType, MemberMarks};
-pub use client::{ChatClient, ChatEndpoint, InvalidEndpoint};
+pub use client::{ChatClient, ClientError};
 #[cfg(test)]
 pub(crate) use error::InvalidCall;
 pub use error::{ChatError, MAX_MEMBERS_PER_CALL, Reach};

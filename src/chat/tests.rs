@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use super::*;
+use crate::config::{ChatSettings, Settings};
 use crate::domain::{Account, GroupId, Mark};
 
 const SECRET_KEY: &str = "a-key-that-must-stay-secret";
@@ -76,18 +77,16 @@ fn url_of(address: SocketAddr) -> Url {
     Url::parse(&format!("http://{address}")).unwrap()
 }
 
-fn endpoint(base_url: Url) -> ChatEndpoint {
-    ChatEndpoint {
-        base_url,
-        sdk_app_id: 1_400_000_000,
-        admin_account: account("administrator"),
-        secret_key: SECRET_KEY.into(),
-        request_timeout: Duration::from_secs(5),
-    }
+fn settings(base_url: Url) -> ChatSettings {
+    let mut settings = Settings::load(None, [("", ""); 0]).unwrap().chat;
+    settings.base_url = Some(base_url);
+    settings.sdk_app_id = Some(1_400_000_000);
+    settings.secret_key = Some(SECRET_KEY.into());
+    settings
 }
 
 fn client(base_url: Url) -> ChatClient {
-    ChatClient::new(endpoint(base_url), Budgets::none()).unwrap()
+    ChatClient::new(&settings(base_url), Budgets::none()).unwrap()
 }
 
 fn account(text: &str) -> Account {
@@ -310,9 +309,9 @@ async fn what_is_no_answer_is_a_bad_answer() {
 #[tokio::test]
 async fn an_answer_that_never_comes_or_never_ends_is_a_timeout() {
     for answer in [&b""[..], BEGUN] {
-        let mut endpoint = endpoint(raw_chat(answer, false).await);
-        endpoint.request_timeout = Duration::from_millis(300);
-        let client = ChatClient::new(endpoint, Budgets::none()).unwrap();
+        let mut settings = settings(raw_chat(answer, false).await);
+        settings.request_timeout = Duration::from_millis(300);
+        let client = ChatClient::new(&settings, Budgets::none()).unwrap();
         let error = set(&client).await.unwrap_err();
         assert_eq!(error, ChatError::Timeout);
         assert!(error.in_doubt());
@@ -357,10 +356,10 @@ async fn a_refused_signature_is_replaced_and_the_call_made_once_more() {
 }
 
 #[test]
-fn neither_endpoint_nor_client_shows_the_key() {
-    let endpoint = endpoint("https://console.tim.qq.com".parse().unwrap());
-    let client = ChatClient::new(endpoint.clone(), Budgets::none()).unwrap();
-    assert!(!format!("{endpoint:?} {client:?}").contains(SECRET_KEY));
+fn neither_settings_nor_client_show_the_key() {
+    let settings = settings("https://console.tim.qq.com".parse().unwrap());
+    let client = ChatClient::new(&settings, Budgets::none()).unwrap();
+    assert!(!format!("{settings:?} {client:?}").contains(SECRET_KEY));
 }
 
 proptest! {
@@ -372,8 +371,8 @@ proptest! {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let (chat, url) = FakeChat::answering(json!({"ErrorCode": 0})).await;
-            let endpoint = ChatEndpoint { admin_account: account(&name), ..endpoint(url) };
-            let client = ChatClient::new(endpoint, Budgets::none()).unwrap();
+            let settings = ChatSettings { admin_account: account(&name), ..settings(url) };
+            let client = ChatClient::new(&settings, Budgets::none()).unwrap();
             let group = GroupId::parse(&group).unwrap();
             client.check_members(&group, &[account(&name)]).await.unwrap();
             let call = &chat.heard()[0];

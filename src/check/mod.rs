@@ -11,7 +11,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use crate::chat::{Budgets, ChatClient, ChatError, ErrorClass, ErrorCode, UserSigKey};
+use crate::chat::{Budgets, ChatClient, ChatError, ClientError, ErrorClass, ErrorCode, UserSigKey};
 use crate::config::{DatabaseSettings, Settings};
 use crate::database::{Database, DatabaseError, SchemaState};
 use crate::domain::GroupId;
@@ -154,7 +154,7 @@ fn refused(error: &DatabaseError) -> (Verdict, String) {
 
 fn user_sig(settings: &Settings) -> (Verdict, String) {
     let chat = &settings.chat;
-    let (Some(app), Some(key)) = (chat.sdk_app_id, chat.secret_key.clone()) else {
+    let Ok((app, key)) = chat.app() else {
         return wrong("needs chat.sdk_app_id and chat.secret_key");
     };
     let account = &chat.admin_account;
@@ -169,13 +169,10 @@ fn user_sig(settings: &Settings) -> (Verdict, String) {
 }
 
 async fn chat(settings: &Settings) -> (Verdict, String) {
-    let endpoint = match service::endpoint(&settings.chat) {
-        Ok(endpoint) => endpoint,
-        Err(error) => return wrong(format_args!("not called: {error}")),
-    };
-    let at = endpoint.base_url.origin().ascii_serialization();
-    let client = match ChatClient::new(endpoint, Budgets::none()) {
+    let at = settings.chat.url().origin().ascii_serialization();
+    let client = match ChatClient::new(&settings.chat, Budgets::none()) {
         Ok(client) => client,
+        Err(ClientError::Config(_)) => return wrong("not called: settings are missing"),
         Err(error) => return wrong(error),
     };
     let room = match GroupId::parse(NO_ROOM) {

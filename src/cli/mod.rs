@@ -143,7 +143,7 @@ fn status(error: &anyhow::Error) -> ExitCode {
         || is_without_url(error)
         || matches!(
             error.downcast_ref(),
-            Some(StartError::Missing { .. } | StartError::Forward(InvalidForward::Url))
+            Some(StartError::Config(_) | StartError::Forward(InvalidForward::Url))
         );
     if callers {
         ExitCode::from(2)

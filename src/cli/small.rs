@@ -13,7 +13,7 @@ use crate::check::{self, Verdict};
 use crate::config::{DatabaseSettings, Settings};
 use crate::database::{Database, DatabaseError};
 use crate::domain::Account;
-use crate::{api, service, telemetry};
+use crate::{api, telemetry};
 
 /// Between two tries to connect.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -136,12 +136,11 @@ fn ttl(text: &str) -> Result<Duration, String> {
 
 /// `stickymark user-sig`.
 pub(super) fn user_sig(settings: &Settings, arguments: &UserSigArguments) -> anyhow::Result<()> {
-    let endpoint = service::endpoint(&settings.chat)?;
+    let (app, key) = settings.chat.app()?;
     let account = arguments.account.as_ref();
-    let account = account.unwrap_or(&endpoint.admin_account);
+    let account = account.unwrap_or(&settings.chat.admin_account);
     let now = chrono::Utc::now();
-    let key = UserSigKey::new(endpoint.sdk_app_id, endpoint.secret_key);
-    let sig = key.sign(account, arguments.ttl, now)?;
+    let sig = UserSigKey::new(app, key).sign(account, arguments.ttl, now)?;
     Ok(output::line(sig.expose_secret())?)
 }
 

@@ -4,35 +4,26 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use humantime::format_duration;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
-use super::{ConfigError, Settings};
+use super::{ChatSettings, ConfigError, Settings};
 
 impl Settings {
     /// Checks what `serve` needs beyond correct settings: an application to serve, and a management
     /// API that is not open to every machine.
     pub fn validate_for_serve(&self) -> Result<(), ConfigError> {
-        let mut problems = Vec::new();
-        let mut missing = |missing: bool, problem: &str| {
-            if missing {
-                problems.push(problem.to_owned());
-            }
+        let mut problems = match self.chat.app() {
+            Ok(_) => Vec::new(),
+            Err(ConfigError(problems)) => problems,
         };
-        missing(
-            self.chat.sdk_app_id.is_none(),
-            "chat.sdk_app_id: not set; give the SDKAppID of the Chat console \
-             (STICKYMARK__CHAT__SDK_APP_ID)",
-        );
-        missing(
-            self.chat.secret_key.is_none(),
-            "chat.secret_key: not set; give the key of the Chat console \
-             (STICKYMARK__CHAT__SECRET_KEY, or …_FILE for a file that holds it)",
-        );
-        missing(
-            cfg!(not(feature = "local")) && self.database.url.is_none(),
-            "database.url: not set; give the URL of a PostgreSQL (STICKYMARK__DATABASE__URL, or \
-             …_FILE for a file that holds it): this build has no private one",
-        );
+        if cfg!(not(feature = "local")) && self.database.url.is_none() {
+            problems.push(
+                "database.url: not set; give the URL of a PostgreSQL (STICKYMARK__DATABASE__URL, or \
+                 …_FILE for a file that holds it): this build has no private one"
+                    .to_owned(),
+            );
+        }
         if !self.admin.is_loopback() && self.admin.tokens.is_empty() {
             problems.push(format!(
                 "admin.tokens: empty, while admin.listen {} can be reached from other machines; \
@@ -86,6 +77,33 @@ impl Settings {
             }
         }
         problems
+    }
+}
+
+impl ChatSettings {
+    /// The SDKAppID and the key of the app.
+    pub fn app(&self) -> Result<(u64, SecretString), ConfigError> {
+        let mut problems = Vec::new();
+        if self.sdk_app_id.is_none() {
+            problems.push(
+                "chat.sdk_app_id: not set; give the SDKAppID of the Chat console \
+                 (STICKYMARK__CHAT__SDK_APP_ID)",
+            );
+        }
+        if self.secret_key.is_none() {
+            problems.push(
+                "chat.secret_key: not set; give the key of the Chat console \
+                 (STICKYMARK__CHAT__SECRET_KEY, or …_FILE for a file that holds it)",
+            );
+        }
+        let app = self.sdk_app_id.zip(self.secret_key.clone());
+        app.ok_or_else(|| ConfigError(problems.into_iter().map(str::to_owned).collect()))
+    }
+
+    /// Where calls go: `base_url`, or the host of the region.
+    pub fn url(&self) -> Url {
+        let given = self.base_url.clone();
+        given.unwrap_or_else(|| self.region.base_url())
     }
 }
 

@@ -52,22 +52,23 @@ impl fmt::Debug for Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatSettings {
-    /// Above 0; `Some` after [`Settings::validate_for_serve`].
+    /// Above 0; see [`Self::app`].
     #[serde(default, deserialize_with = "values::optional")]
     pub sdk_app_id: Option<u64>,
-    /// The key for UserSig, used as text; `Some` after [`Settings::validate_for_serve`].
+    /// The key for UserSig, used as text.
     #[serde(default, deserialize_with = "values::read_secret")]
     pub secret_key: Option<SecretString>,
     #[serde(deserialize_with = "values::value")]
     pub admin_account: Account,
     /// Its host is called unless there is a `base_url`.
     pub region: Region,
-    /// http or https, no query; with or without a `/` at the end.
+    /// http or https, no query; with or without a `/` at the end. See [`Self::url`].
     #[serde(default, deserialize_with = "values::optional")]
     pub base_url: Option<Url>,
     /// For each API over all replicas, 1 to 200.
     #[serde(deserialize_with = "values::count::<_, 1, 200>")]
     pub calls_per_second: u32,
+    /// From the first byte sent to the last one read; should exceed the 3 s of Chat's backend.
     #[serde(deserialize_with = "values::within::<_, 100, 60_000>")]
     pub request_timeout: Duration,
 }

@@ -33,8 +33,8 @@ use crate::api::status::Readiness;
 use crate::api::status::figures::Figures;
 use crate::api::{self, AdminState};
 use crate::callback::{self, Events, InvalidForward};
-use crate::chat::{CallRate, ChatClient, ChatEndpoint, InvalidEndpoint};
-use crate::config::{ChatSettings, Settings};
+use crate::chat::{CallRate, ChatClient, ClientError};
+use crate::config::{ConfigError, Settings};
 use crate::database::Db;
 use crate::members::{Inbox, Settling};
 use crate::metrics::{DatabasePart, Metrics};
@@ -61,15 +61,10 @@ const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A setting that only `serve` needs is missing.
-    #[error("{key} is not set; {fix}")]
-    Missing {
-        key: &'static str,
-        /// Where its value comes from.
-        fix: &'static str,
-    },
     #[error(transparent)]
-    Endpoint(#[from] InvalidEndpoint),
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
     #[error(transparent)]
     Forward(#[from] InvalidForward),
     #[error("cannot listen on {key} = {address}: {reason}")]
@@ -141,7 +136,7 @@ impl Service {
         let events = Events::new(inbox, filter.clone(), replica.budgets.all().to_vec());
         let callbacks = callback::Listener::new(
             &settings.callback,
-            sdk_app_id(&settings.chat)?,
+            settings.chat.app()?.0,
             events,
             state.arrivals.clone(),
             replica.metrics.clone(),
@@ -149,7 +144,7 @@ impl Service {
         let leaving = CancellationToken::new();
         let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
         let callbacks = callbacks.router().layer(last_answers);
-        let chat = ChatClient::new(endpoint(&settings.chat)?, replica.budgets.clone())?;
+        let chat = ChatClient::new(&settings.chat, replica.budgets.clone())?;
         let worker = Worker::new(WorkerSettings {
             replica: replica.clone(),
             chat: chat.clone(),
@@ -289,30 +284,4 @@ async fn in_time(ended: Ended, listener: &str) {
             "closing connections whose request is still incomplete"
         );
     }
-}
-
-fn sdk_app_id(chat: &ChatSettings) -> Result<u64, StartError> {
-    let fix = "the Chat console shows it as SDKAppID";
-    chat.sdk_app_id.ok_or(StartError::Missing {
-        key: "chat.sdk_app_id",
-        fix,
-    })
-}
-
-/// Address and credentials for calls to Chat.
-pub(crate) fn endpoint(chat: &ChatSettings) -> Result<ChatEndpoint, StartError> {
-    let fix = "the Chat console shows it as the key of the application";
-    Ok(ChatEndpoint {
-        base_url: chat
-            .base_url
-            .clone()
-            .unwrap_or_else(|| chat.region.base_url()),
-        sdk_app_id: sdk_app_id(chat)?,
-        admin_account: chat.admin_account.clone(),
-        secret_key: chat.secret_key.clone().ok_or(StartError::Missing {
-            key: "chat.secret_key",
-            fix,
-        })?,
-        request_timeout: chat.request_timeout,
-    })
 }

@@ -13,7 +13,6 @@ use crate::chat::{Budgets, ChatClient};
 use crate::cli::output;
 use crate::config::Settings;
 use crate::domain::{Account, GroupId, Mark, RuleId};
-use crate::service;
 
 /// A tenth of what Chat allows: the app makes calls of its own.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -39,7 +38,7 @@ pub(in crate::cli) async fn run(
     settings: &Settings,
     arguments: AdoptArguments,
 ) -> anyhow::Result<()> {
-    let chat = ChatClient::new(service::endpoint(&settings.chat)?, Budgets::none())?;
+    let chat = ChatClient::new(&settings.chat, Budgets::none())?;
     let mut pace = interval(PAUSE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for room in &arguments.rooms {

@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use stickymark::testing::chat::{
-    Breaker, Budgets, ChatClient, ChatEndpoint, CommandType, MemberMarks,
-};
+use stickymark::testing::chat::{Breaker, Budgets, ChatClient, CommandType, MemberMarks};
 use stickymark::testing::config::Settings;
 use stickymark::testing::database::Db;
 use stickymark::testing::domain::{
@@ -144,15 +142,7 @@ impl Scene {
     }
 
     pub fn client_with(&self, budgets: Budgets) -> ChatClient {
-        let chat = &self.settings.chat;
-        let endpoint = ChatEndpoint {
-            base_url: chat.base_url.clone().unwrap(),
-            sdk_app_id: chat.sdk_app_id.unwrap(),
-            admin_account: chat.admin_account.clone(),
-            secret_key: chat.secret_key.clone().unwrap(),
-            request_timeout: chat.request_timeout,
-        };
-        ChatClient::new(endpoint, budgets).unwrap()
+        ChatClient::new(&self.settings.chat, budgets).unwrap()
     }
 
     pub fn breaker(&self) -> Breaker {

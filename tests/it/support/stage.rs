@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stickymark::testing::chat::{Budgets, ChatClient, ChatEndpoint};
+use stickymark::testing::chat::{Budgets, ChatClient};
 use stickymark::testing::config::Settings;
 use stickymark::testing::database::Db;
-use stickymark::testing::domain::Account;
 use stickymark::testing::local::simulator::{
     CallRecord, Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated, start,
 };
@@ -207,14 +206,6 @@ impl Stage {
 
     /// A client of Chat past the application, as another service of the same app would have.
     pub fn other_client(&self) -> ChatClient {
-        let chat = &self.settings.chat;
-        let endpoint = ChatEndpoint {
-            base_url: chat.base_url.clone().unwrap(),
-            sdk_app_id: chat.sdk_app_id.unwrap(),
-            admin_account: Account::parse("administrator").unwrap(),
-            secret_key: chat.secret_key.clone().unwrap(),
-            request_timeout: Duration::from_secs(5),
-        };
-        ChatClient::new(endpoint, Budgets::none()).unwrap()
+        ChatClient::new(&self.settings.chat, Budgets::none()).unwrap()
     }
 }

@@ -1,6 +1,7 @@
 //! The one way to statements. Each has a time limit, a failure is counted for the part of the service
 //! that asked, and a connection that falls silent never keeps its place in the pool.
 
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,10 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use sqlx::pool::PoolConnection;
+use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 
-use super::in_time;
 use super::pool::{self, Doubt, TEST_LIMIT};
 use crate::metrics::{DatabasePart, Metrics};
 
@@ -34,10 +35,7 @@ pub struct Db {
 impl Db {
     /// Connects when the first connection is needed.
     pub fn new_lazy(options: PgConnectOptions, max_connections: u32) -> Self {
-        pool::pool(max_connections, pool::options(options))
-    }
-
-    pub(super) fn new(pool: PgPool, doubt: Doubt) -> Self {
+        let (pool, doubt) = pool::pool(max_connections, pool::options(options));
         Self {
             pool,
             doubt,
@@ -61,16 +59,13 @@ impl Db {
 
     /// Waits for statements as long as this part of the service may, and counts a failure. For work in
     /// a transaction; single statements are executed on the [`Db`] itself, which does the same.
-    ///
-    /// # Errors
-    /// Those of the work, and an I/O error when the time is over.
     pub async fn run<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let done = in_time(self.limit, work).await;
         if let Err(error) = &done {
             if let Some((metrics, part)) = &self.counted {
                 metrics.database_errors.of(*part).inc();
             }
-            if matches!(error, Error::Io(error) if error.kind() != std::io::ErrorKind::TimedOut) {
+            if matches!(error, Error::Io(error) if error.kind() != io::ErrorKind::TimedOut) {
                 self.doubt.cast();
             }
         }
@@ -93,9 +88,6 @@ impl Db {
     /// Begins a transaction that sees one state and writes nothing. Its statements are planned for their
     /// parameters: lists leave most filters out, and planned for all of them, a search for one row could
     /// walk the whole table.
-    ///
-    /// # Errors
-    /// Those of the database.
     pub async fn begin_reading(&self) -> Result<Transaction, Error> {
         self.begin_with(
             "begin isolation level repeatable read read only; \
@@ -297,5 +289,38 @@ impl Deref for Lent {
 impl DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut PgConnection {
         self.connection.as_mut().expect("a connection")
+    }
+}
+
+/// The result of a statement, or an I/O error if there is none in time. What became of the statement
+/// is then unknown. The driver has no limits: a server that is frozen, or a machine that is gone without a
+/// word, would be waited for until TCP gives up, which it need not do.
+pub async fn in_time<T>(
+    limit: Duration,
+    statement: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, statement).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Io(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the database does not answer",
+        ))),
+    }
+}
+
+/// Whether a statement gave up because a lock did not come free.
+/// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+pub(crate) fn is_lock_timeout(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.as_deref() == Some("55P03")
+}
+
+/// A duration as Postgres takes it.
+pub(crate) fn interval(duration: Duration) -> PgInterval {
+    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    PgInterval {
+        months: 0,
+        days: 0,
+        microseconds,
     }
 }

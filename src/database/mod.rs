@@ -6,7 +6,6 @@
 
 mod db;
 mod error;
-mod limit;
 #[cfg(not(feature = "local"))]
 mod no_local;
 mod pool;
@@ -22,10 +21,10 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
 
+pub use db::in_time;
 pub use db::{Connections, Db, Transaction};
+pub(crate) use db::{interval, is_lock_timeout};
 pub use error::DatabaseError;
-pub use limit::in_time;
-pub(crate) use limit::{interval, is_lock_timeout};
 
 #[cfg(feature = "local")]
 use crate::local::postgres::LocalPostgres;
@@ -72,10 +71,6 @@ pub struct Database {
 impl Database {
     /// Connects to a server, or starts the private PostgreSQL in `path` and connects to that. One
     /// connection is opened at once, so that a wrong URL or a wrong server is known at start.
-    ///
-    /// # Errors
-    /// When the private PostgreSQL cannot be started, the database does not answer, is too old, or is
-    /// behind a pooler that shares sessions.
     pub async fn connect(
         server: Option<&PgConnectOptions>,
         path: &Path,
@@ -92,7 +87,7 @@ impl Database {
         let options = pool::options(options);
         let server = inspect(&options, local.is_none()).await?;
         Ok(Self {
-            db: pool::pool(max_connections, options),
+            db: Db::new_lazy(options, max_connections),
             server,
             local,
         })
@@ -134,9 +129,6 @@ impl Database {
     ///
     /// A schema that a newer version made is left as it is: this version can work on it
     /// (`migrations/README.md`), and must, when it is rolled back to or starts during a rollout.
-    ///
-    /// # Errors
-    /// When a migration fails, or the schema is one of another version that lacks migrations of ours.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
         if !self.server.may_create {
             return self.require_migrated().await;
@@ -161,9 +153,6 @@ impl Database {
     }
 
     /// Makes sure that nothing is left to migrate.
-    ///
-    /// # Errors
-    /// When something is, or the database does not answer.
     pub async fn require_migrated(&self) -> Result<(), DatabaseError> {
         match self.schema().await? {
             SchemaState::Behind(pending) if !self.server.may_create => {
@@ -179,9 +168,6 @@ impl Database {
     }
 
     /// How the schema compares with the migrations of this program.
-    ///
-    /// # Errors
-    /// When the database does not answer, or this role may not read the list of migrations.
     pub async fn schema(&self) -> Result<SchemaState, DatabaseError> {
         let applied = store::applied(&self.db).await;
         let applied = applied.map_err(DatabaseError::Unreadable)?;
@@ -195,9 +181,6 @@ impl Database {
     }
 
     /// Closes the pool, waits a little for connections in use, and stops the private PostgreSQL.
-    ///
-    /// # Errors
-    /// When the private PostgreSQL does not end.
     pub async fn close(self) -> Result<(), DatabaseError> {
         if tokio::time::timeout(CLOSE_LIMIT, self.db.close())
             .await

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Executor, PgConnection, Row};
+use sqlx::{ConnectOptions, Executor, PgConnection, PgPool, Row};
 
-use super::{Db, in_time};
+use super::in_time;
 
 /// How long a caller waits for a connection of the pool. Above any pause of a healthy database,
 /// below the patience of a person who waits for an answer.
@@ -29,7 +29,7 @@ pub(super) const TEST_LIMIT: Duration = Duration::from_secs(1);
 /// guesses too high, and our statements take milliseconds. And statements are planned once: to plan those of
 /// a single callback takes four times as long as to execute them, and there is one good plan for each,
 /// which uses an index; planned while a table is empty, it would read the whole table from then on.
-/// Those for which that is not so begin with [`Db::begin_reading`].
+/// Those for which that is not so begin with [`super::Db::begin_reading`].
 const SESSION: &str = "set statement_timeout = '60s'; \
                        set lock_timeout = '500ms'; \
                        set idle_in_transaction_session_timeout = '60s'; \
@@ -55,7 +55,7 @@ pub(super) fn options(options: PgConnectOptions) -> PgConnectOptions {
 }
 
 /// A pool that connects when the first connection is asked for.
-pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> Db {
+pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> (PgPool, Doubt) {
     let doubt = Doubt::default();
     let tested = doubt.clone();
     let pool = PgPoolOptions::new()
@@ -70,7 +70,7 @@ pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> Db {
             Box::pin(async move { doubt.is_usable(connection, used).await })
         })
         .connect_lazy_with(options);
-    Db::new(pool, doubt)
+    (pool, doubt)
 }
 
 /// When a connection was last found broken or silent. All older ones are replaced too: most

@@ -114,9 +114,6 @@ pub struct Service {
 
 impl Service {
     /// Builds every part on a migrated database and binds the addresses.
-    ///
-    /// # Errors
-    /// When a setting that the service needs is missing, or an address cannot be bound.
     pub async fn build(settings: &Settings, db: Db) -> Result<Self, StartError> {
         let replica = Replica::new(db, CallRate::new(settings.chat.calls_per_second));
         let settling = Settling {
@@ -224,9 +221,6 @@ impl Service {
 
     /// Runs until `stop` resolves, or until a part ends by itself, and then stops in order. For the time
     /// that `stop` gives, the service is not ready while everything still works.
-    ///
-    /// # Errors
-    /// When a part ended by itself; it has been logged.
     pub async fn run(self, stop: impl Future<Output = Duration>) -> Result<(), PartEnded> {
         let (for_callbacks, for_admin) = Limits::of_both();
         let (answering, managing) = (CancellationToken::new(), self.replica.closing);

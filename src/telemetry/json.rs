@@ -47,7 +47,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-    use crate::telemetry::panics;
+    use crate::telemetry::log_panics;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -97,7 +97,7 @@ mod tests {
     fn a_panic_is_one_line() {
         let before = panic::take_hook();
         let lines = logged(|| {
-            panics::log();
+            log_panics();
             let _panicked = panic::catch_unwind(|| panic!("room {}\nis odd", 7));
         });
         panic::set_hook(before);

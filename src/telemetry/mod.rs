@@ -6,13 +6,14 @@
 
 mod filter;
 mod json;
-mod panics;
 mod repeated;
 mod spans;
 mod traces;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
 use std::io::IsTerminal;
+use std::panic;
 use std::sync::OnceLock;
 
 use opentelemetry::trace::TracerProvider;
@@ -125,9 +126,28 @@ where
         .with(lines.with_filter(filter))
         .with(spans)
         .try_init()?;
-    panics::log();
+    log_panics();
     filter::keep(handle, &settings.filter);
     Ok(())
+}
+
+/// For the rest of the process, a panic is a line of the log, where collectors of logs find it.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("not a text");
+        let location = panic.location().map(ToString::to_string);
+        // Captured with RUST_BACKTRACE=1 alone.
+        let backtrace = Backtrace::capture();
+        let backtrace =
+            (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        tracing::error!(
+            panic = message,
+            location,
+            thread = std::thread::current().name(),
+            backtrace,
+            "panic"
+        );
+    }));
 }
 
 /// Whether an output gets colours: a terminal, unless `NO_COLOR` is set.

@@ -90,7 +90,7 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
         ROOMS * A_ROOM
     );
     for round in 0..RUNS {
-        let due = members::record(&db, &mut arrivals(round)?, SETTLING).await?;
+        let due = members::record(&db, &arrivals(round)?, SETTLING).await?;
         let Settling { settle, max_wait } = SETTLING;
         let asleep: Vec<String> = due.asleep.into_iter().collect();
         members::wake_rooms(&db, &asleep, settle, max_wait).await?;

@@ -9,33 +9,43 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::batch::{Batch, Gathered, News, Waiting, hash_of};
+#[cfg(test)]
+use super::batch::Waiting;
+use super::batch::{Batch, Heard, Key, Named};
 use super::store::claim::wake_rooms;
-use super::store::record::{MadeDue, Settling, record};
+use super::store::record::{Settling, record};
 use super::store::{locked_members, locked_rooms};
 use crate::database::{Db, is_lock_timeout};
-use crate::domain::RequestId;
+use crate::domain::{MemberEvent, RequestId, RoomEnd};
 use crate::metrics::{DatabasePart, Metrics};
 use crate::replica::Replica;
 use crate::telemetry::{continue_traces, failed, warn_seldom};
 use crate::wake::WakeUp;
 
-/// Callers whose events the writer has not looked at yet, and members they name in all.
-const WAITING_CALLERS: usize = 16_384;
-const WAITING_MEMBERS: usize = 100_000;
+/// Members kept while the database is away, about 350 bytes each.
+const MEMBERS_KEPT: usize = 200_000;
 /// Members in one statement. Larger statements gain nothing and delay those who wait.
 const MEMBERS_A_STATEMENT: usize = 2_000;
 /// First and longest pause between tries while the database is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How often it is looked whether locked rows are free again.
 const LOCKED_RETRY: Duration = Duration::from_millis(500);
+
+/// What a caller hands in.
+#[derive(Debug)]
+pub enum News {
+    /// Members came or went, and whether rules name them.
+    Members(Vec<MemberEvent>, Named),
+    /// A room has ended.
+    RoomDestroyed(RoomEnd),
+}
 
 /// Why events were not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,66 +61,61 @@ pub enum NotTaken {
 /// Handle for callers; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Inbox {
-    sender: mpsc::Sender<Delivery>,
-    room: Arc<Semaphore>,
-    gathered: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-struct Delivery {
-    news: News,
-    caller: Waiting,
-    /// Its place among those who wait, given back when it is gathered.
-    _place: OwnedSemaphorePermit,
+#[derive(Debug, Default)]
+struct Shared {
+    gathered: Mutex<Gathered>,
+    handed_in: Notify,
 }
 
-/// The other end: gathers, writes, answers.
+#[derive(Debug, Default)]
+struct Gathered {
+    batch: Batch,
+    /// Members that the writer has taken out and not written yet.
+    taken: usize,
+    closed: bool,
+}
+
+/// The other end: writes and answers.
 #[derive(Debug)]
 pub struct InboxWriter {
-    receiver: mpsc::Receiver<Delivery>,
+    shared: Arc<Shared>,
     db: Db,
     settling: Settling,
     wake: WakeUp,
-    gathered: Gathered,
     /// News of members and rooms whose rows a stranger has locked. It waits alone.
-    locked: Gathered,
-    /// How many members are gathered or being written, for callers of the inbox.
-    shown: Arc<AtomicUsize>,
+    locked: Batch,
     metrics: Metrics,
-    stop: CancellationToken,
+}
+
+impl Shared {
+    fn take(&self) -> Batch {
+        std::mem::take(&mut self.gathered.lock().batch)
+    }
 }
 
 impl Inbox {
     /// An inbox and its writer.
     pub fn new(replica: &Replica, settling: Settling) -> (Self, InboxWriter) {
         let replica = replica.part(DatabasePart::Inbox);
-        let (sender, receiver) = mpsc::channel(WAITING_CALLERS);
-        let gathered = Gathered::default();
-        let shown = Arc::default();
-        (
-            Self {
-                sender,
-                room: Arc::new(Semaphore::new(WAITING_MEMBERS)),
-                gathered: Arc::clone(&shown),
-            },
-            InboxWriter {
-                receiver,
-                db: replica.db,
-                settling,
-                wake: replica.wake_worker,
-                gathered,
-                locked: Gathered::default(),
-                shown,
-                metrics: replica.metrics,
-                stop: CancellationToken::new(),
-            },
-        )
+        let shared = Arc::<Shared>::default();
+        let writer = InboxWriter {
+            shared: Arc::clone(&shared),
+            db: replica.db,
+            settling,
+            wake: replica.wake_worker,
+            locked: Batch::default(),
+            metrics: replica.metrics,
+        };
+        (Self { shared }, writer)
     }
 
     /// Members whose events wait in memory for their commit.
     pub fn waiting(&self) -> usize {
-        let handed_in = WAITING_MEMBERS.saturating_sub(self.room.available_permits());
-        handed_in + self.gathered.load(Ordering::Relaxed)
+        let gathered = self.shared.gathered.lock();
+        gathered.batch.len() + gathered.taken
     }
 
     /// Hands in news and returns when it is committed. From the first poll on the news is the
@@ -118,65 +123,76 @@ impl Inbox {
     ///
     /// # Errors
     /// When the inbox is full, or closed before the news could be committed, or when the database
-    /// refuses it or news committed together with it.
+    /// refuses it.
     pub async fn hand_in(&self, news: News) -> Result<(), NotTaken> {
-        let (committed, commit) = oneshot::channel();
-        let place = Arc::clone(&self.room)
-            .try_acquire_many_owned(news.weight())
-            .map_err(|_| NotTaken::Full)?;
-        self.sender
-            .try_send(Delivery {
-                news,
-                caller: Waiting {
-                    since: Instant::now(),
-                    committed,
-                    about: Vec::new(),
-                },
-                _place: place,
-            })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => NotTaken::Full,
-                mpsc::error::TrySendError::Closed(_) => NotTaken::Closed,
-            })?;
-        commit.await.map_err(|_| NotTaken::Closed)
+        for commit in self.gather(news)? {
+            commit.await.map_err(|_| NotTaken::Closed)?;
+        }
+        Ok(())
+    }
+
+    fn gather(&self, news: News) -> Result<Vec<oneshot::Receiver<()>>, NotTaken> {
+        let mut gathered = self.shared.gathered.lock();
+        if gathered.closed {
+            return Err(NotTaken::Closed);
+        }
+        if gathered.batch.len() + gathered.taken >= MEMBERS_KEPT {
+            return Err(NotTaken::Full);
+        }
+        let mut commits = Vec::new();
+        let mut waiting = || {
+            let (committed, commit) = oneshot::channel();
+            commits.push(commit);
+            vec![committed]
+        };
+        match news {
+            News::Members(events, named) => {
+                let since = Instant::now();
+                for event in events {
+                    gathered.batch.hear(Heard {
+                        event,
+                        named,
+                        since,
+                        waiting: waiting(),
+                    });
+                }
+            }
+            News::RoomDestroyed(end) => gathered.batch.end(end, waiting()),
+        }
+        drop(gathered);
+        self.shared.handed_in.notify_one();
+        Ok(commits)
     }
 }
 
 impl InboxWriter {
-    /// Takes nothing more once `stop` is cancelled; what was handed in before is still written.
-    #[must_use]
-    pub fn closed_by(self, stop: CancellationToken) -> Self {
-        Self { stop, ..self }
-    }
-
-    /// Writes until the inbox is closed, or every [`Inbox`] is gone, and nothing is left to write.
-    pub async fn run(self) {
+    /// Writes until stopped, and what was handed in before. From then on nothing more is taken.
+    pub async fn run(self, stop: CancellationToken) {
         let (asleep, woken) = mpsc::unbounded_channel();
         let wake = wake_recorded(self.db.clone(), self.settling, self.wake.clone(), woken);
-        tokio::join!(self.write_all(asleep), wake);
+        tokio::join!(self.write_all(stop, asleep), wake);
     }
 
-    async fn write_all(mut self, asleep: mpsc::UnboundedSender<BTreeSet<String>>) {
+    async fn write_all(
+        mut self,
+        stop: CancellationToken,
+        asleep: mpsc::UnboundedSender<BTreeSet<String>>,
+    ) {
         let mut pause = RETRY.0;
         let mut away_since = None;
-        while self.gather().await {
-            let written = match self.unlock().await {
+        while self.wait(&stop).await {
+            let mut writing = self.shared.take();
+            match self.write(&mut writing, &asleep).await {
                 Ok(()) => {
-                    let writing = std::mem::take(&mut self.gathered);
-                    self.write(writing, &asleep).await
-                }
-                Err(error) => Err(error),
-            };
-            match written {
-                Ok(()) => {
+                    self.show(0);
                     pause = RETRY.0;
                     if let Some(since) = away_since.take().as_ref().map(Instant::elapsed) {
                         tracing::info!(seconds = since.as_secs_f64(), "events are stored again");
                     }
                 }
                 Err(error) => {
+                    let members = self.put_back(writing);
                     away_since.get_or_insert_with(Instant::now);
-                    let members = self.gathered.batch.len();
                     warn_seldom!(%error, members, "events wait for the database");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY.1);
@@ -185,157 +201,132 @@ impl InboxWriter {
         }
     }
 
-    /// Takes what has been handed in, waiting only if there is nothing to write. False at the end.
-    async fn gather(&mut self) -> bool {
-        if self.gathered.is_empty() {
-            let locked = !self.locked.is_empty();
-            let first = tokio::select! {
-                first = self.first() => first,
-                () = tokio::time::sleep(LOCKED_RETRY), if locked => return true,
+    /// Waits until there is something to write. False at the end.
+    async fn wait(&self, stop: &CancellationToken) -> bool {
+        loop {
+            let (empty, closed) = {
+                let mut gathered = self.shared.gathered.lock();
+                gathered.closed |= stop.is_cancelled();
+                (gathered.batch.is_empty(), gathered.closed)
             };
-            match first {
-                Some(delivery) => self.gathered.take(delivery.news, delivery.caller),
-                None if locked => tokio::time::sleep(LOCKED_RETRY).await,
-                None => return false,
+            let locked = !self.locked.is_empty();
+            if !empty || closed && !locked {
+                return !empty;
+            }
+            tokio::select! {
+                () = self.shared.handed_in.notified() => {}
+                () = stop.cancelled(), if !closed => {}
+                () = tokio::time::sleep(LOCKED_RETRY), if locked => return true,
             }
         }
-        while self.gathered.has_room(0)
-            && let Ok(delivery) = self.receiver.try_recv()
-        {
-            self.gathered.take(delivery.news, delivery.caller);
-        }
-        true
     }
 
-    async fn first(&mut self) -> Option<Delivery> {
-        let first = self.stop.run_until_cancelled(self.receiver.recv()).await;
-        if let Some(first) = first {
-            return first;
-        }
-        self.receiver.close();
-        self.receiver.recv().await
+    /// Puts back what could not be written, as the older news, and returns how many members are kept now.
+    fn put_back(&self, mut writing: Batch) -> usize {
+        let mut gathered = self.shared.gathered.lock();
+        writing.extend(std::mem::take(&mut gathered.batch));
+        gathered.batch = writing;
+        gathered.taken = self.locked.len();
+        gathered.batch.len()
     }
 
-    /// Brings back the news of members and rooms that are not locked any more. What came since about the
-    /// others waits with them.
-    async fn unlock(&mut self) -> Result<(), sqlx::Error> {
+    /// Lets the inbox know how much is in work.
+    fn show(&self, writing: usize) {
+        self.shared.gathered.lock().taken = self.locked.len() + writing;
+    }
+
+    /// Adds the news of members and rooms that are not locked any more. What came since about the others
+    /// waits with them.
+    async fn unlock(&mut self, writing: &mut Batch) -> Result<(), sqlx::Error> {
         if self.locked.is_empty() {
             return Ok(());
         }
-        let still = locked(&self.db, &self.locked.batch).await?;
-        let mut free = std::mem::take(&mut self.locked);
-        self.locked = free.split_off(&still);
-        self.gathered.put_back(free);
-        let mut newer = self.gathered.split_off(&still);
-        newer.put_back(std::mem::take(&mut self.locked));
-        self.locked = newer;
+        let still = locked(&self.db, &self.locked).await?;
+        let mut all = std::mem::take(&mut self.locked);
+        all.extend(std::mem::take(writing));
+        self.locked = all.take_members(&still);
+        *writing = all;
         Ok(())
     }
 
-    /// Writes a batch, in parts if it is large, and gathers meanwhile. What could not be written is
-    /// put back as the older news. A part that the database refuses for what it says is halved until
-    /// the culprit stands alone, and that one is dropped. Members and rooms whose rows stay locked are set
-    /// aside.
+    /// Writes a batch, in parts if it is large, and answers the callers of each part. A part that the
+    /// database refuses for what it says is halved until the culprit is alone, and that one is dropped.
+    /// Members and rooms whose rows stay locked are set aside. On an error the rest stays in the batch.
     async fn write(
         &mut self,
-        mut writing: Gathered,
+        writing: &mut Batch,
         asleep: &mpsc::UnboundedSender<BTreeSet<String>>,
     ) -> Result<(), sqlx::Error> {
-        let mut due = 0;
+        self.show(writing.len());
+        self.unlock(writing).await?;
         let mut part_size = MEMBERS_A_STATEMENT;
         let span = tracing::debug_span!(
             "record",
-            members = writing.batch.len() as i64,
-            request_ids = RequestId::list(writing.batch.requests()),
+            members = writing.len() as i64,
+            request_ids = RequestId::list(writing.requests()),
         );
-        let traces = writing.batch.requests().filter_map(RequestId::traceparent);
+        let traces = writing.requests().filter_map(RequestId::traceparent);
         continue_traces(&span, traces);
-        self.show(writing.batch.len());
-        while !writing.batch.is_empty() {
-            let mut part = writing.batch.split_off_first(part_size);
-            let writing_in_all = writing.batch.len() + part.len();
-            let written = self.write_part(&mut part, writing_in_all);
+        while !writing.is_empty() {
+            let mut part = writing.take_first(part_size);
+            let written = record(&self.db, &part, self.settling);
             match written.instrument(span.clone()).await {
                 Ok(made_due) => {
                     span.in_scope(|| {
                         tracing::debug!(members = part.len(), due = made_due.members, "recorded")
                     });
                     self.metrics.inbox_batch.observe(part.len() as f64);
-                    due += made_due.members;
+                    if made_due.members > 0 {
+                        self.wake.after(self.settling.settle);
+                    }
                     if !made_due.asleep.is_empty() {
                         let _ = asleep.send(made_due.asleep);
                     }
-                    part_size = (part_size * 2).clamp(1, MEMBERS_A_STATEMENT);
+                    self.answer(part);
+                    self.show(writing.len());
+                    part_size = (part_size * 2).min(MEMBERS_A_STATEMENT);
                 }
-                Err(error) if refuses_content(&error) && part.is_indivisible() => {
+                Err(error) if refuses_content(&error) && part.members.len() < 2 => {
                     tracing::error!(%error, dropped = ?part, "the database refuses an event");
-                    // It is not known any more whose it was: none of them gets a success.
-                    writing.callers.clear();
                 }
                 Err(error) if refuses_content(&error) => {
-                    part_size = part.half();
-                    writing.batch.put_back(part);
+                    part_size = part.members.len().div_ceil(2);
+                    writing.extend(part);
                 }
                 Err(error) if is_lock_timeout(&error) => {
-                    let mut locked = locked(&self.db, &part).await.unwrap_or_default();
+                    let locked = locked(&self.db, &part).await.unwrap_or_default();
+                    let mut aside = part.take_members(&locked);
                     // The end of a room waits for any of its members.
-                    locked.extend(part.ends());
-                    writing.batch.put_back(part);
-                    if locked.is_empty() {
-                        self.gathered.put_back(writing);
+                    aside.ends = std::mem::take(&mut part.ends);
+                    writing.extend(part);
+                    if aside.is_empty() {
                         return Err(error);
                     }
-                    let mut aside = writing.split_off(&locked);
                     warn_seldom!(
-                        members = aside.batch.len(),
+                        members = aside.len(),
                         "events wait for members or rooms whose rows are locked"
                     );
-                    aside.put_back(std::mem::take(&mut self.locked));
-                    self.locked = aside;
+                    self.locked.extend(aside);
                 }
                 Err(error) => {
                     span.in_scope(|| failed("database"));
-                    writing.batch.put_back(part);
-                    self.gathered.put_back(writing);
+                    writing.extend(part);
                     return Err(error);
                 }
             }
         }
-        if due > 0 {
-            self.wake.after(self.settling.settle);
-        }
-        for caller in writing.callers {
-            let waited = caller.since.elapsed().as_secs_f64();
-            self.metrics.inbox_wait.observe(waited);
-            // The caller may not wait any more.
-            let _ = caller.committed.send(());
-        }
-        self.show(0);
         Ok(())
     }
 
-    /// Lets the inbox know how much is in work.
-    fn show(&self, writing: usize) {
-        let members = self.gathered.batch.len() + self.locked.batch.len() + writing;
-        self.shown.store(members, Ordering::Relaxed);
-    }
-
-    /// Writes a part of what is being written in all, and gathers meanwhile.
-    async fn write_part(
-        &mut self,
-        part: &mut Batch,
-        writing: usize,
-    ) -> Result<MadeDue, sqlx::Error> {
-        let writing = writing + self.locked.batch.len();
-        let mut statement = std::pin::pin!(record(&self.db, part, self.settling));
-        loop {
-            tokio::select! {
-                biased;
-                written = &mut statement => return written,
-                Some(delivery) = self.receiver.recv(), if self.gathered.has_room(writing) => {
-                    self.gathered.take(delivery.news, delivery.caller);
-                }
-            }
+    /// Tells the callers that wait for a part that it is committed, as far as they still wait.
+    fn answer(&self, part: Batch) {
+        let ends = part.ends.into_values().map(|(_, waiting)| waiting);
+        let heard = part.members.into_values().inspect(|heard| {
+            let waited = heard.since.elapsed().as_secs_f64();
+            self.metrics.inbox_wait.observe(waited);
+        });
+        for committed in ends.chain(heard.map(|heard| heard.waiting)).flatten() {
+            let _ = committed.send(());
         }
     }
 }
@@ -364,24 +355,25 @@ async fn wake_recorded(
 
 #[cfg(test)]
 impl InboxWriter {
-    /// For tests of the callers: the next news, and who waits for its commit.
-    pub(crate) async fn next(&mut self) -> Option<(News, oneshot::Sender<()>)> {
-        let delivery = self.receiver.recv().await?;
-        Some((delivery.news, delivery.caller.committed))
+    /// For tests of the callers: what was handed in, and who waits for its commit.
+    pub(crate) async fn next(&mut self) -> (Vec<(MemberEvent, Waiting)>, Vec<(RoomEnd, Waiting)>) {
+        self.wait(&CancellationToken::new()).await;
+        let Batch { members, ends } = self.shared.take();
+        let members = members.into_values();
+        let members = members.map(|heard| (heard.event, heard.waiting));
+        (members.collect(), ends.into_values().collect())
     }
 }
 
-/// The hashes of the members of a batch whose rows, or those of their rooms, are locked now.
-async fn locked(db: &Db, batch: &Batch) -> Result<HashSet<u64>, sqlx::Error> {
-    let members = locked_members(db, batch.members()).await?;
-    let rooms = locked_rooms(db, batch.members().map(|(group, _)| group)).await?;
-    let in_rooms = batch.members().filter(|(group, _)| rooms.contains(*group));
-    let members = members
-        .iter()
-        .map(|(group, account)| hash_of(group, account));
-    Ok(members
-        .chain(in_rooms.map(|(group, account)| hash_of(group, account)))
-        .collect())
+/// The members of a batch whose rows, or those of their rooms, are locked now.
+async fn locked(db: &Db, batch: &Batch) -> Result<HashSet<Key>, sqlx::Error> {
+    let members = locked_members(db, batch.keys()).await?;
+    let rooms = locked_rooms(db, batch.keys().map(|(group, _)| group)).await?;
+    let in_rooms = batch
+        .members
+        .keys()
+        .filter(|(group, _)| rooms.contains(group));
+    Ok(members.into_iter().chain(in_rooms.cloned()).collect())
 }
 
 /// Whether an error comes from what the events say: it would come again with every try. Class 22

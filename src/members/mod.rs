@@ -10,8 +10,8 @@ mod inbox;
 mod life;
 pub mod store;
 
-pub use batch::{Batch, Named, News};
-pub use inbox::{Inbox, InboxWriter, NotTaken};
+pub use batch::{Batch, Named};
+pub use inbox::{Inbox, InboxWriter, News, NotTaken};
 pub use life::{Member, Outcome};
 pub use store::claim::{
     Claim, MEMBERS_A_CALL, MEMBERS_A_MARK, claim, due_members, held_places, retry_failed,

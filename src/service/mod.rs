@@ -175,7 +175,7 @@ impl Service {
         ];
         let (following, writing) = (CancellationToken::new(), CancellationToken::new());
         let follower = follower.run(following.clone());
-        let writer = writer.closed_by(writing.clone()).run();
+        let writer = writer.run(writing.clone());
         let callback = listen("callback.listen", settings.callback.listen)?;
         let admin = listen("admin.listen", settings.admin.listen)?;
         Ok(Self {

@@ -17,6 +17,7 @@ use stickymark::testing::database::Db;
 use stickymark::testing::members::{Inbox, Settling};
 use stickymark::testing::metrics::Metrics;
 use stickymark::testing::rules::filter::{FilterSettings, RuleFilter};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::support::{database, insert_rule, replica};
@@ -35,7 +36,7 @@ fn callbacks(db: &Db, tokens: &[&str]) -> Router {
     };
     let replica = replica(db);
     let (inbox, writer) = Inbox::new(&replica, settling);
-    tokio::spawn(writer.run());
+    tokio::spawn(writer.run(CancellationToken::new()));
     // Without its follower the filter lets everything pass.
     let (filter, _) = RuleFilter::new(&replica, inbox.clone(), FilterSettings::default());
     let events = Events::new(inbox, filter, Vec::new());

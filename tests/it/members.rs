@@ -52,7 +52,7 @@ fn event(account: &str, source: EventSource, at: Option<i64>) -> MemberEvent {
 async fn hear(db: &Db, settling: Settling, source: EventSource, at: Option<i64>) {
     let mut batch = Batch::default();
     batch.add(event("alice", source, at), Named::Unknown);
-    record(db, &mut batch, settling).await.unwrap();
+    record(db, &batch, settling).await.unwrap();
 }
 
 async fn alice(db: &Db) -> Option<Row> {
@@ -149,7 +149,7 @@ async fn only_members_matched_by_a_rule_get_a_row() {
     for account in ["teacher", "vip1", "vip", "nobody", "vi"] {
         batch.add(event(account, EventSource::Join, Some(1)), Named::Unknown);
     }
-    assert_eq!(record(db, &mut batch, AT_ONCE).await.unwrap(), 3);
+    assert_eq!(record(db, &batch, AT_ONCE).await.unwrap(), 3);
     let accounts: Vec<String> = sqlx::query_scalar("select account from members order by 1")
         .fetch_all(db)
         .await
@@ -320,7 +320,7 @@ async fn two_workers_never_hold_members_of_one_room_at_once() {
             Named::Unknown,
         );
     }
-    record(db, &mut batch, AT_ONCE).await.unwrap();
+    record(db, &batch, AT_ONCE).await.unwrap();
     let claims = futures::future::join_all((0..6).map(|_| claim(db, LEASE, AT_ONCE))).await;
     let mut claims: Vec<Held> = claims
         .into_iter()
@@ -356,7 +356,7 @@ async fn the_room_that_waited_longest_comes_first() {
             },
             Named::Unknown,
         );
-        record(db, &mut batch, AT_ONCE).await.unwrap();
+        record(db, &batch, AT_ONCE).await.unwrap();
         sqlx::query(
             "update rooms set due_at = now() - make_interval(secs => $2) where group_id = $1",
         )
@@ -385,7 +385,7 @@ async fn locked_rows_at_the_head_of_the_queue_stop_no_claim() {
             ..event("alice", EventSource::Join, Some(1))
         };
         batch.add(arrival, Named::Unknown);
-        record(db, &mut batch, AT_ONCE).await.unwrap();
+        record(db, &batch, AT_ONCE).await.unwrap();
     }
     let mut stranger = db.begin().await.unwrap();
     for locked in [
@@ -484,7 +484,7 @@ async fn a_member_locked_by_a_stranger_holds_up_no_other_of_the_room() {
     for account in ["alice", "bob"] {
         batch.add(event(account, EventSource::Join, Some(1)), Named::Perhaps);
     }
-    record(db, &mut batch, AT_ONCE).await.unwrap();
+    record(db, &batch, AT_ONCE).await.unwrap();
     let both = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
     assert_eq!(both.members.len(), 2);
     let mut stranger = db.begin().await.unwrap();
@@ -616,7 +616,7 @@ async fn writers_of_the_same_members_in_any_order_do_not_block_each_other() {
                     Named::Unknown,
                 );
             }
-            record(db, &mut batch, AT_ONCE).await.expect("no deadlock");
+            record(db, &batch, AT_ONCE).await.expect("no deadlock");
             if let Some(claimed) = claim(db, LEASE, AT_ONCE).await.expect("no deadlock") {
                 write_all(db, &claimed, &confirmed(&[1000])).await;
             }
@@ -677,7 +677,7 @@ async fn a_busy_room_gathers_its_members_for_the_next_call_and_a_quiet_one_does_
             let join = event(account, EventSource::Join, Some(1));
             batch.add(join, Named::Unknown);
         }
-        record(db, &mut batch, gather).await.unwrap();
+        record(db, &batch, gather).await.unwrap();
     };
     let idle = Outcome::Idle;
 
@@ -727,7 +727,7 @@ async fn in_a_busy_room_those_still_settling_go_along_once_they_have_waited_long
             let join = event(&format!("{prefix}{number}"), EventSource::Join, Some(1));
             batch.add(join, Named::Unknown);
         }
-        record(db, &mut batch, settling).await.unwrap();
+        record(db, &batch, settling).await.unwrap();
     }
     let earlier = "update members set pending_since = pending_since - interval '1 minute'
                    where account like 'old%'";
@@ -765,7 +765,7 @@ async fn a_member_waits_since_his_first_callback_was_handed_in() {
     batch.add_heard(join, Named::Unknown, since);
     let online = event("alice", EventSource::Online, Some(2));
     batch.add(online, Named::Unknown);
-    record(db, &mut batch, AT_ONCE).await.unwrap();
+    record(db, &batch, AT_ONCE).await.unwrap();
     assert!(waited().await >= 5.0);
     // A call failed, and another callback came: the member has waited all the while.
     let claimed = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
@@ -804,7 +804,7 @@ async fn who_went_and_came_back_waits_since_he_came_back() {
             ago(seconds),
         );
     }
-    record(database.db(), &mut batch, AT_ONCE).await.unwrap();
+    record(database.db(), &batch, AT_ONCE).await.unwrap();
     let seconds = "select extract(epoch from now() - unserved_since)::float8 from members";
     let waited: f64 = sqlx::query_scalar(seconds)
         .fetch_one(database.db())

@@ -24,7 +24,7 @@ use crate::chat::CallRate;
 use crate::config::Settings;
 use crate::database::Db;
 use crate::domain::{MemberEvent, RoomEnd};
-use crate::members::{Inbox, InboxWriter, News, Settling};
+use crate::members::{Inbox, InboxWriter, Settling};
 use crate::metrics::Metrics;
 use crate::replica::Replica;
 use crate::rules::filter::{FilterSettings, RuleFilter};
@@ -151,16 +151,16 @@ async fn hear(
 ) {
     loop {
         tokio::select! {
-            news = writer.next() => {
-                let Some((news, committed)) = news else { return };
-                heard.send_modify(|heard| {
-                    match news {
-                        News::Members(events, _) => heard.events.extend(events),
-                        News::RoomDestroyed(end) => heard.destroyed.push(end),
-                    }
-                    heard.uncommitted.push(committed);
-                });
-            }
+            (events, ends) = writer.next() => heard.send_modify(|heard| {
+                for (event, waiting) in events {
+                    heard.events.push(event);
+                    heard.uncommitted.extend(waiting);
+                }
+                for (end, waiting) in ends {
+                    heard.destroyed.push(end);
+                    heard.uncommitted.extend(waiting);
+                }
+            }),
             opened = gate.changed() => if opened.is_err() { return },
         }
         if *gate.borrow() {

@@ -2,7 +2,7 @@
 //!
 //! Arrivals and leaves are two statements. Each commits by itself and locks its rows in the order of
 //! the primary key, so writers in several replicas cannot deadlock. A batch contains a member at most
-//! once; see [`Batch::tidy`].
+//! once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -34,13 +34,8 @@ pub struct MadeDue {
 }
 
 /// Records a batch. On an error, part of it may be stored; recording it again is harmless.
-pub async fn record(
-    db: &Db,
-    batch: &mut Batch,
-    settling: Settling,
-) -> Result<MadeDue, sqlx::Error> {
-    batch.tidy();
-    for end in batch.destroyed() {
+pub async fn record(db: &Db, batch: &Batch, settling: Settling) -> Result<MadeDue, sqlx::Error> {
+    for (end, _) in batch.ends.values() {
         let was_there = room_gone(db, &end.group, Ended::Told(end)).await?;
         if was_there {
             let (group, request_id) = (end.group.as_str(), end.request.as_str());

@@ -59,7 +59,7 @@ pub fn replica(db: &Db) -> Replica {
 }
 
 /// Records a batch and wakes its rooms, as the inbox does; how many members became due.
-pub async fn record(db: &Db, batch: &mut Batch, settling: Settling) -> Result<usize, sqlx::Error> {
+pub async fn record(db: &Db, batch: &Batch, settling: Settling) -> Result<usize, sqlx::Error> {
     let due = members::record(db, batch, settling).await?;
     let asleep: Vec<String> = due.asleep.into_iter().collect();
     wake_rooms(db, &asleep, settling.settle, settling.max_wait).await?;

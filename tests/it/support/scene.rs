@@ -186,7 +186,7 @@ impl Scene {
             settle: Duration::ZERO,
             max_wait: Duration::ZERO,
         };
-        record(self.db(), &mut batch, at_once).await.unwrap();
+        record(self.db(), &batch, at_once).await.unwrap();
     }
 
     /// Takes a member's marks away as some other program of the operator might.

@@ -125,18 +125,24 @@ impl Inbox {
     /// When the inbox is full, or closed before the news could be committed, or when the database
     /// refuses it.
     pub async fn hand_in(&self, news: News) -> Result<(), NotTaken> {
-        for commit in self.gather(news)? {
+        for commit in self.gather(news, MEMBERS_KEPT)? {
             commit.await.map_err(|_| NotTaken::Closed)?;
         }
         Ok(())
     }
 
-    fn gather(&self, news: News) -> Result<Vec<oneshot::Receiver<()>>, NotTaken> {
+    /// Takes events that another part has kept so far, also into a full inbox.
+    pub(crate) fn take_late(&self, events: Vec<MemberEvent>) -> Result<(), NotTaken> {
+        let news = News::Members(events, Named::Perhaps);
+        self.gather(news, usize::MAX).map(drop)
+    }
+
+    fn gather(&self, news: News, most: usize) -> Result<Vec<oneshot::Receiver<()>>, NotTaken> {
         let mut gathered = self.shared.gathered.lock();
         if gathered.closed {
             return Err(NotTaken::Closed);
         }
-        if gathered.batch.len() + gathered.taken >= MEMBERS_KEPT {
+        if gathered.batch.len() + gathered.taken >= most {
             return Err(NotTaken::Full);
         }
         let mut commits = Vec::new();

@@ -9,7 +9,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +18,7 @@ use super::store::{FollowError, LONGEST_SILENCE, check_triggers, read_all, updat
 use super::{Known, Shared};
 use crate::database::{Db, in_time};
 use crate::domain::MemberEvent;
-use crate::members::{Inbox, Named, News, NotTaken};
+use crate::members::Inbox;
 use crate::metrics::DatabasePart;
 use crate::telemetry::warn_seldom;
 
@@ -31,8 +30,6 @@ const GATHER: Duration = Duration::from_millis(10);
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// A stopping service waits this long for its last confirmation.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
-/// Late events handed to the inbox at once.
-const EVENTS_A_DELIVERY: usize = 1_000;
 
 /// Follows the rules of a database. One per replica: [`Self::run`] starts it, or [`Self::confirm`]
 /// moves it by hand.
@@ -41,8 +38,6 @@ pub struct Follower {
     shared: Arc<Shared>,
     /// Events to be discarded or checked again after the next answer.
     kept: Receiver<MemberEvent>,
-    /// A rule matches them after all, but the inbox could not take them yet.
-    late: Vec<MemberEvent>,
     inbox: Inbox,
     options: PgConnectOptions,
     database: Option<PgListener>,
@@ -65,7 +60,6 @@ impl Follower {
         Self {
             shared,
             kept,
-            late: Vec::new(),
             inbox,
             options,
             database: None,
@@ -148,7 +142,7 @@ impl Follower {
         if let Some(known) = known.filter(|_| !self.must_read_all)
             && let Some(rules) = updated(database, &known).await?
         {
-            return Ok(Arc::new(rules));
+            return Ok(rules);
         }
         // What is known may be wrong, and reading all takes a while.
         self.shared.doubt();
@@ -163,32 +157,21 @@ impl Follower {
     }
 
     /// Discards events that these rules do not match either, and hands the others to the inbox, which keeps
-    /// them from then on. What it cannot take now stays; with too many of these, the next events wait, too.
+    /// them from then on.
     fn check_again(&mut self, rules: &RuleSet, answered: usize) {
-        if self.late.len() < self.shared.settings.most_kept {
-            let before = self.late.len();
-            let kept = std::iter::from_fn(|| self.kept.try_recv().ok()).take(answered);
-            let named = kept.filter(|event| rules.may_name(&event.group, &event.account));
-            self.late.extend(named);
-            let events = self.late.len() - before;
-            if events > 0 {
-                tracing::info!(
-                    events,
-                    "new rule matches members who joined before the filter saw it; queued"
-                );
-            }
+        let kept = std::iter::from_fn(|| self.kept.try_recv().ok()).take(answered);
+        let named = kept.filter(|event| rules.may_name(&event.group, &event.account));
+        let late: Vec<MemberEvent> = named.collect();
+        let events = late.len();
+        if events == 0 {
+            return;
         }
-        while !self.late.is_empty() {
-            let size = self.late.len().min(EVENTS_A_DELIVERY);
-            let news = News::Members(self.late[..size].to_vec(), Named::Perhaps);
-            match self.inbox.hand_in(news).now_or_never() {
-                None | Some(Ok(())) => {}
-                Some(Err(NotTaken::Full)) => return,
-                Some(Err(NotTaken::Closed)) => {
-                    tracing::error!(events = size, "the inbox closed before the rule filter");
-                }
-            }
-            self.late.drain(..size);
+        tracing::info!(
+            events,
+            "new rule matches members who joined before the filter saw it; queued"
+        );
+        if self.inbox.take_late(late).is_err() {
+            tracing::error!(events, "the inbox closed before the rule filter");
         }
     }
 
@@ -209,11 +192,11 @@ impl Follower {
     }
 
     async fn finish(&mut self) {
-        if self.kept.is_empty() && self.late.is_empty() {
+        if self.kept.is_empty() {
             return;
         }
         let confirmed = tokio::time::timeout(FINISH_WITHIN, self.confirm()).await;
-        let events = self.kept.len() + self.late.len();
+        let events = self.kept.len();
         if !matches!(confirmed, Ok(Ok(()))) || events > 0 {
             tracing::warn!(
                 events,

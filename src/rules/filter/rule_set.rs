@@ -4,17 +4,13 @@
 //! of that length make the key of the one pair of patterns that could match.
 //! SipHash with a random seed: no outsider can choose ids whose keys collide.
 //!
-//! The keys are two sorted lists: a long one, read once, and a short one of what was added since. A rule
-//! that was deleted stays in until all rules are read again: "perhaps" may be wrong, "no" never is.
+//! The keys are a sorted list. A rule that was deleted stays in until all rules are read again: "perhaps"
+//! may be wrong, "no" never is.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::Arc;
 
 use crate::domain::{Account, GroupId};
 
-/// Rules in the short list before they are merged into the long one: few enough to be copied at each
-/// change, many enough that merging is rare.
-const MOST_ADDED: usize = 16_384;
 /// Deleted rules that may stay in, or a quarter of all.
 const MOST_REMOVED: usize = 10_000;
 
@@ -44,8 +40,7 @@ pub(super) struct RuleSet {
     pub revision: i64,
     hasher: RandomState,
     shapes: Vec<Shape>,
-    read: Arc<Vec<u64>>,
-    added: Vec<u64>,
+    keys: Vec<u64>,
 }
 
 impl RuleSet {
@@ -55,12 +50,11 @@ impl RuleSet {
             revision,
             hasher: RandomState::new(),
             shapes: Vec::new(),
-            read: Arc::default(),
-            added: Vec::with_capacity(space),
+            keys: Vec::with_capacity(space),
         }
     }
 
-    /// Adds a rule by the texts and lengths of its patterns. It is found after [`Self::sorted`].
+    /// Adds a rule by the texts and lengths of its patterns. It is found after [`Self::sort`].
     pub fn add(&mut self, group: (&str, i16), account: (&str, i16)) {
         let shape = Shape {
             group: group.1,
@@ -70,26 +64,15 @@ impl RuleSet {
         if self.shapes.last() != Some(&shape) && !self.shapes.contains(&shape) {
             self.shapes.push(shape);
         }
-        self.added.push(self.key(shape, group.0, account.0));
+        self.keys.push(self.key(shape, group.0, account.0));
     }
 
-    /// The set in which all that was added is found.
-    pub fn sorted(mut self) -> Self {
-        self.added.sort_unstable();
-        self.added.dedup();
-        let read = &self.read;
-        self.added.retain(|key| read.binary_search(key).is_err());
-        if self.added.len() > MOST_ADDED {
-            let mut all = std::mem::take(&mut self.added);
-            if !self.read.is_empty() {
-                all.extend_from_slice(&self.read);
-                // The stable sort merges two sorted lists in one pass.
-                all.sort();
-            }
-            all.shrink_to_fit();
-            self.read = Arc::new(all);
-        }
-        self
+    /// Makes all that was added found.
+    pub fn sort(&mut self) {
+        // The stable sort passes once over what is sorted already.
+        self.keys.sort();
+        self.keys.dedup();
+        self.keys.shrink_to_fit();
     }
 
     /// False only if no rule matches the member, as of this revision.
@@ -97,12 +80,9 @@ impl RuleSet {
         self.shapes.iter().any(|shape| {
             let group = beginning(group.as_str(), shape.group);
             let texts = group.zip(beginning(account.as_str(), shape.account));
-            texts.is_some_and(|(group, account)| self.contains(self.key(*shape, group, account)))
+            let key = texts.map(|(group, account)| self.key(*shape, group, account));
+            key.is_some_and(|key| self.keys.binary_search(&key).is_ok())
         })
-    }
-
-    fn contains(&self, key: u64) -> bool {
-        self.read.binary_search(&key).is_ok() || self.added.binary_search(&key).is_ok()
     }
 
     fn key(&self, shape: Shape, group: &str, account: &str) -> u64 {
@@ -126,12 +106,11 @@ impl RuleSet {
 
     /// Number of pairs of patterns in it.
     pub fn len(&self) -> usize {
-        self.read.len() + self.added.len()
+        self.keys.len()
     }
 
-    /// Memory of both lists.
     pub fn bytes(&self) -> usize {
-        (self.read.capacity() + self.added.capacity()) * size_of::<u64>()
+        self.keys.capacity() * size_of::<u64>()
     }
 }
 
@@ -155,7 +134,8 @@ mod tests {
             let group = (group.text(), group.prefix_len());
             set.add(group, (account.text(), account.prefix_len()));
         }
-        set.sorted()
+        set.sort();
+        set
     }
 
     fn rules() -> impl Strategy<Value = Vec<Rule>> {
@@ -187,12 +167,10 @@ mod tests {
             numbers.map(|n| rule("class-7", &format!("teacher{n}")))
         };
         let mut set = with(RuleSet::empty(0, 50_000), literals(0..50_000));
-        assert_eq!(set.bytes(), 8 * 50_000);
         for from in (50_000..100_000).step_by(500) {
             set = with(set, literals(from..from + 500));
         }
-        assert_eq!(set.len(), 100_000);
-        assert!(set.bytes() <= 10 * 100_000, "{}", set.bytes());
+        assert_eq!(set.bytes(), 8 * 100_000);
         let group = GroupId::parse("class-7").unwrap();
         let names = |account: &str| set.may_name(&group, &Account::parse(account).unwrap());
         assert!((0..100_000).all(|n| names(&format!("teacher{n}"))));
@@ -223,7 +201,7 @@ mod tests {
     fn the_border_between_room_and_account_counts() {
         let set = with(RuleSet::empty(0, 1), [rule("ab", "c")]);
         let shape = set.shapes[0];
-        assert!(set.contains(set.key(shape, "ab", "c")));
-        assert!(!set.contains(set.key(shape, "a", "bc")));
+        assert_eq!(set.keys, [set.key(shape, "ab", "c")]);
+        assert_ne!(set.keys, [set.key(shape, "a", "bc")]);
     }
 }

@@ -3,6 +3,7 @@
 //! Rules stream through; only their keys are kept. The migration that creates `rule_revision` explains
 //! revisions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -64,8 +65,8 @@ pub(super) async fn check_triggers(database: &mut PgListener) -> Result<(), Foll
 /// all rules must be read, since the log does not reach back so far, or too many of the known ones are gone.
 pub(super) async fn updated(
     database: &mut PgListener,
-    known: &RuleSet,
-) -> Result<Option<RuleSet>, sqlx::Error> {
+    known: &Arc<RuleSet>,
+) -> Result<Option<Arc<RuleSet>>, sqlx::Error> {
     let mut rows = sqlx::query!(
         r#"
         select v.revision, v.logged_since,
@@ -78,21 +79,28 @@ pub(super) async fn updated(
         known.revision
     )
     .fetch(database);
-    let (mut set, mut rules, mut complete) = (known.clone(), None, true);
+    // Copied when something is new.
+    let (mut set, mut rules, mut complete) = (Arc::clone(known), None, true);
     while let Some(row) = in_time(LONGEST_SILENCE, rows.try_next()).await? {
         // A revision that decreased means that a backup was restored.
         complete &= (row.logged_since..=row.revision).contains(&known.revision);
-        (set.revision, rules) = (row.revision, Some(row.rules));
+        rules = Some(row.rules);
+        if set.revision != row.revision {
+            Arc::make_mut(&mut set).revision = row.revision;
+        }
         if let (Some(group), Some(group_len), Some(account), Some(account_len)) = (
             row.group_text,
             row.group_prefix_len,
             row.account_text,
             row.account_prefix_len,
         ) {
-            set.add((&group, group_len), (&account, account_len));
+            Arc::make_mut(&mut set).add((&group, group_len), (&account, account_len));
         }
     }
-    let (set, rules) = (set.sorted(), rules.ok_or(sqlx::Error::RowNotFound)?);
+    if !Arc::ptr_eq(&set, known) {
+        Arc::make_mut(&mut set).sort();
+    }
+    let rules = rules.ok_or(sqlx::Error::RowNotFound)?;
     Ok((complete && !set.is_worn(rules)).then_some(set))
 }
 
@@ -126,7 +134,8 @@ pub(super) async fn read_all(database: &mut PgListener) -> Result<RuleSet, sqlx:
             tokio::task::yield_now().await;
         }
     }
-    Ok(rules.sorted())
+    rules.sort();
+    Ok(rules)
 }
 
 /// Deletes the changes that name an account of which no rule is left: a replica that has not read them yet

@@ -7,12 +7,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::locked_members;
 use crate::database::interval;
 use crate::domain::{Account, GroupId, MarkSet, Pattern};
-use crate::members::{array_text, mark_set};
+use crate::members::mark_set;
 
 /// Members in a batch.
 pub(crate) const MEMBERS_A_BATCH: i64 = 1000;
@@ -50,14 +51,16 @@ impl Target {
     }
 }
 
-/// A member that changes of rules concern.
-#[derive(Debug, Clone)]
+/// A member that changes of rules concern: a row of `unreached_members`.
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Concerned {
+    #[serde(rename = "group_id")]
     pub group: String,
     pub account: String,
     /// The marks that Chat may have been asked to set because of these rules.
     pub marks: MarkSet,
     /// The request that changed them.
+    #[serde(rename = "request_id")]
     pub request: Option<String>,
     /// The first of the changes, as a number of the history.
     pub change: i64,
@@ -68,33 +71,6 @@ pub(crate) struct Concerned {
 impl Concerned {
     fn key(&self) -> (&str, &str) {
         (&self.group, &self.account)
-    }
-}
-
-/// Members as columns for `UNNEST`.
-#[derive(Default)]
-struct Columns<'a> {
-    groups: Vec<&'a str>,
-    accounts: Vec<&'a str>,
-    /// Arrays as text, since Postgres would flatten an array of arrays.
-    marks: Vec<String>,
-    requests: Vec<Option<&'a str>>,
-    changes: Vec<i64>,
-    newly: Vec<bool>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(members: &'a [Concerned]) -> Self {
-        let mut columns = Self::default();
-        for member in members {
-            columns.groups.push(&member.group);
-            columns.accounts.push(&member.account);
-            columns.marks.push(array_text(member.marks.iter().copied()));
-            columns.requests.push(member.request.as_deref());
-            columns.changes.push(member.change);
-            columns.newly.push(member.newly);
-        }
-        columns
     }
 }
 
@@ -128,11 +104,10 @@ pub(crate) async fn reach(
             .any(|key| (&key.0, &key.1) == (group, account))
     };
     let left: Vec<Concerned> = members.extract_if(.., is_locked).collect();
-    note_unreached(transaction, &Columns::of(&left)).await?;
-    let free = Columns::of(&members);
+    note_unreached(transaction, &left).await?;
     match try_unknown {
-        true => self::try_unknown(transaction, &free).await,
-        false => make_due(transaction, &free).await,
+        true => self::try_unknown(transaction, rows(&members)?).await,
+        false => make_due(transaction, rows(&members)?).await,
     }
 }
 
@@ -166,30 +141,29 @@ pub(crate) async fn reach_left(transaction: &mut PgConnection) -> Result<Vec<Str
     Ok(rooms)
 }
 
+/// Members as JSON for `json_populate_recordset`.
+fn rows(members: &[Concerned]) -> Result<String, sqlx::Error> {
+    serde_json::to_string(members).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
 async fn note_unreached(
     transaction: &mut PgConnection,
-    members: &Columns<'_>,
+    members: &[Concerned],
 ) -> Result<(), sqlx::Error> {
-    if members.groups.is_empty() {
+    if members.is_empty() {
         return Ok(());
     }
     sqlx::query!(
         r#"
         insert into unreached_members as u (group_id, account, marks, request_id, change, newly)
-        select group_id, account, marks::bigint[], request_id, change, newly
-        from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bool[])
-            as m (group_id, account, marks, request_id, change, newly)
+        select group_id, account, marks, request_id, change, newly
+        from json_populate_recordset(null::unreached_members, $1::text::json)
         on conflict on constraint unreached_members_pkey do update set
             marks = array(select distinct unnest(u.marks || excluded.marks)),
             request_id = excluded.request_id, change = least(u.change, excluded.change),
             newly = u.newly or excluded.newly, tried_at = now()
         "#,
-        &members.groups as &[&str],
-        &members.accounts as &[&str],
-        &members.marks,
-        &members.requests as &[Option<&str>],
-        &members.changes,
-        &members.newly,
+        rows(members)?,
     )
     .execute(transaction)
     .await?;
@@ -201,13 +175,12 @@ async fn note_unreached(
 /// are added to `revoked` then, and the next round removes them unless a rule still requires them.
 async fn make_due(
     transaction: &mut PgConnection,
-    members: &Columns<'_>,
+    members: String,
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
         with there as materialized (
-            select c.* from unnest($1::text[], $2::text[], $3::text[], $4::text[])
-                as c (group_id, account, marks, request_id)
+            select c.* from json_populate_recordset(null::unreached_members, $1::text::json) c
             cross join lateral (
                 select from members m
                 where m.group_id = c.group_id and m.account = c.account
@@ -217,7 +190,7 @@ async fn make_due(
         )
         -- Never inserts, since the rows are there and locked: see "Batches" in the module's header.
         insert into members as m (group_id, account, presence, due_at, pending_since, request_id, revoked)
-        select group_id, account, 'unknown', now(), now(), request_id, marks::bigint[] from there
+        select group_id, account, 'unknown', now(), now(), request_id, marks from there
         on conflict on constraint members_pkey do update set
             due_at = now(), pending_since = coalesce(m.pending_since, now()),
             generation = m.generation + 1, request_id = excluded.request_id, traceparent = null,
@@ -227,10 +200,7 @@ async fn make_due(
                 then array(select distinct unnest(m.revoked || excluded.revoked)) else m.revoked end
         returning group_id
         "#,
-        &members.groups as &[&str],
-        &members.accounts as &[&str],
-        &members.marks,
-        &members.requests as &[Option<&str>],
+        members,
     )
     .fetch_all(transaction)
     .await
@@ -274,13 +244,13 @@ pub(crate) async fn next_members(
 /// Chat's answer tells whether they are there. Returns their rooms.
 async fn try_unknown(
     transaction: &mut PgConnection,
-    members: &Columns<'_>,
+    members: String,
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
         with target as materialized (
             select t.group_id, t.account, t.request_id
-            from unnest($1::text[], $2::text[], $3::text[]) as t (group_id, account, request_id)
+            from json_populate_recordset(null::unreached_members, $1::text::json) t
             left join rooms r on r.group_id = t.group_id
             where r.gone_at is null
         ),
@@ -307,9 +277,7 @@ async fn try_unknown(
         where m.presence = 'absent' and m.due_at is null
         returning group_id
         "#,
-        &members.groups as &[&str],
-        &members.accounts as &[&str],
-        &members.requests as &[Option<&str>],
+        members,
     )
     .fetch_all(transaction)
     .await

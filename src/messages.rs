@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgTypeInfo, PgValueRef};
+use sqlx::{Decode, Postgres, Type};
+use utoipa::openapi::schema::{self, ObjectBuilder};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -150,6 +153,19 @@ pub struct Message {
 
 impl Eq for Message {}
 
+/// The message of a text in the database.
+impl Type<Postgres> for Message {
+    fn type_info() -> PgTypeInfo {
+        <str as Type<Postgres>>::type_info()
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Message {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        <&str as Decode<Postgres>>::decode(value).map(Self::of)
+    }
+}
+
 impl Message {
     /// Reads a text of the service.
     pub fn of(text: impl Into<String>) -> Self {
@@ -221,7 +237,7 @@ pub struct MessageCode;
 impl PartialSchema for MessageCode {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
-            .schema_type(Type::String)
+            .schema_type(schema::Type::String)
             .enum_values(Some(codes()))
             .description(Some("What a text says; `other` if it has no code."))
             .into()

@@ -9,7 +9,8 @@ use super::{Invalid, PatternText};
 /// Source: <https://www.tencentcloud.com/document/product/1047/33529> (custom ids) and
 /// <https://www.tencentcloud.com/document/product/1047/34381> (length). Ids that Chat generates
 /// start with `@TGS#`, so `@` and `#` must be encoded wherever an id enters a URL.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(transparent)]
 pub struct GroupId(Box<str>);
 
 /// The id of a user (`UserID`, `Member_Account` in Chat's documents): 1 to 64 bytes without control
@@ -19,7 +20,8 @@ pub struct GroupId(Box<str>);
 /// printable text is accepted. They say 32 bytes; apps with longer accounts exist (a UUID with
 /// hyphens has 36). Sources: <https://www.tencentcloud.com/document/product/1047/34381>,
 /// <https://www.tencentcloud.com/document/product/1047/34385>.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(transparent)]
 pub struct Account(Box<str>);
 
 /// The name of a rule: 1 to 64 of `A–Z a–z 0–9 . _ -`, chosen by the client or generated (UUIDv7).

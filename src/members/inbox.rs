@@ -269,7 +269,7 @@ impl InboxWriter {
         let span = tracing::debug_span!(
             "record",
             members = writing.len() as i64,
-            request_ids = RequestId::list(writing.requests()),
+            request_ids = RequestId::list(writing.requests().map(RequestId::as_str)),
         );
         let traces = writing.requests().filter_map(RequestId::traceparent);
         continue_traces(&span, traces);

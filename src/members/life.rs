@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Presence;
-use crate::domain::{Account, MarkSet, RequestId};
+use crate::domain::{Account, MarkSet};
 
 /// What is known of a member; a row of `members`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +39,12 @@ pub struct Member {
     /// Why the last one did not.
     pub last_error: Option<String>,
     pub failed_at: Option<DateTime<Utc>>,
-    /// The request that last concerned the member, if one is known.
-    pub request: Option<RequestId>,
+    /// The request that last concerned the member, if one is known, and its trace.
+    pub request_id: Option<String>,
+    pub traceparent: Option<String>,
+    /// The queue does not work on the member (see "Who works on a row" in the header of `store`), and
+    /// nothing was recorded or confirmed lately. Only the sweep asks for it.
+    pub quiet: bool,
 }
 
 /// What became of a member in a round.
@@ -115,7 +119,9 @@ impl Member {
             tries: 0,
             last_error: None,
             failed_at: None,
-            request: None,
+            request_id: None,
+            traceparent: None,
+            quiet: false,
         }
     }
 
@@ -195,7 +201,7 @@ impl Member {
         let failure = (self.tries, self.last_error.take(), self.failed_at);
         self.presence = Presence::Present;
         self.marks = held;
-        self.request = None;
+        self.request_id = None;
         self.rest(next);
         if due {
             (self.due_at, self.pending_since) = (Some(now), Some(now));
@@ -210,7 +216,7 @@ impl Member {
     pub(crate) fn not_found(mut self) -> Self {
         self.presence = Presence::Absent;
         self.marks.clear();
-        self.request = None;
+        self.request_id = None;
         self.rest(None);
         self
     }

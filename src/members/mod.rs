@@ -62,9 +62,20 @@ pub(crate) fn mark_set(numbers: &[i64]) -> MarkSet {
         .collect()
 }
 
+/// Marks as a column of a row.
+#[derive(sqlx::Type)]
+#[sqlx(transparent, no_pg_array)]
+pub(crate) struct MarkColumn(Vec<i64>);
+
+impl From<MarkColumn> for MarkSet {
+    fn from(column: MarkColumn) -> Self {
+        mark_set(&column.0)
+    }
+}
+
 /// Marks as the text of a Postgres array.
-pub(crate) fn array_text(marks: impl Iterator<Item = Mark>) -> String {
-    let numbers: Vec<String> = marks.map(|mark| mark.to_string()).collect();
+pub(crate) fn array_text(marks: &MarkSet) -> String {
+    let numbers: Vec<String> = marks.iter().map(Mark::to_string).collect();
     format!("{{{}}}", numbers.join(","))
 }
 

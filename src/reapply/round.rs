@@ -116,11 +116,12 @@ impl Round {
     async fn members(&mut self) -> Result<Vec<Member>, sqlx::Error> {
         let due = due_members(&self.shared.replica.db, &self.claim, self.shared.settling).await?;
         self.gathers_until = due.gathers_until;
-        let requests = due.members.iter().filter_map(|m| m.request.as_ref());
+        let requests = due.members.iter().filter_map(|m| m.request_id.as_deref());
+        let traces = due.members.iter().filter_map(|m| m.traceparent.as_deref());
         let span = Span::current();
         span.record("members", due.members.len() as i64);
-        span.record("request_ids", RequestId::list(requests.clone()));
-        continue_traces(&span, requests.filter_map(RequestId::traceparent));
+        span.record("request_ids", RequestId::list(requests));
+        continue_traces(&span, traces);
         Ok(due.members)
     }
 
@@ -346,7 +347,7 @@ fn left_out(planned: &[Planned], deleted: &Verdicts, set: &Verdicts) -> Vec<Acco
 /// for what a person should look at: in a long outage once a minute, with the number of those left out.
 fn log_decision(group: &GroupId, member: &Member, outcome: &Outcome) {
     let (group, account) = (group.as_str(), member.account.as_str());
-    let request_id = member.request.as_ref().map(RequestId::as_str);
+    let request_id = member.request_id.as_deref();
     let (error, retry) = match outcome {
         Outcome::Failed {
             error, retry: None, ..

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 
 use crate::domain::{Account, MarkSet};
-use crate::members::store::sweep::Known;
 use crate::members::{Member, Presence};
 use crate::metrics::DriftKind;
 use crate::reapply::plan;
@@ -31,37 +30,36 @@ pub(super) struct Difference {
 pub(super) fn compare(
     account: &Account,
     held: &MarkSet,
-    known: Option<&Known>,
+    known: Option<&Member>,
     rules: &[Matched],
     now: DateTime<Utc>,
 ) -> Option<Difference> {
     if account.is_anonymous() || known.is_some_and(|known| !known.quiet) {
         return None;
     }
-    let row = known.map(|known| &known.row);
     let seen = Member {
         marks: held.clone(),
-        confirmed_at: row.and_then(|row| row.confirmed_at),
+        confirmed_at: known.and_then(|row| row.confirmed_at),
         ..Member::without_row(account.clone())
     };
     let plan = plan(&seen, rules, now);
     let missing = !plan.desired.is_subset(held);
     let surplus = !plan.delete.is_empty();
-    let failed = row.is_some_and(|row| row.failed_at.is_some());
+    let failed = known.is_some_and(|row| row.failed_at.is_some());
     let stays_failed = missing && failed;
     let due = surplus || !stays_failed && !plan.is_idle();
-    let believed = row.is_some_and(|row| {
+    let believed = known.is_some_and(|row| {
         row.presence == Presence::Present
             && row.marks == *held
             && failed == stays_failed
             && !row.in_doubt
     });
     // A member who will never need a mark needs no row.
-    let of_interest = row.is_some() || !held.is_empty() || plan.next.is_some();
+    let of_interest = known.is_some() || !held.is_empty() || plan.next.is_some();
     if !due && (believed || !plan.named || !of_interest) {
         return None;
     }
-    let unheard = plan.named && row.is_none_or(|row| row.presence != Presence::Present);
+    let unheard = plan.named && known.is_none_or(|row| row.presence != Presence::Present);
     let kinds = [
         (missing && !stays_failed, DriftKind::Missing),
         (surplus, DriftKind::Surplus),
@@ -70,9 +68,9 @@ pub(super) fn compare(
     let found = kinds.into_iter().filter(|(found, _)| *found);
     Some(Difference {
         kinds: found.map(|(_, kind)| kind).collect(),
-        new: row.is_none(),
+        new: known.is_none(),
         due,
-        row: row
+        row: known
             .cloned()
             .unwrap_or_else(|| Member::without_row(account.clone()))
             .seen(held.clone(), due, stays_failed, plan.next, now),
@@ -86,19 +84,17 @@ mod tests {
     use crate::metrics::Label;
     use crate::reapply::plan_tests::{now, rule};
 
-    fn row(presence: Presence, numbers: &[i64]) -> Known {
-        Known {
-            row: Member {
-                presence,
-                marks: mark_set(numbers),
-                generation: 7,
-                ..Member::example()
-            },
+    fn row(presence: Presence, numbers: &[i64]) -> Member {
+        Member {
+            presence,
+            marks: mark_set(numbers),
+            generation: 7,
             quiet: true,
+            ..Member::example()
         }
     }
 
-    fn difference(held: &[i64], known: Option<&Known>, rules: &[Matched]) -> Option<Difference> {
+    fn difference(held: &[i64], known: Option<&Member>, rules: &[Matched]) -> Option<Difference> {
         let alice = Account::parse("alice").unwrap();
         compare(&alice, &mark_set(held), known, rules, now())
     }
@@ -107,13 +103,13 @@ mod tests {
     fn the_list_of_chat_is_compared_with_the_rules_and_the_row() {
         let present = |numbers: &[i64]| Some(row(Presence::Present, numbers));
         let absent = || Some(row(Presence::Absent, &[]));
-        let changed = |change: fn(&mut Known), numbers: &[i64]| {
+        let changed = |change: fn(&mut Member), numbers: &[i64]| {
             let mut known = row(Presence::Present, numbers);
             change(&mut known);
             Some(known)
         };
-        let failed = |numbers: &[i64]| changed(|known| known.row.failed_at = Some(now()), numbers);
-        let in_doubt = |numbers: &[i64]| changed(|known| known.row.in_doubt = true, numbers);
+        let failed = |numbers: &[i64]| changed(|known| known.failed_at = Some(now()), numbers);
+        let in_doubt = |numbers: &[i64]| changed(|known| known.in_doubt = true, numbers);
         let not_quiet = |numbers: &[i64]| changed(|known| known.quiet = false, numbers);
         let one = &[rule([1000])][..];
         for (held, known, rules, expected) in [
@@ -145,7 +141,7 @@ mod tests {
             let words = words.as_deref().unwrap_or("nothing");
             assert_eq!(words, expected, "{held:?} {known:?}");
             if let Some(found) = found {
-                let generation = known.map_or(0, |known| known.row.generation);
+                let generation = known.map_or(0, |known| known.generation);
                 assert_eq!(found.row.generation, generation);
                 assert_eq!(found.row.marks, mark_set(held));
             }
@@ -155,7 +151,7 @@ mod tests {
     #[test]
     fn a_member_stays_failed_until_no_mark_is_missing() {
         let mut known = row(Presence::Present, &[1001]);
-        known.row.failed_at = Some(now());
+        known.failed_at = Some(now());
         let failed = |held| {
             let found = difference(held, Some(&known), &[rule([1000])]).unwrap();
             found.row.failed_at.is_some()

@@ -17,7 +17,7 @@ use crate::chat::{ChatError, MAX_MEMBERS_PER_CALL};
 use crate::database::Db;
 use crate::domain::{Account, GroupId, Mark, MarkSet};
 use crate::members::Found;
-use crate::members::store::sweep::{self, Known};
+use crate::members::store::sweep;
 use crate::members::store::write_back;
 use crate::members::{MEMBERS_A_CALL, Member, Presence, wake_rooms};
 use crate::metrics::DriftKind;
@@ -163,7 +163,7 @@ impl<'a> RoomSweep<'a> {
             .filter(|(account, rules)| {
                 let known = rows.get(account);
                 // A failed member who is no longer in the room has not failed any more.
-                known.is_some_and(|known| known.row.failed_at.is_some() && known.quiet)
+                known.is_some_and(|known| known.failed_at.is_some() && known.quiet)
                     || compare(account, &none, known, rules, self.claim.at).is_some()
             })
             .map(|(account, _)| account)
@@ -178,10 +178,8 @@ impl<'a> RoomSweep<'a> {
             .into_iter()
             .partition(|account| here.contains(account));
         let believed = away.iter().filter_map(|account| rows.get(account));
-        let believed = believed.filter(|known| known.row.presence == Presence::Present);
-        let gone: Vec<Member> = believed
-            .map(|known| known.row.clone().not_found())
-            .collect();
+        let believed = believed.filter(|known| known.presence == Presence::Present);
+        let gone: Vec<Member> = believed.map(|known| known.clone().not_found()).collect();
         let changed = write_back::update(self.db, self.group, gone.iter()).await?;
         for row in gone.iter().filter(|row| !changed.contains(&row.account)) {
             self.drifted(rows.get(&row.account), &[DriftKind::Gone]);
@@ -241,8 +239,8 @@ impl<'a> RoomSweep<'a> {
     }
 
     /// Counts what is wrong with a member, perhaps since Chat or a sweep last confirmed them.
-    fn drifted(&mut self, known: Option<&Known>, kinds: &[DriftKind]) {
-        let confirmed = known.and_then(|known| known.row.confirmed_at);
+    fn drifted(&mut self, known: Option<&Member>, kinds: &[DriftKind]) {
+        let confirmed = known.and_then(|known| known.confirmed_at);
         let right = confirmed.max(Some(self.claim.compared_at));
         let wrong_for = self.claim.at - right.unwrap_or(self.claim.at);
         let wrong_for = wrong_for.to_std().unwrap_or_default();
@@ -261,7 +259,7 @@ impl<'a> RoomSweep<'a> {
     async fn load(
         &self,
         accounts: &[Account],
-    ) -> Result<(Vec<Vec<Matched>>, HashMap<Account, Known>), sqlx::Error> {
+    ) -> Result<(Vec<Vec<Matched>>, HashMap<Account, Member>), sqlx::Error> {
         let rows = sweep::known(self.db, self.group, accounts, self.quiet_since).await?;
         let mut rules: Vec<Vec<Matched>> = vec![Vec::new(); accounts.len()];
         for rule in matching_rules(self.db, self.group, accounts).await? {

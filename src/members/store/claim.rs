@@ -21,7 +21,7 @@ use super::locked_rooms;
 use crate::database::{Db, interval, is_lock_timeout};
 use crate::domain::{Account, GroupId, Mark, RequestId};
 use crate::members::store::record::Settling;
-use crate::members::{Member, Presence, mark_set};
+use crate::members::{MarkColumn, Member, Presence};
 
 /// Accounts that Chat takes in one `modify_user_info`.
 /// Source: <https://www.tencentcloud.com/document/product/1047/50294>.
@@ -109,11 +109,13 @@ pub async fn due_members(db: &Db, claim: &Claim, settling: Settling) -> Result<D
     }
     let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
     let rows = sqlx::query_as!(
-        MemberColumns,
+        Member,
         r#"
-        select account, presence as "presence: Presence", marks, confirmed_marks, confirmed_at, in_doubt,
-               revoked, waits_for, due_at, pending_since, unserved_since, generation, tries, last_error,
-               failed_at, request_id, traceparent, false as "quiet!"
+        select account as "account: Account", presence as "presence: Presence", marks as "marks: MarkColumn",
+            confirmed_marks as "confirmed_marks: MarkColumn", confirmed_at, in_doubt,
+            revoked as "revoked: MarkColumn", waits_for as "waits_for: MarkColumn", due_at, pending_since,
+            unserved_since, generation, tries, last_error, failed_at, request_id, traceparent,
+            false as "quiet!"
         from members where group_id = $1 and due_at <= $2
         order by due_at
         limit $3
@@ -126,28 +128,23 @@ pub async fn due_members(db: &Db, claim: &Claim, settling: Settling) -> Result<D
     .await?;
     let patience = settling.settle.min(settling.max_wait / 2);
     let busy = rows.len() >= BUSY;
-    let goes_along = |row: &MemberColumns| {
+    let goes_along = |row: &Member| {
         let waited = claim.at - delta(patience);
         busy && row.pending_since.is_some_and(|since| since <= waited)
             && row.tries == 0
             && row.waits_for.is_empty()
     };
-    let due = rows
-        .into_iter()
-        .filter(|row| row.due_at.is_some_and(|at| at <= claim.at) || goes_along(row));
-    let members: Vec<Member> = due.filter_map(MemberColumns::member).collect();
+    let mut members = rows;
+    members.retain(|row| row.due_at.is_some_and(|at| at <= claim.at) || goes_along(row));
+    for member in &mut members {
+        // Also where another writer has the row locked at this moment.
+        member.in_doubt |= claim.interrupted;
+    }
     let full = i64::try_from(members.len()).is_ok_and(|members| members >= MEMBERS_A_CALL);
     let gathers = settling.max_wait.saturating_sub(patience);
     Ok(Due {
         gathers_until: (busy && !full && !gathers.is_zero()).then(|| claim.at + delta(gathers)),
-        members: members
-            .into_iter()
-            .map(|member| Member {
-                // Also where another writer has the row locked at this moment.
-                in_doubt: member.in_doubt || claim.interrupted,
-                ..member
-            })
-            .collect(),
+        members,
     })
 }
 
@@ -168,60 +165,6 @@ async fn doubt_due(db: &Db, group: &GroupId) -> Result<(), sqlx::Error> {
     .execute(db)
     .await?;
     Ok(())
-}
-
-/// Columns of `members`, without the room, and what the sweep asks about them.
-pub(crate) struct MemberColumns {
-    pub account: String,
-    pub presence: Presence,
-    pub marks: Vec<i64>,
-    pub confirmed_marks: Vec<i64>,
-    pub confirmed_at: Option<DateTime<Utc>>,
-    pub in_doubt: bool,
-    pub revoked: Vec<i64>,
-    pub waits_for: Vec<i64>,
-    pub due_at: Option<DateTime<Utc>>,
-    pub pending_since: Option<DateTime<Utc>>,
-    pub unserved_since: Option<DateTime<Utc>>,
-    pub generation: i64,
-    pub tries: i32,
-    pub last_error: Option<String>,
-    pub failed_at: Option<DateTime<Utc>>,
-    pub request_id: Option<String>,
-    pub traceparent: Option<String>,
-    pub quiet: bool,
-}
-
-impl MemberColumns {
-    /// `None` if this program did not write the row.
-    pub(crate) fn member(self) -> Option<Member> {
-        let Ok(account) = Account::parse(&self.account) else {
-            tracing::error!(account = self.account, "unreadable member");
-            return None;
-        };
-        Some(Member {
-            account,
-            presence: self.presence,
-            marks: mark_set(&self.marks),
-            confirmed_marks: mark_set(&self.confirmed_marks),
-            confirmed_at: self.confirmed_at,
-            in_doubt: self.in_doubt,
-            revoked: mark_set(&self.revoked),
-            waits_for: mark_set(&self.waits_for),
-            due_at: self.due_at,
-            pending_since: self.pending_since,
-            unserved_since: self.unserved_since,
-            generation: self.generation,
-            tries: self.tries,
-            last_error: self.last_error,
-            failed_at: self.failed_at,
-            request: self
-                .request_id
-                .as_deref()
-                .and_then(RequestId::parse)
-                .map(|request| request.in_trace(self.traceparent)),
-        })
-    }
 }
 
 /// Sees to it that rooms are claimed in time for members that were made due, but not before `after`. Call

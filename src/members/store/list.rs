@@ -9,7 +9,7 @@ use super::rooms::MembersByState;
 use crate::database::Db;
 use crate::domain::Mark;
 use crate::domain::{Account, GroupId, MarkSet};
-use crate::members::{Presence, mark_set};
+use crate::members::{MarkColumn, Presence};
 use crate::messages::Message;
 
 /// The state of a member in one word.
@@ -117,12 +117,18 @@ pub async fn list_members(
         (group.as_str(), account.as_str())
     });
     let mut reading = db.begin_reading().await?;
-    let rows = sqlx::query!(
+    sqlx::query_as!(
+        MemberRow,
         r#"
-        select m.group_id, m.account, m.presence as "presence: Presence", m.event, m.event_at,
-               m.heard_at, m.request_id, m.marks, m.confirmed_at, m.confirmed_marks, m.in_doubt, m.waits_for,
-               m.pending_since, m.due_at, m.tries, m.last_error, m.failed_at,
-               s.state as "state!: MemberState"
+        select m.group_id as "group: GroupId", m.account as "account: Account",
+               s.state as "state!: MemberState", m.presence as "presence: Presence", m.event,
+               -- Of a forged event it may be no moment at all.
+               case when m.event_at between 0 and 253402300799999
+                   then to_timestamp(m.event_at / 1000.0) end as event_at,
+               m.heard_at, m.request_id, m.marks as "marks: MarkColumn", m.confirmed_at,
+               m.confirmed_marks as "confirmed_marks: MarkColumn", m.in_doubt,
+               m.waits_for as "waits_for: MarkColumn", m.pending_since, m.due_at, m.tries, m.last_error,
+               m.last_error as "message: Message", m.failed_at
         from members m
         cross join lateral (
             select case when m.failed_at is not null then 'failed'
@@ -148,31 +154,7 @@ pub async fn list_members(
         filter.few,
     )
     .fetch_all(&mut *reading)
-    .await?;
-    let readable = rows.into_iter().filter_map(|row| {
-        Some(MemberRow {
-            group: GroupId::parse(&row.group_id).ok()?,
-            account: Account::parse(&row.account).ok()?,
-            state: row.state,
-            presence: row.presence,
-            event: row.event,
-            event_at: row.event_at.and_then(DateTime::from_timestamp_millis),
-            heard_at: row.heard_at,
-            request_id: row.request_id,
-            marks: mark_set(&row.marks),
-            confirmed_at: row.confirmed_at,
-            confirmed_marks: mark_set(&row.confirmed_marks),
-            in_doubt: row.in_doubt,
-            waits_for: mark_set(&row.waits_for),
-            pending_since: row.pending_since,
-            due_at: row.due_at,
-            tries: row.tries,
-            message: row.last_error.as_deref().map(Message::of),
-            last_error: row.last_error,
-            failed_at: row.failed_at,
-        })
-    });
-    Ok(readable.collect())
+    .await
 }
 
 /// The depth of the queue.
@@ -194,7 +176,8 @@ pub struct QueueDepth {
 
 /// Counts the queue.
 pub async fn queue_depth(db: &Db) -> Result<QueueDepth, sqlx::Error> {
-    let row = sqlx::query!(
+    sqlx::query_as!(
+        QueueDepth,
         r#"
         select
             (select count(*) from members m join rooms r using (group_id)
@@ -209,15 +192,7 @@ pub async fn queue_depth(db: &Db) -> Result<QueueDepth, sqlx::Error> {
         "#
     )
     .fetch_one(db)
-    .await?;
-    Ok(QueueDepth {
-        due: row.due,
-        later: row.later,
-        oldest_seconds: row.oldest_seconds,
-        failed: row.failed,
-        rooms_in_flight: row.rooms_in_flight,
-        rooms_failing: row.rooms_failing,
-    })
+    .await
 }
 
 /// A reason for which members failed, or wait for another call.
@@ -233,40 +208,31 @@ pub struct FailureReason {
 
 /// Why members failed, the most frequent reason first, at most ten reasons.
 pub async fn failure_reasons(db: &Db) -> Result<Vec<FailureReason>, sqlx::Error> {
-    let rows = sqlx::query!(
+    sqlx::query_as!(
+        FailureReason,
         r#"
-        select coalesce(last_error, '') as "reason!", count(*) as "members!"
+        select coalesce(last_error, '') as "reason!", coalesce(last_error, '') as "message!: Message",
+               count(*) as "members!"
         from members where failed_at is not null
-        group by 1 order by 2 desc, 1 limit 10
+        group by 1 order by 3 desc, 1 limit 10
         "#
     )
     .fetch_all(db)
-    .await?;
-    let reasons = rows.into_iter().map(|row| FailureReason {
-        message: Message::of(&*row.reason),
-        reason: row.reason,
-        members: row.members,
-    });
-    Ok(reasons.collect())
+    .await
 }
 
 /// Why members wait for another call, the most frequent reason first, at most ten reasons.
 pub async fn retry_reasons(db: &Db) -> Result<Vec<FailureReason>, sqlx::Error> {
-    let rows = sqlx::query!(
+    sqlx::query_as!(
+        FailureReason,
         r#"
-        select last_error as "reason!", count(*) as "members!"
+        select last_error as "reason!", last_error as "message!: Message", count(*) as "members!"
         from members where due_at is not null and failed_at is null and last_error is not null
-        group by 1 order by 2 desc, 1 limit 10
+        group by 1 order by 3 desc, 1 limit 10
         "#
     )
     .fetch_all(db)
-    .await?;
-    let reasons = rows.into_iter().map(|row| FailureReason {
-        message: Message::of(&*row.reason),
-        reason: row.reason,
-        members: row.members,
-    });
-    Ok(reasons.collect())
+    .await
 }
 
 /// Counts the members of a room, of an account, or all, by state.

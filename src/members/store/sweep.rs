@@ -7,22 +7,12 @@ use chrono::{DateTime, Utc};
 
 use crate::database::{Db, interval};
 use crate::domain::{Account, GroupId, MarkSet, REMEMBERED};
-use crate::members::store::claim::MemberColumns;
-use crate::members::{MEMBERS_A_CALL, Member, Presence, mark_set};
+use crate::members::{MEMBERS_A_CALL, MarkColumn, Member, Presence, mark_set};
 
 /// A sweep that begins so long after a rule stopped demanding a mark is the last one to look for it.
 const RETIRED: Duration = Duration::from_secs(10 * 60);
 /// The queue tries a member again within this time, whatever went wrong.
 const LONGEST_WORK: Duration = Duration::from_secs(10 * 60);
-
-/// What the table says about a member.
-#[derive(Debug, Clone)]
-pub(crate) struct Known {
-    pub row: Member,
-    /// The queue does not work on the member (see "Who works on a row" in the module's header), and nothing
-    /// was recorded or confirmed since the given moment.
-    pub quiet: bool,
-}
 
 /// The marks of ours in a room, and whether rules match accounts there by prefix.
 #[derive(Debug, Default)]
@@ -143,30 +133,26 @@ pub(crate) async fn known(
     group: &GroupId,
     accounts: &[Account],
     quiet_since: DateTime<Utc>,
-) -> Result<HashMap<Account, Known>, sqlx::Error> {
-    let accounts: Vec<&str> = accounts.iter().map(Account::as_str).collect();
+) -> Result<HashMap<Account, Member>, sqlx::Error> {
     let rows = sqlx::query_as!(
-        MemberColumns,
+        Member,
         r#"
-        select account, presence as "presence: Presence", marks, confirmed_marks, confirmed_at, in_doubt,
-            revoked, waits_for, due_at, pending_since, unserved_since, generation, tries, last_error,
-            failed_at, request_id, traceparent,
+        select account as "account: Account", presence as "presence: Presence", marks as "marks: MarkColumn",
+            confirmed_marks as "confirmed_marks: MarkColumn", confirmed_at, in_doubt,
+            revoked as "revoked: MarkColumn", waits_for as "waits_for: MarkColumn", due_at, pending_since,
+            unserved_since, generation, tries, last_error, failed_at, request_id, traceparent,
             (due_at <= now() or pending_since <= now() and due_at < now() + $4::interval) is not true
                 and (heard_at between $3 and now()) is not true
                 and (confirmed_at between $3 and now()) is not true as "quiet!"
         from members where group_id = $1 and account = any($2)
         "#,
         group.as_str(),
-        &accounts as &[&str],
+        &accounts.iter().map(Account::as_str).collect::<Vec<_>>() as &[&str],
         quiet_since,
         interval(LONGEST_WORK),
     )
     .fetch_all(db)
     .await?;
-    let known = rows.into_iter().filter_map(|row| {
-        let quiet = row.quiet;
-        let row = row.member()?;
-        Some((row.account.clone(), Known { row, quiet }))
-    });
+    let known = rows.into_iter().map(|row| (row.account.clone(), row));
     Ok(known.collect())
 }

@@ -8,11 +8,10 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::super::array_text;
 use super::locked_members;
 use crate::database::{Db, is_lock_timeout};
-use crate::domain::{Account, GroupId, RequestId};
-use crate::members::{Claim, Member};
+use crate::domain::{Account, GroupId};
+use crate::members::{Claim, Member, array_text};
 use crate::telemetry::warn_seldom;
 
 /// How long a room with a locked member waits for its next round.
@@ -46,23 +45,18 @@ impl<'a> Columns<'a> {
             columns.accounts.push(row.account.as_str());
             columns.generations.push(row.generation);
             columns.presences.push(row.presence.as_str());
-            columns.marks.push(array_text(row.marks.iter().copied()));
-            let confirmed = row.confirmed_marks.iter().copied();
-            columns.confirmed_marks.push(array_text(confirmed));
+            columns.marks.push(array_text(&row.marks));
+            columns
+                .confirmed_marks
+                .push(array_text(&row.confirmed_marks));
             columns.confirmed_at.push(row.confirmed_at);
             columns.in_doubt.push(row.in_doubt);
-            columns
-                .revoked
-                .push(array_text(row.revoked.iter().copied()));
-            columns
-                .waits_for
-                .push(array_text(row.waits_for.iter().copied()));
+            columns.revoked.push(array_text(&row.revoked));
+            columns.waits_for.push(array_text(&row.waits_for));
             columns.due_at.push(row.due_at);
             columns.pending_since.push(row.pending_since);
             columns.unserved_since.push(row.unserved_since);
-            columns
-                .requests
-                .push(row.request.as_ref().map(RequestId::as_str));
+            columns.requests.push(row.request_id.as_deref());
             columns.tries.push(row.tries);
             columns.last_errors.push(row.last_error.as_deref());
             columns.failed_at.push(row.failed_at);

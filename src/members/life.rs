@@ -274,7 +274,7 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::members::marks;
+    use crate::members::{array_text, marks};
 
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_760_000_000 + second, 0).unwrap()
@@ -298,20 +298,33 @@ mod tests {
         }
     }
 
-    /// What remains when nothing is left to do.
-    fn rested(member: Member) -> Member {
-        Member {
-            in_doubt: false,
-            revoked: marks([]),
-            waits_for: marks([]),
-            due_at: None,
-            pending_since: None,
-            unserved_since: None,
-            tries: 0,
-            last_error: None,
-            failed_at: None,
-            ..member
-        }
+    /// All that is not empty, in words. Times are seconds.
+    fn words(row: &Member) -> String {
+        let seconds = |at: Option<DateTime<Utc>>| {
+            let seconds = at.map(|at| (at.timestamp() - 1_760_000_000).to_string());
+            seconds.unwrap_or_default()
+        };
+        let numbers = |marks: &MarkSet| array_text(marks).replace("{}", "");
+        let fields = [
+            ("marks", numbers(&row.marks)),
+            ("confirmed", numbers(&row.confirmed_marks)),
+            ("at", seconds(row.confirmed_at)),
+            ("revoked", numbers(&row.revoked)),
+            ("waits for", numbers(&row.waits_for)),
+            ("due", seconds(row.due_at)),
+            ("pending", seconds(row.pending_since)),
+            ("unserved", seconds(row.unserved_since)),
+            ("tries", row.tries.to_string().replace('0', "")),
+            ("why", row.last_error.clone().unwrap_or_default()),
+            ("failed", seconds(row.failed_at)),
+        ];
+        let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
+        let fields: Vec<String> = fields
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        let doubt = if row.in_doubt { "in doubt" } else { "" };
+        let words = format!("{} {doubt}: {}", row.presence.as_str(), fields.join(", "));
+        words.replace(" :", ":")
     }
 
     fn failed(retry: Option<Duration>, in_doubt: bool) -> Outcome {
@@ -323,165 +336,109 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_outcome_has_its_row() {
-        let minute = Duration::from_secs(60);
-        let waiting = |marks| Outcome::Waiting {
+    fn waiting(marks: Option<MarkSet>) -> Outcome {
+        Outcome::Waiting {
             marks,
             waits_for: self::marks([1003]),
             reason: "why".to_owned(),
-            retry: minute,
+            retry: MINUTE,
+        }
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const LEFT_OUT_BEFORE: Outcome = Outcome::LeftOut {
+        retry: Some(MINUTE),
+    };
+
+    #[test]
+    fn every_outcome_has_its_row() {
+        let marks = marks([1005]);
+        let confirmed = Outcome::Confirmed {
+            marks: marks.clone(),
         };
-        let again = Member {
-            in_doubt: false,
-            revoked: marks([]),
-            waits_for: marks([]),
-            due_at: Some(at(60)),
-            last_error: Some("why".to_owned()),
-            ..tried()
-        };
-        let confirmed = Member {
-            marks: marks([1005]),
-            confirmed_marks: marks([1005]),
-            confirmed_at: Some(at(0)),
-            ..tried()
-        };
-        let table = [
-            (Outcome::Forgotten, None),
-            (Outcome::Idle, Some(rested(tried()))),
+        let left_out = format!(
+            "present: marks {{1000}}, confirmed {{1000}}, at -100, due 60, pending -10, unserved -11, \
+             tries 3, why {LEFT_OUT}"
+        );
+        for (outcome, row) in [
             (
-                Outcome::Confirmed {
-                    marks: marks([1005]),
-                },
-                Some(rested(confirmed.clone())),
+                Outcome::Idle,
+                "present: marks {1000}, confirmed {1000}, at -100",
             ),
+            (confirmed, "present: marks {1005}, confirmed {1005}, at 0"),
             (
-                waiting(Some(marks([1005]))),
-                Some(Member {
-                    waits_for: marks([1003]),
-                    marks: marks([1005]),
-                    confirmed_marks: marks([1005]),
-                    confirmed_at: Some(at(0)),
-                    tries: 0,
-                    ..again.clone()
-                }),
+                waiting(Some(marks)),
+                "present: marks {1005}, confirmed {1005}, at 0, waits for {1003}, due 60, pending -10, \
+                 unserved -11, why why",
             ),
             (
                 waiting(None),
-                Some(Member {
-                    waits_for: marks([1003]),
-                    ..again.clone()
-                }),
+                "present: marks {1000}, confirmed {1000}, at -100, waits for {1003}, due 60, \
+                 pending -10, unserved -11, tries 2, why why",
             ),
-            (
-                Outcome::LeftOut {
-                    retry: Some(minute),
-                },
-                Some(Member {
-                    tries: 3,
-                    last_error: Some(LEFT_OUT.to_owned()),
-                    ..again.clone()
-                }),
-            ),
+            (LEFT_OUT_BEFORE, &*left_out),
             (
                 Outcome::LeftOut { retry: None },
-                Some(Member {
-                    presence: Presence::Absent,
-                    marks: marks([]),
-                    ..rested(tried())
-                }),
+                "absent: confirmed {1000}, at -100",
             ),
             (
-                failed(Some(minute), true),
-                Some(Member {
-                    tries: 3,
-                    in_doubt: true,
-                    revoked: marks([1001]),
-                    ..again
-                }),
+                failed(Some(MINUTE), true),
+                "present in doubt: marks {1000}, confirmed {1000}, at -100, revoked {1001}, due 60, \
+                 pending -10, unserved -11, tries 3, why why",
             ),
             (
                 failed(None, false),
-                Some(Member {
-                    tries: 3,
-                    revoked: marks([1001]),
-                    last_error: Some("why".to_owned()),
-                    failed_at: Some(at(0)),
-                    ..rested(tried())
-                }),
+                "present: marks {1000}, confirmed {1000}, at -100, revoked {1001}, tries 3, why why, \
+                 failed 0",
             ),
-        ];
-        for (outcome, row) in table {
+        ] {
             let name = outcome.name();
-            assert_eq!(tried().after(outcome, None, at(0)), row, "{name}");
+            let after = tried().after(outcome, None, at(0)).unwrap();
+            assert_eq!(words(&after), row, "{name}");
         }
+        assert_eq!(tried().after(Outcome::Forgotten, None, at(0)), None);
     }
 
     #[test]
     fn whatever_became_of_a_member_the_next_start_or_end_of_a_rule_is_not_missed() {
-        let hour = Duration::from_secs(3600);
-        let waiting = Outcome::Waiting {
-            marks: None,
-            waits_for: marks([1000]),
-            reason: "no place".to_owned(),
-            retry: hour,
-        };
         let confirmed = Outcome::Confirmed {
             marks: marks([1000]),
         };
         for outcome in [
             failed(None, false),
-            failed(Some(hour), true),
-            waiting,
+            failed(Some(MINUTE), true),
+            waiting(None),
             confirmed,
             Outcome::Idle,
-            Outcome::LeftOut { retry: Some(hour) },
+            LEFT_OUT_BEFORE,
         ] {
             let name = outcome.name();
-            let row = tried().after(outcome, Some(at(60)), at(0)).unwrap();
-            assert_eq!(row.due_at, Some(at(60)), "{name}");
+            let row = tried().after(outcome, Some(at(30)), at(0)).unwrap();
+            assert_eq!(row.due_at, Some(at(30)), "{name}");
         }
     }
 
     #[test]
     fn what_a_sweep_finds_has_its_row() {
-        let failed = Member {
+        let failed = || Member {
             failed_at: Some(at(-5)),
             ..tried()
         };
-        let seen = Member {
-            marks: marks([1005]),
-            ..rested(failed.clone())
+        let seen = |due, stays_failed| {
+            let row = failed().seen(marks([1005]), due, stays_failed, Some(at(60)), at(0));
+            words(&row)
         };
-        let row = failed
-            .clone()
-            .seen(marks([1005]), false, false, Some(at(60)), at(0));
-        let due_at = Some(at(60));
         assert_eq!(
-            row,
-            Member {
-                due_at,
-                ..seen.clone()
-            }
+            seen(false, false),
+            "present: marks {1005}, confirmed {1000}, at -100, due 60"
         );
-        let row = failed
-            .clone()
-            .seen(marks([1005]), true, true, Some(at(60)), at(0));
-        let due_now = Member {
-            due_at: Some(at(0)),
-            pending_since: Some(at(0)),
-            tries: 2,
-            last_error: Some("before".to_owned()),
-            failed_at: Some(at(-5)),
-            ..seen
-        };
-        assert_eq!(row, due_now);
-        let absent = Member {
-            presence: Presence::Absent,
-            marks: marks([]),
-            ..rested(failed.clone())
-        };
-        assert_eq!(failed.not_found(), absent);
+        assert_eq!(
+            seen(true, true),
+            "present: marks {1005}, confirmed {1000}, at -100, due 0, pending 0, tries 2, why before, \
+             failed -5"
+        );
+        let gone = failed().not_found();
+        assert_eq!(words(&gone), "absent: confirmed {1000}, at -100");
     }
 
     #[test]

@@ -6,14 +6,12 @@
 
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode as Status};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde_json::json;
 
-use super::signature::NotSigned;
-use super::wire::Unreadable;
 use crate::members::NotTaken;
-use crate::metrics::CallbackOutcome;
+use crate::metrics::CallbackOutcome as Outcome;
 
 const OK: &str = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -25,7 +23,7 @@ pub(super) fn ok() -> Response {
 }
 
 /// Why a callback is not taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("there is nothing here; callbacks go to callback.path")]
     NotFound,
@@ -44,10 +42,22 @@ pub(super) enum Refusal {
     NoRoom,
     #[error("SdkAppid must be the one of this service")]
     OtherApp,
-    #[error(transparent)]
-    NotSigned(#[from] NotSigned),
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
+    #[error("{0} is missing in the URL; switch on callback authentication in the console")]
+    NotSigned(&'static str),
+    #[error("Sign was not made with a token of this service")]
+    WrongSign,
+    #[error("RequestTime must be Unix seconds")]
+    NoTime,
+    #[error("RequestTime is {distance} s away from now; at most {allowed} s are allowed")]
+    Stale { distance: u64, allowed: u64 },
+    #[error("the body must be a JSON object: {0}")]
+    NotJson(String),
+    /// Someone may reuse a URL that they saw.
+    #[error("CallbackCommand must be the same in URL and body")]
+    CommandsDiffer,
+    /// A field that the event cannot do without.
+    #[error("{0}")]
+    Field(String),
     #[error(transparent)]
     NotTaken(#[from] NotTaken),
     #[error("the events are not stored yet; they will be")]
@@ -57,60 +67,40 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub fn status(&self) -> StatusCode {
-        self.kind().0
-    }
-
-    /// The word for the metrics.
-    pub fn outcome(&self) -> CallbackOutcome {
-        self.kind().1
-    }
-
-    /// The word for clients of the management API, which translate it.
-    pub fn code(&self) -> &'static str {
-        self.kind().2
-    }
-
-    fn kind(&self) -> (StatusCode, CallbackOutcome, &'static str) {
-        use CallbackOutcome as Outcome;
-        const NOT_STORED: (StatusCode, CallbackOutcome, &str) = (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Outcome::NotStored,
-            "not_stored",
-        );
-        let forbidden = |outcome, code| (StatusCode::FORBIDDEN, outcome, code);
-        let unreadable = |code| (StatusCode::BAD_REQUEST, Outcome::Unreadable, code);
+    /// The status, the word for the metrics, and the one for clients of the management API, which
+    /// translate it.
+    pub fn kind(&self) -> (Status, Outcome, &'static str) {
         match self {
-            Self::NotFound => (StatusCode::NOT_FOUND, Outcome::NotFound, "not_found"),
-            Self::OtherPath(_) => (StatusCode::NOT_FOUND, Outcome::OtherPath, "other_path"),
+            Self::NotFound => (Status::NOT_FOUND, Outcome::NotFound, "not_found"),
+            Self::OtherPath(_) => (Status::NOT_FOUND, Outcome::OtherPath, "other_path"),
             Self::OtherMethod => (
-                StatusCode::METHOD_NOT_ALLOWED,
+                Status::METHOD_NOT_ALLOWED,
                 Outcome::NotFound,
                 "other_method",
             ),
-            Self::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, Outcome::TooLong, "too_long"),
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, Outcome::TooSlow, "too_slow"),
-            Self::OtherApp => forbidden(Outcome::OtherApp, "other_app"),
-            Self::NotSigned(reason) => match reason {
-                NotSigned::Missing(_) => forbidden(Outcome::BadSignature, "not_signed"),
-                NotSigned::WrongSign => forbidden(Outcome::BadSignature, "wrong_sign"),
-                NotSigned::NoTime => forbidden(Outcome::BadSignature, "no_time"),
-                NotSigned::Stale { .. } => forbidden(Outcome::Stale, "stale"),
-            },
-            Self::Unreadable(reason) => match reason {
-                Unreadable::NotJson(_) => unreadable("not_json"),
-                Unreadable::Field(_) => unreadable("wrong_field"),
-                Unreadable::CommandsDiffer => forbidden(Outcome::Unreadable, "commands_differ"),
-            },
-            Self::BrokenOff => unreadable("broken_off"),
-            Self::NoRoom | Self::NotTaken(_) | Self::NotStoredYet => NOT_STORED,
-            Self::Loop => (StatusCode::LOOP_DETECTED, Outcome::Loop, "loop"),
+            Self::TooLong => (Status::PAYLOAD_TOO_LARGE, Outcome::TooLong, "too_long"),
+            Self::TooSlow => (Status::REQUEST_TIMEOUT, Outcome::TooSlow, "too_slow"),
+            Self::BrokenOff => (Status::BAD_REQUEST, Outcome::Unreadable, "broken_off"),
+            Self::OtherApp => (Status::FORBIDDEN, Outcome::OtherApp, "other_app"),
+            Self::NotSigned(_) => (Status::FORBIDDEN, Outcome::BadSignature, "not_signed"),
+            Self::WrongSign => (Status::FORBIDDEN, Outcome::BadSignature, "wrong_sign"),
+            Self::NoTime => (Status::FORBIDDEN, Outcome::BadSignature, "no_time"),
+            Self::Stale { .. } => (Status::FORBIDDEN, Outcome::Stale, "stale"),
+            Self::NotJson(_) => (Status::BAD_REQUEST, Outcome::Unreadable, "not_json"),
+            Self::CommandsDiffer => (Status::FORBIDDEN, Outcome::Unreadable, "commands_differ"),
+            Self::Field(_) => (Status::BAD_REQUEST, Outcome::Unreadable, "wrong_field"),
+            Self::NoRoom | Self::NotTaken(_) | Self::NotStoredYet => (
+                Status::SERVICE_UNAVAILABLE,
+                Outcome::NotStored,
+                "not_stored",
+            ),
+            Self::Loop => (Status::LOOP_DETECTED, Outcome::Loop, "loop"),
         }
     }
 
     /// What is left of an unfinished body is in the way of the next request on its connection.
     pub fn answer(self, body_is_finished: bool) -> Response {
-        let mut response = fail(self.status(), self.to_string());
+        let mut response = fail(self.kind().0, self.to_string());
         let headers = response.headers_mut();
         if matches!(self, Self::OtherMethod) {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));
@@ -122,19 +112,7 @@ impl Refusal {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Fail {
-    action_status: &'static str,
-    error_code: u8,
-    error_info: String,
-}
-
-pub(super) fn fail(status: StatusCode, error_info: String) -> Response {
-    let fail = Fail {
-        action_status: "FAIL",
-        error_code: 1,
-        error_info,
-    };
+pub(super) fn fail(status: Status, reason: String) -> Response {
+    let fail = json!({ "ActionStatus": "FAIL", "ErrorCode": 1, "ErrorInfo": reason });
     (status, axum::Json(fail)).into_response()
 }

@@ -44,19 +44,20 @@ pub(crate) struct Report {
     pub since: DateTime<Utc>,
     /// The latest callback of each command that proved its origin, refused or not.
     pub latest: BTreeMap<Word, DateTime<Utc>>,
-    minutes: VecDeque<Minute>,
+    /// By minutes since 1970, in their order for each replica.
+    minutes: VecDeque<(i64, Counts)>,
     /// The one with the latest request last.
     pub other_paths: VecDeque<OtherPath>,
 }
 
 type Word = Cow<'static, str>;
 
+/// What became of the callbacks of some time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Minute {
-    /// Minutes since 1970.
-    minute: i64,
-    accepted: u64,
-    refused: BTreeMap<Word, Refused>,
+pub(crate) struct Counts {
+    pub accepted: u64,
+    /// By the code of the refusal.
+    pub refused: BTreeMap<Word, Refused>,
 }
 
 /// Refusals of one kind.
@@ -76,14 +77,6 @@ pub(crate) struct OtherPath {
     pub path: String,
     pub requests: u64,
     pub last_at: DateTime<Utc>,
-}
-
-/// The counts of the last minutes.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Recent {
-    pub accepted: u64,
-    /// By the code of the refusal.
-    pub refused: BTreeMap<Word, Refused>,
 }
 
 impl Arrivals {
@@ -122,11 +115,7 @@ impl Arrivals {
                     reason: refusal.to_string(),
                     last_at: at,
                 };
-                add(
-                    &mut report.minute(at).refused,
-                    refusal.code().into(),
-                    refused,
-                );
+                report.minute(at).add(refusal.kind().2.into(), refused);
             }
         }
     }
@@ -192,19 +181,16 @@ impl Arrivals {
 }
 
 impl Report {
-    fn minute(&mut self, at: DateTime<Utc>) -> &mut Minute {
+    fn minute(&mut self, at: DateTime<Utc>) -> &mut Counts {
         let minute = minute(at);
-        if self.minutes.back().is_none_or(|last| last.minute != minute) {
-            if self.minutes.len() == MINUTES {
+        if self.minutes.back().is_none_or(|(last, _)| *last != minute) {
+            self.minutes.push_back((minute, Counts::default()));
+            if self.minutes.len() > MINUTES {
                 self.minutes.pop_front();
             }
-            self.minutes.push_back(Minute {
-                minute,
-                ..Minute::default()
-            });
         }
         let last = self.minutes.len() - 1;
-        &mut self.minutes[last]
+        &mut self.minutes[last].1
     }
 
     fn other_path(&mut self, path: &str, at: DateTime<Utc>) {
@@ -240,32 +226,33 @@ impl Report {
         }
     }
 
-    pub fn recent(&self, now: DateTime<Utc>) -> Recent {
-        let mut recent = Recent::default();
+    pub fn recent(&self, now: DateTime<Utc>) -> Counts {
+        let mut recent = Counts::default();
         let oldest = minute(now) - MINUTES as i64;
-        for minute in self.minutes.iter().filter(|one| one.minute > oldest) {
-            recent.accepted += minute.accepted;
-            for (code, refused) in &minute.refused {
-                add(&mut recent.refused, code.clone(), refused.clone());
+        for (_, counts) in self.minutes.iter().filter(|(minute, _)| *minute > oldest) {
+            recent.accepted += counts.accepted;
+            for (code, refused) in &counts.refused {
+                recent.add(code.clone(), refused.clone());
             }
         }
         recent
     }
 }
 
-fn minute(at: DateTime<Utc>) -> i64 {
-    at.timestamp().div_euclid(60)
+impl Counts {
+    fn add(&mut self, code: Word, more: Refused) {
+        let known = self.refused.entry(code).or_insert_with(|| Refused {
+            requests: 0,
+            ..more.clone()
+        });
+        let requests = known.requests + more.requests;
+        if more.last_at >= known.last_at {
+            *known = more;
+        }
+        known.requests = requests;
+    }
 }
 
-fn add(all: &mut BTreeMap<Word, Refused>, code: Word, more: Refused) {
-    match all.get_mut(&code) {
-        Some(known) => {
-            let requests = known.requests + more.requests;
-            if more.last_at >= known.last_at {
-                *known = more;
-            }
-            known.requests = requests;
-        }
-        None => drop(all.insert(code, more)),
-    }
+fn minute(at: DateTime<Utc>) -> i64 {
+    at.timestamp().div_euclid(60)
 }

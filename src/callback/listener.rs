@@ -30,9 +30,9 @@ use tracing::{Instrument, Span};
 use super::answer::{self, Refusal};
 use super::arrivals::Arrivals;
 use super::events::{Events, Recorded};
-use super::forward::{self, Forward, InvalidForward};
+use super::forward::{self, Forward};
 use super::signature::Signatures;
-use super::wire::{self, Callback, Query, Unreadable};
+use super::wire::{self, Callback, Query};
 use crate::clock::{self, Clock};
 use crate::config::CallbackSettings;
 use crate::domain::RequestId;
@@ -95,19 +95,13 @@ fn is_health_check(request: &Request) -> bool {
     request.uri().path() == "/" && matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
-/// What is known of a request, also of one that is refused.
-#[derive(Default)]
-struct Known {
+/// When a request came, by both clocks, and what is known of it, also when it is refused.
+struct Arrival {
+    now: DateTime<Utc>,
+    at: Instant,
     /// Of a callback that proved its origin.
     command: Option<CallbackCommand>,
     request: Option<RequestId>,
-}
-
-/// When a request came, by both clocks.
-#[derive(Clone, Copy)]
-struct Came {
-    now: DateTime<Utc>,
-    at: Instant,
 }
 
 /// A body, and its place among all that are held.
@@ -118,14 +112,14 @@ pub(super) struct Held {
 
 impl Listener {
     /// # Errors
-    /// When callbacks cannot be forwarded as the settings say.
+    /// When TLS for forwarding cannot be set up.
     pub fn new(
         settings: &CallbackSettings,
         sdk_app_id: u64,
         events: Events,
         arrivals: Arrivals,
         metrics: Metrics,
-    ) -> Result<Self, InvalidForward> {
+    ) -> std::io::Result<Self> {
         let forward = settings.forward_url.as_ref();
         let forward =
             forward.map(|url| Forward::new(url, settings.forward_failure, metrics.clone()));
@@ -149,36 +143,35 @@ impl Listener {
         Router::new().fallback(handle).with_state(Arc::new(self))
     }
 
-    fn deadline(&self, came: Came) -> Instant {
-        came.at + self.answer_within
+    fn deadline(&self, arrival: &Arrival) -> Instant {
+        arrival.at + self.answer_within
     }
 
     async fn answer(&self, request: Request) -> Response {
-        let (at, now) = (Instant::now(), (self.clock)());
-        let came = Came { now, at };
+        let mut arrival = Arrival {
+            now: (self.clock)(),
+            at: Instant::now(),
+            command: None,
+            request: None,
+        };
         let (head, mut body) = request.into_parts();
         // Reading any of such a body invites the sender to send all of it.
         let waits_for_continue = head.headers.contains_key(EXPECT);
-        let mut known = Known::default();
-        let taken = self.take(head, &mut body, came, &mut known).await;
-        let outcome = match &taken {
-            Ok((_, Recorded::Stored)) => CallbackOutcome::Stored,
-            Ok((_, Recorded::NotNeeded)) => CallbackOutcome::Ignored,
-            Err(refusal) => refusal.outcome(),
+        let taken = self.take(head, &mut body, &mut arrival).await;
+        let (status, outcome) = match &taken {
+            Ok((answer, Recorded::Stored)) => (answer.status(), CallbackOutcome::Stored),
+            Ok((answer, Recorded::NotNeeded)) => (answer.status(), CallbackOutcome::Ignored),
+            Err(refusal) => (refusal.kind().0, refusal.kind().1),
         };
-        let took = (outcome != CallbackOutcome::NotFound).then(|| at.elapsed());
-        let command = known.command.unwrap_or(CallbackCommand::Other);
+        let took = (outcome != CallbackOutcome::NotFound).then(|| arrival.at.elapsed());
+        let command = arrival.command.unwrap_or(CallbackCommand::Other);
         self.metrics.callback(command, outcome, took);
         self.arrivals
-            .answered(now, known.command, taken.as_ref().err());
+            .answered(arrival.now, arrival.command, taken.as_ref().err());
         let span = Span::current();
         span.record("command", command.text());
         span.record("outcome", outcome.text());
-        tracing::debug!(seconds = at.elapsed().as_secs_f64(), "answered");
-        let status = match &taken {
-            Ok((answer, _)) => answer.status(),
-            Err(refusal) => refusal.status(),
-        };
+        tracing::debug!(seconds = arrival.at.elapsed().as_secs_f64(), "answered");
         attribute("http.response.status_code", i64::from(status.as_u16()));
         // A refused callback is the sender's fault, not one of this server.
         if status.is_server_error() {
@@ -187,8 +180,8 @@ impl Listener {
         match taken {
             Ok((answer, _)) => answer,
             Err(refusal) => {
-                log_refusal(&refusal, known.request.as_ref());
-                let deadline = self.deadline(came);
+                log_refusal(&refusal, arrival.request.as_ref());
+                let deadline = self.deadline(&arrival);
                 let soon = deadline.min(Instant::now() + DROPPED_WITHIN);
                 let (most, until) = match refusal {
                     _ if waits_for_continue => (0, soon),
@@ -205,38 +198,31 @@ impl Listener {
         &self,
         head: Parts,
         body: &mut Body,
-        came: Came,
-        known: &mut Known,
+        arrival: &mut Arrival,
     ) -> Result<(Response, Recorded), Refusal> {
-        let now = came.now;
-        let query = self.admit(&head, now, known)?;
-        let body = timeout_at(self.deadline(came), self.read(body))
+        let query = self.admit(&head, arrival)?;
+        let body = timeout_at(self.deadline(arrival), self.read(body))
             .await
             .map_err(|_| Refusal::TooSlow)??;
-        let request = known.request.get_or_insert_with(RequestId::generate);
-        let callback = wire::parse(&body.bytes, &query.command, request, now);
+        let request = arrival.request.get_or_insert_with(RequestId::generate);
+        let callback = wire::parse(&body.bytes, &query.command, request, arrival.now);
         // A backend may understand a field that we cannot read.
-        if let Err(unreadable @ (Unreadable::NotJson(_) | Unreadable::CommandsDiffer)) = callback {
-            return Err(unreadable.into());
+        if let Err(refusal @ (Refusal::NotJson(_) | Refusal::CommandsDiffer)) = callback {
+            return Err(refusal);
         }
         let Some(forward) = &self.forward else {
             drop(body);
-            return Ok((answer::ok(), self.record(callback?, came).await?));
+            return Ok((answer::ok(), self.record(callback?, arrival).await?));
         };
         let before = forward::is_before(&query.command);
-        let recording = async { self.record(callback?, came).await };
-        let forwarding = Arc::clone(forward).answer(head, body, before, came.at);
+        let recording = async { self.record(callback?, arrival).await };
+        let forwarding = Arc::clone(forward).answer(head, body, before, arrival.at);
         let (recorded, answer) = tokio::join!(recording, forwarding);
         recorded.map(|recorded| (answer, recorded))
     }
 
     /// Whether the head of a request proves that it is a callback of this application.
-    fn admit<'a>(
-        &self,
-        head: &'a Parts,
-        now: DateTime<Utc>,
-        known: &mut Known,
-    ) -> Result<Query<'a>, Refusal> {
+    fn admit<'a>(&self, head: &'a Parts, arrival: &mut Arrival) -> Result<Query<'a>, Refusal> {
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let is_ours = query.sdk_app_id == self.sdk_app_id;
         let path = head.uri.path();
@@ -253,19 +239,19 @@ impl Listener {
         // log and into the trace.
         let id = query.request_id.as_deref().and_then(RequestId::parse);
         let id = id.unwrap_or_else(RequestId::generate);
-        let id = known.request.insert(id.in_trace(traceparent()));
+        let id = arrival.request.insert(id.in_trace(traceparent()));
         Span::current().record("request_id", id.as_str());
         if !is_ours {
             return Err(Refusal::OtherApp);
         }
         let (sign, time) = (query.sign.as_deref(), query.request_time.as_deref());
-        self.signatures.check(sign, time, now)?;
+        self.signatures.check(sign, time, arrival.now)?;
         // After the proof of origin, so that strangers cannot feign loops.
         if self.forward.is_some() && forward::has_been_forwarded(&head.headers) {
             self.metrics.forward.of(ForwardResult::Loop).inc();
             return Err(Refusal::Loop);
         }
-        known.command = Some(CallbackCommand::named(&query.command));
+        arrival.command = Some(CallbackCommand::named(&query.command));
         Ok(query)
     }
 
@@ -297,10 +283,10 @@ impl Listener {
         })
     }
 
-    async fn record(&self, callback: Callback, came: Came) -> Result<Recorded, Refusal> {
-        let deadline = self.deadline(came);
+    async fn record(&self, callback: Callback, arrival: &Arrival) -> Result<Recorded, Refusal> {
+        let deadline = self.deadline(arrival);
         if let Some(at) = callback.event_time() {
-            let lag = came.now.timestamp_millis() - at.millis();
+            let lag = arrival.now.timestamp_millis() - at.millis();
             // By two clocks, so it may be less than none.
             self.metrics
                 .event_lag
@@ -356,7 +342,7 @@ fn shown(path: &str, right: &str) -> String {
 /// A wrong token loses every event in silence, so refusals are logged, though seldom: strangers can
 /// cause them too, and must not hide what else goes wrong.
 fn log_refusal(refusal: &Refusal, request: Option<&RequestId>) {
-    let (status, reason) = (refusal.status().as_u16(), refusal.to_string());
+    let (status, reason) = (refusal.kind().0.as_u16(), refusal.to_string());
     let request_id = request.map(RequestId::as_str);
     match refusal {
         Refusal::NotFound | Refusal::OtherMethod => {
@@ -368,7 +354,11 @@ fn log_refusal(refusal: &Refusal, request: Option<&RequestId>) {
                 "refused a callback to another path; is the callback URL in the console right?"
             );
         }
-        Refusal::OtherApp | Refusal::NotSigned(_) => {
+        Refusal::OtherApp
+        | Refusal::NotSigned(_)
+        | Refusal::WrongSign
+        | Refusal::NoTime
+        | Refusal::Stale { .. } => {
             warn_seldom!(
                 status,
                 reason,

@@ -20,5 +20,4 @@ mod tests;
 pub use arrivals::Arrivals;
 pub(crate) use arrivals::{MINUTES, OtherPath, Report};
 pub use events::{Events, Recorded};
-pub use forward::InvalidForward;
 pub use listener::Listener;

@@ -13,24 +13,13 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
+use super::answer::Refusal;
+
 /// The tokens that sign callbacks (several during a rotation) and how old a callback may be.
 #[derive(Debug, Clone)]
 pub struct Signatures {
     tokens: Vec<SecretString>,
     max_age: Duration,
-}
-
-/// Why a callback does not prove its origin.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotSigned {
-    #[error("{0} is missing in the URL; switch on callback authentication in the console")]
-    Missing(&'static str),
-    #[error("Sign was not made with a token of this service")]
-    WrongSign,
-    #[error("RequestTime must be Unix seconds")]
-    NoTime,
-    #[error("RequestTime is {distance} s away from now; at most {allowed} s are allowed")]
-    Stale { distance: u64, allowed: u64 },
 }
 
 impl Signatures {
@@ -45,19 +34,19 @@ impl Signatures {
         sign: Option<&str>,
         request_time: Option<&str>,
         now: DateTime<Utc>,
-    ) -> Result<(), NotSigned> {
+    ) -> Result<(), Refusal> {
         if self.tokens.is_empty() {
             return Ok(());
         }
-        let sign = sign.ok_or(NotSigned::Missing("Sign"))?;
-        let request_time = request_time.ok_or(NotSigned::Missing("RequestTime"))?;
+        let sign = sign.ok_or(Refusal::NotSigned("Sign"))?;
+        let request_time = request_time.ok_or(Refusal::NotSigned("RequestTime"))?;
         if !self.any_token_gives(sign, request_time) {
-            return Err(NotSigned::WrongSign);
+            return Err(Refusal::WrongSign);
         }
-        let seconds: i64 = request_time.parse().map_err(|_| NotSigned::NoTime)?;
+        let seconds: i64 = request_time.parse().map_err(|_| Refusal::NoTime)?;
         let (distance, allowed) = (now.timestamp().abs_diff(seconds), self.max_age.as_secs());
         if distance > allowed {
-            return Err(NotSigned::Stale { distance, allowed });
+            return Err(Refusal::Stale { distance, allowed });
         }
         Ok(())
     }

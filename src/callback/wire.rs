@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use url::form_urlencoded;
 
+use super::answer::Refusal;
 use crate::domain::{Account, EventSource, EventTime, GroupId, MemberEvent, RequestId, RoomEnd};
 use crate::metrics::CallbackCommand;
 use crate::telemetry::warn_seldom;
@@ -92,19 +93,6 @@ pub struct OverLimit {
     pub limit: Option<i64>,
 }
 
-/// Why a body cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
-    #[error("the body must be a JSON object: {0}")]
-    NotJson(String),
-    /// Someone may reuse a URL that they saw.
-    #[error("CallbackCommand must be the same in URL and body")]
-    CommandsDiffer,
-    /// A field that the event cannot do without.
-    #[error("{0}")]
-    Field(String),
-}
-
 /// What every callback is judged by.
 #[derive(Deserialize)]
 struct Head<'a> {
@@ -123,51 +111,24 @@ impl Head<'_> {
     }
 }
 
-/// <https://www.tencentcloud.com/document/product/1047/34372>
+/// What an event says. Lists and kinds are read when it is clear which of them the command needs.
+///
+/// Sources: <https://www.tencentcloud.com/document/product/1047/34372> (join),
+/// <https://www.tencentcloud.com/document/product/1047/34373> (exit),
+/// <https://www.tencentcloud.com/document/product/1047/48734> (state change),
+/// <https://www.tencentcloud.com/document/product/1047/34377> (destroyed).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct NewMemberJoin<'a> {
+struct Fields<'a> {
     #[serde(deserialize_with = "group_id")]
     group_id: GroupId,
     #[serde(default, deserialize_with = "any_number")]
     event_time: Option<i64>,
     #[serde(borrow)]
-    new_member_list: Vec<&'a RawValue>,
-}
-
-/// <https://www.tencentcloud.com/document/product/1047/34373>
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct MemberExit<'a> {
-    #[serde(deserialize_with = "group_id")]
-    group_id: GroupId,
-    #[serde(default, deserialize_with = "any_number")]
-    event_time: Option<i64>,
-    #[serde(borrow)]
-    exit_member_list: Vec<&'a RawValue>,
-}
-
-/// <https://www.tencentcloud.com/document/product/1047/48734>
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct MemberStateChange<'a> {
-    #[serde(deserialize_with = "group_id")]
-    group_id: GroupId,
-    event_type: String,
-    #[serde(default, deserialize_with = "any_number")]
-    event_time: Option<i64>,
-    #[serde(borrow)]
-    member_list: Vec<&'a RawValue>,
-}
-
-/// <https://www.tencentcloud.com/document/product/1047/34377>
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct GroupDestroyed {
-    #[serde(deserialize_with = "group_id")]
-    group_id: GroupId,
-    #[serde(default, deserialize_with = "any_number")]
-    event_time: Option<i64>,
+    event_type: Option<&'a RawValue>,
+    new_member_list: Option<&'a RawValue>,
+    exit_member_list: Option<&'a RawValue>,
+    member_list: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -194,78 +155,66 @@ pub(super) fn parse(
     url_command: &str,
     request: &RequestId,
     now: DateTime<Utc>,
-) -> Result<Callback, Unreadable> {
+) -> Result<Callback, Refusal> {
     if body.starts_with(&[0x1f, 0x8b]) {
-        return Err(Unreadable::NotJson("it is compressed with gzip".to_owned()));
+        return Err(Refusal::NotJson("it is compressed with gzip".to_owned()));
     }
     // A struct would be read from an array too, key by key in its order.
     if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Unreadable::NotJson("it does not begin with {".to_owned()));
+        return Err(Refusal::NotJson("it does not begin with {".to_owned()));
     }
     let head: Head<'_> =
-        serde_json::from_slice(body).map_err(|error| Unreadable::NotJson(printable(&error)))?;
+        serde_json::from_slice(body).map_err(|error| Refusal::NotJson(printable(&error)))?;
     let command = CallbackCommand::named(url_command);
     if command != CallbackCommand::named(&head.command) {
-        return Err(Unreadable::CommandsDiffer);
+        return Err(Refusal::CommandsDiffer);
     }
-    if !head.is_live_room() {
+    if command == CallbackCommand::Other || !head.is_live_room() {
         return Ok(Callback::Other);
     }
-    let event_time = |number| event_time(number, now);
-    let members = |source, group: GroupId, time, list: (&'static str, Vec<&RawValue>)| {
-        let accounts = accounts(list.0, &list.1, &group)?;
-        let at = event_time(time);
-        let event = |account| MemberEvent {
-            group: group.clone(),
-            account,
-            source,
-            at,
-            request: request.clone(),
-        };
-        Ok(Callback::Members(accounts.into_iter().map(event).collect()))
-    };
-    match command {
-        CallbackCommand::Join => {
-            let join: NewMemberJoin<'_> = read(body)?;
-            let list = ("NewMemberList", join.new_member_list);
-            members(EventSource::Join, join.group_id, join.event_time, list)
-        }
-        CallbackCommand::Exit => {
-            let exit: MemberExit<'_> = read(body)?;
-            let list = ("ExitMemberList", exit.exit_member_list);
-            members(EventSource::Exit, exit.group_id, exit.event_time, list)
-        }
+    if command == CallbackCommand::OverLimit {
+        // An alert that does not name an API says nothing to act upon.
+        return Ok(serde_json::from_slice(body).map_or(Callback::Other, Callback::OverLimit));
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let fields: Fields<'_> = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| Refusal::Field(printable(&error)))?;
+    let (group, at) = (fields.group_id, event_time(fields.event_time, now));
+    let (source, name, list) = match command {
+        CallbackCommand::Join => (EventSource::Join, "NewMemberList", fields.new_member_list),
+        CallbackCommand::Exit => (EventSource::Exit, "ExitMemberList", fields.exit_member_list),
         CallbackCommand::StateChange => {
-            let change: MemberStateChange<'_> = read(body)?;
-            let source = match &*change.event_type {
+            let source = match &*required::<String>("EventType", fields.event_type)? {
                 "Online" => EventSource::Online,
                 "Offline" => EventSource::Offline,
                 _ => return Ok(Callback::Other),
             };
-            let list = ("MemberList", change.member_list);
-            members(source, change.group_id, change.event_time, list)
+            (source, "MemberList", fields.member_list)
         }
-        CallbackCommand::Destroyed => {
-            let destroyed: GroupDestroyed = read(body)?;
-            Ok(Callback::RoomDestroyed(RoomEnd {
-                group: destroyed.group_id,
-                at: event_time(destroyed.event_time),
-                request: request.clone(),
-            }))
+        _ => {
+            let request = request.clone();
+            return Ok(Callback::RoomDestroyed(RoomEnd { group, at, request }));
         }
-        // An alert that does not name an API says nothing to act upon.
-        CallbackCommand::OverLimit => {
-            Ok(serde_json::from_slice(body).map_or(Callback::Other, Callback::OverLimit))
-        }
-        CallbackCommand::Other => Ok(Callback::Other),
-    }
+    };
+    let accounts = accounts(name, &required::<Vec<&RawValue>>(name, list)?, &group)?;
+    let event = |account| MemberEvent {
+        group: group.clone(),
+        account,
+        source,
+        at,
+        request: request.clone(),
+    };
+    Ok(Callback::Members(accounts.into_iter().map(event).collect()))
 }
 
-/// Reads what the event cannot do without; an error names the field.
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Unreadable> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| Unreadable::Field(printable(&error)))
+/// Reads what the event cannot do without.
+fn required<'a, T: Deserialize<'a>>(
+    name: &'static str,
+    value: Option<&'a RawValue>,
+) -> Result<T, Refusal> {
+    let value = value.ok_or_else(|| Refusal::Field(format!("missing field `{name}`")))?;
+    let read = serde_json::from_str(value.get());
+    read.map_err(|error| Refusal::Field(printable(&format!("{name}: {error}"))))
 }
 
 /// The event time, if it can be believed. The table of
@@ -287,7 +236,7 @@ fn accounts(
     key: &'static str,
     entries: &[&RawValue],
     group: &GroupId,
-) -> Result<Vec<Account>, Unreadable> {
+) -> Result<Vec<Account>, Refusal> {
     let mut accounts = Vec::with_capacity(entries.len());
     let (mut invalid, mut reason) = (0, None);
     for entry in entries {
@@ -305,7 +254,7 @@ fn accounts(
     }
     if let Some(reason) = reason {
         if invalid == entries.len() {
-            return Err(Unreadable::Field(format!("{key}: {reason}")));
+            return Err(Refusal::Field(format!("{key}: {reason}")));
         }
         warn_seldom!(%group, list = key, invalid, reason, "skipping entries that are not valid accounts");
     }

@@ -15,7 +15,6 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::callback::InvalidForward;
 use crate::config::{ConfigError, Settings};
 use crate::database::DatabaseError;
 #[cfg(feature = "local")]
@@ -141,10 +140,7 @@ fn status(error: &anyhow::Error) -> ExitCode {
     let callers = error.is::<ConfigError>()
         || error.is::<Usage>()
         || is_without_url(error)
-        || matches!(
-            error.downcast_ref(),
-            Some(StartError::Config(_) | StartError::Forward(InvalidForward::Url))
-        );
+        || matches!(error.downcast_ref(), Some(StartError::Config(_)));
     if callers {
         ExitCode::from(2)
     } else {

@@ -32,7 +32,7 @@ use crate::api::marks::MarkNames;
 use crate::api::status::Readiness;
 use crate::api::status::figures::Figures;
 use crate::api::{self, AdminState};
-use crate::callback::{self, Events, InvalidForward};
+use crate::callback::{self, Events};
 use crate::chat::{CallRate, ChatClient, ClientError};
 use crate::config::{ConfigError, Settings};
 use crate::database::Db;
@@ -65,8 +65,8 @@ pub enum StartError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error(transparent)]
-    Forward(#[from] InvalidForward),
+    #[error("callbacks cannot be forwarded: cannot set up TLS: {0}")]
+    Forward(io::Error),
     #[error("cannot listen on {key} = {address}: {reason}")]
     Listen {
         key: &'static str,
@@ -137,7 +137,8 @@ impl Service {
             events,
             state.arrivals.clone(),
             replica.metrics.clone(),
-        )?;
+        )
+        .map_err(StartError::Forward)?;
         let leaving = CancellationToken::new();
         let last_answers = middleware::map_response_with_state(leaving.clone(), say_goodbye);
         let callbacks = callbacks.router().layer(last_answers);

@@ -6,16 +6,11 @@ use serde_json::json;
 
 use super::{Front, JOIN, NOW, PATH, join, query_with, signed_query};
 use crate::callback::answer::Refusal;
-use crate::callback::signature::NotSigned;
 use crate::callback::{Arrivals, MINUTES};
 use crate::metrics::CallbackCommand;
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(NOW, 0).unwrap()
-}
-
-fn wrong_sign() -> Refusal {
-    Refusal::NotSigned(NotSigned::WrongSign)
 }
 
 #[tokio::test]
@@ -123,7 +118,7 @@ fn only_the_last_minutes_count() {
     for minute in 0..10 {
         let at = now() + TimeDelta::minutes(minute);
         arrivals.answered(at, Some(CallbackCommand::Join), None);
-        arrivals.answered(at, None, Some(&wrong_sign()));
+        arrivals.answered(at, None, Some(&Refusal::WrongSign));
         let recent = arrivals.report().recent(at);
         let expected = u64::try_from(minute + 1).unwrap().min(MINUTES as u64);
         assert_eq!(recent.accepted, expected);
@@ -140,7 +135,7 @@ fn reports_of_replicas_add_up() {
     old.answered(now(), Some(CallbackCommand::Join), None);
     for (arrivals, path) in [(&old, "/a"), (&young, "/a"), (&young, "/b")] {
         arrivals.answered(now(), None, Some(&Refusal::OtherPath(path.to_owned())));
-        arrivals.answered(now(), None, Some(&wrong_sign()));
+        arrivals.answered(now(), None, Some(&Refusal::WrongSign));
     }
     let written = serde_json::to_value(old.report()).unwrap();
     let mut all = young.report();

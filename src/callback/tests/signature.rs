@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
-use crate::callback::signature::{NotSigned, Signatures};
+use crate::callback::answer::Refusal;
+use crate::callback::signature::Signatures;
 
 /// Token, time and hash of the sample in Tencent's own page.
 const SIGN: &str = "17773bc39a671d7b9aa835458704d2a6db81360a5940292b587d6d760d484061";
@@ -43,7 +44,7 @@ fn the_sample_of_the_page_is_accepted() {
 fn a_signed_time_that_is_no_time_is_refused() {
     let sign = hex::encode(Sha256::digest("xxxxyyyysoon"));
     let refused = signatures(&["xxxxyyyy"]).check(Some(&sign), Some("soon"), at(0));
-    assert_eq!(refused, Err(NotSigned::NoTime));
+    assert_eq!(refused, Err(Refusal::NoTime));
 }
 
 proptest! {
@@ -53,6 +54,6 @@ proptest! {
         digits[change] = (digits[change] + by) % 16;
         let sign: String = digits.iter().filter_map(|n| char::from_digit(*n, 16)).collect();
         let refused = signatures(&["xxxxyyyy"]).check(Some(&sign), Some(TIME), at(1_669_872_112));
-        prop_assert_eq!(refused, Err(NotSigned::WrongSign));
+        prop_assert_eq!(refused, Err(Refusal::WrongSign));
     }
 }

@@ -5,14 +5,15 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{JOIN, NOW, STATE, state_change};
-use crate::callback::wire::{self, Callback, OverLimit, Query, Unreadable};
+use crate::callback::answer::Refusal;
+use crate::callback::wire::{self, Callback, OverLimit, Query};
 use crate::domain::{Account, EventSource, EventTime, GroupId, MemberEvent, RequestId};
 
 fn request() -> RequestId {
     RequestId::parse("5f0c-7").unwrap()
 }
 
-fn parse(body: &str, url_command: &str) -> Result<Callback, Unreadable> {
+fn parse(body: &str, url_command: &str) -> Result<Callback, Refusal> {
     let now = DateTime::from_timestamp(NOW, 0).unwrap();
     wire::parse(body.as_bytes(), url_command, &request(), now)
 }

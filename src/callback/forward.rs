@@ -5,17 +5,25 @@
 //! own recording does not depend on it. A callback is sent once, because a "before" event must not
 //! happen twice; the client sends it again only if it finds its kept connection closed before a byte
 //! was sent. The call runs in a task of its own, so that it is completed when Chat hangs up.
+//!
+//! Path and host are the backend's. A query in its URL goes before Chat's. Headers go on except those
+//! of one connection only. The proxy headers are continued, and a header of our own makes a callback
+//! that comes back recognisable.
 //! Source: <https://www.tencentcloud.com/document/product/1047/34354>.
 
-mod request;
-
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use axum::extract::ConnectInfo;
+use axum::http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+    HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
+};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -32,8 +40,6 @@ use super::listener::Held;
 use crate::config::ForwardFailure;
 use crate::metrics::{ForwardResult, Label, Metrics};
 use crate::telemetry::{warn_seldom, with_causes};
-use request::Target;
-pub(super) use request::has_been_forwarded;
 
 /// How long the backend may take, from the moment the callback came: Chat waits 2 s, and our own
 /// work is waited for until 1.8 s.
@@ -52,22 +58,44 @@ const IDLE_CONNECTION: Duration = Duration::from_millis(1500);
 /// Within the time of one callback, so that an address that swallows packets counts as unreachable.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
+/// On every callback that was forwarded.
+const FORWARDED: HeaderName = HeaderName::from_static("x-stickymark-forwarded");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Those of one connection (<https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1>), and those that
+/// the client sets itself. The answer must not be compressed, hence no `Accept-Encoding` of Chat's.
+const NOT_PASSED_ON: [HeaderName; 13] = [
+    ACCEPT_ENCODING,
+    CONNECTION,
+    CONTENT_LENGTH,
+    EXPECT,
+    HOST,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
 /// Whether Chat acts upon the answer to a command.
 pub(super) fn is_before(command: &str) -> bool {
     command.contains("Before") || command.contains("Prev")
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidForward {
-    #[error("callback.forward_url must be http:// or https:// with a host and without a user")]
-    Url,
-    #[error("callbacks cannot be forwarded: cannot set up TLS: {0}")]
-    Tls(std::io::Error),
+/// Whether a Stickymark forwarded this callback before.
+pub(super) fn has_been_forwarded(headers: &HeaderMap) -> bool {
+    headers.contains_key(FORWARDED)
 }
 
 /// Passes callbacks on.
 pub struct Forward {
-    target: Target,
+    /// The backend's URL up to Chat's query. Path and query may hold secrets.
+    target: String,
     client: Client<HttpsConnector<HttpConnector>, Body>,
     pub(super) places: Semaphore,
     on_failure: ForwardFailure,
@@ -83,16 +111,15 @@ fn failed(result: ForwardResult, reason: impl Into<String>) -> Asked {
 }
 
 impl Forward {
-    /// Passes callbacks on to a backend at an http or https URL, whose path and query may hold secrets.
-    /// Opens no connection yet.
-    pub fn new(
-        url: &Url,
-        on_failure: ForwardFailure,
-        metrics: Metrics,
-    ) -> Result<Self, InvalidForward> {
+    /// Passes callbacks on to a backend at an http or https URL. Opens no connection yet.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(url: &Url, on_failure: ForwardFailure, metrics: Metrics) -> std::io::Result<Self> {
+        let separator = if url.query().is_some() { '&' } else { '?' };
         Ok(Self {
-            target: Target::of(url).ok_or(InvalidForward::Url)?,
-            client: client().map_err(InvalidForward::Tls)?,
+            target: format!("{url}{separator}"),
+            client: client()?,
             places: Semaphore::new(FORWARDS_AT_ONCE),
             on_failure,
             answer_within: FORWARD_WITHIN,
@@ -157,9 +184,16 @@ impl Forward {
     }
 
     async fn call(&self, head: Parts, body: Bytes) -> Asked {
-        let Some(request) = self.target.request(head, body) else {
+        // The query goes in as text: parsing it, even well, would rewrite some of its characters.
+        let query = head.uri.query().unwrap_or_default();
+        let Ok(uri) = Uri::try_from(format!("{}{query}", self.target)) else {
             return failed(ForwardResult::BadAnswer, "the query is too long");
         };
+        let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().copied();
+        let mut request = Request::new(Body::from(body));
+        *request.method_mut() = head.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = passed_on(head.headers, peer);
         match self.client.request(request).await {
             Ok(response) => read(response.map(Body::new)).await,
             Err(error) if error.is_connect() => {
@@ -189,6 +223,49 @@ impl Forward {
             Err(reason) => warn_seldom!(outcome, reason, "callback backend failed"),
         }
     }
+}
+
+fn passed_on(mut headers: HeaderMap, peer: Option<ConnectInfo<SocketAddr>>) -> HeaderMap {
+    let host = headers.get(HOST).cloned();
+    for name in named_in_connection(&headers) {
+        headers.remove(name);
+    }
+    for name in NOT_PASSED_ON {
+        headers.remove(name);
+    }
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(FORWARDED, HeaderValue::from_static("1"));
+    if let Some(ConnectInfo(peer)) = peer
+        && let Some(way) = with_peer(&headers, peer)
+    {
+        headers.insert(FORWARDED_FOR, way);
+    }
+    // A proxy that ends TLS before us knows the outer host and protocol.
+    if let Some(host) = host {
+        headers.entry(FORWARDED_HOST).or_insert(host);
+    }
+    let proto = HeaderValue::from_static("http");
+    headers.entry(FORWARDED_PROTO).or_insert(proto);
+    headers
+}
+
+fn named_in_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).into_iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    names
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect()
+}
+
+/// The hops that came with the callback, and the one that it came from.
+fn with_peer(headers: &HeaderMap, peer: SocketAddr) -> Option<HeaderValue> {
+    let mut way = Vec::new();
+    for hops in headers.get_all(FORWARDED_FOR) {
+        way.extend_from_slice(hops.as_bytes());
+        way.extend_from_slice(b", ");
+    }
+    way.extend_from_slice(peer.ip().to_canonical().to_string().as_bytes());
+    HeaderValue::from_bytes(&way).ok()
 }
 
 /// Judges the backend's answer. What is below 500 goes on to Chat as it came, so that Chat hears from

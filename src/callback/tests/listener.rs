@@ -12,11 +12,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::{
-    Front, JOIN, LONG, NOW, PATH, SOON, Setup, assert_ok, assert_refused, join, query_with,
-    signed_query,
+    Front, JOIN, NOW, PATH, SOON, Setup, assert_ok, assert_refused, join, query_with, signed_query,
 };
 use crate::callback::listener::MAX_BODY_BYTES;
-use crate::callback::signature::Signatures;
 
 /// Sends these bytes and reads until the listener closes the connection.
 async fn exchange(front: &Front, request: &str) -> String {
@@ -46,15 +44,6 @@ async fn a_member_event_is_answered_with_ok_once_it_is_stored() {
     assert_ok(posting.await).await;
     assert_eq!(front.accounts(), ["alice"]);
     front.assert_callback("stored", 1);
-}
-
-#[tokio::test]
-async fn without_tokens_no_sign_is_required() {
-    let mut setup = Setup::default();
-    setup.listener.signatures = Signatures::new(Vec::new(), LONG);
-    let front = setup.start().await;
-    let query = format!("SdkAppid=1400000000&CallbackCommand={JOIN}");
-    assert_ok(front.post_raw(&query, join().to_string()).await).await;
 }
 
 #[tokio::test]
@@ -125,59 +114,47 @@ async fn every_form_of_http_that_is_legal_is_answered_whatever_its_content_type(
             format!("Connection: close\r\nContent-Length: {length}"),
             &body,
         ),
+        (
+            format!("{PATH}?{query} HTTP/1.1"),
+            format!("Connection: close\r\nExpect: 100-continue\r\nContent-Length: {length}"),
+            &body,
+        ),
     ] {
         let request = format!("POST {line}\r\nHost: x\r\n{head}\r\n\r\n{body}");
         let answer = exchange(&front, &request).await;
+        let asked_for = answer.starts_with("HTTP/1.1 100 Continue\r\n\r\n");
+        assert_eq!(asked_for, head.contains("Expect"), "{answer}");
         assert!(answer.contains(" 200 OK\r\n"), "{line}: {answer}");
         assert!(answer.ends_with(r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#));
     }
-    front.assert_callback("stored", 4);
-}
-
-#[tokio::test]
-async fn a_body_that_waits_for_100_continue_is_asked_for() {
-    let front = Front::start().await;
-    let body = join().to_string();
-    let mut stream = TcpStream::connect(front.address).await.unwrap();
-    let request = format!(
-        "POST {PATH}?{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\n\
-         Content-Length: {}\r\n\r\n",
-        signed_query(JOIN),
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut go_on = [0; 25];
-    stream.read_exact(&mut go_on).await.unwrap();
-    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
-    stream.write_all(body.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    front.assert_callback("stored", 5);
 }
 
 #[tokio::test]
 async fn a_body_of_one_mebibyte_is_taken_and_a_longer_one_is_too_large() {
     let front = Front::start().await;
-    let mut body = join().to_string().into_bytes();
-    body.resize(MAX_BODY_BYTES, b' ');
-    assert_ok(front.post_raw(&signed_query(JOIN), body.clone()).await).await;
-    body.push(b' ');
-    let response = front.post_raw(&signed_query(JOIN), body).await;
-    assert_refused(response, StatusCode::PAYLOAD_TOO_LARGE, "1 MiB").await;
-    assert_eq!(front.events(), 1);
-}
-
-#[tokio::test]
-async fn a_long_body_without_a_stated_length_is_too_large() {
-    let front = Front::start().await;
-    let chunks = |count: usize| {
-        let mut chunks = vec![Ok::<_, Infallible>(join().to_string().into_bytes())];
-        chunks.resize_with(count, || Ok(vec![b' '; 64 * 1024]));
-        Body::wrap_stream(stream::iter(chunks))
+    let filled = |length| {
+        let mut body = join().to_string().into_bytes();
+        body.resize(length, b' ');
+        body
     };
-    assert_ok(front.post_raw(&signed_query(JOIN), chunks(16)).await).await;
-    let response = front.post_raw(&signed_query(JOIN), chunks(18)).await;
-    assert_refused(response, StatusCode::PAYLOAD_TOO_LARGE, "1 MiB").await;
+    // Chunked: its length is not known before its end.
+    let in_chunks = |body: Vec<u8>| {
+        let chunks: Vec<_> = body.chunks(64 * 1024).map(<[u8]>::to_vec).collect();
+        Body::wrap_stream(stream::iter(chunks.into_iter().map(Ok::<_, Infallible>)))
+    };
+    for body in [
+        filled(MAX_BODY_BYTES).into(),
+        in_chunks(filled(MAX_BODY_BYTES)),
+    ] {
+        assert_ok(front.post_raw(&signed_query(JOIN), body).await).await;
+    }
+    let longer = filled(MAX_BODY_BYTES + 1);
+    for body in [longer.clone().into(), in_chunks(longer)] {
+        let response = front.post_raw(&signed_query(JOIN), body).await;
+        assert_refused(response, StatusCode::PAYLOAD_TOO_LARGE, "1 MiB").await;
+    }
+    assert_eq!(front.events(), 2);
 }
 
 #[tokio::test]
@@ -195,19 +172,23 @@ async fn the_sum_of_the_bodies_held_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_not_allowed() {
+async fn what_is_no_callback_is_answered_by_its_method_and_path() {
     let front = Front::start().await;
+    for method in [Method::GET, Method::HEAD] {
+        let response = front.request(method, "/?x=y").send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.text().await.unwrap(), "");
+    }
+    let counted = || front.counted("stickymark_callbacks_total");
+    assert_eq!(counted(), [], "load balancers are not counted");
     for method in [Method::GET, Method::PUT, Method::DELETE, Method::OPTIONS] {
         let response = front.request(method, PATH).send().await.unwrap();
         assert_eq!(response.headers()["allow"], "POST");
         assert_refused(response, StatusCode::METHOD_NOT_ALLOWED, "POST").await;
     }
     front.assert_callback("not_found", 4);
-}
-
-#[tokio::test]
-async fn another_path_is_not_found_and_a_callback_of_ours_there_is_counted_apart() {
-    let front = Front::start().await;
+    let (ours, other) = (signed_query(JOIN), query_with("1", JOIN, "token", NOW));
+    let mut elsewhere = vec![(Method::GET, format!("/callback?{ours}"))];
     for path in [
         "/",
         "/callback",
@@ -215,31 +196,18 @@ async fn another_path_is_not_found_and_a_callback_of_ours_there_is_counted_apart
         "/callback/s3creT",
         "//callback/s3cret",
     ] {
-        for query in [signed_query(JOIN), query_with("1", JOIN, "token", NOW)] {
-            let request = front.request(Method::POST, &format!("{path}?{query}"));
-            let response = request.body(join().to_string()).send().await.unwrap();
-            assert_refused(response, StatusCode::NOT_FOUND, "nothing here").await;
-        }
+        elsewhere.extend([&ours, &other].map(|query| (Method::POST, format!("{path}?{query}"))));
     }
-    let get = format!("/callback?{}", signed_query(JOIN));
-    let response = front.request(Method::GET, &get).send().await.unwrap();
-    assert_refused(response, StatusCode::NOT_FOUND, "nothing here").await;
-    let counted = front.counted("stickymark_callbacks_total");
+    for (method, path) in elsewhere {
+        let request = front.request(method, &path).body(join().to_string());
+        let response = request.send().await.unwrap();
+        assert_refused(response, StatusCode::NOT_FOUND, "nothing here").await;
+    }
+    let expected = [("not_found", 10), ("other_path", 5)];
     assert_eq!(
-        counted,
-        [("not_found".to_owned(), 6), ("other_path".to_owned(), 5)]
+        counted(),
+        expected.map(|(outcome, count)| (outcome.to_owned(), count))
     );
-}
-
-#[tokio::test]
-async fn the_health_checks_of_load_balancers_are_answered_and_not_counted() {
-    let front = Front::start().await;
-    for method in [Method::GET, Method::HEAD] {
-        let response = front.request(method, "/?x=y").send().await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(response.text().await.unwrap(), "");
-    }
-    assert_eq!(front.counted("stickymark_callbacks_total"), []);
 }
 
 #[tokio::test]

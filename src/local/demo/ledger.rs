@@ -1,12 +1,12 @@
-//! What the rules of the show require, and what was set, lost and removed, by comparing looks at the
-//! simulated Chat. The verdict at the end must rest neither on the service's tables nor on its way to
-//! read a rule, so this shares no code with it. Accounts and groups of the show have no literal star.
+//! What the show has seen: who is where with which marks, what the rules of the show require, and what
+//! was set, lost and removed, by comparing looks at the simulated Chat. The verdict at the end must rest
+//! neither on the service's tables nor on its way to read a rule, so this shares no code with it.
+//! Accounts and groups of the show have no literal star.
 //!
 //! Fed with looks and with changes of rules in their order, it says what became different, since
-//! when it was due, and why. Invariant: between two calls, `open` has exactly the marks that are
-//! required of members last seen online and were not on them. Times are Unix milliseconds.
+//! when it was due, and why. Times are Unix milliseconds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::Serialize;
 
@@ -14,8 +14,9 @@ use super::script::RuleText;
 use crate::local::simulator::MemberView;
 
 pub(super) type Marks = BTreeSet<u32>;
-/// The members of every room of the simulated Chat, by group and account.
-pub(super) type Rooms = BTreeMap<String, BTreeMap<String, MemberView>>;
+
+/// Changes that the page is given.
+const KEPT: usize = 100;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct Seat {
@@ -23,17 +24,20 @@ pub(super) struct Seat {
     pub account: String,
 }
 
-#[derive(Debug, Clone)]
+/// The simulated Chat at one moment.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Look {
     /// When it was complete.
     pub at: i64,
-    pub rooms: Rooms,
+    /// The rooms that there are.
+    pub rooms: BTreeSet<String>,
+    pub members: BTreeMap<Seat, MemberView>,
 }
 
 /// The causes that are an arrival: a first one, and one of a member without connection.
 const ARRIVALS: [&str; 2] = ["joining", "coming back"];
 
-/// Why a mark is due, and since when.
+/// Why a mark is to be set or removed, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Cause {
     at: i64,
@@ -54,10 +58,13 @@ pub(super) struct Change {
     pub why: &'static str,
 }
 
-impl Change {
-    pub(super) fn is_of_arrival(&self) -> bool {
-        ARRIVALS.contains(&self.why)
-    }
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct News {
+    /// 1 for the first, and so on.
+    id: u64,
+    at: i64,
+    #[serde(flatten)]
+    change: Change,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -87,38 +94,49 @@ pub(super) struct Ledger {
     rules: BTreeMap<&'static str, (RuleText, i64)>,
     /// Windows of rules count up to this time.
     now: i64,
-    online: BTreeMap<Seat, Presence>,
-    /// Members without connection.
-    away: BTreeSet<Seat>,
-    open: BTreeMap<(Seat, u32), Cause>,
-    revoked: BTreeMap<(Seat, u32), Cause>,
+    pub last: Look,
+    /// All who were ever in a room, with the milliseconds from their last arrival until their marks were
+    /// set.
+    pub seen: BTreeMap<Seat, Option<i64>>,
+    /// The marks of members online that are to be set, if the member lacks them, or else removed.
+    due: BTreeMap<(Seat, u32), Cause>,
     pub restored: Vec<Restored>,
     /// Marks that were required and never set: the member left, or the rule ended.
     missed: Vec<(Seat, u32)>,
     pub taken: usize,
-    pub seen: BTreeSet<Seat>,
-}
-
-#[derive(Debug, Clone)]
-struct Presence {
-    arrived_at: i64,
-    marks: Marks,
+    /// The newest first.
+    pub news: VecDeque<News>,
+    last_news: u64,
 }
 
 impl Ledger {
     /// Marks that were required so far.
     pub(super) fn demanded(&self) -> usize {
-        self.restored.len() + self.open.len() + self.missed.len()
+        self.restored.len() + self.lacking().count() + self.missed.len()
     }
 
     /// Marks that were or are to be removed.
     pub(super) fn to_take(&self) -> usize {
-        self.taken + self.revoked.len()
+        self.taken + self.due.len() - self.lacking().count()
     }
 
     /// Whether every required mark is set and nothing is to be removed any more.
     pub(super) fn is_settled(&self) -> bool {
-        self.open.is_empty() && self.revoked.is_empty()
+        self.due.is_empty()
+    }
+
+    fn lacking(&self) -> impl Iterator<Item = &(Seat, u32)> {
+        let lacks = |(seat, mark): &&(Seat, u32)| {
+            let member = self.last.members.get(seat);
+            member.is_some_and(|member| !member.marks.contains(mark))
+        };
+        self.due.keys().filter(lacks)
+    }
+
+    /// The members online, with their marks.
+    fn online(&self) -> impl Iterator<Item = (&Seat, &Marks)> {
+        let online = self.last.members.iter().filter(|(_, member)| member.online);
+        online.map(|(seat, member)| (seat, &member.marks))
     }
 
     /// What is wrong, one line each; empty when nothing is.
@@ -128,14 +146,14 @@ impl Ledger {
         };
         let missed = self.missed.iter();
         let missed = missed.map(|(seat, mark)| line(seat, "never got the required mark", mark));
-        let missing = self.open.keys();
-        let missing = missing.map(|(seat, mark)| line(seat, "lacks the required mark", mark));
-        let surplus = self.online.iter().flat_map(|(seat, presence)| {
-            let surplus = &presence.marks - &self.demands(seat);
+        let lacking = self.lacking();
+        let lacking = lacking.map(|(seat, mark)| line(seat, "lacks the required mark", mark));
+        let surplus = self.online().flat_map(|(seat, marks)| {
             let what = "still has a mark that no rule requires:";
+            let surplus = marks - &self.demands(seat);
             surplus.into_iter().map(move |mark| line(seat, what, &mark))
         });
-        let mut lines: Vec<String> = missed.chain(missing).chain(surplus).collect();
+        let mut lines: Vec<String> = missed.chain(lacking).chain(surplus).collect();
         if lines.is_empty() && self.restored.is_empty() {
             lines.push("no rule required a mark".to_owned());
         }
@@ -207,29 +225,20 @@ impl Ledger {
     }
 
     fn change_rules(&mut self, at: i64, what: &'static str, change: impl FnOnce(&mut Self)) {
-        let online: Vec<Seat> = self.online.keys().cloned().collect();
-        let before: Vec<Marks> = online.iter().map(|seat| self.demands(seat)).collect();
+        let online = self
+            .online()
+            .map(|(seat, _)| (seat.clone(), self.demands(seat)));
+        let online: Vec<(Seat, Marks)> = online.collect();
         change(self);
-        let cause = Cause { at, what };
-        for (seat, before) in online.into_iter().zip(before) {
+        for (seat, before) in online {
             let after = self.demands(&seat);
-            let marks = self
-                .online
-                .get(&seat)
-                .map(|presence| presence.marks.clone());
-            let marks = marks.unwrap_or_default();
-            for mark in &after - &before {
+            let marks = &self.last.members[&seat].marks;
+            for mark in &before ^ &after {
                 let key = (seat.clone(), mark);
-                self.revoked.remove(&key);
-                if !marks.contains(&mark) {
-                    self.open.insert(key, cause);
-                }
-            }
-            for mark in &before - &after {
-                let key = (seat.clone(), mark);
-                if marks.contains(&mark) {
-                    self.revoked.insert(key, cause);
-                } else if self.open.remove(&key).is_some() {
+                let required = after.contains(&mark);
+                if required != marks.contains(&mark) {
+                    self.due.insert(key, Cause { at, what });
+                } else if self.due.remove(&key).is_some() && !required {
                     self.missed.push(key);
                 }
             }
@@ -237,51 +246,53 @@ impl Ledger {
     }
 
     /// Takes in a look and says what became different since the last one.
-    pub(super) fn take_in(&mut self, look: &Look) -> Vec<Change> {
+    pub(super) fn take_in(&mut self, look: Look) -> Vec<Change> {
         let mut changes = Vec::new();
-        let mut gone = std::mem::take(&mut self.online);
-        let mut away = BTreeSet::new();
-        for (seat, member) in seats(&look.rooms) {
-            self.seen.insert(seat.clone());
-            let before = gone.remove(&seat);
-            if !member.online {
-                changes.extend(self.left(&seat, before, "connection lost"));
-                away.insert(seat);
-                continue;
-            }
-            let stayed = |before: &Presence| before.arrived_at == member.arrived_at;
-            let had = match before {
-                Some(before) if stayed(&before) => before.marks,
-                before => {
-                    changes.extend(self.left(&seat, before, "gone for a moment"));
-                    let what = ARRIVALS[usize::from(self.away.contains(&seat))];
-                    let at = member.arrived_at;
-                    for mark in self.demands(&seat) {
-                        self.open.insert((seat.clone(), mark), Cause { at, what });
-                    }
-                    Marks::new()
+        let before = std::mem::replace(&mut self.last, look.clone()).members;
+        for seat in look.members.keys() {
+            self.seen.entry(seat.clone()).or_default();
+        }
+        for seat in self.seen.keys().cloned().collect::<Vec<_>>() {
+            let (was, is) = (before.get(&seat), look.members.get(&seat));
+            let what = ARRIVALS[usize::from(was.is_some_and(|was| !was.online))];
+            let online = |member: &&MemberView| member.online;
+            let (there, here) = (was.filter(online), is.filter(online));
+            let mut had = there.map(|member| member.marks.clone()).unwrap_or_default();
+            let has = here.map(|member| member.marks.clone()).unwrap_or_default();
+            if there.map(|member| member.arrived_at) != here.map(|member| member.arrived_at) {
+                if there.is_some() {
+                    let why = match (is, here) {
+                        (None, _) => "left",
+                        (_, None) => "connection lost",
+                        _ => "gone for a moment",
+                    };
+                    changes.extend(self.left(&seat, std::mem::take(&mut had), why));
                 }
-            };
-            self.became(&seat, &member.marks - &had, true, look.at, &mut changes);
-            self.became(&seat, &had - &member.marks, false, look.at, &mut changes);
-            let presence = Presence {
-                arrived_at: member.arrived_at,
-                marks: member.marks.clone(),
-            };
-            self.online.insert(seat, presence);
+                if let Some(at) = here.map(|member| member.arrived_at) {
+                    let due = self.demands(&seat).into_iter();
+                    let due = due.map(|mark| ((seat.clone(), mark), Cause { at, what }));
+                    self.due.extend(due);
+                }
+            }
+            self.became(&seat, &has - &had, true, look.at, &mut changes);
+            self.became(&seat, &had - &has, false, look.at, &mut changes);
         }
-        self.away = away;
-        for (seat, presence) in gone {
-            changes.extend(self.left(&seat, Some(presence), "left"));
+        for change in changes.iter().cloned() {
+            self.last_news += 1;
+            let (id, at) = (self.last_news, look.at);
+            self.news.push_front(News { id, at, change });
         }
+        self.news.truncate(KEPT);
         changes
     }
 
-    fn left(&mut self, seat: &Seat, before: Option<Presence>, why: &'static str) -> Option<Change> {
-        let Presence { marks, .. } = before?;
-        let unmet = self.open.extract_if(.., |(other, _), _| other == seat);
-        self.missed.extend(unmet.map(|(demand, _)| demand));
-        self.revoked.retain(|(other, _), _| other != seat);
+    fn left(&mut self, seat: &Seat, marks: Marks, why: &'static str) -> Option<Change> {
+        for (key, _) in self.due.extract_if(.., |(other, _), _| other == seat) {
+            if !marks.contains(&key.1) {
+                self.missed.push(key);
+            }
+        }
+        self.seen.insert(seat.clone(), None);
         (!marks.is_empty()).then(|| Change {
             seat: seat.clone(),
             what: What::Lost,
@@ -298,12 +309,7 @@ impl Ledger {
         let mut by_cause: BTreeMap<Option<Cause>, Marks> = BTreeMap::new();
         for mark in marks {
             let key = (seat.clone(), mark);
-            let due = if set {
-                &mut self.open
-            } else {
-                &mut self.revoked
-            };
-            let cause = due.remove(&key);
+            let cause = self.due.remove(&key);
             match cause {
                 Some(cause) if set => self.restored.push(Restored {
                     delay: delay(cause),
@@ -315,31 +321,27 @@ impl Ledger {
             }
             if !set && demanded.contains(&mark) {
                 let what = "it vanished";
-                self.open.insert(key, Cause { at, what });
+                self.due.insert(key, Cause { at, what });
             }
             by_cause.entry(cause).or_default().insert(mark);
         }
-        changes.extend(by_cause.into_iter().map(|(cause, marks)| Change {
-            seat: seat.clone(),
-            what: match (set, cause) {
-                (true, _) => What::Set,
-                (false, Some(_)) => What::Taken,
-                (false, None) => What::Gone,
-            },
-            marks,
-            delay: cause.map(delay),
-            why: cause.map_or("not part of the show", |cause| cause.what),
-        }));
+        for (cause, marks) in by_cause {
+            if let Some(cause) = cause.filter(|cause| set && ARRIVALS.contains(&cause.what)) {
+                self.seen.insert(seat.clone(), Some(delay(cause)));
+            }
+            changes.push(Change {
+                seat: seat.clone(),
+                what: match (set, cause) {
+                    (true, _) => What::Set,
+                    (false, Some(_)) => What::Taken,
+                    (false, None) => What::Gone,
+                },
+                marks,
+                delay: cause.map(delay),
+                why: cause.map_or("not part of the show", |cause| cause.what),
+            });
+        }
     }
-}
-
-fn seats(rooms: &Rooms) -> impl Iterator<Item = (Seat, &MemberView)> {
-    rooms.iter().flat_map(|(group, members)| {
-        members.iter().map(|(account, member)| {
-            let (group, account) = (group.clone(), account.clone());
-            (Seat { group, account }, member)
-        })
-    })
 }
 
 fn names(pattern: &str, id: &str) -> bool {
@@ -361,23 +363,6 @@ pub(super) mod tests {
         window: None,
         note: "",
     };
-
-    /// A member who arrived at a time and has these marks.
-    fn present(arrived_at: i64, marks: &[u32]) -> MemberView {
-        MemberView {
-            online: true,
-            connected: true,
-            arrived_at,
-            marks: marks.iter().copied().collect(),
-        }
-    }
-
-    /// The only room, `gala`.
-    fn gala(members: &[(&str, MemberView)]) -> Rooms {
-        let members = members.iter().cloned();
-        let members = members.map(|(account, member)| (account.to_owned(), member));
-        [("gala".to_owned(), members.collect())].into()
-    }
 
     pub(in crate::local::demo) fn change(
         what: What,
@@ -407,55 +392,59 @@ pub(super) mod tests {
         }
     }
 
-    fn look(ledger: &mut Ledger, at: i64, members: &[(&str, MemberView)]) -> Vec<Change> {
-        let rooms = gala(members);
-        ledger.take_in(&Look { at, rooms })
-    }
-
-    /// A look at the VIP, who arrived at a time and has these marks.
-    fn sees(ledger: &mut Ledger, at: i64, arrived_at: i64, marks: &[u32]) -> Vec<Change> {
-        look(ledger, at, &[("vip-1", present(arrived_at, marks))])
+    /// A look at the VIP, who arrived at a time and has these marks, is offline at time 0, or is gone.
+    fn sees(ledger: &mut Ledger, at: i64, vip: Option<(i64, &[u32])>) -> Vec<Change> {
+        let seat = change(What::Set, &[], None).seat;
+        let view = |(arrived_at, marks): (i64, &[u32])| MemberView {
+            online: arrived_at > 0,
+            connected: arrived_at > 0,
+            arrived_at,
+            marks: marks.iter().copied().collect(),
+        };
+        ledger.take_in(Look {
+            at,
+            rooms: [seat.group.clone()].into(),
+            members: vip.map(|vip| (seat, view(vip))).into_iter().collect(),
+        })
     }
 
     /// One VIP who arrived at 100 and was seen at 110 with these marks.
     fn vip(marks: &[u32]) -> Ledger {
         let mut ledger = Ledger::default();
         ledger.write(&VIPS, 0);
-        let guest = ("guest", present(90, &[]));
-        look(&mut ledger, 110, &[("vip-1", present(100, marks)), guest]);
+        sees(&mut ledger, 110, Some((100, marks)));
         ledger
     }
 
     #[test]
-    fn a_mark_is_due_from_the_arrival_until_it_is_seen() {
+    fn a_mark_is_due_from_each_arrival_until_it_is_seen() {
         let mut ledger = vip(&[]);
         let lacks = ["vip-1 in gala lacks the required mark 2001"];
         assert_eq!(ledger.complaints(), lacks);
-        assert_eq!(
-            sees(&mut ledger, 142, 100, &[2001]),
-            [set(&[2001], 42, "joining")]
-        );
-        assert_eq!((ledger.demanded(), ledger.restored.len()), (1, 1));
-        assert!(ledger.complaints().is_empty() && ledger.is_settled());
-        assert_eq!(sees(&mut ledger, 150, 100, &[2001]), []);
-    }
-
-    #[test]
-    fn a_drop_or_an_absence_between_two_looks_loses_the_mark_and_makes_it_due_again() {
-        let mut ledger = vip(&[2001]);
-        let away = MemberView {
-            online: false,
-            ..present(100, &[])
-        };
-        let changes = look(&mut ledger, 200, &[("vip-1", away)]);
-        assert_eq!(changes, [lost("connection lost")]);
-        assert!(ledger.is_settled());
-        let back = set(&[2001], 30, "coming back");
-        assert_eq!(sees(&mut ledger, 330, 300, &[2001]), [back]);
-        let again = [lost("gone for a moment"), set(&[2001], 50, "joining")];
-        assert_eq!(sees(&mut ledger, 450, 400, &[2001]), again);
-        assert_eq!(ledger.restored.len(), 3);
-        assert_eq!(look(&mut ledger, 460, &[]), [lost("left")]);
+        for (at, seen, changes) in [
+            (
+                142,
+                Some((100, &[2001][..])),
+                vec![set(&[2001], 42, "joining")],
+            ),
+            (150, Some((100, &[2001])), vec![]),
+            (200, Some((0, &[])), vec![lost("connection lost")]),
+            (
+                330,
+                Some((300, &[2001])),
+                vec![set(&[2001], 30, "coming back")],
+            ),
+            (
+                450,
+                Some((400, &[2001])),
+                vec![lost("gone for a moment"), set(&[2001], 50, "joining")],
+            ),
+            (460, None, vec![lost("left")]),
+        ] {
+            assert_eq!(sees(&mut ledger, at, seen), changes);
+            assert!(ledger.is_settled() && ledger.complaints().is_empty());
+        }
+        assert_eq!((ledger.demanded(), ledger.restored.len()), (3, 3));
     }
 
     #[test]
@@ -465,14 +454,14 @@ pub(super) mod tests {
         assert_eq!((ledger.demanded(), ledger.to_take()), (2, 1));
         let taken = change(What::Taken, &[2001], Some((20, "the edit")));
         let edited = [set(&[2002], 20, "the edit"), taken];
-        assert_eq!(sees(&mut ledger, 520, 100, &[2002]), edited);
+        assert_eq!(sees(&mut ledger, 520, Some((100, &[2002]))), edited);
         assert!(ledger.is_settled() && ledger.taken == 1);
         let missed = ["vip-1 in gala never got the required mark 2001"];
         let mut ended = vip(&[]);
         ended.delete("vips", 200);
         assert_eq!(ended.complaints(), missed);
         let mut left = vip(&[]);
-        assert_eq!(look(&mut left, 120, &[]), []);
+        assert_eq!(sees(&mut left, 120, None), []);
         assert_eq!(left.complaints(), missed);
         assert_eq!(Ledger::default().complaints(), ["no rule required a mark"]);
     }
@@ -490,7 +479,8 @@ pub(super) mod tests {
         assert!(ledger.pass_time(1499).is_empty() && ledger.is_settled());
         assert_eq!(ledger.pass_time(1510)[0].0, 1500);
         let began = set(&[3001], 20, "the rule began");
-        assert_eq!(sees(&mut ledger, 1520, 100, &[2001, 3001]), [began]);
+        let both = Some((100, &[2001, 3001][..]));
+        assert_eq!(sees(&mut ledger, 1520, both), [began]);
         assert!(ledger.awaits_window() && ledger.complaints().is_empty());
         assert_eq!(ledger.pass_time(1610)[0].0, 1600);
         assert!(!ledger.awaits_window() && ledger.to_take() == 1);
@@ -502,9 +492,10 @@ pub(super) mod tests {
     fn what_appears_or_vanishes_without_a_reason_is_told_without_a_delay() {
         let mut ledger = vip(&[2001]);
         let appeared = change(What::Set, &[7000], None);
-        assert_eq!(sees(&mut ledger, 200, 100, &[2001, 7000]), [appeared]);
+        let both = Some((100, &[2001, 7000][..]));
+        assert_eq!(sees(&mut ledger, 200, both), [appeared]);
         let gone = change(What::Gone, &[2001], None);
-        assert_eq!(sees(&mut ledger, 210, 100, &[7000]), [gone]);
+        assert_eq!(sees(&mut ledger, 210, Some((100, &[7000]))), [gone]);
         assert!(!ledger.is_settled(), "it is due again");
     }
 }

@@ -110,7 +110,7 @@ pub(super) fn verdict(
 ) -> String {
     let mut text = format!("\n{}\n", paint(colours, HEADING, "Summary"));
     let mut row = |name: &str, value: String| text += &format!("  {name:<18} {value}\n");
-    let rooms: BTreeSet<&str> = ledger.seen.iter().map(|seat| seat.group.as_str()).collect();
+    let rooms: BTreeSet<&str> = ledger.seen.keys().map(|seat| seat.group.as_str()).collect();
     let (members, restored) = (ledger.seen.len(), &ledger.restored);
     row("members", format!("{members} in {} rooms", rooms.len()));
     row("marks required", ledger.demanded().to_string());

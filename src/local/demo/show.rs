@@ -3,14 +3,15 @@
 //! One task does it all in turn, so a change of rules enters the books before any look that could
 //! show its effect.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use chrono::Utc;
+use parking_lot::MutexGuard;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::ledger::{Ledger, Look};
+use super::ledger::{Ledger, Look, Seat};
 use super::report::{Timeline, invitation, verdict};
 use super::script::{Act, GALA, LESSON, RULES, SCENES};
 use super::stage::Stage;
@@ -23,7 +24,6 @@ const PAUSE: Duration = Duration::from_millis(15);
 pub(super) struct Show<'a> {
     stage: &'a Stage,
     timeline: &'a mut Timeline,
-    ledger: Ledger,
     /// What is left of [`PATIENCE`].
     patience: Duration,
 }
@@ -36,7 +36,6 @@ impl<'a> Show<'a> {
         Ok(Self {
             stage,
             timeline,
-            ledger: Ledger::default(),
             patience: PATIENCE,
         })
     }
@@ -60,21 +59,21 @@ impl<'a> Show<'a> {
                 self.perform(act).await?;
             }
         }
-        while self.ledger.awaits_window() {
+        while self.ledger().awaits_window() {
             self.watch_until(Instant::now() + PAUSE).await?;
         }
         self.settle().await?;
         let mut calls = self.stage.chat.calls().await?;
         calls.retain(|call| call.api == Api::ModifyUserInfo);
-        let complaints = self.ledger.complaints();
-        let verdict = verdict(&self.ledger, &calls, &complaints, self.timeline.colours);
+        let complaints = self.ledger().complaints();
+        let verdict = verdict(&self.ledger(), &calls, &complaints, self.timeline.colours);
         self.timeline.say(&verdict)?;
         Ok(complaints)
     }
 
     /// Goes on printing what happens, by whatever hand.
     pub(super) async fn go_on(&mut self) -> anyhow::Result<()> {
-        self.stage.page.hand_over();
+        self.stage.page.playing.store(false, Ordering::Relaxed);
         self.timeline.say(&invitation(&self.stage.places))?;
         loop {
             self.look().await?;
@@ -88,15 +87,15 @@ impl<'a> Show<'a> {
         match act {
             Act::Write(rule) => {
                 operator.write(rule, now).await?;
-                self.ledger.write(rule, now);
+                self.ledger().write(rule, now);
             }
             Act::Edit(id, marks) => {
                 operator.edit(id, marks).await?;
-                self.ledger.edit(id, marks, now);
+                self.ledger().edit(id, marks, now);
             }
             Act::Delete(id) => {
                 operator.delete(id).await?;
-                self.ledger.delete(id, now);
+                self.ledger().delete(id, now);
             }
             Act::Move(movement, group, who) => move_members(chat, *movement, group, who).await?,
             Act::Arrive(group, who, every) => {
@@ -128,7 +127,7 @@ impl<'a> Show<'a> {
     async fn settle(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         self.look().await?;
-        while !self.ledger.is_settled() && began.elapsed() < self.patience {
+        while !self.ledger().is_settled() && began.elapsed() < self.patience {
             sleep(PAUSE).await;
             self.look().await?;
         }
@@ -138,15 +137,22 @@ impl<'a> Show<'a> {
 
     async fn look(&mut self) -> anyhow::Result<()> {
         let look = look(&self.stage.chat).await?;
-        for (at, title) in self.ledger.pass_time(look.at) {
+        let at = look.at;
+        let (titles, changes) = {
+            let mut ledger = self.ledger();
+            (ledger.pass_time(at), ledger.take_in(look))
+        };
+        for (at, title) in titles {
             self.timeline.scene(at, &title)?;
         }
-        let changes = self.ledger.take_in(&look);
         for change in &changes {
-            self.timeline.change(look.at, change)?;
+            self.timeline.change(at, change)?;
         }
-        self.stage.page.show(&look, &changes);
         Ok(())
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.stage.page.ledger.lock()
     }
 }
 
@@ -167,16 +173,26 @@ async fn move_members(
 }
 
 async fn look(chat: &Simulated) -> Result<Look> {
-    let mut rooms = BTreeMap::new();
+    let mut look = Look::default();
     for room in chat.rooms().await? {
-        match chat.room(&room.group).await {
-            Ok(view) => drop(rooms.insert(room.group, view.members)),
+        let members = match chat.room(&room.group).await {
+            Ok(view) => view.members,
             // Destroyed since it was listed.
-            Err(ControlError::Refused { .. }) => {}
+            Err(ControlError::Refused { .. }) => continue,
             Err(error) => return Err(error),
-        }
+        };
+        let group = room.group;
+        let seat = |account| Seat {
+            group: group.clone(),
+            account,
+        };
+        let members = members.into_iter();
+        look.members
+            .extend(members.map(|(account, view)| (seat(account), view)));
+        look.rooms.insert(group);
     }
-    Ok(Look { at: now(), rooms })
+    look.at = now();
+    Ok(look)
 }
 
 fn now() -> i64 {

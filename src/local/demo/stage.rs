@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -37,7 +38,7 @@ pub(super) struct Stage {
     closing: DropGuard,
     pub chat: Simulated,
     pub operator: Operator,
-    pub page: Page,
+    pub page: Arc<Page>,
     pub places: Places,
 }
 
@@ -107,8 +108,8 @@ impl Stage {
             token: token.clone(),
         };
         let db = database.db().clone();
-        let page = Page::new(chat.clone(), db, operator.clone());
-        let service = service.with_stage(page.router());
+        let page = Arc::new(Page::new(chat.clone(), db, operator.clone()));
+        let service = service.with_stage(page.clone().router());
         let service = tokio::spawn(service.run(stop));
         let url = format!("http://{callback}/callback");
         chat.set_callback(Some(&url), Some(callback_token)).await?;

@@ -6,7 +6,7 @@
 //! control API. It takes no token: it exists in the demo alone, whose listener is on
 //! loopback, and lets in only requests for this machine and none of other sites.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,12 +20,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use chrono::Utc;
 use parking_lot::Mutex;
-use serde::Serialize;
 use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::ledger::{Change, Look, Marks, Rooms, Seat, What};
+use super::ledger::{Ledger, Marks};
 use super::stage::Operator;
 use crate::api::this_machine_only;
 use crate::database::Db;
@@ -34,8 +33,6 @@ use crate::local::simulator::{Api, ControlError, Simulated};
 use crate::rules::matching_rules;
 
 pub(super) const PATH: &str = "/stage";
-/// Changes that the page is given.
-const KEPT: usize = 100;
 /// Enough for the accounts of the largest order.
 const LARGEST_BODY: usize = 64 * 1024;
 
@@ -59,51 +56,27 @@ const FILES: [(&str, &str, &str); 7] = [
 ];
 
 #[derive(Debug)]
-pub(super) struct Page(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
+pub(super) struct Page {
     chat: Simulated,
     db: Db,
     operator: Operator,
     /// True while only the script may move the members.
-    playing: AtomicBool,
-    seen: Mutex<Seen>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Seen {
-    rooms: Rooms,
-    /// All who were ever in a room, so that those who left can be called back.
-    accounts: BTreeMap<String, BTreeSet<String>>,
-    /// Milliseconds from the last arrival until the marks of the screenplay's rules were set.
-    delays: BTreeMap<Seat, i64>,
-    /// The newest first.
-    news: VecDeque<News>,
-    last_news: u64,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct News {
-    /// 1 for the first, and so on.
-    id: u64,
-    at: i64,
-    #[serde(flatten)]
-    change: Change,
+    pub playing: AtomicBool,
+    pub ledger: Mutex<Ledger>,
 }
 
 impl Page {
     pub(super) fn new(chat: Simulated, db: Db, operator: Operator) -> Self {
-        Self(Arc::new(Shared {
+        Self {
             chat,
             db,
             operator,
             playing: AtomicBool::new(true),
-            seen: Mutex::default(),
-        }))
+            ledger: Mutex::default(),
+        }
     }
 
-    pub(super) fn router(&self) -> Router {
+    pub(super) fn router(self: Arc<Self>) -> Router {
         let always =
             |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
         let orders = Router::new()
@@ -122,67 +95,42 @@ impl Page {
             .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .layer(always(header::REFERRER_POLICY, "no-referrer"))
             .layer(always(header::CACHE_CONTROL, "no-cache"))
-            .with_state(self.0.clone())
+            .with_state(self)
     }
 
-    /// Takes in a look and what became different.
-    pub(super) fn show(&self, look: &Look, changes: &[Change]) {
-        let mut seen = self.0.seen.lock();
-        seen.rooms.clone_from(&look.rooms);
-        for (group, members) in &look.rooms {
-            let accounts = seen.accounts.entry(group.clone()).or_default();
-            accounts.extend(members.keys().cloned());
-        }
-        for change in changes.iter().cloned() {
-            match (change.what, change.delay) {
-                (What::Lost, _) => drop(seen.delays.remove(&change.seat)),
-                (What::Set, Some(delay)) if change.is_of_arrival() => {
-                    seen.delays.insert(change.seat.clone(), delay);
-                }
-                _ => {}
-            }
-            seen.last_news += 1;
-            let (id, at) = (seen.last_news, look.at);
-            seen.news.push_front(News { id, at, change });
-        }
-        seen.news.truncate(KEPT);
-    }
-
-    /// The screenplay is over; from now on visitors move the members.
-    pub(super) fn hand_over(&self) {
-        self.0.playing.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Shared {
     /// The whole stage at one moment. Times are Unix milliseconds.
     async fn draw(&self) -> anyhow::Result<Value> {
-        let seen = self.seen.lock().clone();
+        let (last, seen, news) = {
+            let ledger = self.ledger.lock();
+            (
+                ledger.last.clone(),
+                ledger.seen.clone(),
+                ledger.news.clone(),
+            )
+        };
+        let ever = seen.keys().map(|seat| &seat.group).chain(&last.rooms);
         let mut rooms = Vec::new();
-        for (group, accounts) in &seen.accounts {
-            let present = seen.rooms.get(group);
+        for group in ever.collect::<BTreeSet<_>>() {
+            let seen = seen.iter().filter(|(seat, _)| seat.group == *group);
+            let accounts = seen.clone().map(|(seat, _)| &seat.account);
             let mut wanted = required(&self.db, group, accounts).await?;
-            let members = accounts.iter().map(|account| {
-                let view = present.and_then(|members| members.get(account));
+            let members = seen.map(|(seat, delay)| {
+                let view = last.members.get(seat);
                 let marks = view.map(|view| view.marks.clone()).unwrap_or_default();
-                let seat = Seat {
-                    group: group.clone(),
-                    account: account.clone(),
-                };
                 json!({
-                    "account": account,
+                    "account": seat.account,
                     "state": match view.map(|view| view.online) {
                         Some(true) => "here",
                         Some(false) => "away",
                         None => "gone",
                     },
-                    "delay": seen.delays.get(&seat).filter(|_| !marks.is_empty()),
+                    "delay": delay.filter(|_| !marks.is_empty()),
                     "marks": marks,
-                    "wanted": wanted.remove(account).unwrap_or_default(),
+                    "wanted": wanted.remove(&seat.account).unwrap_or_default(),
                 })
             });
-            let members: Value = members.collect();
-            rooms.push(json!({ "group": group, "open": present.is_some(), "members": members }));
+            let (open, members) = (last.rooms.contains(group), members.collect::<Value>());
+            rooms.push(json!({ "group": group, "open": open, "members": members }));
         }
         let calls = self.chat.stats().await?.calls;
         let calls = calls.get(&Api::ModifyUserInfo).copied().unwrap_or_default();
@@ -193,7 +141,7 @@ impl Shared {
             "calls": { "made": calls.calls, "failed": calls.errors },
             "pause": self.operator.pause().await?,
             "rooms": rooms,
-            "news": seen.news,
+            "news": news,
         }))
     }
 }
@@ -202,13 +150,11 @@ impl Shared {
 async fn required(
     db: &Db,
     group: &str,
-    accounts: &BTreeSet<String>,
+    accounts: impl Iterator<Item = &String>,
 ) -> anyhow::Result<BTreeMap<String, Marks>> {
     let group = GroupId::parse(group)?;
-    let accounts = accounts.iter();
-    let accounts: Vec<Account> = accounts
-        .filter_map(|name| Account::parse(name).ok())
-        .collect();
+    let accounts = accounts.filter_map(|name| Account::parse(name).ok());
+    let accounts: Vec<Account> = accounts.collect();
     let now = Utc::now();
     let mut required = BTreeMap::<String, Marks>::new();
     for rule in matching_rules(db, &group, &accounts).await? {
@@ -223,8 +169,8 @@ async fn required(
     Ok(required)
 }
 
-async fn picture(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Refused> {
-    shared.draw().await.map(Json).map_err(|error| {
+async fn picture(State(page): State<Arc<Page>>) -> Result<Json<Value>, Refused> {
+    page.draw().await.map(Json).map_err(|error| {
         tracing::warn!(?error, "cannot draw the stage; the page asks again");
         let detail = "a part of the demo does not respond";
         Refused(StatusCode::BAD_GATEWAY, detail.to_owned())
@@ -233,16 +179,16 @@ async fn picture(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Refus
 
 /// Passes a command on to the simulated Chat, once the screenplay is over.
 async fn order(
-    State(shared): State<Arc<Shared>>,
+    State(page): State<Arc<Page>>,
     // It requires the content type: browsers let pages of any site send others.
     command: Result<Json<Value>, JsonRejection>,
 ) -> Result<StatusCode, Refused> {
-    if shared.playing.load(Ordering::Relaxed) {
+    if page.playing.load(Ordering::Relaxed) {
         let detail = "the show is still playing; take over when it has ended";
         return Err(Refused(StatusCode::CONFLICT, detail.to_owned()));
     }
     let command = command.map_err(|error| Refused(error.status(), error.body_text()))?;
-    match shared.chat.ask::<Value>(&command.0).await {
+    match page.chat.ask::<Value>(&command.0).await {
         Ok(_) => Ok(StatusCode::NO_CONTENT),
         Err(ControlError::Refused { status, reason }) => Err(Refused(status, reason)),
         Err(error) => {

@@ -50,23 +50,27 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The value of `CallbackCommand`.
-    fn command(self) -> &'static str {
+    /// The value of `CallbackCommand`, the key of the members, and `OptPlatform`; some callbacks do not
+    /// have both.
+    fn form(self) -> (&'static str, Option<&'static str>, Option<&'static str>) {
         match self {
-            Self::NewMemberJoin => "Group.CallbackAfterNewMemberJoin",
-            Self::MemberExit => "Group.CallbackAfterMemberExit",
-            Self::MemberStateChange => "Group.CallbackOnMemberStateChange",
-            Self::GroupDestroyed => "Group.CallbackAfterGroupDestroyed",
-            Self::RequestOverLimit => "Alert.RequestOverLimit",
-        }
-    }
-
-    /// `ClientIP` and `OptPlatform`, which some callbacks do not have.
-    fn origin(self) -> Option<(&'static str, &'static str)> {
-        match self {
-            Self::NewMemberJoin | Self::MemberExit => Some(("203.0.113.7", "Android")),
-            Self::GroupDestroyed => Some(("203.0.113.7", "RESTAPI")),
-            Self::MemberStateChange | Self::RequestOverLimit => None,
+            Self::NewMemberJoin => (
+                "Group.CallbackAfterNewMemberJoin",
+                Some("NewMemberList"),
+                Some("Android"),
+            ),
+            Self::MemberExit => (
+                "Group.CallbackAfterMemberExit",
+                Some("ExitMemberList"),
+                Some("Android"),
+            ),
+            Self::MemberStateChange => (
+                "Group.CallbackOnMemberStateChange",
+                Some("MemberList"),
+                None,
+            ),
+            Self::GroupDestroyed => ("Group.CallbackAfterGroupDestroyed", None, Some("RESTAPI")),
+            Self::RequestOverLimit => ("Alert.RequestOverLimit", None, None),
         }
     }
 }
@@ -82,78 +86,36 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// Members joined, or else left.
-    pub(super) fn of_membership(
-        joined: bool,
-        group: &GroupId,
-        accounts: Vec<Account>,
-        at: i64,
-    ) -> Self {
-        let (kind, list, how, value) = match joined {
-            true => (Kind::NewMemberJoin, "NewMemberList", "JoinType", "Apply"),
-            false => (Kind::MemberExit, "ExitMemberList", "ExitType", "Quit"),
-        };
-        let fields = json!({
-            "Type": "AVChatRoom", how: value,
-            "Operator_Account": accounts.first().map(Account::as_str), "EventTime": at,
-        });
-        Self::of_members(kind, group, list, accounts, fields)
-    }
-
-    pub(super) fn presence(
-        group: &GroupId,
-        accounts: Vec<Account>,
-        event: &str,
-        cause: &str,
-        at: i64,
-    ) -> Self {
-        let fields = json!({ "EventType": event, "EventCause": cause, "EventTime": at });
-        Self::of_members(
-            Kind::MemberStateChange,
-            group,
-            "MemberList",
-            accounts,
-            fields,
-        )
-    }
-
-    pub(super) fn destroyed(group: &GroupId, at: i64) -> Self {
-        let fields = json!({
-            "Type": "AVChatRoom", "Owner_Account": "administrator", "Name": group.as_str(),
-            "GroupId": group.as_str(), "EventTime": at,
-        });
-        Self::new(Kind::GroupDestroyed, Some(group), Vec::new(), fields)
-    }
-
-    pub(super) fn over_limit(api: Api, request: usize, limit: usize) -> Self {
-        let fields = json!({
-            "ServiceName": api.service(), "Command": api.command(),
-            "Request": request, "Limit": limit,
-        });
-        Self::new(Kind::RequestOverLimit, None, Vec::new(), fields)
-    }
-
-    fn of_members(
+    /// Completes the body with command, room and members.
+    pub(super) fn new(
         kind: Kind,
-        group: &GroupId,
-        list: &str,
+        group: Option<&GroupId>,
         accounts: Vec<Account>,
         mut body: Value,
     ) -> Self {
-        body["GroupId"] = group.as_str().into();
-        let member = |account: &Account| json!({ "Member_Account": account.as_str() });
-        body[list] = accounts.iter().map(member).collect();
-        Self::new(kind, Some(group), accounts, body)
-    }
-
-    fn new(kind: Kind, group: Option<&GroupId>, accounts: Vec<Account>, mut body: Value) -> Self {
-        body["CallbackCommand"] = kind.command().into();
+        let (command, list, _) = kind.form();
+        body["CallbackCommand"] = command.into();
+        if let Some(group) = group {
+            body["GroupId"] = group.as_str().into();
+        }
+        if let Some(list) = list {
+            let member = |account: &Account| json!({ "Member_Account": account });
+            body[list] = accounts.iter().map(member).collect();
+        }
         Self {
             kind,
             group: group.cloned(),
             accounts,
             body: body.to_string(),
         }
+    }
+
+    pub(super) fn over_limit(api: Api, request: usize, limit: usize) -> Self {
+        let body = json!({
+            "ServiceName": api.service(), "Command": api.command(),
+            "Request": request, "Limit": limit,
+        });
+        Self::new(Kind::RequestOverLimit, None, Vec::new(), body)
     }
 }
 
@@ -168,16 +130,17 @@ impl Target {
     /// The receiver's address with the query that Chat appends.
     fn address(&self, kind: Kind, now: i64) -> Url {
         let mut url = self.url.clone();
+        let (command, _, platform) = kind.form();
         let mut query = url.query_pairs_mut();
         query
             .append_pair("SdkAppid", &self.sdk_app_id.to_string())
-            .append_pair("CallbackCommand", kind.command())
+            .append_pair("CallbackCommand", command)
             .append_pair("contenttype", "json")
             // Not documented, but real requests have it.
             .append_pair("RequestID", &Uuid::new_v4().to_string());
-        if let Some((address, platform)) = kind.origin() {
+        if let Some(platform) = platform {
             query
-                .append_pair("ClientIP", address)
+                .append_pair("ClientIP", "203.0.113.7")
                 .append_pair("OptPlatform", platform);
         }
         if let Some(token) = &self.token {
@@ -221,7 +184,6 @@ pub(super) struct Delivery {
 pub(super) struct Outbox {
     queue: mpsc::Sender<Delivery>,
     counts: Arc<Mutex<Counts>>,
-    stop: CancellationToken,
 }
 
 impl Outbox {
@@ -237,27 +199,18 @@ impl Outbox {
         let outbox = Self {
             queue,
             counts: Arc::default(),
-            stop: stop.clone(),
         };
         let sending = send_all(outbox.clone(), waiting, http);
         tokio::spawn(stop.run_until_cancelled_owned(sending));
         Ok(outbox)
     }
 
-    /// Queues callbacks, each after so many milliseconds.
-    pub(super) fn take(&self, deliveries: Vec<(Delivery, u64)>) {
-        for (delivery, delay_ms) in deliveries {
+    /// Queues callbacks.
+    pub(super) fn take(&self, deliveries: Vec<Delivery>) {
+        for delivery in deliveries {
             let kind = delivery.event.kind;
             self.count(kind, |count| count.queued += 1);
-            if delay_ms > 0 {
-                let queue = self.queue.clone();
-                let later = async move {
-                    tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-                    // The queue closes only when the simulator ends.
-                    let _ended = queue.send(delivery).await;
-                };
-                tokio::spawn(self.stop.clone().run_until_cancelled_owned(later));
-            } else if self.queue.try_send(delivery).is_err() {
+            if self.queue.try_send(delivery).is_err() {
                 self.count(kind, |count| count.failed += 1);
             }
         }

@@ -1,49 +1,54 @@
-//! The control API: `POST /control/{command}` with the fields of the [`Command`] as JSON, or
-//! `POST /control` with `{command: fields}`.
+//! The control API, `POST /control/{command}` with the fields of the [`Command`] as JSON, and its client
+//! for tests and for the demo.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::any;
-use secrecy::SecretString;
+use reqwest::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use url::Url;
 
 use super::callbacks::{Kind, KindCount};
 use super::faults::Fault;
 use super::log::{Api, ApiCount, CallRecord};
-use super::rooms::{Member, Movement, Movements, RoomError, Rooms};
-use super::{Shared, callback_url, json as body};
+use super::rooms::{Movement, Movements, RoomError, Rooms};
+use super::{Settings, Shared, callback_url, json as body};
 use crate::domain::{Account, GroupId};
 
 /// Enough for two million short accounts in one command.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
+/// The time between two looks at marks that are waited for.
+const PAUSE: Duration = Duration::from_millis(5);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Command {
+enum Command {
     Create {
-        group: String,
+        group: GroupId,
     },
     Join(Move),
     Leave(Move),
     Drop(Move),
     Back(Move),
     Destroy {
-        group: String,
+        group: GroupId,
         #[serde(default)]
         wait: bool,
     },
     /// Replaces address and token; without `url` no callbacks are sent, without `token` no `Sign`.
     Callback {
         url: Option<String>,
-        token: Option<String>,
+        token: Option<SecretString>,
     },
     /// Changes the settings that are named.
     Settings(Value),
@@ -55,7 +60,7 @@ pub(super) enum Command {
     },
     Rooms {},
     Room {
-        group: String,
+        group: GroupId,
     },
     Calls {
         #[serde(default)]
@@ -66,15 +71,15 @@ pub(super) enum Command {
     Stats {},
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Move {
-    pub group: String,
-    pub accounts: Vec<String>,
+struct Move {
+    group: GroupId,
+    accounts: Vec<Account>,
     /// Answer only when the callbacks are delivered or failed.
     #[serde(default)]
-    pub wait: bool,
-    pub members_per_callback: Option<usize>,
+    wait: bool,
+    members_per_callback: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,16 +147,11 @@ impl From<RoomError> for Refused {
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
-        .route("/control", any(whole))
-        .route("/control/{command}", any(named))
+        .route("/control/{command}", any(answer))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
 }
 
-async fn whole(State(shared): State<Arc<Shared>>, command: Bytes) -> Response {
-    answer(&shared, serde_json::from_slice(&command)).await
-}
-
-async fn named(
+async fn answer(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
     fields: Bytes,
@@ -160,13 +160,9 @@ async fn named(
         [] => Ok(json!({})),
         fields => serde_json::from_slice(fields),
     };
-    let command = |fields| serde_json::from_value(json!({ name: fields }));
-    answer(&shared, fields.and_then(command)).await
-}
-
-async fn answer(shared: &Shared, command: serde_json::Result<Command>) -> Response {
+    let command = fields.and_then(|fields: Value| serde_json::from_value(json!({ name: fields })));
     let done = match command {
-        Ok(command) => carry_out(shared, command).await,
+        Ok(command) => carry_out(&shared, command).await,
         Err(error) => Err(Refused::bad(error)),
     };
     match done {
@@ -178,21 +174,19 @@ async fn answer(shared: &Shared, command: serde_json::Result<Command>) -> Respon
 async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> {
     Ok(match command {
         Command::Create { group } => {
-            shared.world.lock().rooms.create(parsed(&group)?)?;
+            shared.world.lock().rooms.create(group)?;
             json!({})
         }
-        Command::Join(it) => move_members(shared, Movement::Join, &it).await?,
-        Command::Leave(it) => move_members(shared, Movement::Leave, &it).await?,
-        Command::Drop(it) => move_members(shared, Movement::Drop, &it).await?,
-        Command::Back(it) => move_members(shared, Movement::Back, &it).await?,
+        Command::Join(it) => move_members(shared, Movement::Join, it).await?,
+        Command::Leave(it) => move_members(shared, Movement::Leave, it).await?,
+        Command::Drop(it) => move_members(shared, Movement::Drop, it).await?,
+        Command::Back(it) => move_members(shared, Movement::Back, it).await?,
         Command::Destroy { group, wait } => {
-            let group = parsed(&group)?;
             change(shared, wait, |rooms, now| rooms.destroy(&group, now)).await?
         }
         Command::Callback { url, token } => {
             let url = url.as_deref().map(callback_url).transpose();
-            let (url, token) = (url.map_err(Refused::bad)?, token.map(SecretString::from));
-            shared.world.lock().callback = (url, token);
+            shared.world.lock().callback = (url.map_err(Refused::bad)?, token);
             json!({})
         }
         Command::Settings(changes) => {
@@ -205,29 +199,32 @@ async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> 
             json!(world.settings)
         }
         Command::Fault(fault) => {
-            let id = shared
-                .world
-                .lock()
-                .faults
-                .add(fault)
-                .map_err(Refused::bad)?;
-            json!({ "id": id })
+            let id = shared.world.lock().faults.add(fault);
+            json!({ "id": id.map_err(Refused::bad)? })
         }
         Command::Faults {} => json!(shared.world.lock().faults.list()),
         Command::Clear { id } => {
-            let held = shared.world.lock().faults.clear(id).into_iter();
-            shared.outbox.take(held.map(|held| (held, 0)).collect());
+            let held = shared.world.lock().faults.clear(id);
+            shared.outbox.take(held);
             json!({})
         }
-        Command::Rooms {} => rooms(shared),
+        Command::Rooms {} => json!(shared.world.lock().rooms.summaries()),
         Command::Room { group } => {
             let mut world = shared.world.lock();
-            let members = world.rooms.find(&parsed(&group)?)?.members.iter();
-            let view = |(account, member): (&Account, &Member)| {
-                (account.as_str().to_owned(), MemberView::of(member))
-            };
-            let members = members.map(view).collect();
-            json!(RoomView { group, members })
+            let members = world.rooms.find(&group)?.members.iter();
+            let members = members.map(|(account, member)| {
+                let view = MemberView {
+                    online: member.online(),
+                    connected: member.connected,
+                    arrived_at: member.arrived / 1000,
+                    marks: member.marks.iter().map(|mark| mark.get()).collect(),
+                };
+                (account.to_string(), view)
+            });
+            json!(RoomView {
+                group: group.to_string(),
+                members: members.collect()
+            })
         }
         Command::Calls { after, api, group } => {
             let world = shared.world.lock();
@@ -236,25 +233,17 @@ async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> 
             });
             json!(calls.collect::<Vec<&CallRecord>>())
         }
-        Command::Stats {} => {
-            let calls = shared.world.lock().log.counts();
-            let callbacks = shared.outbox.counts();
-            json!(Stats { calls, callbacks })
-        }
+        Command::Stats {} => json!(Stats {
+            calls: shared.world.lock().log.counts(),
+            callbacks: shared.outbox.counts(),
+        }),
     })
 }
 
-async fn move_members(
-    shared: &Shared,
-    movement: Movement,
-    command: &Move,
-) -> Result<Value, Refused> {
-    let group = parsed(&command.group)?;
-    let accounts = command.accounts.iter().map(|text| Account::parse(text));
-    let accounts: Vec<_> = accounts.collect::<Result<_, _>>().map_err(Refused::bad)?;
-    let per_callback = command.members_per_callback.unwrap_or(1);
-    change(shared, command.wait, |rooms, now| {
-        rooms.apply(movement, &group, &accounts, per_callback, now)
+async fn move_members(shared: &Shared, movement: Movement, it: Move) -> Result<Value, Refused> {
+    let per_callback = it.members_per_callback.unwrap_or(1);
+    change(shared, it.wait, |rooms, now| {
+        rooms.apply(movement, &it.group, &it.accounts, per_callback, now)
     })
     .await
 }
@@ -289,34 +278,224 @@ async fn change(
     Ok(json!(moved))
 }
 
-fn rooms(shared: &Shared) -> Value {
-    let world = shared.world.lock();
-    let rooms = world.rooms.iter().map(|(group, room)| RoomSummary {
-        group: group.as_str().to_owned(),
-        members: room.members.len(),
-        online: room.online(),
-        marks: room
-            .marks
-            .iter()
-            .map(|(mark, n)| (mark.get(), *n))
-            .collect(),
-    });
-    let mut rooms: Vec<RoomSummary> = rooms.collect();
-    rooms.sort_unstable_by(|a, b| a.group.cmp(&b.group));
-    json!(rooms)
+/// A simulated Chat, seen from outside. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Simulated {
+    base: Url,
+    http: reqwest::Client,
+    waiting: bool,
+    per_callback: usize,
 }
 
-impl MemberView {
-    fn of(member: &Member) -> Self {
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error("wrong address of the simulator: {0}")]
+    Address(#[from] url::ParseError),
+    #[error("no readable answer from the simulator")]
+    Http(#[from] reqwest::Error),
+    #[error("the simulator refused the command with {status}: {reason}")]
+    Refused { status: StatusCode, reason: String },
+    #[error("after {0:?} it is still {1}")]
+    TimedOut(Duration, String),
+}
+
+pub type Result<T, E = ControlError> = std::result::Result<T, E>;
+
+impl Simulated {
+    /// A client of the simulator at `base`, e.g. `http://127.0.0.1:9100`.
+    pub fn new(base: &str) -> Result<Self> {
+        Ok(Self {
+            base: Url::parse(base)?,
+            http: reqwest::Client::builder().no_proxy().build()?,
+            waiting: false,
+            per_callback: 1,
+        })
+    }
+
+    /// The same client, whose commands return when their callbacks are delivered or failed.
+    pub fn waiting(&self) -> Self {
         Self {
-            online: member.online(),
-            connected: member.connected,
-            arrived_at: member.arrived / 1000,
-            marks: member.marks.iter().map(|mark| mark.get()).collect(),
+            waiting: true,
+            ..self.clone()
         }
     }
-}
 
-fn parsed(group: &str) -> Result<GroupId, Refused> {
-    GroupId::parse(group).map_err(Refused::bad)
+    /// The same client, whose commands send callbacks with up to so many members.
+    pub fn sharing_callbacks(&self, members: usize) -> Self {
+        Self {
+            per_callback: members,
+            ..self.clone()
+        }
+    }
+
+    pub async fn create(&self, group: &str) -> Result<()> {
+        self.order("create", json!({ "group": group })).await
+    }
+
+    /// Members enter; a room that never existed is created.
+    pub async fn join(&self, group: &str, accounts: &[impl AsRef<str>]) -> Result<Moved> {
+        self.moves(Movement::Join, group, accounts).await
+    }
+
+    pub async fn leave(&self, group: &str, accounts: &[impl AsRef<str>]) -> Result<Moved> {
+        self.moves(Movement::Leave, group, accounts).await
+    }
+
+    /// Members lose their connections.
+    pub async fn drop_offline(&self, group: &str, accounts: &[impl AsRef<str>]) -> Result<Moved> {
+        self.moves(Movement::Drop, group, accounts).await
+    }
+
+    /// Members who lost their connections return.
+    pub async fn come_back(&self, group: &str, accounts: &[impl AsRef<str>]) -> Result<Moved> {
+        self.moves(Movement::Back, group, accounts).await
+    }
+
+    pub async fn moves(
+        &self,
+        movement: Movement,
+        group: &str,
+        accounts: &[impl AsRef<str>],
+    ) -> Result<Moved> {
+        let accounts: Vec<&str> = accounts.iter().map(AsRef::as_ref).collect();
+        let (wait, members) = (self.waiting, self.per_callback);
+        let fields = json!({
+            "group": group, "accounts": accounts, "wait": wait, "members_per_callback": members,
+        });
+        let name = match movement {
+            Movement::Join => "join",
+            Movement::Leave => "leave",
+            Movement::Drop => "drop",
+            Movement::Back => "back",
+        };
+        self.ask(name, fields).await
+    }
+
+    pub async fn destroy(&self, group: &str) -> Result<Moved> {
+        let fields = json!({ "group": group, "wait": self.waiting });
+        self.ask("destroy", fields).await
+    }
+
+    /// Sets where callbacks go; `None` = nowhere.
+    pub async fn set_callback(&self, url: Option<&str>, token: Option<SecretString>) -> Result<()> {
+        let token = token.as_ref().map(ExposeSecret::expose_secret);
+        let fields = json!({ "url": url, "token": token });
+        self.order("callback", fields).await
+    }
+
+    /// Injects a fault and returns its id.
+    pub async fn inject(&self, fault: &Fault) -> Result<u64> {
+        let answer: Value = self.ask("fault", fault).await?;
+        Ok(answer["id"].as_u64().unwrap_or_default())
+    }
+
+    pub async fn faults(&self) -> Result<BTreeMap<u64, Fault>> {
+        self.ask("faults", json!({})).await
+    }
+
+    /// Ends a fault; callbacks that it held are sent.
+    pub async fn clear(&self, fault: u64) -> Result<()> {
+        self.order("clear", json!({ "id": fault })).await
+    }
+
+    pub async fn clear_all(&self) -> Result<()> {
+        self.order("clear", json!({})).await
+    }
+
+    pub async fn configure(&self, settings: &Settings) -> Result<()> {
+        self.order("settings", settings).await
+    }
+
+    /// Every remembered call, oldest first.
+    pub async fn calls(&self) -> Result<Vec<CallRecord>> {
+        self.calls_after(0).await
+    }
+
+    /// Every remembered call with a greater `seq`, oldest first.
+    pub async fn calls_after(&self, seq: u64) -> Result<Vec<CallRecord>> {
+        self.ask("calls", json!({ "after": seq })).await
+    }
+
+    /// Every remembered call of one API for one room, oldest first.
+    pub async fn calls_of(&self, api: Api, group: &str) -> Result<Vec<CallRecord>> {
+        let fields = json!({ "api": api, "group": group });
+        self.ask("calls", fields).await
+    }
+
+    pub async fn rooms(&self) -> Result<Vec<RoomSummary>> {
+        self.ask("rooms", json!({})).await
+    }
+
+    pub async fn room(&self, group: &str) -> Result<RoomView> {
+        self.ask("room", json!({ "group": group })).await
+    }
+
+    /// The marks of each member of a room; an empty set for members without marks.
+    pub async fn marks(&self, group: &str) -> Result<BTreeMap<String, BTreeSet<u32>>> {
+        let members = self.room(group).await?.members;
+        let marks = |(account, member): (String, MemberView)| (account, member.marks);
+        Ok(members.into_iter().map(marks).collect())
+    }
+
+    /// Waits until a member has exactly these marks.
+    pub async fn wait_for_marks(
+        &self,
+        group: &str,
+        account: &str,
+        marks: &[u32],
+        within: Duration,
+    ) -> Result<()> {
+        let wanted: BTreeSet<u32> = marks.iter().copied().collect();
+        self.wait_until(group, within, |members| {
+            members.get(account).is_some_and(|marks| *marks == wanted)
+        })
+        .await
+    }
+
+    /// Waits until `done` is true of the marks of a room.
+    pub async fn wait_until(
+        &self,
+        group: &str,
+        within: Duration,
+        done: impl Fn(&BTreeMap<String, BTreeSet<u32>>) -> bool,
+    ) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let marks = self.marks(group).await?;
+            if done(&marks) {
+                return Ok(());
+            }
+            if began.elapsed() > within {
+                return Err(ControlError::TimedOut(within, format!("{marks:?}")));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    pub async fn stats(&self) -> Result<Stats> {
+        self.ask("stats", json!({})).await
+    }
+
+    async fn order(&self, command: &str, fields: impl Serialize) -> Result<()> {
+        self.ask(command, fields).await.map(|_: IgnoredAny| ())
+    }
+
+    /// Sends a command and reads its answer.
+    pub(in crate::local) async fn ask<T: DeserializeOwned>(
+        &self,
+        command: &str,
+        fields: impl Serialize,
+    ) -> Result<T> {
+        let mut url = self.base.clone();
+        url.set_path(&format!("control/{command}"));
+        let answer = self.http.post(url).json(&fields).send().await?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer.json().await?);
+        }
+        let text = answer.text().await?;
+        let problem: Value = serde_json::from_str(&text).unwrap_or_default();
+        let reason = problem["error"].as_str().unwrap_or(&text).to_owned();
+        Err(ControlError::Refused { status, reason })
+    }
 }

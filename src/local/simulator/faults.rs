@@ -14,20 +14,14 @@ use super::log::Api;
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     /// Only calls of this API.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<Api>,
     /// Only callbacks of this kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// Only so many times, then the fault is gone; else until cleared.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// Only with this probability, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fraction: Option<f64>,
     /// Seed of the probability.
     #[serde(default)]
@@ -55,8 +49,6 @@ pub enum Effect {
     LoseCallback,
     /// The callback is sent so many times more.
     DuplicateCallback(u32),
-    /// The callback is sent so many milliseconds later.
-    DelayCallbackMs(u64),
     /// The callback is sent when the fault is cleared.
     HoldCallback,
 }
@@ -124,7 +116,7 @@ impl Fault {
         use Effect::*;
         matches!(
             self.effect,
-            LoseCallback | DuplicateCallback(_) | DelayCallbackMs(_) | HoldCallback
+            LoseCallback | DuplicateCallback(_) | HoldCallback
         )
     }
 
@@ -241,9 +233,8 @@ impl Faults {
         struck
     }
 
-    /// The callbacks of one command that are to be sent, each after so many milliseconds. The first
-    /// fault that matches a callback strikes.
-    pub(super) fn route(&mut self, deliveries: Vec<Delivery>) -> Vec<(Delivery, u64)> {
+    /// The callbacks of one command that are to be sent. The first fault that matches a callback strikes.
+    pub(super) fn route(&mut self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
         let mut sent = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let event = &delivery.event;
@@ -256,13 +247,12 @@ impl Faults {
                 (fits && active.strikes(group, &accounts)).then_some(active)
             });
             let Some(active) = struck else {
-                sent.push((delivery, 0));
+                sent.push(delivery);
                 continue;
             };
             match active.fault.effect {
-                Effect::DelayCallbackMs(delay) => sent.push((delivery, delay)),
                 Effect::DuplicateCallback(copies) => {
-                    sent.extend((0..=copies).map(|_| (delivery.clone(), 0)));
+                    sent.extend((0..=copies).map(|_| delivery.clone()));
                 }
                 Effect::HoldCallback => {
                     // The command does not wait for a callback that is held.

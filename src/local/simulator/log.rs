@@ -45,8 +45,11 @@ pub struct CallRecord {
     pub finished_at: Option<i64>,
 }
 
+/// With the names of Chat's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct CalledMember {
+    #[serde(rename = "Member_Account")]
     pub account: String,
     pub marks: Vec<i64>,
 }

@@ -17,7 +17,6 @@
 //! queue under that lock, so their order is the order of the changes.
 
 mod callbacks;
-mod client;
 mod control;
 mod faults;
 mod log;
@@ -47,8 +46,9 @@ use url::Url;
 
 use callbacks::{Delivery, Event, Outbox, Report, Target};
 pub use callbacks::{Kind, KindCount};
-pub use client::{ControlError, Result, Simulated};
-pub use control::{MemberView, Moved, RoomSummary, RoomView, Stats};
+pub use control::{
+    ControlError, MemberView, Moved, Result, RoomSummary, RoomView, Simulated, Stats,
+};
 pub use faults::{Effect, Fault, LostAnswer};
 pub use log::{Api, ApiCount, CallRecord, CalledMember};
 pub use program::{Command, run};

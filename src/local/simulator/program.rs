@@ -27,8 +27,7 @@ Control API: POST /control/COMMAND with JSON; a refused command answers {\"error
   fault     {api?, kind?, group?, account?, count?, fraction?, seed?, effect}
               effect on calls: {\"error_code\": n} {\"late_error_code\": n} {\"http_status\": n}
                 {\"delay_ms\": n} {\"lost_answer\": \"close\"|\"hang\"} \"omit\"
-              effect on callbacks: \"lose_callback\" {\"duplicate_callback\": n}
-                {\"delay_callback_ms\": n} \"hold_callback\"
+              effect on callbacks: \"lose_callback\" {\"duplicate_callback\": n} \"hold_callback\"
   faults    lists them; clear {id?} ends one or all
   rooms     room {group}
   calls     {after?, api?, group?}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +20,6 @@ use axum::routing::any;
 use chrono::Utc;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::callbacks::Event;
@@ -40,15 +39,6 @@ const MAX_ACCOUNTS: usize = 500;
 pub(super) struct Refusal {
     pub code: i64,
     info: String,
-}
-
-/// What a call is answered with, and how.
-#[derive(Default)]
-struct Reply {
-    body: Value,
-    http_status: Option<u16>,
-    delay: Duration,
-    lost: Option<LostAnswer>,
 }
 
 impl Refusal {
@@ -100,34 +90,28 @@ async fn serve(
         return body(StatusCode::OK, &refusal.body());
     }
     let call = Call::begin(shared.clone(), api);
-    let reply = match axum::body::to_bytes(request, LARGEST_BODY).await {
-        Ok(request) => call.answer(query.as_deref().unwrap_or_default(), &request),
-        Err(_) => {
-            let info = "the body is incomplete or too large";
-            call.refuse(&Refusal::new(60003, info))
-        }
-    };
-    let latency = Duration::from_millis(shared.world.lock().settings.latency_ms);
-    let wait = latency + reply.delay;
-    if !wait.is_zero() {
-        let wait = tokio::time::sleep(wait);
+    let request = axum::body::to_bytes(request, LARGEST_BODY).await;
+    let (answer, struck) = call.answer(query.as_deref().unwrap_or_default(), request.ok());
+    let wait = shared.world.lock().settings.latency_ms + struck.delay_ms;
+    if wait > 0 {
+        let wait = tokio::time::sleep(Duration::from_millis(wait));
         shared.stop.run_until_cancelled(wait).await;
     }
-    if reply.lost == Some(LostAnswer::Hang) {
+    if struck.lost_answer == Some(LostAnswer::Hang) {
         // Ends with the simulator, or when the caller closes the connection.
         shared.stop.cancelled().await;
     }
     drop(call);
-    if reply.lost.is_some() {
+    if struck.lost_answer.is_some() {
         // A lost answer must look like one: unwinding ends the task of the connection, which closes
         // without a byte.
         std::panic::resume_unwind(Box::new("lost answer"));
     }
-    match reply.http_status {
+    match struck.http_status {
         Some(status) => StatusCode::from_u16(status)
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             .into_response(),
-        None => body(StatusCode::OK, &reply.body),
+        None => body(StatusCode::OK, &answer),
     }
 }
 
@@ -144,24 +128,27 @@ impl Call {
         Self { shared, api, seq }
     }
 
-    fn answer(&self, query: &str, request: &[u8]) -> Reply {
-        let checked = check_query(&self.shared, query, Utc::now().timestamp())
+    /// The answer, and what goes wrong with it.
+    fn answer(&self, query: &str, request: Option<Bytes>) -> (Value, Struck) {
+        let mut struck = Struck::default();
+        let done = check_query(&self.shared, query, Utc::now().timestamp())
             .and_then(|()| self.admit())
-            .and_then(|()| Request::parse(self.api, request));
-        match checked {
-            Ok(request) => self.carry_out(request),
-            Err(refusal) => self.refuse(&refusal),
-        }
-    }
-
-    fn refuse(&self, refusal: &Refusal) -> Reply {
-        if let Some(record) = self.shared.world.lock().log.record(self.seq) {
+            .and_then(|()| Request::read(self.api, request))
+            .and_then(|request| self.carry_out(request, &mut struck));
+        if let (Err(refusal), Some(record)) = (&done, self.shared.world.lock().log.record(self.seq))
+        {
             record.error_code = refusal.code;
         }
-        Reply {
-            body: refusal.body(),
-            ..Reply::default()
-        }
+        let answer = match done {
+            Ok(mut fields) => {
+                fields["ActionStatus"] = "OK".into();
+                fields["ErrorCode"] = 0.into();
+                fields["ErrorInfo"] = "".into();
+                fields
+            }
+            Err(refusal) => refusal.body(),
+        };
+        (answer, struck)
     }
 
     fn admit(&self) -> Result<(), Refusal> {
@@ -179,43 +166,29 @@ impl Call {
         Err(Refusal::new(60007, info))
     }
 
-    fn carry_out(&self, request: Request) -> Reply {
+    fn carry_out(&self, request: Request, struck: &mut Struck) -> Result<Value, Refusal> {
         let accounts = request.members.iter().map(|m| m.account.as_str());
         let accounts: Vec<&str> = accounts.collect();
         let mut world = self.shared.world.lock();
-        let struck = world
-            .faults
-            .strike_call(self.api, &request.group, &accounts);
+        let faults = &mut world.faults;
+        *struck = faults.strike_call(self.api, &request.group, &accounts);
         let mut done = match (struck.http_status, struck.error_code) {
             (Some(_), _) => Ok(json!({})),
             (None, Some(code)) => Err(Refusal::injected(code)),
-            (None, None) => request.apply(self.api, &mut world, &struck),
+            (None, None) => request.apply(self.api, &mut world, struck),
         };
         let answered = done.as_ref().map(answered).unwrap_or_default();
         if let Some(code) = struck.late_error_code {
             done = Err(Refusal::injected(code));
         }
-        let error_code = done.as_ref().map_or_else(|refusal| refusal.code, |_| 0);
-        let http_status = struck.http_status.unwrap_or(200);
         let (log, seq) = (&mut world.log, self.seq);
         log.describe(seq, &request.group, request.command_type, request.members);
         if let Some(record) = log.record(seq) {
-            record.error_code = error_code;
-            record.http_status = http_status;
+            record.error_code = done.as_ref().err().map_or(0, |refusal| refusal.code);
+            record.http_status = struck.http_status.unwrap_or(200);
             record.answered = answered;
         }
-        let ok = |mut fields: Value| {
-            fields["ActionStatus"] = "OK".into();
-            fields["ErrorCode"] = 0.into();
-            fields["ErrorInfo"] = "".into();
-            fields
-        };
-        Reply {
-            body: done.map_or_else(|refusal| refusal.body(), ok),
-            http_status: struck.http_status,
-            delay: Duration::from_millis(struck.delay_ms),
-            lost: struck.lost_answer,
-        }
+        done
     }
 }
 
@@ -225,42 +198,34 @@ impl Drop for Call {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Deserialize)]
 struct Query {
-    sdkappid: String,
+    sdkappid: u32,
     identifier: String,
     usersig: String,
-    random: String,
+    #[serde(rename = "random")]
+    _random: u32,
     contenttype: String,
 }
 
 /// Admits a call of the application's administrator. The query is never logged: it contains the
 /// UserSig.
 fn check_query(shared: &Shared, query: &str, now: i64) -> Result<(), Refusal> {
-    // A key that is there twice is an error.
+    // A key that is missing or there twice is an error.
     let query: Query =
         serde_urlencoded::from_str(query).map_err(|error| Refusal::new(60025, error))?;
-    let (code, info) = match query.sdkappid.parse::<u32>() {
-        _ if query.sdkappid.is_empty() => (60012, "`sdkappid` is missing"),
-        Err(_) => (60006, "`sdkappid` is not a number"),
-        Ok(app) if app != shared.sdk_app_id => (70020, "no such SDKAppID"),
-        _ if query.identifier.is_empty() => (60025, "`identifier` is missing"),
-        _ if query.usersig.is_empty() => (70002, "`usersig` is empty"),
-        _ if query.random.parse::<u32>().is_err() => {
-            (60025, "`random` must be an integer from 0 to 4294967295")
-        }
-        _ if query.contenttype != "json" => (60025, "`contenttype` must be json"),
-        Ok(app) => {
-            let key = shared.secret_key.expose_secret();
-            user_sig::verify(&query.usersig, app, &query.identifier, key, now)?;
-            if query.identifier == shared.admin_account {
-                return Ok(());
-            }
-            (60010, "`identifier` is not an administrator")
-        }
-    };
-    Err(Refusal::new(code, info))
+    if query.contenttype != "json" {
+        return Err(Refusal::new(60025, "`contenttype` must be json"));
+    }
+    if query.sdkappid != shared.sdk_app_id {
+        return Err(Refusal::new(70020, "no such SDKAppID"));
+    }
+    let key = shared.secret_key.expose_secret();
+    user_sig::verify(&query.usersig, query.sdkappid, &query.identifier, key, now)?;
+    if query.identifier != shared.admin_account {
+        return Err(Refusal::new(60010, "`identifier` is not an administrator"));
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -268,19 +233,11 @@ fn check_query(shared: &Shared, query: &str, now: i64) -> Result<(), Refusal> {
 struct CallBody {
     group_id: String,
     command_type: Option<i64>,
-    member_list: Option<Vec<ModifyMember>>,
+    member_list: Option<Vec<CalledMember>>,
     timestamp: Option<i64>,
     mark: Option<i64>,
     #[serde(rename = "Member_Account")]
     accounts: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct ModifyMember {
-    #[serde(rename = "Member_Account")]
-    account: String,
-    marks: Vec<i64>,
 }
 
 struct Request {
@@ -293,33 +250,41 @@ struct Request {
 }
 
 impl Request {
-    fn parse(api: Api, body: &[u8]) -> Result<Self, Refusal> {
-        let body: CallBody = read(body)?;
+    /// A body that is not JSON has another code than JSON of another shape.
+    fn read(api: Api, body: Option<Bytes>) -> Result<Self, Refusal> {
+        let incomplete = || Refusal::new(60003, "the body is incomplete or too large");
+        let body: CallBody = serde_json::from_slice(&body.ok_or_else(incomplete)?)
+            .map_err(|error| Refusal::new(if error.is_data() { 10011 } else { 60003 }, error))?;
         let keys = [
             body.command_type.is_some(),
             body.member_list.is_some(),
             body.timestamp.is_some(),
             body.accounts.is_some(),
         ];
-        let right = keys
-            == match api {
-                Api::ModifyUserInfo => [true, true, false, false],
-                Api::GetMembers => [false, false, true, false],
-                Api::CheckMembers => [false, false, false, true],
-                Api::GetOnlineMemberNum => [false; 4],
-            };
-        if !right || body.mark.is_some() && api != Api::GetMembers {
+        let right = match api {
+            Api::ModifyUserInfo => [true, true, false, false],
+            Api::GetMembers => [false, false, true, false],
+            Api::CheckMembers => [false, false, false, true],
+            Api::GetOnlineMemberNum => [false; 4],
+        };
+        if keys != right || body.mark.is_some() && api != Api::GetMembers {
             let info = "the keys of the body are not those of this command";
             return Err(Refusal::new(10011, info));
         }
-        let called = |account, marks| CalledMember { account, marks };
-        let marked = body.member_list.into_iter().flatten();
-        let marked = marked.map(|member| called(member.account, member.marks));
         let asked = body.accounts.into_iter().flatten();
+        let asked = asked.map(|account| CalledMember {
+            account,
+            marks: Vec::new(),
+        });
         Ok(Self {
             group: body.group_id,
             command_type: body.command_type,
-            members: marked.chain(asked.map(|one| called(one, vec![]))).collect(),
+            members: body
+                .member_list
+                .into_iter()
+                .flatten()
+                .chain(asked)
+                .collect(),
             timestamp: body.timestamp.unwrap_or_default(),
             mark: body.mark,
         })
@@ -337,17 +302,6 @@ impl Request {
             }
         }
     }
-}
-
-/// A body that is not JSON has another code than JSON of another shape.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| {
-        let code = match error.classify() {
-            serde_json::error::Category::Data => 10011,
-            _ => 60003,
-        };
-        Refusal::new(code, error)
-    })
 }
 
 fn modify_user_info(
@@ -375,11 +329,8 @@ fn modify_user_info(
         let info = "none of the members could be served";
         return Err(Refusal::new(world.settings.all_offline_code, info));
     }
-    let member = |place: &usize| {
-        let CalledMember { account, marks } = &request.members[*place];
-        json!({ "Member_Account": account, "Marks": marks })
-    };
-    let members: Value = served.iter().map(member).collect();
+    let members = served.iter().map(|place| json!(request.members[*place]));
+    let members: Value = members.collect();
     Ok(json!({ "CommandType": request.command_type, "MemberList": members }))
 }
 

@@ -1,16 +1,17 @@
 //! Rooms, members, presence and marks, with Chat's limits, and the callbacks that a change causes.
 //!
-//! Only online members have marks. Two movements of one member never have the same time, so
-//! `EventTime` gives their order.
+//! Only online members have marks. Two movements in one room never have the same time, so `EventTime`
+//! gives their order.
 //! Sources: <https://www.tencentcloud.com/document/product/1047/50294> (marks),
 //! <https://www.tencentcloud.com/document/product/1047/50293> (online list).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::callbacks::Event;
+use super::callbacks::{Event, Kind};
+use super::control::RoomSummary;
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark};
 
 const MAX_MEMBERS_PER_MARK: usize = 1000;
@@ -30,9 +31,7 @@ pub(super) struct Room {
     /// How many members have each mark.
     pub marks: BTreeMap<Mark, usize>,
     last_arrival: i64,
-    /// When members moved; cleared as soon as all of it is in the past.
-    moved: HashMap<Account, i64>,
-    moved_until: i64,
+    last_movement: i64,
 }
 
 #[derive(Debug)]
@@ -44,8 +43,7 @@ pub(super) struct Member {
 }
 
 /// What members do: join, leave, lose their connections, come back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Movement {
     Join,
     Leave,
@@ -96,9 +94,18 @@ impl Rooms {
 
     pub(super) fn destroy(&mut self, group: &GroupId, now: i64) -> Result<Movements, RoomError> {
         let room = self.find(group)?;
-        let (changed, at) = (room.members.len(), now.max(room.moved_until + 1));
+        let (changed, at) = (room.members.len(), room.time(now));
         self.0.insert(group.clone(), None);
-        let events = vec![Event::destroyed(group, at)];
+        let body = json!({
+            "Type": "AVChatRoom", "Owner_Account": "administrator", "Name": group,
+            "EventTime": at,
+        });
+        let events = vec![Event::new(
+            Kind::GroupDestroyed,
+            Some(group),
+            Vec::new(),
+            body,
+        )];
         Ok(Movements {
             changed,
             at,
@@ -121,12 +128,9 @@ impl Rooms {
             self.0.entry(group.clone()).or_insert_with(new);
         }
         let room = self.find(group)?;
-        let at = room.time_of(accounts, now);
+        let at = room.time(now);
         let step = |account: &Account| Some((account.clone(), room.step(movement, account, at)?));
         let moved: Vec<(Account, bool)> = accounts.iter().filter_map(step).collect();
-        for (account, _) in &moved {
-            room.moved.insert(account.clone(), at);
-        }
         let chunks = moved.chunks(per_callback.max(1));
         Ok(Movements {
             changed: moved.len(),
@@ -137,9 +141,22 @@ impl Rooms {
         })
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&GroupId, &Room)> {
+    pub(super) fn summaries(&self) -> Vec<RoomSummary> {
         let live = self.0.iter();
-        live.filter_map(|(group, room)| Some((group, room.as_ref()?)))
+        let live = live.filter_map(|(group, room)| Some((group, room.as_ref()?)));
+        let summaries = live.map(|(group, room)| RoomSummary {
+            group: group.to_string(),
+            members: room.members.len(),
+            online: room.online(),
+            marks: room
+                .marks
+                .iter()
+                .map(|(mark, count)| (mark.get(), *count))
+                .collect(),
+        });
+        let mut summaries: Vec<RoomSummary> = summaries.collect();
+        summaries.sort_unstable_by(|a, b| a.group.cmp(&b.group));
+        summaries
     }
 }
 
@@ -151,17 +168,33 @@ fn callbacks(
     moved: &[(Account, bool)],
     at: i64,
 ) -> impl Iterator<Item = Event> {
-    let all = || moved.iter().map(|(account, _)| account.clone()).collect();
+    let all: Vec<Account> = moved.iter().map(|(account, _)| account.clone()).collect();
     let changed = moved.iter().filter(|(_, changed)| *changed);
     let changed: Vec<Account> = changed.map(|(account, _)| account.clone()).collect();
-    let (joined, event, cause) = match movement {
-        Movement::Join => (Some(true), "Online", "Join"),
-        Movement::Leave => (Some(false), "Offline", "Quit"),
+    let (first, event, cause) = match movement {
+        Movement::Join => (
+            Some((Kind::NewMemberJoin, "JoinType", "Apply")),
+            "Online",
+            "Join",
+        ),
+        Movement::Leave => (
+            Some((Kind::MemberExit, "ExitType", "Quit")),
+            "Offline",
+            "Quit",
+        ),
         Movement::Drop => (None, "Offline", "HeartbeatInterrupt"),
         Movement::Back => (None, "Online", "HeartbeatRecover"),
     };
-    let first = joined.map(|joined| Event::of_membership(joined, group, all(), at));
-    let presence = (!changed.is_empty()).then(|| Event::presence(group, changed, event, cause, at));
+    let first = first.map(|(kind, how, value)| {
+        let body = json!({
+            "Type": "AVChatRoom", how: value, "Operator_Account": all.first(), "EventTime": at,
+        });
+        Event::new(kind, Some(group), all, body)
+    });
+    let presence = (!changed.is_empty()).then(|| {
+        let body = json!({ "EventType": event, "EventCause": cause, "EventTime": at });
+        Event::new(Kind::MemberStateChange, Some(group), changed, body)
+    });
     first.into_iter().chain(presence)
 }
 
@@ -173,15 +206,10 @@ impl Member {
 }
 
 impl Room {
-    /// The time of a movement of these members, later than their last one, in Unix milliseconds.
-    fn time_of(&mut self, accounts: &[Account], now: i64) -> i64 {
-        if now > self.moved_until {
-            self.moved.clear();
-        }
-        let last = accounts.iter().filter_map(|one| self.moved.get(one)).max();
-        let time = last.map_or(now, |last| now.max(last + 1));
-        self.moved_until = self.moved_until.max(time);
-        time
+    /// The time of a movement, later than that of the last one, in Unix milliseconds.
+    fn time(&mut self, now: i64) -> i64 {
+        self.last_movement = now.max(self.last_movement + 1);
+        self.last_movement
     }
 
     /// Moves one member. `None` when nothing changes, else whether the presence did.

@@ -181,14 +181,15 @@ async fn picture(State(page): State<Arc<Page>>) -> Result<Json<Value>, Refused> 
 async fn order(
     State(page): State<Arc<Page>>,
     // It requires the content type: browsers let pages of any site send others.
-    command: Result<Json<Value>, JsonRejection>,
+    command: Result<Json<BTreeMap<String, Value>>, JsonRejection>,
 ) -> Result<StatusCode, Refused> {
     if page.playing.load(Ordering::Relaxed) {
         let detail = "the show is still playing; take over when it has ended";
         return Err(Refused(StatusCode::CONFLICT, detail.to_owned()));
     }
     let command = command.map_err(|error| Refused(error.status(), error.body_text()))?;
-    match page.chat.ask::<Value>(&command.0).await {
+    let (command, fields) = command.0.into_iter().next().unwrap_or_default();
+    match page.chat.ask::<Value>(&command, fields).await {
         Ok(_) => Ok(StatusCode::NO_CONTENT),
         Err(ControlError::Refused { status, reason }) => Err(Refused(status, reason)),
         Err(error) => {

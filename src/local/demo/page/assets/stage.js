@@ -65,7 +65,8 @@ function show(picture) {
 function troubleOf(faults) {
   const [fault, more] = Object.values(faults);
   if (!fault) return "none";
-  const plain = !more && Object.keys(fault).every((key) => ["effect", "seed"].includes(key));
+  const conditions = { ...fault, effect: null, seed: null };
+  const plain = !more && Object.values(conditions).every((condition) => condition === null);
   const same = ([, effect]) => JSON.stringify(effect) === JSON.stringify(fault.effect);
   return (plain && Object.entries(TROUBLES).find(same)?.[0]) || "other";
 }

@@ -15,7 +15,7 @@ mod worker;
 pub use plan::plan;
 #[cfg(test)]
 pub(crate) use plan::tests as plan_tests;
-pub use restored::{Restorations, Unseen};
+pub use restored::Restorations;
 pub use worker::Worker;
 
 use std::time::Duration;

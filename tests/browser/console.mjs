@@ -65,7 +65,7 @@ export function consoleTests(shared) {
   test("shows each restored mark as it happens, and links to the stage", () =>
     asEditor(async (page, context) => {
       await goTo(page, shared.demo.console, "/overview");
-      // The first event has arrived once a figure has a digit.
+      // The first answer has arrived once a figure has a digit.
       await page.locator(".tile .figure").filter({ hasText: /\d/ }).first().waitFor();
       const { page: stage, complaints } = await openPage(context, shared.origin);
       await stage.goto(shared.demo.stage);
@@ -328,8 +328,7 @@ export function consoleTests(shared) {
       await tile.locator(".under-pointer").filter({ hasText: /\d\d:\d\d:\d\d · \d/ }).waitFor();
       await page.mouse.move(0, 0);
       await page.getByRole("button", { name: "1 hour" }).click();
-      const long = await tile.locator(".axis span").allTextContents();
-      assert.notEqual(long[0], times[0]);
+      await tile.locator(".axis span").first().filter({ hasNotText: times[0] }).waitFor();
     }));
 
   test("tries a call at once after a repair, and marks the tab on every page until then", () =>

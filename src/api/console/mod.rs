@@ -8,7 +8,7 @@
 //! The part of the address behind `#` names the page: `#/overview`, `#/rules`, `#/rules/new`, `#/rules/{id}/edit`,
 //! `#/rules/{id}/history`, `#/import`, `#/explain`, `#/rooms`, `#/members`; filters follow as a query.
 //! Besides the files there are `GET`, `POST` and `DELETE /console/session` and
-//! `GET /console/events`. They belong to the page and change with it, so they are no part of the
+//! `GET /console/now`. They belong to the page and change with it, so they are no part of the
 //! OpenAPI document.
 
 mod assets;

@@ -1,146 +1,94 @@
-//! The stream of events that the overview receives.
+//! What the overview asks for once a second.
 
-use std::time::Duration;
-
-use reqwest::{Method, Response};
+use futures::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::sessions::{cookie, from_page};
 use crate::support::api::{VIEWER, api, send};
-use crate::support::stage::{PATIENCE, Stage};
+use crate::support::process::until;
+use crate::support::stage::Stage;
 
-/// A stream of events.
-struct Events {
-    response: Response,
-    text: String,
-}
+const NOW: &str = "/console/now?range=short";
 
-impl Events {
-    fn of(response: Response) -> Self {
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self {
-            response,
-            text: String::new(),
-        }
-    }
-
-    /// The next event: its name and its data; `None` when the stream has ended.
-    async fn next(&mut self) -> Option<(String, Value)> {
-        loop {
-            if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
-                let read = field("event: ").map(|name| {
-                    let data = field("data: ").unwrap();
-                    (name.to_owned(), serde_json::from_str(data).unwrap())
-                });
-                self.text = rest.to_owned();
-                match read {
-                    Some(read) => return Some(read),
-                    // A comment that keeps the connection alive.
-                    None => continue,
-                }
-            }
-            let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await;
-            let chunk = chunk.expect("no event came").unwrap()?;
-            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
-        }
-    }
-
-    /// The first `now` event that is `wanted`.
-    async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..60 {
-            let (name, data) = self.next().await.unwrap();
-            if name == "now" && wanted(&data) {
-                return data;
-            }
-        }
-        panic!("no such event");
-    }
+async fn now(stage: &Stage, range: &str) -> Value {
+    let url = format!("{}/console/now?range={range}", stage.admin_url());
+    let answer = reqwest::get(&url).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.json().await.unwrap()
 }
 
 #[tokio::test]
-async fn a_restored_member_is_sent_to_every_open_page() {
+async fn a_restored_member_is_shown_to_every_open_page() {
     let stage = Stage::open(&[]).await;
     stage.put_rule("vips", "class-7", "vip*", &[1001]).await;
-    let url = format!("{}/console/events", stage.admin_url());
-    let mut events = Events::of(reqwest::get(&url).await.unwrap());
-    let (first, past) = events.next().await.unwrap();
-    assert!(first == "past" && past["seconds"].is_array());
-    let restored_one = |now: &Value| now["restored"][0] != json!(null);
+    let restored = async |count: usize| {
+        let restored = async || now(&stage, "short").await["restored"].take();
+        let all = async || restored().await.as_array().unwrap().len() == count;
+        until("members are restored", all).await;
+        restored().await
+    };
+    assert_eq!(restored(0).await, json!([]));
 
     stage.chat.join("class-7", &["vip1", "anna"]).await.unwrap();
-    events.until(restored_one).await;
+    let joined = restored(1).await;
     stage.chat.drop_offline("class-7", &["vip1"]).await.unwrap();
     stage.chat.come_back("class-7", &["vip1"]).await.unwrap();
-    let now = events.until(restored_one).await;
-    let restored = &now["restored"][0];
-    assert_eq!(restored["group"], "class-7");
-    assert_eq!(restored["account"], "vip1");
-    assert_eq!(restored["marks"], json!([1001]));
-    assert!(restored["delay_seconds"].as_f64().unwrap() > 0.0);
-    assert_eq!(now["status"]["database"], "ok");
-    let delayed = |now: &Value| now["point"]["median_delay"].as_f64().is_some();
-    events.until(delayed).await;
+    let both = restored(2).await;
+    assert_eq!(both[1], joined[0], "the latest comes first");
+    assert_eq!(both[0]["group"], "class-7");
+    assert_eq!(both[0]["account"], "vip1");
+    assert_eq!(both[0]["marks"], json!([1001]));
+    assert!(both[0]["delay_seconds"].as_f64().unwrap() > 0.0);
 
-    // A page that opens later receives the past points, and no restored member again.
-    let mut later = Events::of(reqwest::get(&url).await.unwrap());
-    let (_, past) = later.next().await.unwrap();
-    assert!(!past["seconds"].as_array().unwrap().is_empty());
-    let (_, now) = later.next().await.unwrap();
-    assert_eq!(now["restored"], json!([]));
+    until("the delay is counted", async || {
+        now(&stage, "short").await["point"]["median_delay"].is_f64()
+    })
+    .await;
+    let short = now(&stage, "short").await;
+    assert_eq!(short["status"]["database"], "ok");
+    assert!(!short["points"].as_array().unwrap().is_empty());
+    // No half minute has passed.
+    assert_eq!(now(&stage, "long").await["points"], json!([]));
     stage.close().await;
 }
 
 #[tokio::test]
-async fn a_replica_that_stops_does_not_wait_for_open_pages() {
-    let stage = Stage::open(&[]).await;
-    let url = format!("{}/console/events", stage.admin_url());
-    let mut events = Events::of(reqwest::get(&url).await.unwrap());
-    events.next().await.unwrap();
-    let all = async { while events.next().await.is_some() {} };
-    let both = async { tokio::join!(stage.close(), all) };
-    tokio::time::timeout(Duration::from_secs(30), both)
-        .await
-        .unwrap();
-}
-
-#[tokio::test]
-async fn only_signed_in_pages_receive_events_and_their_number_is_limited() {
+async fn only_signed_in_pages_are_answered_and_so_many_at_once() {
     let api = api().await;
-    let signed_out = send(from_page(&api, Method::GET, "/console/events")).await;
+    let signed_out = send(from_page(&api, Method::GET, NOW)).await;
     assert_eq!(
         (signed_out.status, signed_out.problem()),
         (401, "unauthorized")
     );
     let cookie = cookie(&api, VIEWER).await;
-    let watch = || from_page(&api, Method::GET, "/console/events").header("cookie", &cookie);
-    let mut seats = Vec::new();
-    for _ in 0..64 {
-        seats.push(Events::of(watch().send().await.unwrap()));
-    }
-    let refused = send(watch()).await;
+    let ask = || send(from_page(&api, Method::GET, NOW).header("cookie", &cookie));
+    // A look that cannot read the table takes seconds, and all wait for it.
+    let mut locked = api.db().begin().await.unwrap();
+    sqlx::query("lock table members in access exclusive mode")
+        .execute(&mut *locked)
+        .await
+        .unwrap();
+    let answers = join_all((0..65).map(|_| ask())).await;
+    let refused: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status == 429)
+        .collect();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].problem(), "too-many-requests");
     assert_eq!(
-        (refused.status, refused.problem()),
-        (429, "too-many-requests")
+        answers.iter().filter(|answer| answer.status == 200).count(),
+        64
     );
-    seats.clear();
-    let again = async {
-        while watch().send().await.unwrap().status() != 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, again).await.unwrap();
+    assert_eq!(ask().await.status, 200);
 }
 
 #[tokio::test]
-async fn the_page_receives_events_while_the_database_is_down() {
+async fn the_page_is_answered_while_the_database_is_down() {
     let api = api().await;
     let cookie = cookie(&api, VIEWER).await;
     api.db().close().await;
-    let watch = from_page(&api, Method::GET, "/console/events").header("cookie", &cookie);
-    let mut events = Events::of(watch.send().await.unwrap());
-    let now = events.until(|_| true).await;
-    assert_eq!(now["status"]["database"], "unreachable");
-    assert_eq!(now["status"]["queue"], json!(null));
+    let now = send(from_page(&api, Method::GET, NOW).header("cookie", &cookie)).await;
+    assert_eq!(now.body["status"]["database"], "unreachable");
+    assert_eq!(now.body["status"]["queue"], json!(null));
 }

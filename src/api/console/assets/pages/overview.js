@@ -1,7 +1,7 @@
-// The overview: figures, health and the latest restored members, sent once a second by this replica.
+// The overview: figures, health and the latest restored members of the replica that answers, once a second.
 
 import { explainPage } from '../address.js';
-import { get, here, write } from '../api.js';
+import { ApiError, get, write } from '../api.js';
 import { h, show } from '../dom.js';
 import { clock, hours, moment, number, rate, span } from '../format.js';
 import { t } from '../i18n.js';
@@ -12,13 +12,11 @@ import { marks } from '../parts/marks.js';
 import { writeButton } from '../parts/write.js';
 
 const POINTS = 120;
-// Seconds of a point of each range, and how many events make a point of the long one.
+// Seconds of a point of each range.
 const RANGES = { short: 1, long: 30 };
-const SHOWN = 12;
-// A stream without an event for this long counts as lost.
+const BEAT = 1000;
+// Without an answer for this long the connection counts as lost.
 const SILENCE = 5000;
-// EventSource does not reconnect to a stream that was refused; the page does, after this time.
-const RECONNECT = 5000;
 
 // Each tile: its name, its value in a point, the format of the value, and the line below.
 const TILES = [
@@ -57,10 +55,7 @@ export function overviewPage({ signal, canWrite }) {
   const turn = (name) => {
     range = name;
     for (const one of ranges.children) one.setAttribute('aria-pressed', String(one.dataset.range === name));
-    picture();
-  };
-  const picture = () => {
-    if (seen.status) for (const one of tiles) one.draw(seen.status, seen.short.at(-1), seen[range], RANGES[range]);
+    ask();
   };
   const figures = h('div', {},
     h('div', { class: 'bar' }, h('p', { class: 'lead' }, t('overview.lead')), ranges),
@@ -68,16 +63,12 @@ export function overviewPage({ signal, canWrite }) {
     h('div', { class: 'columns' },
       h('section', { class: 'card' }, h('h2', {}, t('overview.states')), parts),
       h('section', { class: 'card' }, h('h2', {}, t('overview.latest')), none, list)));
-  const seen = { short: [], long: [], news: [], banner: '', at: null, status: null };
+  const seen = { banner: '', restored: '', at: null };
 
-  const draw = ({ status, point, restored, skipped }) => {
+  const draw = ({ status, point, points, restored }, drawn) => {
     seen.at = new Date();
     const latest = { ...NOTHING, ...point, waiting: status.queue?.due ?? null };
-    seen.status = status;
-    seen.short = [...seen.short, latest].slice(-POINTS);
-    seen.news.push(latest);
-    if (seen.news.length === RANGES.long) seen.long = [...seen.long, joined(seen.news.splice(0))].slice(-POINTS);
-    picture();
+    for (const one of tiles) one.draw(status, latest, points, RANGES[drawn]);
     show(parts, states(status));
     // An alert that is built again is read out again.
     const key = JSON.stringify([status.chat, status.chat_resync]);
@@ -85,28 +76,24 @@ export function overviewPage({ signal, canWrite }) {
     seen.banner = key;
     show(connection, status.draining && hint(t('overview.draining')));
     figures.classList.remove('outdated');
-    add(restored, skipped);
-  };
-  const add = (restored, skipped = 0) => {
+    // A list that is built again loses the focus.
+    const news = JSON.stringify(restored);
+    if (news !== seen.restored) show(list, restored.map(restoration));
+    seen.restored = news;
     if (restored.length) none.remove();
-    list.prepend(...restored.reverse().map(restoration), ...(skipped ? [more(skipped)] : []));
-    while (list.children.length > SHOWN) list.lastChild.remove();
   };
-  watch({
-    signal,
-    past: ({ seconds, half_minutes: halves, restored }) => {
-      [seen.short, seen.long, seen.news] = [seconds, halves, []];
-      show(list);
-      add(restored);
-    },
-    now: draw,
-    lost: () => {
-      if (connection.querySelector('.lost')) return;
-      figures.classList.add('outdated');
-      show(connection, hint(h('span', { class: 'lost' }, t('overview.lost'), ' ',
-        seen.at && t('overview.as.of', { when: moment(seen.at) }))));
-    },
-  });
+  const lost = () => {
+    if (connection.querySelector('.lost')) return;
+    figures.classList.add('outdated');
+    show(connection, hint(h('span', { class: 'lost' }, t('overview.lost'), ' ',
+      seen.at && t('overview.as.of', { when: moment(seen.at) }))));
+  };
+  const ask = async () => {
+    const asked = range;
+    const now = await get('/console/now', { range: asked }, { signal }).catch((error) => error instanceof ApiError && lost());
+    if (now && asked === range && !signal.aborted) draw(now, asked);
+  };
+  watch(signal, ask, lost);
 
   return { title: t('overview.title'), nodes: [warning, connection, figures] };
 }
@@ -134,17 +121,6 @@ function tile(name, value, words, below) {
   };
 }
 
-// The mean of the rates, and the highest of the rest, as the service joins points.
-function joined(points) {
-  const known = (name) => points.map((point) => point[name]).filter((value) => value !== null && value !== undefined);
-  const mean = (name) => (known(name).length ? known(name).reduce((sum, value) => sum + value, 0) / known(name).length : null);
-  const highest = (name) => (known(name).length ? Math.max(...known(name)) : null);
-  return {
-    callbacks: mean('callbacks'), calls: mean('calls'), restored: mean('restored'),
-    median_delay: highest('median_delay'), p99_delay: highest('p99_delay'), waiting: highest('waiting'),
-  };
-}
-
 // After a repair one need not wait for the next try.
 const probeButton = (canWrite) => writeButton(canWrite, t('overview.probe'), () =>
   attempt(() => write('POST', '/v1/chat/probe'), ({ outcome }) => t(`overview.probe.${outcome}`)));
@@ -156,35 +132,12 @@ const restoration = (one) => h('li', {},
     h('small', {}, one.group)),
   h('span', { class: 'delay' }, one.marks.length ? marks(one.marks) : t('overview.removed'), ' ', h('span', { class: 'nowrap' }, t('overview.after', { delay: span(one.delay_seconds) }))));
 
-const more = (n) => h('li', { class: 'none' }, h('span', {}, t('overview.latest.skipped', { n })));
-
-// Receives events until the page is left.
-function watch(handlers) {
-  const { signal, past, now, lost } = handlers;
-  const source = new EventSource(here('/console/events'));
-  let silence;
-  const alive = () => {
+// Asks again and again until the page is left.
+async function watch(signal, ask, lost) {
+  while (!signal.aborted) {
+    const silence = setTimeout(lost, SILENCE);
+    await ask();
     clearTimeout(silence);
-    silence = setTimeout(lost, SILENCE);
-  };
-  const end = () => {
-    clearTimeout(silence);
-    source.close();
-  };
-  signal.addEventListener('abort', end);
-  alive();
-  source.addEventListener('past', (event) => past(JSON.parse(event.data)));
-  source.addEventListener('now', (event) => {
-    alive();
-    now(JSON.parse(event.data));
-  });
-  source.addEventListener('error', async () => {
-    lost();
-    if (source.readyState !== EventSource.CLOSED || signal.aborted) return;
-    end();
-    signal.removeEventListener('abort', end);
-    // EventSource hides the status; an expired session shows in this answer.
-    await get('/v1/rooms', { limit: 1 }, { signal }).catch(() => {});
-    setTimeout(() => signal.aborted || watch(handlers), RECONNECT);
-  });
+    await new Promise((next) => { setTimeout(next, BEAT); });
+  }
 }

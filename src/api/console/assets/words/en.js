@@ -366,7 +366,6 @@ export default {
   'overview.banner.nothing.lost': 'Nothing is lost: callbacks are stored, and Stickymark retries about once a minute.',
   'overview.latest': 'Latest restored members',
   'overview.latest.none': 'No marks restored since this replica started.',
-  'overview.latest.skipped': '{n} more in that second',
   'overview.after': 'after {delay}',
   'overview.removed': 'marks removed',
 };

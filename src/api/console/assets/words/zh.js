@@ -363,7 +363,6 @@ export default {
   'overview.banner.nothing.lost': '不会丢失任何内容：回调照常保存，并定期发出探测调用。',
   'overview.latest': '最近恢复的成员',
   'overview.latest.none': '当前副本启动以来没有恢复过标记。',
-  'overview.latest.skipped': '同一秒内另有 {n} 个',
   'overview.after': '用时 {delay}',
   'overview.removed': '标记已移除',
 };

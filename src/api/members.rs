@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::{
-    AdminState, BodyProblems, CommonProblems, Json, JsonBody, Listed, Page, Paging, Problem,
+    AdminState, BodyProblems, CommonProblems, Json, JsonBody, Listed, Paging, Problem,
 };
 use crate::domain::{Account, GroupId, RequestId};
 use crate::members::{
@@ -54,16 +54,16 @@ pub(super) struct Retried {
 )]
 pub(super) async fn list(
     State(state): State<AdminState>,
-    Listed(filter, paging): Listed<MemberFilter>,
+    Listed(filter, paging): Listed<MemberFilter, Paging>,
 ) -> Result<Json<MemberPage>, Problem> {
-    let page = Page::new("members", &paging, read_key)?;
+    let after = paging.after::<(GroupId, Account)>()?;
     let (group, account) = (filter.group.as_ref(), filter.account.as_ref());
     let counts = count_members(&state.replica.db, group, account).await?;
     let few = filter.state.is_some_and(|state| counts.are_few(state));
     let filter = MemberFilter { few, ..filter };
-    let after = page.after.as_ref().map(|(group, account)| (group, account));
-    let rows = list_members(&state.replica.db, &filter, after, i64::from(page.rows())).await?;
-    let (items, next) = page.cut(rows, write_key);
+    let after = after.as_ref().map(|(group, account)| (group, account));
+    let rows = list_members(&state.replica.db, &filter, after, i64::from(paging.rows())).await?;
+    let (items, next) = paging.cut(rows, |row| (row.group.clone(), row.account.clone()));
     Ok(Json(MemberPage {
         items,
         counts,
@@ -96,14 +96,4 @@ pub(super) async fn retry(
     .await?;
     state.replica.wake_worker.now();
     Ok(Json(Retried { retried }))
-}
-
-/// Neither ids nor accounts have control characters, so a line break keeps the two apart.
-fn write_key(row: &MemberRow) -> String {
-    format!("{}\n{}", row.group, row.account)
-}
-
-fn read_key(key: &str) -> Option<(GroupId, Account)> {
-    let (group, account) = key.split_once('\n')?;
-    Some((GroupId::parse(group).ok()?, Account::parse(account).ok()?))
 }

@@ -35,7 +35,7 @@ pub use body::{Json, JsonBody};
 #[cfg(feature = "local")]
 pub(crate) use origin::this_machine_only;
 pub use problem::{Problem, ProblemDetails, ProblemType};
-pub(crate) use query::{Limit, Listed, MAX_LIMIT, NoParameters, Page, Paging, Part, Query};
+pub(crate) use query::{Limit, Listed, MAX_LIMIT, NoParameters, Paging, Query};
 use responses::{
     BodyProblems, CommonProblems, ImportProblems, ProbeProblems, RuleChanged, RuleConflict,
     RuleUnknown,

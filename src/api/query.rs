@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{DeserializeOwned, Error};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use url::form_urlencoded;
 use utoipa::IntoParams;
 
@@ -35,21 +35,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
 /// The query of a list: which items, and which page of them.
 #[derive(Debug)]
-pub struct Listed<T, P = Paging>(pub T, pub P);
+pub struct Listed<T, P>(pub T, pub P);
 
-/// Says which page; all other parameters say which items.
-pub(crate) trait Part: DeserializeOwned {
-    const NAMES: &[&str];
-}
+/// The parameters that say which page; all others say which items.
+const OF_THE_PAGE: [&str; 3] = ["sort", "limit", "after"];
 
-impl<T: DeserializeOwned, P: Part, S: Send + Sync> FromRequestParts<S> for Listed<T, P> {
+impl<T: DeserializeOwned, P: DeserializeOwned, S: Send + Sync> FromRequestParts<S>
+    for Listed<T, P>
+{
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
-        let of_the_page = |name: &str| P::NAMES.contains(&name);
-        let items = read(query, |name| !of_the_page(name))?;
-        Ok(Self(items, read(query, of_the_page)?))
+        let items = read(query, |name| !OF_THE_PAGE.contains(&name))?;
+        Ok(Self(
+            items,
+            read(query, |name| OF_THE_PAGE.contains(&name))?,
+        ))
     }
 }
 
@@ -94,8 +96,9 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
-/// An empty parameter counts as absent.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+/// Which page of a list. A cursor is the key of a row, by which the list is ordered. The keys of lists differ in
+/// their form, so that a cursor of another list is refused rather than misread.
+#[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Paging {
@@ -107,122 +110,39 @@ pub(crate) struct Paging {
     pub after: Option<String>,
 }
 
-impl Part for Paging {
-    const NAMES: &[&str] = &["limit", "after"];
-}
-
-/// Which page of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<K> {
-    kind: &'static str,
-    limit: u16,
+impl Paging {
     /// The key of the last item of the page before.
-    pub after: Option<K>,
-}
+    pub fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, Problem> {
+        let read = |cursor| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok();
+        let key = |cursor| read(cursor).ok_or_else(invalid_cursor);
+        self.after.as_ref().map(key).transpose()
+    }
 
-impl<K> Page<K> {
-    /// Page of the list `kind`; `read` makes a key of what the cursor names.
-    pub fn new(
-        kind: &'static str,
-        paging: &Paging,
-        read: impl FnOnce(&str) -> Option<K>,
-    ) -> Result<Self, Problem> {
-        let key = |text| read_cursor(kind, text).and_then(|key| read(&key));
-        let after = paging.after.as_deref().map(|text| {
-            key(text).ok_or_else(|| {
-                let detail = "must be the `next` cursor of a previous page of this list";
-                Problem::parameter("after", detail)
-            })
-        });
-        Ok(Self {
-            kind,
-            limit: paging.limit.map_or(DEFAULT_LIMIT, |limit| limit.0),
-            after: after.transpose()?,
-        })
+    fn limit(&self) -> u16 {
+        self.limit.map_or(DEFAULT_LIMIT, |limit| limit.0)
     }
 
     /// How many rows to read: one more than the page has, which shows whether another page follows.
     pub fn rows(&self) -> u16 {
-        self.limit + 1
+        self.limit() + 1
     }
 
     /// Cuts the rows to the page, and makes the cursor of the next one from its last item.
-    pub fn cut<T>(
+    pub fn cut<T, K: Serialize>(
         &self,
         mut rows: Vec<T>,
-        key: impl FnOnce(&T) -> String,
+        key: impl FnOnce(&T) -> K,
     ) -> (Vec<T>, Option<String>) {
-        let more = rows.len() > usize::from(self.limit);
-        rows.truncate(usize::from(self.limit));
-        let next = rows
-            .last()
-            .filter(|_| more)
-            .map(|last| write_cursor(self.kind, &key(last)));
-        (rows, next)
+        let limit = usize::from(self.limit());
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let last = rows.last().filter(|_| more);
+        let next = last.and_then(|last| serde_json::to_vec(&key(last)).ok());
+        (rows, next.map(|key| URL_SAFE_NO_PAD.encode(key)))
     }
 }
 
-/// A cursor names its list, so that one of another list is refused rather than misread.
-fn write_cursor(kind: &str, key: &str) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{kind}:{key}"))
-}
-
-fn read_cursor(kind: &str, text: &str) -> Option<String> {
-    let decoded = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-    let key = decoded.strip_prefix(kind)?.strip_prefix(':')?;
-    Some(key.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::GroupId;
-
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Given {
-        group: Option<GroupId>,
-        limit: Option<Limit>,
-        after: Option<String>,
-    }
-
-    fn wrong(query: &str) -> String {
-        let problem = read::<Given>(query, |_| true).unwrap_err();
-        problem.details().errors[0].parameter.clone().unwrap()
-    }
-
-    #[test]
-    fn the_wrong_parameter_is_named() {
-        assert_eq!(wrong("limit=0"), "limit");
-        assert_eq!(wrong("limit=many"), "limit");
-        assert_eq!(wrong("group=%00"), "group");
-        assert_eq!(wrong("group=a&group=b"), "group");
-        assert_eq!(wrong("color=red"), "color");
-        let given: Given = read("group=&limit=7&after=", |_| true).unwrap();
-        assert_eq!((given.group, given.after), (None, None));
-        assert_eq!(given.limit, Some(Limit(7)));
-    }
-
-    #[test]
-    fn the_next_page_exists_only_if_a_row_is_left() {
-        let page = |after: Option<&str>| {
-            let paging = Paging {
-                limit: Some(Limit(2)),
-                after: after.map(str::to_owned),
-            };
-            Page::new("rules", &paging, |key| Some(key.to_owned()))
-        };
-        let first = page(None).unwrap();
-        assert_eq!(first.rows(), 3);
-        assert_eq!(
-            first.cut(vec![1, 2], ToString::to_string),
-            (vec![1, 2], None)
-        );
-        let (items, next) = first.cut(vec![1, 2, 3], ToString::to_string);
-        assert_eq!(items, [1, 2]);
-        let next = next.unwrap();
-        assert_eq!(page(Some(&next)).unwrap().after.as_deref(), Some("2"));
-        assert_eq!(read_cursor("history", &next), None);
-        assert!(page(Some("%")).is_err());
-    }
+pub(super) fn invalid_cursor() -> Problem {
+    let detail = "must be the `next` cursor of a previous page of this list";
+    Problem::parameter("after", detail)
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::{
-    AdminState, BodyProblems, CommonProblems, Json, JsonBody, Listed, Page, Paging, Problem,
+    AdminState, BodyProblems, CommonProblems, Json, JsonBody, Listed, Paging, Problem,
 };
 use crate::domain::GroupId;
 use crate::members::store::rooms::{RoomFilter, RoomRow, RoomsByState, count_rooms, list_rooms};
@@ -56,14 +56,13 @@ pub(super) struct ResyncRequested {
 )]
 pub(super) async fn list(
     State(state): State<AdminState>,
-    Listed(filter, paging): Listed<RoomFilter>,
+    Listed(filter, paging): Listed<RoomFilter, Paging>,
 ) -> Result<Json<RoomPage>, Problem> {
-    let read = |key: &str| GroupId::parse(key).ok();
-    let page = Page::new("rooms", &paging, read)?;
-    let after = page.after.as_ref().map_or("", GroupId::as_str);
-    let found = list_rooms(&state.replica.db, &filter, after, i64::from(page.rows())).await?;
+    let after: Option<GroupId> = paging.after()?;
+    let after = after.as_ref().map_or("", GroupId::as_str);
+    let found = list_rooms(&state.replica.db, &filter, after, i64::from(paging.rows())).await?;
     let counts = count_rooms(&state.replica.db, filter.group.as_ref()).await?;
-    let (items, next) = page.cut(found, |row| row.group.to_string());
+    let (items, next) = paging.cut(found, |row| row.group.clone());
     Ok(Json(RoomPage {
         items,
         counts,

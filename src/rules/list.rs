@@ -1,7 +1,7 @@
 //! Lists rules: filters, two orders, and the number of all that match.
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
 use utoipa::{IntoParams, ToSchema};
 
@@ -60,7 +60,7 @@ pub enum Order {
 
 /// The last rule of the page before. Rows neither come twice nor are left out while others come and go
 /// between two pages.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct After {
     pub id: RuleId,
     /// With [`Order::Updated`].

@@ -455,6 +455,7 @@ async fn every_error_has_a_code_and_its_values() {
         ("sort=size", "unknown-variant"),
         ("colour=red", "unknown-parameter"),
         ("after=x", "invalid-cursor"),
+        ("group=a&group=b", "repeated"),
         ("matches_group=%C3%A9", "group-not-ascii"),
         ("group=a*b", "star-inside"),
     ] {

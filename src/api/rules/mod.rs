@@ -7,16 +7,16 @@ mod problems;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::query::invalid_cursor;
 use crate::api::{
-    AdminState, BodyProblems, CommonProblems, Json, JsonBody, Limit, Listed, Page, Paging, Part,
-    Problem, ProblemType, Query, RuleChanged, RuleConflict, RuleUnknown,
+    AdminState, BodyProblems, CommonProblems, Json, JsonBody, Limit, Listed, Paging, Problem,
+    ProblemType, Query, RuleChanged, RuleConflict, RuleUnknown,
 };
 use crate::domain::{Rule, RuleId};
 use crate::rules::document::{RuleInput, RulePatch, RuleView, patched};
@@ -73,10 +73,6 @@ struct RulePaging {
     /// The `next` cursor of the page before.
     #[param(pattern = "^[A-Za-z0-9_-]+$")]
     after: Option<String>,
-}
-
-impl Part for RulePaging {
-    const NAMES: &[&str] = &["sort", "limit", "after"];
 }
 
 /// What is done to several rules.
@@ -150,41 +146,25 @@ async fn list(
     Listed(filter, RulePaging { sort, limit, after }): Listed<Filter, RulePaging>,
 ) -> Result<Json<RulePage>, Problem> {
     let order = sort.unwrap_or_default();
-    let kind = match order {
-        Order::Id => "rules",
-        Order::Updated => "rules-updated",
-    };
-    let page = Page::new(kind, &Paging { limit, after }, read_key)?;
+    let paging = Paging { limit, after };
+    let by_time = order == Order::Updated;
+    let after: Option<After> = paging.after()?;
+    if let Some(After { updated_at, .. }) = &after
+        && updated_at.is_some() != by_time
+    {
+        return Err(invalid_cursor());
+    }
     let total = state.rules.count(&filter).await?;
     let found = state
         .rules
-        .list(&filter, order, page.after.as_ref(), page.rows())
+        .list(&filter, order, after.as_ref(), paging.rows())
         .await?;
-    let (found, next) = page.cut(found, |rule| write_key(rule, order));
+    let (found, next) = paging.cut(found, |rule| After {
+        id: rule.id.clone(),
+        updated_at: by_time.then_some(rule.updated_at),
+    });
     let items = found.iter().map(RuleView::from).collect();
     Ok(Json(RulePage { items, total, next }))
-}
-
-/// The id, and with the other order the time of the last change before it.
-fn write_key(rule: &Rule, order: Order) -> String {
-    match order {
-        Order::Id => rule.id.to_string(),
-        Order::Updated => format!("{} {}", rule.updated_at.timestamp_micros(), rule.id),
-    }
-}
-
-fn read_key(key: &str) -> Option<After> {
-    let (updated_at, id) = match key.split_once(' ') {
-        Some((micros, id)) => (
-            Some(DateTime::<Utc>::from_timestamp_micros(
-                micros.parse().ok()?,
-            )?),
-            id,
-        ),
-        None => (None, key),
-    };
-    let id = RuleId::parse(id).ok()?;
-    Some(After { id, updated_at })
 }
 
 /// Enable, disable or delete several rules.
@@ -376,14 +356,12 @@ async fn history(
     NamedRule(id): NamedRule,
     Query(paging): Query<Paging>,
 ) -> Result<Json<HistoryPage>, Problem> {
-    let read = |key: &str| key.parse::<i64>().ok();
-    let page = Page::new("history", &paging, read)?;
-    let after = page.after.unwrap_or(0);
-    let entries = state.rules.history(&id, after, page.rows()).await?;
+    let after = paging.after()?.unwrap_or(0);
+    let entries = state.rules.history(&id, after, paging.rows()).await?;
     if entries.is_empty() && after == 0 {
         return Err(WriteError::NotFound(id).into());
     }
-    let (items, next) = page.cut(entries, |entry| entry.sequence.to_string());
+    let (items, next) = paging.cut(entries, |entry| entry.sequence);
     Ok(Json(HistoryPage { items, next }))
 }
 

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::ChatError;
 use super::recent::RecentCalls;
@@ -104,12 +106,15 @@ pub struct Budget {
     metrics: Metrics,
 }
 
-/// State of a budget for people.
-#[derive(Debug, Clone, Copy)]
+/// The budget of one Chat API.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = CallBudget)]
 pub struct BudgetState {
-    /// Calls per second in force now.
+    /// The API, named as in its URL.
+    pub api: &'static str,
+    /// Calls a second allowed now.
     pub per_second: f64,
-    /// Share of the configured rate in force now, above 0 to 1.
+    /// Their share of the configured rate; below 1 after Chat reported too many calls.
     pub share: f64,
 }
 
@@ -251,6 +256,7 @@ impl Budget {
         );
         let share = share.fetch_optional(&self.db).await?.unwrap_or(1.0);
         Ok(BudgetState {
+            api: self.api(),
             per_second: share * f64::from(self.rate.0),
             share,
         })

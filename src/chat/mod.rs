@@ -20,7 +20,7 @@ mod tests;
 pub use crate::metrics::ErrorClass;
 pub use answers::ModifyAnswer;
 pub use breaker::{Breaker, PauseState, Tried};
-pub use budget::{Budget, Budgets, CallRate};
+pub use budget::{Budget, BudgetState, Budgets, CallRate};
 pub use calls::{CommandType, MemberMarks};
 pub use client::{ChatClient, ClientError};
 #[cfg(test)]

@@ -6,11 +6,16 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::ChatError;
+use crate::messages::Message;
 use crate::metrics::ErrorClass;
 
 const WINDOW: Duration = Duration::from_secs(60);
+/// Errors that are shown.
+const MOST_ERRORS: usize = 5;
 
 /// Clones share the counts.
 #[derive(Debug, Clone, Default)]
@@ -23,15 +28,30 @@ struct Kept {
     last_error: Option<(DateTime<Utc>, String)>,
 }
 
-/// The calls of the last minute.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Calls of this replica to Chat in the last minute.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[schema(as = ChatCalls)]
 pub struct CallSummary {
     pub calls: u64,
+    /// Calls that failed; a refusal that concerns only one room or member is not counted.
     pub failed: u64,
-    /// The errors of failed calls, the most frequent first.
-    pub errors: Vec<(String, u64)>,
+    /// `failed` as a share of `calls`, 0 to 1.
+    pub failing_share: f64,
+    /// The errors, the most frequent first, at most five.
+    pub errors: Vec<CallError>,
     /// The last error since the start of the process.
-    pub last_error: Option<(DateTime<Utc>, String)>,
+    #[schema(required = true)]
+    pub last_error: Option<Message>,
+    #[schema(required = true)]
+    pub last_error_at: Option<DateTime<Utc>>,
+}
+
+/// An error of calls.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct CallError {
+    pub message: Message,
+    /// How many calls.
+    pub calls: u64,
 }
 
 impl RecentCalls {
@@ -62,17 +82,22 @@ impl RecentCalls {
         for error in kept.calls.iter().filter_map(|(_, error)| error.as_ref()) {
             *counts.entry(error).or_default() += 1;
         }
-        let failed = counts.values().sum();
-        let errors = counts
-            .into_iter()
-            .map(|(error, count)| (error.clone(), count));
-        let mut errors: Vec<_> = errors.collect();
-        errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let (calls, failed) = (kept.calls.len() as u64, counts.values().sum());
+        let mut counts: Vec<(&String, u64)> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, calls)| std::cmp::Reverse(*calls));
+        let errors = counts.into_iter().take(MOST_ERRORS);
+        let errors = errors.map(|(error, calls)| CallError {
+            message: Message::of(error),
+            calls,
+        });
+        let (last_error_at, last_error) = kept.last_error.clone().unzip();
         CallSummary {
-            calls: kept.calls.len() as u64,
+            calls,
             failed,
-            errors,
-            last_error: kept.last_error.clone(),
+            failing_share: failed as f64 / calls.max(1) as f64,
+            errors: errors.collect(),
+            last_error: last_error.map(Message::of),
+            last_error_at,
         }
     }
 }
@@ -106,15 +131,17 @@ mod tests {
             recent.ended(error, start + Duration::from_secs(seconds as u64), at);
         }
         let now = recent.summary_at(start + Duration::from_secs(5));
-        assert_eq!((now.calls, now.failed), (5, 3));
-        assert_eq!(
-            now.errors,
-            [(proxy.to_string(), 2), (ChatError::Timeout.to_string(), 1)]
-        );
+        assert_eq!((now.calls, now.failed, now.failing_share), (5, 3, 0.6));
+        let errors = now.errors.iter().map(|one| (one.message.code, one.calls));
+        let expected = [("chat-http-status", 2), ("chat-timeout", 1)];
+        assert_eq!(errors.collect::<Vec<_>>(), expected);
         let later = recent.summary_at(start + Duration::from_secs(63));
         assert_eq!((later.calls, later.failed), (2, 1));
         let much_later = recent.summary_at(start + Duration::from_secs(600));
         assert_eq!((much_later.calls, much_later.errors.len()), (0, 0));
-        assert_eq!(much_later.last_error, Some((at, proxy.to_string())));
+        assert_eq!(much_later.failing_share, 0.0);
+        let last = much_later.last_error.map(|message| message.detail);
+        assert_eq!(last, Some(proxy.to_string()));
+        assert_eq!(much_later.last_error_at, Some(at));
     }
 }

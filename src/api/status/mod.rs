@@ -5,7 +5,6 @@
 //! those of the replica that answers.
 
 mod callbacks;
-mod calls;
 pub mod figures;
 mod pulse;
 mod readiness;
@@ -23,14 +22,13 @@ pub use pulse::Pulse;
 pub use readiness::{DatabaseState, Readiness, Ready};
 
 use crate::api::{AdminState, CommonProblems, Json, NoParameters, Problem, Query};
-use crate::chat::PauseState;
+use crate::chat::{BudgetState, CallSummary, PauseState};
 use crate::members::{FailureReason, QueueDepth, failure_reasons, queue_depth, retry_reasons};
 use crate::messages::Message;
 use crate::resync::SweepTotals;
 use crate::rules::filter::{FilterState, RuleFilter};
 use crate::rules::propagation::{Backlog, backlog};
 use crate::version;
-use calls::CallsView;
 
 /// How long the database may take over what the status shows.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -59,11 +57,11 @@ pub(crate) struct Status {
     failures: Vec<FailureReason>,
     /// The budget of calls of each Chat API, for all replicas together; empty if the database does
     /// not respond in time.
-    budgets: Vec<BudgetView>,
+    budgets: Vec<BudgetState>,
     /// Why members wait for another call, the most frequent reason first, at most ten.
     retries: Vec<FailureReason>,
     /// How the calls to Chat of this replica end.
-    calls: CallsView,
+    calls: CallSummary,
     /// Calls to Chat that set marks.
     chat: ChatView,
     /// Calls to Chat that compare rooms.
@@ -73,18 +71,6 @@ pub(crate) struct Status {
     filter: Option<FilterState>,
     /// What sweeps of this replica found since its start.
     resync: SweepTotals,
-}
-
-/// The budget of one Chat API.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = CallBudget)]
-struct BudgetView {
-    /// The API, named as in its URL.
-    api: &'static str,
-    /// Calls a second allowed now.
-    per_second: f64,
-    /// Their share of the configured rate; below 1 after Chat reported too many calls.
-    share: f64,
 }
 
 /// Whether calls to Chat go out.
@@ -148,7 +134,7 @@ pub(crate) async fn read(state: &AdminState) -> Status {
         failures: Vec::new(),
         budgets: Vec::new(),
         retries: Vec::new(),
-        calls: replica.budgets.recent.summary().into(),
+        calls: replica.budgets.recent.summary(),
         chat: replica.worker_breaker.paused().into(),
         chat_resync: replica.sweeper_breaker.paused().into(),
         filter: state.filter.as_ref().map(RuleFilter::state),
@@ -174,12 +160,7 @@ impl Status {
         self.propagation = Some(backlog(db).await?);
         self.failures = failure_reasons(db).await?;
         for budget in state.replica.budgets.all() {
-            let allowed = budget.state().await?;
-            self.budgets.push(BudgetView {
-                api: budget.api(),
-                per_second: allowed.per_second,
-                share: allowed.share,
-            });
+            self.budgets.push(budget.state().await?);
         }
         let arrived = state.arrivals.of_all_replicas(db).await?;
         self.callbacks = CallbacksView::of(arrived, Utc::now());

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 
 use super::guesses::{Guesses, Source};
 use super::problem::{Problem, ProblemType};
@@ -76,12 +76,13 @@ impl Tokens {
 
     fn token(&self, secret: &str) -> Option<&Known> {
         let given = digest(secret);
-        let mut found = u32::MAX;
-        for (index, known) in (0u32..).zip(self.known.iter()) {
-            let equal: Choice = known.digest.ct_eq(&given);
-            found.conditional_assign(&index, equal);
+        let mut found = None;
+        for known in self.known.iter() {
+            if known.digest.ct_eq(&given).into() {
+                found = Some(known);
+            }
         }
-        self.known.get(usize::try_from(found).ok()?)
+        found
     }
 
     /// The token with this secret. A short secret is refused while too many wrong ones come from the same
@@ -94,24 +95,24 @@ impl Tokens {
             return Ok(known);
         }
         let source = Source::of(head);
-        let (refusal, problem) = match self.guesses.attempt(source, Instant::now(), || known) {
-            Some(Some(known)) => return Ok(known),
-            Some(None) => (
-                AdminRefusal::UnknownToken,
-                Problem::new(ProblemType::Unauthorized, "unknown token"),
-            ),
-            None => (
+        let permitted = self.guesses.permit(source, known.is_some(), Instant::now());
+        let (refusal, kind, detail) = match known {
+            _ if !permitted => (
                 AdminRefusal::TooManyGuesses,
-                Problem::new(
-                    ProblemType::TooManyRequests,
-                    "too many unknown tokens came from your address; try again in some seconds",
-                ),
+                ProblemType::TooManyRequests,
+                "too many unknown tokens came from your address; try again in some seconds",
+            ),
+            Some(known) => return Ok(known),
+            None => (
+                AdminRefusal::UnknownToken,
+                ProblemType::Unauthorized,
+                "unknown token",
             ),
         };
         self.metrics.admin_refusals.of(refusal).inc();
         let Source { peer, client } = source;
         warn_seldom!(%peer, %client, "refused an unknown token");
-        Err(problem)
+        Err(Problem::new(kind, detail))
     }
 
     /// Begins a session of the console; `secure`: its page came over TLS. Returns the header

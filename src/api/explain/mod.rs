@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::marks::{MarkNames, NamedMark};
+use crate::api::marks::NamedMark;
 use crate::api::{AdminState, CommonProblems, Json, Problem, Query};
 use crate::chat::PauseState;
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark, MarkSet, Rule, RuleId};
@@ -23,16 +23,6 @@ use crate::members::{
 use crate::messages::Message;
 use crate::rules::document::RuleView;
 use crate::rules::explain::{Miss, RulesFor, rules_for};
-
-/// What was read from the database.
-struct Facts {
-    rules: RulesFor,
-    member: Option<MemberRow>,
-    room: Option<RoomRow>,
-    held: BTreeMap<Mark, usize>,
-    paused: Option<PauseState>,
-    names: MarkNames,
-}
 
 /// Why a member has, or lacks, marks.
 #[derive(Debug, Serialize, ToSchema)]
@@ -159,7 +149,14 @@ pub(super) async fn explain(
     Query(ExplainQuery { group, account }): Query<ExplainQuery>,
 ) -> Result<Json<Explanation>, Problem> {
     let db = &state.replica.db;
-    let rules = rules_for(db, &group, &account).await?;
+    let RulesFor {
+        at,
+        matched: (matched, matched_total),
+        near,
+        desired,
+        in_room,
+        under_way,
+    } = rules_for(db, &group, &account).await?;
     let room = RoomFilter {
         group: Some(group.clone()),
         state: None,
@@ -169,73 +166,70 @@ pub(super) async fn explain(
         account: Some(account.clone()),
         ..MemberFilter::default()
     };
-    let facts = Facts {
-        rules,
-        member: list_members(db, &member, None, 1).await?.pop(),
-        room: list_rooms(db, &room, "", 1).await?.pop(),
-        held: held_places(db, &group).await?,
-        paused: state.replica.worker_breaker.paused(),
-        names: state.mark_names,
-    };
-    Ok(Json(Explanation {
-        at: facts.rules.at,
-        summary: summary::summary(&facts),
-        mark_names: facts.names.of(&facts.marks()),
-        pending: pending(&facts),
-        room: ExplainedRoom::of(&facts),
-        near: facts.rules.near.iter().map(NearRule::of).collect(),
-        matched: facts.rules.matched.0.iter().map(RuleView::from).collect(),
-        matched_total: facts.rules.matched.1,
-        desired: facts.rules.desired,
-        under_way: facts.rules.under_way,
-        member: facts.member,
+    let member = list_members(db, &member, None, 1).await?.pop();
+    let room = list_rooms(db, &room, "", 1).await?.pop();
+    let held = held_places(db, &group).await?;
+    let paused = state.replica.worker_breaker.paused();
+    let mut marks: MarkSet = near
+        .iter()
+        .flat_map(|(rule, _)| rule.draft.marks.iter())
+        .collect();
+    marks.extend(in_room.iter().chain(&desired));
+    if let Some(member) = &member {
+        marks.extend(member.marks.iter().chain(&member.confirmed_marks));
+    }
+    let names = state.mark_names;
+    let mut explanation = Explanation {
         group,
         account,
-    }))
+        at,
+        summary: String::new(),
+        desired,
+        mark_names: names.of(&marks),
+        matched: matched.iter().map(RuleView::from).collect(),
+        matched_total,
+        under_way,
+        near: near.iter().map(NearRule::of).collect(),
+        pending: member
+            .as_ref()
+            .and_then(|member| Pending::of(member, paused)),
+        member,
+        room: ExplainedRoom::of(room, in_room, &held),
+    };
+    explanation.summary = summary::summary(&explanation, &names);
+    Ok(Json(explanation))
 }
 
-fn pending(facts: &Facts) -> Option<Pending> {
-    let member = facts.member.as_ref()?;
-    let last_error = member.last_error.clone();
-    let paused = facts.paused.as_ref().map(|paused| paused.reason.clone());
-    Some(Pending {
-        since: member.pending_since,
-        next_attempt_at: member.due_at?,
-        message: paused.as_deref().or(last_error.as_deref()).map(Message::of),
-        last_error,
-        paused,
-    })
-}
-
-impl Facts {
-    /// Every mark that the answer can name.
-    fn marks(&self) -> MarkSet {
-        let rules = &self.rules;
-        let near = rules.near.iter().map(|(rule, _)| rule);
-        let mut marks: MarkSet = near.flat_map(|rule| rule.draft.marks.iter()).collect();
-        marks.extend(rules.in_room.iter().chain(&rules.desired));
-        if let Some(member) = &self.member {
-            marks.extend(member.marks.iter().chain(&member.confirmed_marks));
-        }
-        marks
+impl Pending {
+    fn of(member: &MemberRow, paused: Option<PauseState>) -> Option<Self> {
+        let last_error = member.last_error.clone();
+        let paused = paused.map(|paused| paused.reason);
+        Some(Self {
+            since: member.pending_since,
+            next_attempt_at: member.due_at?,
+            message: paused.as_deref().or(last_error.as_deref()).map(Message::of),
+            last_error,
+            paused,
+        })
     }
 }
 
 impl ExplainedRoom {
-    fn of(facts: &Facts) -> Self {
-        let room = facts.room.as_ref();
-        let full = facts.held.iter();
-        let full = full.filter(|(_, holders)| **holders >= MEMBERS_A_MARK);
+    fn of(room: Option<RoomRow>, marks: MarkSet, held: &BTreeMap<Mark, usize>) -> Self {
+        let full = held
+            .iter()
+            .filter(|(_, holders)| **holders >= MEMBERS_A_MARK);
+        let gone_at = room.as_ref().and_then(|room| room.gone_at);
         Self {
-            state: match room {
-                None => ExplainedRoomState::Unknown,
-                Some(room) if room.gone_at.is_some() => ExplainedRoomState::Gone,
-                Some(_) => ExplainedRoomState::Live,
+            state: match (&room, gone_at) {
+                (None, _) => ExplainedRoomState::Unknown,
+                (_, Some(_)) => ExplainedRoomState::Gone,
+                (_, None) => ExplainedRoomState::Live,
             },
             last_event_at: room.and_then(|room| room.last_event_at),
-            gone_at: room.and_then(|room| room.gone_at),
-            marks: facts.rules.in_room.clone(),
-            at_mark_limit: facts.rules.in_room.len() >= MAX_MARKS_PER_ROOM,
+            gone_at,
+            at_mark_limit: marks.len() >= MAX_MARKS_PER_ROOM,
+            marks,
             full_marks: full.map(|(mark, _)| *mark).collect(),
         }
     }

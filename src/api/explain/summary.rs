@@ -2,41 +2,39 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::Facts;
+use super::Explanation;
 use crate::api::marks::MarkNames;
 use crate::domain::MarkSet;
 use crate::members::{MemberRow, MemberState, Presence};
 use crate::rules::explain::Miss;
 
 /// What rules require, what happened to the marks, and what comes next.
-pub(super) fn summary(facts: &Facts) -> String {
-    let desired = &facts.rules.desired;
-    let demand = match (desired.is_empty(), facts.rules.near.first()) {
-        (false, _) => format!("Rules require {}.", listed(desired, &facts.names)),
-        (true, Some((_, Miss::Disabled | Miss::NotStarted | Miss::Ended))) => {
+pub(super) fn summary(known: &Explanation, names: &MarkNames) -> String {
+    let desired = &known.desired;
+    let near = known.near.first().map(|near| near.reason);
+    let demand = match (desired.is_empty(), near) {
+        (false, _) => format!("Rules require {}.", listed(desired, names)),
+        (true, Some(Miss::Disabled | Miss::NotStarted | Miss::Ended)) => {
             "Rules match this member, but none is in effect now.".to_owned()
         }
         (true, _) => "No rule matches this member in this room.".to_owned(),
     };
-    let gone = facts.room.as_ref().and_then(|room| room.gone_at);
-    let state = match (&facts.member, gone) {
-        (_, Some(at)) => format!("The room was destroyed at {}.", time(at)),
-        (Some(member), None) => of_member(member, desired, facts),
-        (None, None) if desired.is_empty() => String::new(),
-        (None, None) => {
-            "No event received for this member yet; marks will be set when they join.".to_owned()
-        }
+    let member = known.member.as_ref();
+    let state = match (member, known.room.gone_at) {
+        (_, Some(at)) => Some(format!("The room was destroyed at {}.", time(at))),
+        (Some(member), None) => Some(of_member(member, known, names)),
+        (None, None) if desired.is_empty() => None,
+        (None, None) => Some(
+            "No event received for this member yet; marks will be set when they join.".to_owned(),
+        ),
     };
-    let lost = facts.member.as_ref();
-    let lost = lost.and_then(|member| lost_marks(member, &facts.names));
-    let under_way = facts
-        .rules
-        .under_way
-        .first()
-        .map(|rule| format!("A change of rule {rule} has not reached this room yet."));
-    let sentences = [Some(demand), under_way, lost, Some(state)];
+    let lost = member.and_then(|member| lost_marks(member, names));
+    let under_way = known.under_way.first();
+    let under_way =
+        under_way.map(|rule| format!("A change of rule {rule} has not reached this room yet."));
+    let sentences = [Some(demand), under_way, lost, state];
     let sentences: Vec<String> = sentences.into_iter().flatten().collect();
-    sentences.join(" ").trim_end().to_owned()
+    sentences.join(" ")
 }
 
 /// What became of the marks that Chat confirmed last, if the member does not carry them any more.
@@ -57,9 +55,11 @@ fn lost_marks(member: &MemberRow, names: &MarkNames) -> Option<String> {
     Some(format!("Chat confirmed {marks}; {what}."))
 }
 
-fn of_member(member: &MemberRow, desired: &MarkSet, facts: &Facts) -> String {
+fn of_member(member: &MemberRow, known: &Explanation, names: &MarkNames) -> String {
+    let desired = &known.desired;
     let reason = member.last_error.as_deref().unwrap_or("unknown reason");
-    let paused = facts.paused.as_ref().map(|paused| paused.reason.as_str());
+    let pending = known.pending.as_ref();
+    let paused = pending.and_then(|pending| pending.paused.as_deref());
     match (member.state, member.presence, paused) {
         (MemberState::Failed, ..) => {
             format!("Gave up after repeated failures: {reason}. Retry with POST /v1/members/retry.")
@@ -85,7 +85,7 @@ fn of_member(member: &MemberRow, desired: &MarkSet, facts: &Facts) -> String {
             false => "In the room, and Chat confirmed all of them.".to_owned(),
         },
         (_, Presence::Present, _) => {
-            format!("In the room, with {}.", listed(&member.marks, &facts.names))
+            format!("In the room, with {}.", listed(&member.marks, names))
         }
         _ if desired.is_empty() => "Not in the room, as far as is known.".to_owned(),
         _ => "Not in the room, as far as is known; marks will be set when they join.".to_owned(),

@@ -340,6 +340,13 @@ async fn mistakes_end_with_2_and_refusals_with_1_and_a_reason() {
     let nobody = desk.run(&nobody).await;
     assert_eq!(nobody.status, 1);
     assert!(nobody.err.contains("--url"), "{}", nobody.err);
+    let callbacks = format!("http://{}", desk.service.callbacks);
+    let other = desk.run(&["status", "--url", &callbacks]).await;
+    assert!(
+        other.err.contains("404 Not Found; is this the admin"),
+        "{}",
+        other.err
+    );
 }
 
 /// A pipe whose reader has gone, as `head` leaves it.

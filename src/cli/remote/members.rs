@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::table::plain;
-use super::{List, Most, NONE, On};
+use super::{List, Listing, NONE, On};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -14,9 +14,7 @@ pub(in crate::cli) struct Members {
     #[command(subcommand)]
     command: Option<MembersCommand>,
     #[command(flatten)]
-    list: On<MembersQuery>,
-    #[command(flatten)]
-    most: Most,
+    list: Listing<MembersQuery>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,16 +56,8 @@ struct Erasure {
     dry_run: bool,
 }
 
-#[derive(Debug, Args)]
-pub(in crate::cli) struct Rooms {
-    #[command(flatten)]
-    query: RoomsQuery,
-    #[command(flatten)]
-    most: Most,
-}
-
 #[derive(Debug, Args, Serialize)]
-struct RoomsQuery {
+pub(in crate::cli) struct RoomsQuery {
     /// Only this room.
     group: Option<String>,
     /// Only rooms in this state.
@@ -109,17 +99,14 @@ pub(super) async fn members(members: Members) -> anyhow::Result<()> {
                 name: "group account",
                 none: "no members",
             };
-            let query = &members.list.ask;
-            members
-                .list
-                .list(list, query, &members.most, |_, _| ())
-                .await
+            let members = members.list;
+            members.print(list, &members.ask, |_, _| ()).await
         }
     }
 }
 
 /// Rooms and how their last comparison with Chat ended.
-pub(super) async fn rooms(command: On<Rooms>) -> anyhow::Result<()> {
+pub(super) async fn rooms(rooms: Listing<RoomsQuery>) -> anyhow::Result<()> {
     let list = List {
         path: &["rooms"],
         columns: "group state members.applied members.pending members.failed members.offline \
@@ -127,9 +114,8 @@ pub(super) async fn rooms(command: On<Rooms>) -> anyhow::Result<()> {
         name: "group",
         none: "no rooms",
     };
-    let Rooms { query, most } = &command.ask;
     let found = |room: &mut Value, _: &_| room["found"] = found(&room["sweep"]).into();
-    command.list(list, query, most, found).await
+    rooms.print(list, &rooms.ask, found).await
 }
 
 /// What the last comparison found, in words.

@@ -36,7 +36,7 @@ pub(super) enum Command {
     /// List members that a rule matches, or retry failed ones.
     Members(members::Members),
     /// List rooms and their last comparison with Chat.
-    Rooms(On<members::Rooms>),
+    Rooms(Listing<members::RoomsQuery>),
     /// Show the state of a running service.
     Status(Remote),
     /// Compare a room with Chat now.
@@ -172,9 +172,13 @@ impl Shape {
     }
 }
 
-/// How many items a list has at most.
+/// Which items of a service are listed, and how many at most.
 #[derive(Debug, Args)]
-struct Most {
+pub(super) struct Listing<T: Args> {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    ask: T,
     /// List so many at most.
     #[arg(
         long,
@@ -196,26 +200,28 @@ struct List<'a> {
     none: &'a str,
 }
 
-impl Remote {
-    async fn style(&self) -> Style {
-        Style::of(&self.service).await
-    }
-
-    /// Prints at most `most` items of a list. `edit` adds what only people read.
-    async fn list(
+impl<T: Args> Listing<T> {
+    /// Prints the items. `edit` adds what only people read.
+    async fn print(
         &self,
         list: List<'_>,
         query: &impl Serialize,
-        most: &Most,
         edit: impl Fn(&mut Value, &Style),
     ) -> anyhow::Result<()> {
-        let mut items = self.service.items(list.path, query, most.limit).await?;
-        if !self.shape.is_table() {
-            return self.shape.print(&items.into(), list.name);
+        let remote = &self.remote;
+        let mut items = remote.items(list.path, query, self.limit).await?;
+        if !remote.shape.is_table() {
+            return remote.shape.print(&items.into(), list.name);
         }
-        let style = self.style().await;
+        let style = remote.style().await;
         items.iter_mut().for_each(|item| edit(item, &style));
         Ok(style.print(&items, list.columns, list.none)?)
+    }
+}
+
+impl Remote {
+    async fn style(&self) -> Style {
+        Style::of(&self.service).await
     }
 
     /// Prints what a write was answered: a line for people, or the answer.
@@ -378,15 +384,6 @@ fn problem(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_problem_names_its_lines_and_other_text_is_none() {
-        let text = r#"{"title":"Wrong","detail":"no","bad_lines":1,
-                       "errors":[{"line":3,"pointer":"/id","detail":"must be given"}]}"#;
-        assert_eq!(problem(text).unwrap(), "no\nline 3: /id must be given");
-        assert_eq!(problem("<html>"), None);
-        assert_eq!(problem("{}"), None);
-    }
 
     #[test]
     fn ids_cannot_leave_their_place_in_the_path() {

@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use super::adopt::{self, AdoptArguments};
 use super::table::{Style, plain};
 use super::transfer::{self, ExportArguments, File, Import};
-use super::{List, Most, NONE, On, Remote, changes};
+use super::{List, Listing, NONE, On, Remote, changes};
 use crate::config::{ConfigError, Settings};
 
 /// Columns of a table of rules.
@@ -30,11 +30,11 @@ pub(in crate::cli) enum RulesCommand {
     /// Write all rules, or those that the filters let through, to standard output as NDJSON.
     Export(ExportArguments),
     /// List rules.
-    List(On<Listed>),
+    List(Listing<ListQuery>),
     /// Show one rule.
     Get(On<One>),
     /// Show who changed a rule, when, and what; also of a deleted one.
-    History(On<Changes>),
+    History(Listing<One>),
     /// Create or replace one rule, from options or from a JSON file.
     Put(On<Put>),
     /// Enable rules.
@@ -75,16 +75,8 @@ pub(super) struct Filters {
     enabled: Option<bool>,
 }
 
-#[derive(Debug, Args)]
-pub(in crate::cli) struct Listed {
-    #[command(flatten)]
-    query: ListQuery,
-    #[command(flatten)]
-    most: Most,
-}
-
 #[derive(Debug, Args, Serialize)]
-struct ListQuery {
+pub(in crate::cli) struct ListQuery {
     #[command(flatten)]
     #[serde(flatten)]
     filters: Filters,
@@ -97,14 +89,6 @@ struct ListQuery {
 pub(in crate::cli) struct One {
     /// The rule.
     id: String,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct Changes {
-    #[command(flatten)]
-    one: One,
-    #[command(flatten)]
-    most: Most,
 }
 
 #[derive(Debug, Args)]
@@ -194,15 +178,14 @@ pub(in crate::cli) async fn run(
     }
 }
 
-async fn list(rules: On<Listed>) -> anyhow::Result<()> {
+async fn list(rules: Listing<ListQuery>) -> anyhow::Result<()> {
     let list = List {
         path: &["rules"],
         columns: COLUMNS,
         name: "id",
         none: "no rules",
     };
-    let Listed { query, most } = &rules.ask;
-    rules.list(list, query, most, |_, _| ()).await
+    rules.print(list, &rules.ask, |_, _| ()).await
 }
 
 async fn get(one: On<One>) -> anyhow::Result<()> {
@@ -216,8 +199,8 @@ async fn get(one: On<One>) -> anyhow::Result<()> {
     Ok(one.style().await.print_pairs(&fields)?)
 }
 
-async fn history(changed: On<Changes>) -> anyhow::Result<()> {
-    let path = ["rules", &changed.ask.one.id, "history"];
+async fn history(changed: Listing<One>) -> anyhow::Result<()> {
+    let path = ["rules", &changed.ask.id, "history"];
     let list = List {
         path: &path,
         columns: "at actor action request_id rule",
@@ -231,7 +214,7 @@ async fn history(changed: On<Changes>) -> anyhow::Result<()> {
         };
         entry["rule"] = what.into();
     };
-    changed.list(list, &NONE, &changed.ask.most, what).await
+    changed.print(list, &NONE, what).await
 }
 
 async fn put(put: On<Put>) -> anyhow::Result<()> {

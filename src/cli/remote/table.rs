@@ -159,20 +159,6 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let items = [
-            json!({"id": "a", "marks": [1000, 1001], "sweep": {"at": null}}),
-            json!({"id": "a-long-one", "marks": [], "sweep": {"at": "now"}}),
-        ];
-        assert_eq!(
-            Style::default().lines(&items, "id marks sweep.at"),
-            "ID          MARKS       SWEEP AT\n\
-             a           1000, 1001  -\n\
-             a-long-one  -           now\n"
-        );
-    }
-
-    #[test]
     fn times_are_relative() {
         let now = Utc::now();
         let shown = |seconds| ago(now - TimeDelta::seconds(seconds), now);

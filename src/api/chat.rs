@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::{AdminState, CommonProblems, Json, Problem};
-use crate::chat::{Breaker, PauseState, Tried};
+use crate::chat::{Breaker, Tried};
 use crate::messages::Message;
 use crate::wake::WakeUp;
 
@@ -69,13 +69,12 @@ async fn try_now(breaker: &Breaker, wake: &WakeUp) -> Tried {
 
 impl From<Tried> for ChatProbe {
     fn from(tried: Tried) -> Self {
-        let (outcome, pause) = match tried {
+        let (outcome, reason) = match tried {
             Tried::NotPaused => (ChatProbeOutcome::NotPaused, None),
             Tried::Resumed => (ChatProbeOutcome::Resumed, None),
-            Tried::Refused(pause) => (ChatProbeOutcome::StillPaused, Some(pause)),
-            Tried::NothingTried(pause) => (ChatProbeOutcome::NothingTried, Some(pause)),
+            Tried::Refused(pause) => (ChatProbeOutcome::StillPaused, Some(pause.reason)),
+            Tried::NothingTried(pause) => (ChatProbeOutcome::NothingTried, Some(pause.reason)),
         };
-        let reason = pause.map(|PauseState { reason, .. }| reason);
         Self {
             outcome,
             message: reason.as_deref().map(Message::of),

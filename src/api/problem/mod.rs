@@ -137,11 +137,6 @@ impl Problem {
         }))
     }
 
-    /// What the client is told.
-    pub fn details(&self) -> &ProblemDetails {
-        &self.0
-    }
-
     /// A wrong parameter, path segment or header, with what is wrong and what would be right.
     pub fn parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
         let error = FieldError {
@@ -271,11 +266,8 @@ mod tests {
         assert!(is_unavailable(&sqlx::Error::PoolTimedOut));
         assert!(!is_unavailable(&sqlx::Error::RowNotFound));
         let gone = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-        assert_eq!(Problem::from(sqlx::Error::Io(gone)).details().status, 503);
-        assert_eq!(
-            Problem::from(sqlx::Error::RowNotFound).details().status,
-            500
-        );
+        assert_eq!(Problem::from(sqlx::Error::Io(gone)).0.status, 503);
+        assert_eq!(Problem::from(sqlx::Error::RowNotFound).0.status, 500);
     }
 
     /// Fails when an error gets other words and the list keeps the old ones.

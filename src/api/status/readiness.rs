@@ -17,9 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Says whether the service is ready. Clones share one state.
 #[derive(Debug, Clone)]
-pub struct Readiness {
-    shared: Arc<Shared>,
-}
+pub struct Readiness(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -57,34 +55,32 @@ pub struct Ready {
 impl Readiness {
     /// Ready as long as the database takes writes.
     pub fn new(db: Db) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                db,
-                draining: AtomicBool::new(false),
-                failed: AtomicBool::new(false),
-                last: Mutex::new(None),
-            }),
-        }
+        Self(Arc::new(Shared {
+            db,
+            draining: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            last: Mutex::new(None),
+        }))
     }
 
     /// From now on not ready: the process is about to end.
     pub fn drain(&self) {
-        self.shared.draining.store(true, Ordering::Relaxed);
+        self.0.draining.store(true, Ordering::Relaxed);
     }
 
     /// Whether the process is about to end.
     pub fn is_draining(&self) -> bool {
-        self.shared.draining.load(Ordering::Relaxed)
+        self.0.draining.load(Ordering::Relaxed)
     }
 
     /// From now on not live: a task of the service has ended by itself.
     pub fn fail(&self) {
-        self.shared.failed.store(true, Ordering::Relaxed);
+        self.0.failed.store(true, Ordering::Relaxed);
     }
 
     /// Whether all tasks of the service run.
     pub fn is_live(&self) -> bool {
-        !self.shared.failed.load(Ordering::Relaxed)
+        !self.0.failed.load(Ordering::Relaxed)
     }
 
     /// Whether requests should come here, and if not, why. The database may be left out: all replicas
@@ -105,29 +101,23 @@ impl Readiness {
 
     /// The state of the database, not older than a second.
     pub async fn database(&self) -> DatabaseState {
-        let mut last = self.shared.last.lock().await;
+        let mut last = self.0.last.lock().await;
         match *last {
             Some((at, state)) if at.elapsed() < BELIEVED => state,
-            _ => {
-                let state = ask(&self.shared.db).await;
-                tell_change(last.map(|(_, before)| before), state);
+            before => {
+                let state = ask(&self.0.db).await;
+                // One line when it goes and one when it is back, however often probes ask.
+                if before.map_or(DatabaseState::Ok, |(_, state)| state) != state {
+                    match state {
+                        DatabaseState::Ok => tracing::info!("database is available again"),
+                        DatabaseState::ReadOnly => tracing::warn!("database is read-only"),
+                        DatabaseState::Unreachable => tracing::warn!("database is unreachable"),
+                    }
+                }
                 *last = Some((Instant::now(), state));
                 state
             }
         }
-    }
-}
-
-/// One line when it goes and one when it is back, however often probes ask.
-fn tell_change(before: Option<DatabaseState>, now: DatabaseState) {
-    let before = before.unwrap_or(DatabaseState::Ok);
-    if before == now {
-        return;
-    }
-    match now {
-        DatabaseState::Ok => tracing::info!("database is available again"),
-        DatabaseState::ReadOnly => tracing::warn!("database is read-only"),
-        DatabaseState::Unreachable => tracing::warn!("database is unreachable"),
     }
 }
 

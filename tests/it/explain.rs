@@ -248,7 +248,7 @@ async fn a_question_without_room_or_member_is_refused() {
         ("group=a&account=b&colour=red", "colour"),
     ] {
         let wrong = api.get(&format!("/v1/explain?{query}")).await;
-        assert_eq!((wrong.status, wrong.problem()), (400, "invalid-parameter"));
+        assert_eq!(wrong.refusal(), (400, "invalid-parameter"));
         assert_eq!(wrong.body["errors"][0]["parameter"], name);
     }
     let path = "/v1/explain?group=a&account=b";

@@ -115,7 +115,7 @@ async fn every_bad_line_is_reported_and_nothing_is_imported() {
         named("export", "room", "bob", &[1000]).to_string(),
     ];
     let answer = import(&api, "", lines.join("\n")).await;
-    assert_eq!((answer.status, answer.problem()), (422, "invalid-input"));
+    assert_eq!(answer.refusal(), (422, "invalid-input"));
     let errors = answer.body["errors"].as_array().unwrap();
     let places: Vec<_> = errors
         .iter()
@@ -186,10 +186,7 @@ async fn a_replace_that_would_remove_too_much_is_refused_and_says_what_would_all
     let mut left = ten("a");
     left.truncate(7);
     let refused = import(&api, "mode=replace", ndjson(&left)).await;
-    assert_eq!(
-        (refused.status, refused.problem()),
-        (409, "too-many-removals")
-    );
+    assert_eq!(refused.refusal(), (409, "too-many-removals"));
     let detail = refused.body["detail"].as_str().unwrap();
     assert!(
         detail.contains("3 of 10") && detail.contains("max_removals=3"),
@@ -344,7 +341,7 @@ async fn what_is_asked_wrongly_is_refused_before_the_body_counts() {
         ("colour", "red"),
     ] {
         let wrong = import(&api, &format!("{name}={value}"), "").await;
-        assert_eq!((wrong.status, wrong.problem()), (400, "invalid-parameter"));
+        assert_eq!(wrong.refusal(), (400, "invalid-parameter"));
         assert_eq!(wrong.body["errors"][0]["parameter"], name);
     }
     assert_eq!(import(&api, "max_removals=3", "").await.status, 400);
@@ -361,7 +358,7 @@ async fn what_is_asked_wrongly_is_refused_before_the_body_counts() {
         .bearer_auth(VIEWER);
     assert_eq!(send(read).await.status, 200);
     let long = import(&api, "", vec![b'\n'; 64 * 1024 * 1024 + 1]).await;
-    assert_eq!((long.status, long.problem()), (413, "body-too-large"));
+    assert_eq!(long.refusal(), (413, "body-too-large"));
 }
 
 #[tokio::test]
@@ -389,7 +386,7 @@ async fn an_export_takes_the_filters_of_the_list() {
         );
     }
     let wrong = api.get("/v1/rules/export?sort=updated").await;
-    assert_eq!((wrong.status, wrong.problem()), (400, "invalid-parameter"));
+    assert_eq!(wrong.refusal(), (400, "invalid-parameter"));
 }
 
 /// Says how long it took, and demands nothing of it: machines differ.

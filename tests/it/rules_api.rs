@@ -53,7 +53,7 @@ async fn a_rule_is_made_read_replaced_changed_and_removed() {
         api.delete("class-7-teacher").await,
         api.patch("class-7-teacher", json!({})).await,
     ] {
-        assert_eq!((gone.status, gone.problem()), (404, "not-found"));
+        assert_eq!(gone.refusal(), (404, "not-found"));
     }
 }
 
@@ -66,7 +66,7 @@ async fn an_id_is_made_where_the_client_gives_none_and_a_taken_one_is_refused() 
     assert_eq!(made.header("location"), format!("/v1/rules/{id}"));
 
     let again = api.post(named(id, "other", "a", &[1000])).await;
-    assert_eq!((again.status, again.problem()), (409, "rule-exists"));
+    assert_eq!(again.refusal(), (409, "rule-exists"));
     let new = api.put("mine", rule("g", "b", &[1000])).await;
     assert_eq!(
         (new.status, new.header("location")),
@@ -98,7 +98,7 @@ async fn every_wrong_field_is_named_and_nothing_is_written() {
     let wrong = api
         .post(json!({"id": "a b", "group": "a*b", "account": "a".repeat(65), "marks": [1000, 999]}))
         .await;
-    assert_eq!((wrong.status, wrong.problem()), (422, "invalid-input"));
+    assert_eq!(wrong.refusal(), (422, "invalid-input"));
     assert_eq!(wrong.pointers(), ["/id", "/group", "/account", "/marks/1"]);
     let absent = api.post(json!({"group": null})).await;
     assert_eq!(absent.pointers(), ["/group", "/account", "/marks"]);
@@ -131,10 +131,7 @@ async fn a_stale_client_does_not_overwrite() {
     for tag in ["\"7\"", "W/\"1\"", "\"\""] {
         for method in [Method::PUT, Method::PATCH, Method::DELETE] {
             let stale = send(with(method, tag)).await;
-            assert_eq!(
-                (stale.status, stale.problem()),
-                (412, "precondition-failed")
-            );
+            assert_eq!(stale.refusal(), (412, "precondition-failed"));
         }
     }
     assert_eq!(
@@ -449,6 +446,7 @@ async fn every_error_has_a_code_and_its_values() {
     }
     for (query, code) in [
         ("limit=0", "invalid-limit"),
+        ("limit=501", "invalid-limit"),
         ("mark=7", "invalid-mark"),
         ("mark=x", "not-a-number"),
         ("enabled=perhaps", "not-a-boolean"),
@@ -460,6 +458,9 @@ async fn every_error_has_a_code_and_its_values() {
         ("group=a*b", "star-inside"),
     ] {
         let answer = api.get(&format!("/v1/rules?{query}")).await;
+        assert_eq!(answer.refusal(), (400, "invalid-parameter"));
+        let (name, _) = query.split_once('=').unwrap();
+        assert_eq!(answer.body["errors"][0]["parameter"], name);
         assert_eq!(answer.body["errors"][0]["code"], code, "{query}");
     }
 }
@@ -636,10 +637,7 @@ async fn a_writer_that_hangs_makes_others_give_up_rather_than_wait_for_ever() {
         .await
         .unwrap();
     let refused = api.put("r", rule("g", "a", &[1000])).await;
-    assert_eq!(
-        (refused.status, refused.problem()),
-        (503, "database-unavailable")
-    );
+    assert_eq!(refused.refusal(), (503, "database-unavailable"));
     hanging.rollback().await.unwrap();
     assert_eq!(api.put("r", rule("g", "a", &[1000])).await.status, 201);
 }
@@ -699,10 +697,7 @@ async fn a_clash_names_rooms_marks_and_rules_and_writes_nothing() {
     ))
     .await;
     let refused = api.put("narrow", rule("class-7", "b", &[1000, 3000])).await;
-    assert_eq!(
-        (refused.status, refused.problem()),
-        (409, "mark-limit-exceeded")
-    );
+    assert_eq!(refused.refusal(), (409, "mark-limit-exceeded"));
     assert_eq!(refused.body["group"], "class-7");
     assert_eq!(refused.body["rules"], json!(["wide", "class", "narrow"]));
     assert_eq!(refused.body["marks"].as_array().unwrap().len(), 11);

@@ -57,10 +57,7 @@ async fn a_restored_member_is_shown_to_every_open_page() {
 async fn only_signed_in_pages_are_answered_and_so_many_at_once() {
     let api = api().await;
     let signed_out = send(from_page(&api, Method::GET, NOW)).await;
-    assert_eq!(
-        (signed_out.status, signed_out.problem()),
-        (401, "unauthorized")
-    );
+    assert_eq!(signed_out.refusal(), (401, "unauthorized"));
     let cookie = cookie(&api, VIEWER).await;
     let ask = || send(from_page(&api, Method::GET, NOW).header("cookie", &cookie));
     // A look that cannot read the table takes seconds, and all wait for it.

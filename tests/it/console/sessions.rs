@@ -61,7 +61,7 @@ async fn a_viewer_signs_in_and_cannot_write() {
         .header("cookie", &cookie)
         .json(&body);
     let refused = send(write).await;
-    assert_eq!((refused.status, refused.problem()), (403, "forbidden"));
+    assert_eq!(refused.refusal(), (403, "forbidden"));
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_session_writes_only_from_the_pages_of_the_console() {
     ];
     for request in foreign {
         let refused = send(request).await;
-        assert_eq!((refused.status, refused.problem()), (403, "foreign-origin"));
+        assert_eq!(refused.refusal(), (403, "foreign-origin"));
     }
     // A browser asks before a page of another origin sends the header of the console.
     let preflight = api
@@ -118,11 +118,7 @@ async fn cookies_that_the_service_did_not_sign_are_rejected() {
     ] {
         let answer =
             send(from_page(&api, Method::GET, "/v1/rules").header("cookie", &cookie)).await;
-        assert_eq!(
-            (answer.status, answer.problem()),
-            (401, "unauthorized"),
-            "{cookie}"
-        );
+        assert_eq!(answer.refusal(), (401, "unauthorized"), "{cookie}");
     }
     // A browser sends all cookies of the host; the right one is found among them.
     let all = format!("a=b; stickymark=eve:1:00; {given}");
@@ -156,10 +152,7 @@ async fn a_wrong_secret_does_not_sign_in_and_guessing_is_slow() {
     );
     assert_eq!(answers[11], 429);
     let slowed = sign_in(&api, EDITOR).await;
-    assert_eq!(
-        (slowed.status, slowed.problem()),
-        (429, "too-many-requests")
-    );
+    assert_eq!(slowed.refusal(), (429, "too-many-requests"));
     assert!(slowed.header("retry-after").parse::<u32>().is_ok());
     let bearer = send(api.bare(Method::GET, "/v1/rules").bearer_auth("wrong")).await;
     assert_eq!(bearer.problem(), "too-many-requests", "counted together");

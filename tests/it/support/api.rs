@@ -80,6 +80,11 @@ impl Answer {
             .unwrap()
     }
 
+    /// The status and the id of the problem.
+    pub fn refusal(&self) -> (u16, &str) {
+        (self.status, self.problem())
+    }
+
     pub fn pointers(&self) -> Vec<&str> {
         let errors = self.body["errors"].as_array().unwrap();
         errors

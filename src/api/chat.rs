@@ -19,10 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(6);
 pub(super) struct ChatProbe {
     outcome: ChatProbeOutcome,
     /// Why calls are still paused.
-    #[schema(required = true)]
     reason: Option<String>,
     /// `reason` as a code with parameters.
-    #[schema(required = true)]
     message: Option<Message>,
 }
 

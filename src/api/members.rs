@@ -21,7 +21,6 @@ pub(super) struct MemberPage {
     /// Members of this room and account in every state, whatever `state` is asked for.
     counts: MembersByState,
     /// `after` of the next page; null on the last one.
-    #[schema(required = true)]
     next: Option<String>,
 }
 

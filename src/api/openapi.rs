@@ -1,12 +1,14 @@
 //! The OpenAPI 3.1 document: made from the handlers, and what they share.
 
-use utoipa::OpenApi;
+use serde_json::json;
+use utoipa::OpenApi as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{OpenApi, RefOr, Schema};
 
 use crate::api::ProblemDetails;
 
 /// The tags stand in the order in which a reader needs them.
-#[derive(OpenApi)]
+#[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "Stickymark", license(name = "Apache-2.0", identifier = "Apache-2.0")),
     servers((url = "/", description = "The admin listener that serves this document.")),
@@ -53,8 +55,33 @@ fn description() -> String {
     )
 }
 
+/// Answers name all their fields, with null for what is absent. Only a request may leave such a field out;
+/// its schema takes no other fields.
+pub(super) fn require_what_may_be_null(document: &mut OpenApi) {
+    let components = document.components.get_or_insert_default();
+    for schema in components.schemas.values_mut() {
+        if let RefOr::T(Schema::Object(object)) = schema
+            && object.additional_properties.is_none()
+        {
+            let nullable = object.properties.iter().filter(|(_, field)| {
+                let field = serde_json::to_value(field).unwrap_or_default();
+                let mut kinds = field["oneOf"].as_array().into_iter().flatten();
+                let null = json!("null");
+                kinds.any(|kind| kind["type"] == null)
+                    || field["type"]
+                        .as_array()
+                        .is_some_and(|types| types.contains(&null))
+            });
+            let nullable = nullable.map(|(name, _)| name.clone());
+            object.required.extend(nullable);
+            object.required.sort_unstable();
+            object.required.dedup();
+        }
+    }
+}
+
 /// The document without paths.
-pub(super) fn frame() -> utoipa::openapi::OpenApi {
+pub(super) fn frame() -> OpenApi {
     let mut document = Frame::openapi();
     document.info.description = Some(description());
     let bearer = HttpBuilder::new()

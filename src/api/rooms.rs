@@ -20,7 +20,6 @@ pub(super) struct RoomPage {
     /// All rooms, or the one asked for, in every state, whatever `state` is asked for.
     counts: RoomsByState,
     /// `after` of the next page; null on the last one.
-    #[schema(required = true)]
     next: Option<String>,
 }
 

@@ -129,7 +129,9 @@ pub fn openapi() -> OpenApi {
     let (_, api) = api().split_for_parts();
     let mut document = super::openapi::frame();
     document.merge(open);
-    document.nest("/v1", api)
+    let mut document = document.nest("/v1", api);
+    super::openapi::require_what_may_be_null(&mut document);
+    document
 }
 
 /// What takes a token.

@@ -40,9 +40,7 @@ pub struct CallSummary {
     /// The errors, the most frequent first, at most five.
     pub errors: Vec<CallError>,
     /// The last error since the start of the process.
-    #[schema(required = true)]
     pub last_error: Option<Message>,
-    #[schema(required = true)]
     pub last_error_at: Option<DateTime<Utc>>,
 }
 

@@ -52,7 +52,6 @@ pub struct HistoryEntry {
     #[schema(required = true, value_type = Option<RuleView>)]
     pub after: Option<Json<RuleView>>,
     /// `X-Request-Id` of the request.
-    #[schema(required = true)]
     pub request_id: Option<String>,
 }
 

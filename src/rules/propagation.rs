@@ -86,7 +86,6 @@ struct Batch {
 pub struct Backlog {
     pub changes: i64,
     /// When the oldest of them was made; null: none waits.
-    #[schema(required = true)]
     pub since: Option<DateTime<Utc>>,
     /// Rooms that wait for a comparison that a rule or a person requested.
     pub rooms: i64,

@@ -52,10 +52,8 @@ pub(super) struct Explanation {
     /// Rules that nearly match, at most 20 for each reason.
     near: Vec<NearRule>,
     /// What is known about the member; null: no event was recorded, and no rule names the account in full.
-    #[schema(required = true)]
     member: Option<MemberRow>,
     /// The next attempt; null: none is due.
-    #[schema(required = true)]
     pending: Option<Pending>,
     /// The room of the member.
     room: ExplainedRoom,
@@ -76,18 +74,14 @@ struct NearRule {
 #[derive(Debug, Serialize, ToSchema)]
 struct Pending {
     /// Since when it is pending; null: it lies ahead (a rule starts or ends, a mark is renewed).
-    #[schema(required = true)]
     since: Option<DateTime<Utc>>,
     /// The next attempt.
     next_attempt_at: DateTime<Utc>,
     /// Why the last call failed or left the member out, or what the member waits for.
-    #[schema(required = true)]
     last_error: Option<String>,
     /// `paused`, or else `last_error`, as a code with parameters.
-    #[schema(required = true)]
     message: Option<Message>,
     /// Why the replica that answers makes no calls; null: it does.
-    #[schema(required = true)]
     paused: Option<String>,
 }
 
@@ -109,10 +103,8 @@ struct ExplainedRoom {
     /// Whether it exists in Chat.
     state: ExplainedRoomState,
     /// The last callback about it, to a minute.
-    #[schema(required = true)]
     last_event_at: Option<DateTime<Utc>>,
     /// When it was destroyed.
-    #[schema(required = true)]
     gone_at: Option<DateTime<Utc>>,
     /// Distinct marks that active rules require in it.
     #[schema(value_type = Vec<Mark>)]

@@ -45,7 +45,6 @@ struct RulePage {
     /// Rules on all pages.
     total: i64,
     /// `after` of the next page; null on the last one.
-    #[schema(required = true)]
     next: Option<String>,
 }
 
@@ -55,7 +54,6 @@ struct HistoryPage {
     /// Oldest first.
     items: Vec<HistoryEntry>,
     /// `after` of the next page; null on the last one.
-    #[schema(required = true)]
     next: Option<String>,
 }
 

@@ -15,7 +15,6 @@ pub(super) struct CallbacksView {
     /// The state in words, with what to look at.
     summary: String,
     /// The latest callback that proved its origin; null: none is known.
-    #[schema(required = true)]
     last_at: Option<DateTime<Utc>>,
     /// Nothing older is known: the start of the replica that has run longest in the last day.
     since: DateTime<Utc>,
@@ -52,7 +51,6 @@ enum Arriving {
 struct CallbackKind {
     /// The command, or `other`.
     command: &'static str,
-    #[schema(required = true)]
     last_at: Option<DateTime<Utc>>,
 }
 

@@ -47,11 +47,9 @@ pub(crate) struct Status {
     /// database does not respond in time.
     callbacks: CallbacksView,
     /// The queue of members; null if the database does not respond in time.
-    #[schema(required = true)]
     queue: Option<QueueDepth>,
     /// Changes of rules that have not reached the members they concern yet; null if the database does not
     /// respond in time.
-    #[schema(required = true)]
     propagation: Option<Backlog>,
     /// Why members failed, the most frequent reason first, at most ten.
     failures: Vec<FailureReason>,
@@ -67,7 +65,6 @@ pub(crate) struct Status {
     /// Calls to Chat that compare rooms.
     chat_resync: ChatView,
     /// The rule filter; null if there is none.
-    #[schema(required = true)]
     filter: Option<FilterState>,
     /// What sweeps of this replica found since its start.
     resync: SweepTotals,
@@ -80,16 +77,12 @@ struct ChatView {
     /// True while only a person can help; one call a minute is tried.
     paused: bool,
     /// The last answer of Chat.
-    #[schema(required = true)]
     reason: Option<String>,
     /// `reason` as a code with parameters.
-    #[schema(required = true)]
     message: Option<Message>,
     /// What to do about it.
-    #[schema(required = true)]
     advice: Option<String>,
     /// Since when calls are paused.
-    #[schema(required = true)]
     since: Option<DateTime<Utc>>,
 }
 

@@ -48,7 +48,6 @@ pub struct Ready {
     /// True once the process has begun to end.
     pub draining: bool,
     /// The database; null if it was not asked.
-    #[schema(required = true)]
     pub database: Option<DatabaseState>,
 }
 

@@ -40,23 +40,18 @@ pub struct MemberRow {
     pub presence: Presence,
     /// The event that this comes from: `join`, `online`, `exit`, `offline` or `destroyed`; null if
     /// there was none.
-    #[schema(required = true)]
     pub event: Option<String>,
     /// Chat's time of the event.
-    #[schema(required = true)]
     pub event_at: Option<DateTime<Utc>>,
     /// When the event was received.
-    #[schema(required = true)]
     pub heard_at: Option<DateTime<Utc>>,
     /// The request that last concerned them: a callback (Chat's `RequestID`, or a generated id), or a
     /// write to this API (its `X-Request-Id`). Null if unknown, for example after a sweep found them.
-    #[schema(required = true)]
     pub request_id: Option<String>,
     /// The marks that the member carries as far as is known, ascending.
     #[schema(value_type = Vec<Mark>)]
     pub marks: MarkSet,
     /// When Chat last confirmed a call for this member; null: never.
-    #[schema(required = true)]
     pub confirmed_at: Option<DateTime<Utc>>,
     /// The marks that the member carried then. Chat removes them when the member leaves or drops.
     #[schema(value_type = Vec<Mark>)]
@@ -68,21 +63,16 @@ pub struct MemberRow {
     #[schema(value_type = Vec<Mark>)]
     pub waits_for: MarkSet,
     /// Since when work is pending; null: none is.
-    #[schema(required = true)]
     pub pending_since: Option<DateTime<Utc>>,
     /// Next attempt; null: on the next event.
-    #[schema(required = true)]
     pub due_at: Option<DateTime<Utc>>,
     /// Tries in a row that did not succeed.
     pub tries: i32,
     /// Why the last one did not, or what they wait for.
-    #[schema(required = true)]
     pub last_error: Option<String>,
     /// `last_error` as a code with parameters.
-    #[schema(required = true)]
     pub message: Option<Message>,
     /// When they failed: no further try until the next event or a retry by a person.
-    #[schema(required = true)]
     pub failed_at: Option<DateTime<Utc>>,
 }
 

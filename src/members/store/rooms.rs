@@ -51,10 +51,8 @@ pub struct RoomRow {
     /// The first event, or when a rule first named it.
     pub opened_at: DateTime<Utc>,
     /// The last callback about it, to a minute; null: none yet.
-    #[schema(required = true)]
     pub last_event_at: Option<DateTime<Utc>>,
     /// When it was destroyed.
-    #[schema(required = true)]
     pub gone_at: Option<DateTime<Utc>>,
     /// Its members by state.
     pub members: MembersByState,
@@ -75,26 +73,20 @@ pub enum RoomState {
 #[schema(as = RoomComparison)]
 pub struct RoomSweepState {
     /// The last complete sweep; null: none yet.
-    #[schema(required = true)]
     pub at: Option<DateTime<Utc>>,
     /// What that one found and fixed.
-    #[schema(required = true)]
     pub drift: Option<Found>,
     /// The next one; null: none is due.
-    #[schema(required = true)]
     pub due_at: Option<DateTime<Utc>>,
     /// When a person or a change of rules requested one that has not started yet.
-    #[schema(required = true)]
     pub requested_at: Option<DateTime<Utc>>,
     /// Whether one is under way.
     pub running: bool,
     /// Failed sweeps in a row.
     pub failures: i32,
     /// Why the last one failed.
-    #[schema(required = true)]
     pub last_error: Option<String>,
     /// `last_error` as a code with parameters.
-    #[schema(required = true)]
     pub message: Option<Message>,
 }
 

@@ -143,10 +143,8 @@ pub struct RuleView {
     /// A disabled rule requires no marks.
     pub enabled: bool,
     /// First moment at which the rule is active; null: no start.
-    #[schema(required = true)]
     pub starts_at: Option<DateTime<Utc>>,
     /// First moment at which it is no longer active; null: no end.
-    #[schema(required = true)]
     pub ends_at: Option<DateTime<Utc>>,
     /// The set of rules it belongs to.
     pub label: String,

@@ -73,14 +73,12 @@ pub struct FilterState {
     /// The revision of the rules that it knows.
     pub revision: i64,
     /// How many seconds ago it last agreed with the database; null: not yet.
-    #[schema(required = true)]
     pub confirmed_seconds_ago: Option<f64>,
     /// True while every event goes to the database.
     pub bypassing: bool,
     /// Events that wait for the next confirmation.
     pub kept: usize,
     /// Why changes of rules cannot be read; null: they are read.
-    #[schema(required = true)]
     pub error: Option<String>,
 }
 

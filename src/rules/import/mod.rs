@@ -104,10 +104,8 @@ struct ImportChange {
     /// What becomes of it.
     action: Action,
     /// The rule as it is; null if it is created.
-    #[schema(required = true)]
     before: Option<RuleView>,
     /// The rule after the change; null if it is deleted.
-    #[schema(required = true)]
     after: Option<RuleView>,
 }
 

@@ -12,11 +12,13 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{ConfigError, Settings};
 use crate::database::DatabaseError;
+use crate::domain::Account;
 #[cfg(feature = "local")]
 use crate::local::{demo, simulator};
 use crate::service::StartError;
@@ -40,7 +42,11 @@ struct Arguments {
 )]
 enum Command {
     /// Run the service: callback listener, admin listener, worker.
-    Serve(serve::Arguments),
+    Serve {
+        /// Do not apply pending migrations; fail if any is pending.
+        #[arg(long)]
+        no_migrate: bool,
+    },
     /// Show the whole product at work on this machine, against a simulated Chat.
     #[cfg(feature = "local")]
     Demo(demo::Arguments),
@@ -48,19 +54,35 @@ enum Command {
     #[cfg(feature = "local")]
     Simulate(simulator::Command),
     /// Apply pending database migrations and exit.
-    Migrate(small::MigrateArguments),
+    Migrate {
+        /// How long to wait for a database that does not answer yet, for example 10m.
+        #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+        wait: Duration,
+    },
     /// Check that the service on this machine is alive, for images without a shell.
     Healthcheck,
     /// Check configuration, database, UserSig and Chat, and say what to fix.
-    Check(small::CheckArguments),
+    Check {
+        /// Do not fail for what may pass without a change, such as a Chat that does not answer: for an
+        /// init container, which would keep new replicas from starting.
+        #[arg(long)]
+        passing_ok: bool,
+    },
     #[command(flatten)]
     Remote(remote::Command),
     /// Print a UserSig for an account.
-    UserSig(small::UserSigArguments),
+    UserSig {
+        /// The account to sign for. Default: chat.admin_account.
+        #[arg(long, value_parser = Account::parse)]
+        account: Option<Account>,
+        /// How long it is valid, for example 12h or 1d.
+        #[arg(long, default_value = "1d", value_parser = small::ttl)]
+        ttl: Duration,
+    },
     /// Print the OpenAPI document of the management API.
     Openapi,
     /// Print completions for a shell, for example: source <(stickymark completions bash)
-    Completions(small::CompletionsArguments),
+    Completions { shell: clap_complete::Shell },
 }
 
 /// What a command found, besides success: exit status 1, and nothing to report.
@@ -100,18 +122,20 @@ pub fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = arguments.config;
     match arguments.command {
-        Command::Serve(arguments) => serve::run(settings(config)?, arguments).await,
+        Command::Serve { no_migrate } => serve::run(settings(config)?, no_migrate).await,
         #[cfg(feature = "local")]
         Command::Demo(arguments) => demo::run(arguments).await,
         #[cfg(feature = "local")]
         Command::Simulate(arguments) => simulator::run(arguments).await,
-        Command::Migrate(arguments) => small::migrate(&settings(config)?, &arguments).await,
+        Command::Migrate { wait } => small::migrate(&settings(config)?, wait).await,
         Command::Healthcheck => small::healthcheck(&settings(config)?).await,
-        Command::Check(arguments) => small::check(&settings(config)?, &arguments).await,
+        Command::Check { passing_ok } => small::check(&settings(config)?, passing_ok).await,
         Command::Remote(command) => remote::run(command, || settings(config)).await,
-        Command::UserSig(arguments) => small::user_sig(&settings(config)?, &arguments),
+        Command::UserSig { account, ttl } => {
+            small::user_sig(&settings(config)?, account.as_ref(), ttl)
+        }
         Command::Openapi => small::openapi(),
-        Command::Completions(arguments) => small::completions(&arguments, Arguments::command()),
+        Command::Completions { shell } => small::completions(shell, Arguments::command()),
     }
 }
 
@@ -139,16 +163,12 @@ fn report(error: &anyhow::Error) {
 fn status(error: &anyhow::Error) -> ExitCode {
     let callers = error.is::<ConfigError>()
         || error.is::<Usage>()
-        || is_without_url(error)
-        || matches!(error.downcast_ref(), Some(StartError::Config(_)));
-    if callers {
-        ExitCode::from(2)
-    } else {
-        ExitCode::FAILURE
+        || matches!(error.downcast_ref(), Some(StartError::Config(_)))
+        // A build without a PostgreSQL of its own lacks `database.url`.
+        || cfg!(not(feature = "local"))
+            && matches!(error.downcast_ref(), Some(DatabaseError::Local(_)));
+    match callers {
+        true => ExitCode::from(2),
+        false => ExitCode::FAILURE,
     }
-}
-
-/// Whether `database.url` is missing in a build that cannot do without.
-fn is_without_url(error: &anyhow::Error) -> bool {
-    cfg!(not(feature = "local")) && matches!(error.downcast_ref(), Some(DatabaseError::Local(_)))
 }

@@ -1,21 +1,12 @@
 //! `stickymark serve`: configuration, database, service, signals.
 
-use clap::Args;
-
 use crate::config::Settings;
 use crate::database::Database;
 use crate::service::{Service, Signals};
 use crate::telemetry::Telemetry;
 use crate::version;
 
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    /// Do not apply pending migrations; fail if any is pending.
-    #[arg(long)]
-    no_migrate: bool,
-}
-
-pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<()> {
+pub(super) async fn run(settings: Settings, no_migrate: bool) -> anyhow::Result<()> {
     settings.validate_for_serve()?;
     let telemetry = Telemetry::start(&settings.log, &settings.telemetry)?;
     for (section, settings) in &settings.described {
@@ -34,7 +25,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     for warning in database.warnings() {
         tracing::warn!("{warning}");
     }
-    match arguments.no_migrate {
+    match no_migrate {
         true => database.require_migrated().await?,
         false => database.migrate().await?,
     }

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::Args;
 use secrecy::ExposeSecret;
 
 use super::{Usage, output};
@@ -21,20 +20,10 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Shorter than the timeouts that container runtimes usually set.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-#[derive(Debug, Args)]
-pub(super) struct MigrateArguments {
-    /// How long to wait for a database that does not answer yet, for example 10m.
-    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
-    wait: Duration,
-}
-
 /// `stickymark migrate`.
-pub(super) async fn migrate(
-    settings: &Settings,
-    arguments: &MigrateArguments,
-) -> anyhow::Result<()> {
+pub(super) async fn migrate(settings: &Settings, wait: Duration) -> anyhow::Result<()> {
     telemetry::init(&settings.log)?;
-    let database = connect(&settings.database, arguments.wait).await?;
+    let database = connect(&settings.database, wait).await?;
     database.migrate().await?;
     database.close().await?;
     Ok(output::line("the database is up to date")?)
@@ -89,16 +78,8 @@ fn own_addresses(listen: SocketAddr) -> Vec<SocketAddr> {
     ips.iter().map(with_port).collect()
 }
 
-#[derive(Debug, Args)]
-pub(super) struct CheckArguments {
-    /// Do not fail for what may pass without a change, such as a Chat that does not answer: for an
-    /// init container, which would keep new replicas from starting.
-    #[arg(long)]
-    passing_ok: bool,
-}
-
 /// `stickymark check`: a line for each requirement.
-pub(super) async fn check(settings: &Settings, arguments: &CheckArguments) -> anyhow::Result<()> {
+pub(super) async fn check(settings: &Settings, passing_ok: bool) -> anyhow::Result<()> {
     let findings = check::check(settings).await;
     for finding in &findings {
         output::line(&finding.to_string())?;
@@ -110,23 +91,14 @@ pub(super) async fn check(settings: &Settings, arguments: &CheckArguments) -> an
     if misconfigured {
         return Err(Usage("the configuration is incomplete or wrong".to_owned()).into());
     }
-    if any(Verdict::Wrong) || (any(Verdict::Passing) && !arguments.passing_ok) {
+    if any(Verdict::Wrong) || (any(Verdict::Passing) && !passing_ok) {
         anyhow::bail!("check failed; see the lines marked FAILED");
     }
     Ok(())
 }
 
-#[derive(Debug, Args)]
-pub(super) struct UserSigArguments {
-    /// The account to sign for. Default: chat.admin_account.
-    #[arg(long, value_parser = Account::parse)]
-    account: Option<Account>,
-    /// How long it is valid, for example 12h or 1d.
-    #[arg(long, default_value = "1d", value_parser = ttl)]
-    ttl: Duration,
-}
-
-fn ttl(text: &str) -> Result<Duration, String> {
+/// A validity of at least a second.
+pub(super) fn ttl(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(ttl) if ttl >= Duration::from_secs(1) => Ok(ttl),
         Ok(_) => Err("must be at least one second".to_owned()),
@@ -135,12 +107,15 @@ fn ttl(text: &str) -> Result<Duration, String> {
 }
 
 /// `stickymark user-sig`.
-pub(super) fn user_sig(settings: &Settings, arguments: &UserSigArguments) -> anyhow::Result<()> {
+pub(super) fn user_sig(
+    settings: &Settings,
+    account: Option<&Account>,
+    ttl: Duration,
+) -> anyhow::Result<()> {
     let (app, key) = settings.chat.app()?;
-    let account = arguments.account.as_ref();
     let account = account.unwrap_or(&settings.chat.admin_account);
     let now = chrono::Utc::now();
-    let sig = UserSigKey::new(app, key).sign(account, arguments.ttl, now)?;
+    let sig = UserSigKey::new(app, key).sign(account, ttl, now)?;
     Ok(output::line(sig.expose_secret())?)
 }
 
@@ -152,17 +127,12 @@ pub(super) fn openapi() -> anyhow::Result<()> {
     Ok(output::line(&document)?)
 }
 
-#[derive(Debug, Args)]
-pub(super) struct CompletionsArguments {
-    shell: clap_complete::Shell,
-}
-
 /// `stickymark completions`.
 pub(super) fn completions(
-    arguments: &CompletionsArguments,
+    shell: clap_complete::Shell,
     mut command: clap::Command,
 ) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut command, "stickymark", &mut script);
+    clap_complete::generate(shell, &mut command, "stickymark", &mut script);
     Ok(output::text(&String::from_utf8_lossy(&script))?)
 }

@@ -39,11 +39,9 @@ struct MembersQuery {
 struct Only {
     /// Only members of this room.
     #[arg(long)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<String>,
     /// Only this account.
     #[arg(long)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
 }
 

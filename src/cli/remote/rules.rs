@@ -143,10 +143,8 @@ struct RuleOptions {
     #[serde(rename = "ends_at")]
     until: Option<String>,
     #[arg(long, short, requires = "group")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<String>,
     #[arg(long, requires = "group")]
-    #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
     /// The rule is kept, but requires no marks.
     #[arg(long, requires = "group")]

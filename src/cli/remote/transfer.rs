@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::task::Poll;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::{Body, Method, header};
 use serde::Serialize;
@@ -39,21 +39,12 @@ pub(in crate::cli) struct File {
     /// The file; - is standard input.
     #[serde(skip)]
     file: PathBuf,
-    /// What happens to rules that are not in the file.
-    #[arg(long, value_enum, default_value_t = Mode::Merge)]
-    mode: Mode,
+    /// Rules that are not in the file are kept by merge, and deleted by replace.
+    #[arg(long, value_parser = ["merge", "replace"], default_value = "merge")]
+    mode: String,
     /// Only rules of this label.
     #[arg(long, short)]
     label: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Mode {
-    /// They are kept.
-    Merge,
-    /// They are deleted.
-    Replace,
 }
 
 #[derive(Debug, Args)]

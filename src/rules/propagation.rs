@@ -64,20 +64,11 @@ struct Position {
 }
 
 enum Step {
-    Done(Batch),
+    Done,
     /// Only members whose rows others keep locked are left.
     Locked,
     /// Nothing is to be done, or another replica does it.
     Nothing,
-}
-
-/// What a batch did.
-#[derive(Debug, Default)]
-struct Batch {
-    /// Rooms in which members became due.
-    rooms: Vec<String>,
-    /// Whether rooms are to be compared with Chat.
-    asks: bool,
 }
 
 /// Changes of rules that have not reached the members they concern yet.
@@ -95,13 +86,9 @@ pub struct Backlog {
 pub async fn run(replica: Replica, stop: CancellationToken) {
     loop {
         let pause = match replica.db.run(step(&replica.db)).await {
-            Ok(Step::Done(batch)) => {
-                if !batch.rooms.is_empty() {
-                    replica.wake_worker.now();
-                }
-                if batch.asks {
-                    replica.wake_sweeper.now();
-                }
+            Ok(Step::Done) => {
+                replica.wake_worker.now();
+                replica.wake_sweeper.now();
                 Duration::ZERO
             }
             Ok(Step::Nothing) => LONGEST_SLEEP,
@@ -123,7 +110,7 @@ pub async fn run(replica: Replica, stop: CancellationToken) {
 
 /// Carries all changes, except to members that are locked. For tests.
 pub async fn propagate(db: &Db) -> Result<(), sqlx::Error> {
-    while let Step::Done(_) = step(db).await? {}
+    while let Step::Done = step(db).await? {}
     Ok(())
 }
 
@@ -133,12 +120,12 @@ async fn step(db: &Db) -> Result<Step, sqlx::Error> {
     let Some(position) = position(&mut transaction).await? else {
         return Ok(Step::Nothing);
     };
-    let mut batch = Batch::default();
+    let mut rooms = Vec::new();
     if position.some_left {
-        batch.rooms = reach_left(&mut transaction).await?;
+        rooms = reach_left(&mut transaction).await?;
     }
     // What follows may wait for a lock, so members who were reached just now are not kept locked for it.
-    if batch.rooms.is_empty() {
+    if rooms.is_empty() {
         let (after, upto) = (position.sequence, position.upto);
         let changes = history::changes(&mut transaction, after, upto, CHANGES).await?;
         let changes: Vec<Carried> = changes.iter().map(Carried::of).collect();
@@ -152,14 +139,15 @@ async fn step(db: &Db) -> Result<Step, sqlx::Error> {
                 Step::Nothing
             });
         }
-        let next = carry(&mut transaction, changes, position, &mut batch).await?;
+        let next;
+        (next, rooms) = carry(&mut transaction, changes, position).await?;
         store(&mut transaction, &next).await?;
     }
     transaction.commit().await?;
-    batch.rooms.sort_unstable();
-    batch.rooms.dedup();
-    wake_rooms(db, &batch.rooms, Duration::ZERO, Duration::ZERO).await?;
-    Ok(Step::Done(batch))
+    rooms.sort_unstable();
+    rooms.dedup();
+    wake_rooms(db, &rooms, Duration::ZERO, Duration::ZERO).await?;
+    Ok(Step::Done)
 }
 
 /// A change, and the members that it concerns.
@@ -244,79 +232,77 @@ fn first_together(changes: &[Carried]) -> &[Carried] {
     &changes[..changes.iter().take_while(together).count()]
 }
 
-/// Does the next batch of these changes, and says how far that is.
+/// Does the next batch of these changes. Returns how far that is, and the rooms in which members became due.
 async fn carry(
     transaction: &mut PgConnection,
     changes: &[Carried],
     mut position: Position,
-    batch: &mut Batch,
-) -> Result<Position, sqlx::Error> {
+) -> Result<(Position, Vec<String>), sqlx::Error> {
     let upto = changes.last().map_or(0, |change| change.sequence);
-    let stage = usize::try_from(position.stage).unwrap_or_default();
-    let (done, stages) = if changes.iter().all(Carried::is_literal) {
-        literal(transaction, changes, stage, batch).await?;
-        (true, 2)
-    } else {
-        let targets = targets(changes);
-        let done = match targets.get(stage / 2) {
-            Some(target) => wide(transaction, target, upto, &mut position, batch).await?,
-            None => true,
-        };
-        (done, 2 * targets.len())
+    let all_done = Position {
+        sequence: upto,
+        ..Position::default()
     };
-    if !done {
-        position.upto = Some(upto);
-        return Ok(position);
+    if changes.iter().all(Carried::is_literal) {
+        return Ok((all_done, literal(transaction, changes).await?));
     }
-    Ok(if stage + 1 < stages {
-        Position {
+    let stage = usize::try_from(position.stage).unwrap_or_default();
+    let targets = targets(changes);
+    let (done, rooms) = match targets.get(stage / 2) {
+        Some(target) => wide(transaction, target, upto, &mut position).await?,
+        None => (true, Vec::new()),
+    };
+    let next = match done {
+        false => Position {
+            upto: Some(upto),
+            ..position
+        },
+        true if stage + 1 < 2 * targets.len() => Position {
             sequence: position.sequence,
             upto: Some(upto),
             stage: position.stage + 1,
             ..Position::default()
-        }
-    } else {
-        Position {
-            sequence: upto,
-            ..Position::default()
-        }
-    })
+        },
+        true => all_done,
+    };
+    Ok((next, rooms))
 }
 
-/// Two stages, since both write members, each in the order of their keys.
 async fn literal(
     transaction: &mut PgConnection,
     changes: &[Carried],
-    stage: usize,
-    batch: &mut Batch,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<String>, sqlx::Error> {
     let members = changes.iter().flat_map(|change| {
         let targets = change.targets.iter();
-        let targets = targets.filter(|(_, newly)| stage == 0 || *newly);
-        targets.map(|(target, _)| {
+        targets.map(|(target, newly)| {
             let (group, account) = (target.group.text(), target.account.text());
             let member = (group.to_owned(), account.to_owned());
-            concerned(target, member, change.sequence, stage > 0)
+            concerned(target, member, change.sequence, *newly)
         })
     });
-    let members: Vec<Concerned> = members.collect();
-    if stage == 0 || members.len() <= TRIED {
-        batch.rooms = reach(transaction, members, stage > 0).await?;
-    } else {
-        rule_changes::ask_rooms(transaction, &members).await?;
-        batch.asks = true;
+    let mut members: Vec<Concerned> = members.collect();
+    let mut to_ask = Vec::new();
+    if members.iter().filter(|member| member.newly).count() > TRIED {
+        for member in members.iter_mut().filter(|member| member.newly) {
+            member.newly = false;
+            to_ask.push(member.group.clone());
+        }
     }
-    Ok(())
+    let rooms = reach(transaction, members).await?;
+    if !to_ask.is_empty() {
+        rule_changes::ask_rooms(transaction, &to_ask).await?;
+    }
+    Ok(rooms)
 }
 
-/// Each target has two stages: its members, then its rooms. True after the last batch of a stage.
+/// Each target has two stages: its members, then its rooms. True after the last batch of a stage; and the
+/// rooms in which members became due.
 async fn wide(
     transaction: &mut PgConnection,
     (target, newly): &(Target, bool),
     upto: i64,
     position: &mut Position,
-    batch: &mut Batch,
-) -> Result<bool, sqlx::Error> {
+) -> Result<(bool, Vec<String>), sqlx::Error> {
     if position.stage % 2 == 0 {
         let (group, account) = (&position.after_group, &position.after_account);
         let members = rule_changes::next_members(transaction, target, (group, account)).await?;
@@ -326,15 +312,15 @@ async fn wide(
         }
         let members = members.into_iter();
         let members = members.map(|member| concerned(target, member, upto, false));
-        batch.rooms = reach(transaction, members.collect(), false).await?;
-        return Ok(!full);
+        let rooms = reach(transaction, members.collect()).await?;
+        return Ok((!full, rooms));
     }
-    if !newly {
-        return Ok(true);
-    }
-    let asked = rule_changes::ask_next_rooms(transaction, target, upto).await?;
-    batch.asks = asked > 0;
-    Ok(i64::try_from(asked).is_ok_and(|asked| asked < ROOMS_A_BATCH))
+    let asked = match newly {
+        true => rule_changes::ask_next_rooms(transaction, target, upto).await?,
+        false => 0,
+    };
+    let done = i64::try_from(asked).is_ok_and(|asked| asked < ROOMS_A_BATCH);
+    Ok((done, Vec::new()))
 }
 
 /// Each pair of patterns once, and whether some rule with it is new.

@@ -74,13 +74,11 @@ impl Concerned {
     }
 }
 
-/// Carries changes, the first first, to members: those who are known to be present become due, and with
-/// `try_unknown` those not known at all are tried. Returns their rooms. A member whose row others
-/// keep locked is noted, for [`reach_left`].
+/// Carries changes, the first first, to members, and returns the rooms of those who became due. A member
+/// whose row others keep locked is noted, for [`reach_left`].
 pub(crate) async fn reach(
     transaction: &mut PgConnection,
     mut members: Vec<Concerned>,
-    try_unknown: bool,
 ) -> Result<Vec<String>, sqlx::Error> {
     // Locked in the order that every writer of members keeps.
     members.sort_by(|one, other| one.key().cmp(&other.key()));
@@ -89,6 +87,7 @@ pub(crate) async fn reach(
         if same {
             member.marks.append(&mut later.marks);
             member.request = later.request.take();
+            member.newly |= later.newly;
         }
         same
     });
@@ -105,10 +104,7 @@ pub(crate) async fn reach(
     };
     let left: Vec<Concerned> = members.extract_if(.., is_locked).collect();
     note_unreached(transaction, &left).await?;
-    match try_unknown {
-        true => self::try_unknown(transaction, rows(&members)?).await,
-        false => make_due(transaction, rows(&members)?).await,
-    }
+    make_due(transaction, &members).await
 }
 
 /// Carries changes to members who were locked before. Returns the rooms of those who are not any more.
@@ -134,11 +130,7 @@ pub(crate) async fn reach_left(transaction: &mut PgConnection) -> Result<Vec<Str
         change: row.change,
         newly: row.newly,
     });
-    let left: Vec<Concerned> = left.collect();
-    let newly = left.iter().filter(|member| member.newly).cloned().collect();
-    let mut rooms = reach(transaction, left, false).await?;
-    rooms.extend(reach(transaction, newly, true).await?);
-    Ok(rooms)
+    reach(transaction, left.collect()).await
 }
 
 /// Members as JSON for `json_populate_recordset`.
@@ -173,24 +165,48 @@ async fn note_unreached(
 /// Makes members due, and returns their rooms. Absent members are skipped, except if they are in doubt: Chat
 /// may then hold marks of these rules. The same holds while a call may be under way in the room. The marks
 /// are added to `revoked` then, and the next round removes them unless a rule still requires them.
+///
+/// Events of members without a rule are not recorded. A new rule that names a member in full may match one
+/// who is in the room already: they have no row, or one that believes them absent. They are tried once;
+/// Chat's answer tells whether they are there.
 async fn make_due(
     transaction: &mut PgConnection,
-    members: String,
+    members: &[Concerned],
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        with there as materialized (
-            select c.* from json_populate_recordset(null::unreached_members, $1::text::json) c
-            cross join lateral (
-                select from members m
+        with concerned as materialized (
+            select c.*, m.presence is not null as known
+            from json_populate_recordset(null::unreached_members, $1::text::json) c
+            left join lateral (
+                select m.presence, m.in_doubt from members m
                 where m.group_id = c.group_id and m.account = c.account
-                  and (m.presence <> 'absent' or m.in_doubt)
                 offset 0
-            ) m
+            ) m on true
+            left join lateral (
+                select r.gone_at from rooms r where r.group_id = c.group_id offset 0
+            ) r on true
+            where m.presence <> 'absent' or m.in_doubt or c.newly and r.gone_at is null
+        ),
+        -- A room that exists must not be deleted before this commits; see `cleanup`. Claims of the room
+        -- do not wait for this lock.
+        locked as materialized (
+            select group_id from rooms where group_id in (select group_id from concerned where newly)
+            order by group_id
+            for key share
+        ),
+        opened as (
+            insert into rooms (group_id)
+            select distinct group_id from concerned
+            where newly and group_id not in (select group_id from locked)
+            order by group_id
+            on conflict on constraint rooms_pkey do nothing
         )
-        -- Never inserts, since the rows are there and locked: see "Batches" in the module's header.
         insert into members as m (group_id, account, presence, due_at, pending_since, request_id, revoked)
-        select group_id, account, 'unknown', now(), now(), request_id, marks from there
+        select group_id, account, 'unknown', now(), now(), request_id, case when known then marks else '{}' end
+        from concerned
+        -- Locked in the order that every writer of members keeps.
+        order by group_id collate "C", account collate "C"
         on conflict on constraint members_pkey do update set
             due_at = now(), pending_since = coalesce(m.pending_since, now()),
             generation = m.generation + 1, request_id = excluded.request_id, traceparent = null,
@@ -200,7 +216,7 @@ async fn make_due(
                 then array(select distinct unnest(m.revoked || excluded.revoked)) else m.revoked end
         returning group_id
         "#,
-        members,
+        rows(members)?,
     )
     .fetch_all(transaction)
     .await
@@ -239,57 +255,12 @@ pub(crate) async fn next_members(
         .collect())
 }
 
-/// Events of members without a rule are not recorded. A new rule that names a member in full may match one
-/// who is in the room already: they have no row, or one that believes them absent. They are tried once;
-/// Chat's answer tells whether they are there. Returns their rooms.
-async fn try_unknown(
-    transaction: &mut PgConnection,
-    members: String,
-) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"
-        with target as materialized (
-            select t.group_id, t.account, t.request_id
-            from json_populate_recordset(null::unreached_members, $1::text::json) t
-            left join rooms r on r.group_id = t.group_id
-            where r.gone_at is null
-        ),
-        -- A room that exists must not be deleted before this commits; see `cleanup`. Claims of the room
-        -- do not wait for this lock.
-        locked as materialized (
-            select group_id from rooms where group_id in (select group_id from target)
-            order by group_id
-            for key share
-        ),
-        opened as (
-            insert into rooms (group_id)
-            select distinct group_id from target
-            where group_id not in (select group_id from locked)
-            order by group_id
-            on conflict on constraint rooms_pkey do nothing
-        )
-        insert into members as m (group_id, account, presence, due_at, pending_since, request_id)
-        select group_id, account, 'unknown', now(), now(), request_id from target
-        order by group_id, account
-        on conflict on constraint members_pkey do update set
-            due_at = now(), pending_since = now(), generation = m.generation + 1,
-            request_id = excluded.request_id, traceparent = null, tries = 0, last_error = null, failed_at = null
-        where m.presence = 'absent' and m.due_at is null
-        returning group_id
-        "#,
-        members,
-    )
-    .fetch_all(transaction)
-    .await
-}
-
 /// Requests a comparison of these rooms, which need not be known. The accounts that rules name there are
 /// then asked about in few calls.
 pub(crate) async fn ask_rooms(
     transaction: &mut PgConnection,
-    members: &[Concerned],
+    rooms: &[String],
 ) -> Result<(), sqlx::Error> {
-    let groups: Vec<&str> = members.iter().map(|m| m.group.as_str()).collect();
     sqlx::query!(
         r#"
         insert into rooms as r (group_id, sweep_due_at, sweep_requested_at)
@@ -300,7 +271,7 @@ pub(crate) async fn ask_rooms(
             sweep_requested_at = coalesce(r.sweep_requested_at, now())
         where r.gone_at is null
         "#,
-        &groups as &[&str],
+        rooms,
     )
     .execute(transaction)
     .await?;

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::rule_changes::ask_rooms;
 use crate::database::{Db, interval};
 use crate::domain::{Account, GroupId, REMEMBERED};
 
@@ -178,25 +179,9 @@ pub(crate) async fn delete_rows_of(db: &Db, account: &Account) -> Result<u64, sq
     )
     .execute(&mut *transaction)
     .await?;
-    let to_compare: Vec<&str> = deleted
-        .iter()
-        .filter(|row| row.carries_marks)
-        .map(|row| row.group_id.as_str())
-        .collect();
-    sqlx::query!(
-        r#"
-        with here as materialized (
-            select group_id from rooms where group_id = any($1) and gone_at is null
-            order by group_id
-            for no key update
-        )
-        update rooms r set sweep_due_at = least(sweep_due_at, now()), sweep_requested_at = now()
-        from here where r.group_id = here.group_id
-        "#,
-        &to_compare as &[&str],
-    )
-    .execute(&mut *transaction)
-    .await?;
+    let to_compare = deleted.iter().filter(|row| row.carries_marks);
+    let to_compare: Vec<String> = to_compare.map(|row| row.group_id.clone()).collect();
+    ask_rooms(&mut transaction, &to_compare).await?;
     transaction.commit().await?;
     Ok(deleted.len() as u64)
 }

@@ -8,8 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::history::Author;
-use super::store::Rules;
-use super::write::{Change, PATIENCE, Turn, WriteError};
+use super::store::{Change, PATIENCE, Rules, Turn, WriteError};
 use super::{filter, history, table};
 use crate::domain::{Account, Pattern};
 use crate::members::{count_rows_of, delete_rows_of};

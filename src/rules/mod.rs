@@ -1,6 +1,6 @@
 //! Mark rules: kept in Postgres, changed over REST, matched against members.
 //!
-//! A write goes from `store` through `write`, which keeps the mark limit and the history, to `table`.
+//! A write goes from `store`, which keeps the mark limit and the history, to `table`.
 //! [`propagation`] carries the change to the members after the commit, and [`filter`] keeps most events of
 //! members without a rule away from the database.
 
@@ -17,13 +17,11 @@ mod matching;
 pub mod propagation;
 mod store;
 mod table;
-mod write;
 
 pub use erase::Erased;
 pub use history::{Author, HistoryEntry, delete_old_history};
 pub use import::Deed;
 pub use list::{After, Filter, Order};
 pub use matching::{Matched, matching_rules};
-pub use store::Rules;
-pub(crate) use write::PATIENCE;
-pub use write::WriteError;
+pub(crate) use store::PATIENCE;
+pub use store::{Rules, WriteError};

@@ -1,4 +1,4 @@
-//! The table `rules`, in whole sets of rows. Only [`super::write`] changes it, under its lock.
+//! The table `rules`, in whole sets of rows. Only [`super::store`] changes it, under its lock.
 
 use std::collections::HashMap;
 

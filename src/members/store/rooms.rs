@@ -130,9 +130,6 @@ pub struct RoomFilter {
 
 /// Rooms in the order of their ids, after `after`, which stays a valid cursor however rows change between
 /// two pages.
-///
-/// # Errors
-/// Those of the database.
 pub async fn list_rooms(
     db: &Db,
     filter: &RoomFilter,
@@ -218,9 +215,6 @@ pub struct RoomsByState {
 }
 
 /// Counts all rooms, or the one, by state.
-///
-/// # Errors
-/// Those of the database.
 pub async fn count_rooms(db: &Db, group: Option<&GroupId>) -> Result<RoomsByState, sqlx::Error> {
     let mut reading = db.begin_reading().await?;
     sqlx::query_as!(

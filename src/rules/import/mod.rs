@@ -18,9 +18,8 @@ pub use lines::{Lines, MAX_LINE, MAX_RULES};
 use super::document::{RuleView, label};
 use super::history::{Action, Applied, Author};
 use super::json::{BadLines, InvalidField};
-use super::store::Rules;
+use super::store::{Change, IMPORT_PATIENCE, PATIENCE, Rules, WriteError};
 use super::table;
-use super::write::{Change, IMPORT_PATIENCE, PATIENCE, WriteError};
 use crate::domain::{Rule, RuleDraft, RuleId};
 use crate::messages::Message;
 

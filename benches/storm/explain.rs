@@ -126,7 +126,7 @@ pub async fn run(server: &mut Server) -> anyhow::Result<()> {
         let members = due.members.into_iter();
         let results = members::Results {
             rows: members
-                .filter_map(|member| member.after(outcome.clone(), None, claim.at))
+                .map(|member| member.after(outcome.clone(), None, claim.at))
                 .collect(),
             at: claim.at,
             ..members::Results::default()

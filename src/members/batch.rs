@@ -13,7 +13,7 @@ use crate::domain::{Change, EventTime, MemberEvent, RequestId, RoomEnd};
 /// What is known of whether a rule names a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Named {
-    /// The filter found a rule. If that rule is gone since, the worker finds none and forgets the row.
+    /// The filter found a rule. If that rule is gone since, the worker finds none and has nothing to do.
     Perhaps,
     /// Not checked yet: the database must.
     Unknown,

@@ -64,8 +64,6 @@ pub enum Outcome {
         reason: String,
         retry: Duration,
     },
-    /// No rule matches the member any more: the row goes.
-    Forgotten,
     /// Chat left the member out of its answer, so they were not online. Try again after the delay, or
     /// believe them absent until their next event.
     LeftOut { retry: Option<Duration> },
@@ -91,7 +89,6 @@ impl Outcome {
             Self::Confirmed { .. } => "confirmed",
             Self::Idle => "idle",
             Self::Waiting { .. } => "waiting",
-            Self::Forgotten => "forgotten",
             Self::LeftOut { retry: Some(_) } => "left out",
             Self::LeftOut { retry: None } => "absent",
             Self::Failed { retry: Some(_), .. } => "retried",
@@ -125,7 +122,7 @@ impl Member {
         }
     }
 
-    /// The row after a round that ended at `now`; `None`: it goes. `next`: when a rule starts or ends for
+    /// The row after a round that ended at `now`. `next`: when a rule starts or ends for
     /// the member, or a mark must be renewed. It limits every delay, so that a failed or waiting member
     /// loses a mark in time, too.
     pub fn after(
@@ -133,9 +130,8 @@ impl Member {
         outcome: Outcome,
         next: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
-    ) -> Option<Self> {
+    ) -> Self {
         match outcome {
-            Outcome::Forgotten => return None,
             Outcome::Idle => self.rest(next),
             Outcome::Confirmed { marks } => {
                 self.confirm(marks, now);
@@ -185,7 +181,7 @@ impl Member {
                 }
             }
         }
-        Some(self)
+        self
     }
 
     /// The row of a member that Chat lists in the room with these marks. Its lists end all doubt.
@@ -393,10 +389,9 @@ mod tests {
             ),
         ] {
             let name = outcome.name();
-            let after = tried().after(outcome, None, at(0)).unwrap();
+            let after = tried().after(outcome, None, at(0));
             assert_eq!(words(&after), row, "{name}");
         }
-        assert_eq!(tried().after(Outcome::Forgotten, None, at(0)), None);
     }
 
     #[test]
@@ -413,7 +408,7 @@ mod tests {
             LEFT_OUT_BEFORE,
         ] {
             let name = outcome.name();
-            let row = tried().after(outcome, Some(at(30)), at(0)).unwrap();
+            let row = tried().after(outcome, Some(at(30)), at(0));
             assert_eq!(row.due_at, Some(at(30)), "{name}");
         }
     }
@@ -449,7 +444,7 @@ mod tests {
             counts: false,
             in_doubt: false,
         };
-        let row = tried().after(outcome, None, at(0)).unwrap();
+        let row = tried().after(outcome, None, at(0));
         assert_eq!((row.tries, row.due_at), (2, Some(at(0))));
     }
 }

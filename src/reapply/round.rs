@@ -225,32 +225,26 @@ impl Round {
 
     async fn write_back(&self, decided: Vec<Decided>) {
         let now = self.now();
-        let (mut rows, mut forgotten, mut restored) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut rows, mut restored) = (Vec::new(), Vec::new());
         for Decided {
             member,
             outcome,
             next,
         } in decided
         {
-            let key = (member.account.clone(), member.generation);
             let waited = member.unserved_since.map(|since| now - since);
             let confirmed = matches!(outcome, Outcome::Confirmed { .. });
-            match member.after(outcome, next, now) {
-                None => forgotten.push(key),
-                Some(row) => {
-                    if let Some(waited) = waited
-                        && confirmed
-                        && !row.marks.is_empty()
-                    {
-                        restored.push(self.restoration(&row, waited));
-                    }
-                    rows.push(row);
-                }
+            let row = member.after(outcome, next, now);
+            if let Some(waited) = waited
+                && confirmed
+                && !row.marks.is_empty()
+            {
+                restored.push(self.restoration(&row, waited));
             }
+            rows.push(row);
         }
         let results = Results {
             rows,
-            forgotten,
             at: now,
             gathers_until: self.gathers_until,
         };
@@ -374,7 +368,7 @@ fn log_decision(group: &GroupId, member: &Member, outcome: &Outcome) {
         }
         Outcome::Failed { error, retry, .. } => (Some(error), *retry),
         Outcome::LeftOut { retry } => (None, *retry),
-        Outcome::Confirmed { .. } | Outcome::Idle | Outcome::Forgotten => (None, None),
+        Outcome::Confirmed { .. } | Outcome::Idle => (None, None),
     };
     let retry = retry.map(tracing::field::debug);
     let outcome = outcome.name();

@@ -117,11 +117,8 @@ async fn write_all(db: &Db, held: &Held, outcome: &Outcome) {
         ..Results::default()
     };
     for member in held.members.iter().cloned() {
-        let key = (member.account.clone(), member.generation);
-        match member.after(outcome.clone(), None, results.at) {
-            Some(row) => results.rows.push(row),
-            None => results.forgotten.push(key),
-        }
+        let row = member.after(outcome.clone(), None, results.at);
+        results.rows.push(row);
     }
     write_back(db, &held.claim, &results).await.unwrap();
 }
@@ -420,8 +417,11 @@ async fn a_claim_whose_worker_died_comes_due_again_in_doubt() {
         again.members[0].in_doubt,
         "Chat may have carried out the dead worker's call"
     );
-    write_all(db, &dead, &Outcome::Forgotten).await;
-    assert!(alice(db).await.is_some(), "a late result changes nothing");
+    write_all(db, &dead, &Outcome::Idle).await;
+    assert!(
+        alice(db).await.unwrap().due,
+        "a late result changes nothing"
+    );
     write_all(db, &again, &confirmed(&[1000])).await;
     let row = alice(db).await.unwrap();
     assert_eq!(
@@ -458,10 +458,10 @@ async fn an_event_during_the_call_wins_over_its_result() {
     }
 }
 
-/// A rule was deleted, so the round took her marks away and forgets her; meanwhile another rule made her due
-/// again. What her row says she has is not what Chat has now.
+/// A rule was deleted, so the round took her marks away; meanwhile another rule made her due again. What
+/// her row says she has is not what Chat has now.
 #[tokio::test]
-async fn who_becomes_due_while_a_call_forgets_him_is_in_doubt() {
+async fn who_becomes_due_during_a_call_is_in_doubt() {
     let database = room_with_rule().await;
     let db = database.db();
     marked(db).await;
@@ -471,7 +471,7 @@ async fn who_becomes_due_while_a_call_forgets_him_is_in_doubt() {
         .execute(db)
         .await
         .unwrap();
-    write_all(db, &claimed, &Outcome::Forgotten).await;
+    write_all(db, &claimed, &Outcome::Idle).await;
     let row = alice(db).await.unwrap();
     assert_eq!((row.due, row.in_doubt), (true, true));
 }

@@ -467,6 +467,10 @@ async fn a_mark_that_only_a_deleted_rule_named_is_taken_away_once_more_and_then_
     scene.two_minutes_pass().await;
     sweep_now(&scene).await;
     scene.wait_for_marks("class-7", "teacher", &[]).await;
+    scene
+        .wait_for_row("select count(*) = 1 from members where marks = '{}' and due_at is null")
+        .await;
+    sweep_now(&scene).await;
     scene.wait_for_row("select count(*) = 0 from members").await;
     sqlx::query("update retired_marks set retired_at = now() - interval '1 hour'")
         .execute(scene.db())

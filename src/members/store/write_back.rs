@@ -69,8 +69,6 @@ impl<'a> Columns<'a> {
 #[derive(Debug, Default)]
 pub struct Results {
     pub rows: Vec<Member>,
-    /// Members who lose their rows, with the generations that were read.
-    pub forgotten: Vec<(Account, i64)>,
     /// When it was decided, by the clock of Postgres.
     pub at: DateTime<Utc>,
     /// The room gathers members until then.
@@ -88,18 +86,7 @@ pub async fn write_back(
     results: &Results,
 ) -> Result<HashSet<String>, sqlx::Error> {
     let Claim { group, lease, .. } = claim;
-    let Left {
-        mut changed,
-        mut locked,
-    } = update(db, group, results.rows.iter()).await?;
-    match delete(db, group, &results.forgotten).await {
-        Ok(others) => changed.extend(others),
-        Err(error) if is_lock_timeout(&error) => {
-            let accounts = results.forgotten.iter().map(|(account, _)| account);
-            locked.extend(accounts.map(|account| account.as_str().to_owned()));
-        }
-        Err(error) => return Err(error),
-    }
+    let Left { changed, locked } = update(db, group, results.rows.iter()).await?;
     if !changed.is_empty() {
         doubt(db, claim, &changed).await?;
     }
@@ -326,48 +313,4 @@ pub(crate) async fn insert(
         refused.remove(account);
     });
     Ok(refused)
-}
-
-/// Deletes rows that have the generation given here. Returns the accounts of those that have another one.
-async fn delete(
-    db: &Db,
-    group: &GroupId,
-    members: &[(Account, i64)],
-) -> Result<Vec<String>, sqlx::Error> {
-    if members.is_empty() {
-        return Ok(Vec::new());
-    }
-    let members = members.iter();
-    let (accounts, generations): (Vec<&str>, Vec<i64>) = members
-        .map(|(account, generation)| (account.as_str(), *generation))
-        .unzip();
-    sqlx::query_scalar!(
-        r#"
-        with gone as materialized (
-            select $1::text as group_id, g.*
-            from unnest($2::text[], $3::bigint[]) as g (account, generation)
-            -- Locked in the order that every writer of members keeps.
-            order by account collate "C"
-        ),
-        locked as materialized (
-            select g.group_id, g.account, m.generation = g.generation as unchanged
-            from gone g cross join lateral (
-                select generation from members m
-                where m.group_id = g.group_id and m.account = g.account
-                offset 0
-                for update
-            ) m
-        ),
-        deleted as (
-            delete from members m using locked l
-            where m.group_id = l.group_id and m.account = l.account and l.unchanged
-        )
-        select account as "account!" from locked where not unchanged
-        "#,
-        group.as_str(),
-        &accounts as &[&str],
-        &generations,
-    )
-    .fetch_all(db)
-    .await
 }

@@ -69,7 +69,12 @@ pub(super) fn outcome(
                 in_doubt: member.in_doubt,
             };
         }
-        _ if !plan.named => return Outcome::Forgotten,
+        // No rule matches the member any more. A sweep deletes the row.
+        Some(Verdict::Rejected(_) | Verdict::LeftOut { .. } | Verdict::Partly(_))
+            if !plan.named =>
+        {
+            return Outcome::LeftOut { retry: None };
+        }
         // Perhaps Chat does not see the member yet.
         Some(Verdict::Rejected(error)) => return failed(member, error, true, round),
         Some(Verdict::LeftOut { in_room }) => {

@@ -248,10 +248,18 @@ fn backoff_grows_to_its_cap() {
 }
 
 #[test]
-fn the_row_of_a_member_whom_no_rule_matches_any_more_goes() {
-    for verdicts in [&[][..], &[&Verdict::Confirmed], &[&LEFT_OUT]] {
+fn a_member_whom_no_rule_matches_any_more_is_not_tried_again() {
+    let marks = MarkSet::new();
+    let partly = Verdict::Partly(marks.clone());
+    let absent = Outcome::LeftOut { retry: None };
+    for (verdicts, expected) in [
+        (&[][..], Outcome::Idle),
+        (&[&Verdict::Confirmed], Outcome::Confirmed { marks }),
+        (&[&LEFT_OUT], absent.clone()),
+        (&[&partly], absent),
+    ] {
         let (unmatched, none) = (MemberPlan::default(), MarkSet::new());
         let outcome = outcome(&alice(0), unmatched, none, verdicts, WORKING);
-        assert_eq!(outcome, Outcome::Forgotten);
+        assert_eq!(outcome, expected);
     }
 }

@@ -181,7 +181,10 @@ impl<'a> RoomSweep<'a> {
         let believed = believed.filter(|known| known.presence == Presence::Present);
         let gone: Vec<Member> = believed.map(|known| known.clone().not_found()).collect();
         let changed = write_back::update(self.db, self.group, gone.iter()).await?;
-        for row in gone.iter().filter(|row| !changed.contains(&row.account)) {
+        for row in gone
+            .iter()
+            .filter(|row| !changed.contains(row.account.as_str()))
+        {
             self.drifted(rows.get(&row.account), &[DriftKind::Gone]);
         }
         let here = here.into_iter().map(|account| (account, none.clone()));
@@ -220,10 +223,10 @@ impl<'a> RoomSweep<'a> {
         let old = old.into_iter().map(|d| &d.row);
         let mut left = write_back::update(self.db, self.group, old).await?;
         let inserted = write_back::insert(self.db, self.group, new).await?;
-        left.changed.extend(inserted);
+        left.extend(inserted);
         let counted = differences
             .iter()
-            .filter(|difference| !left.contains(&difference.row.account));
+            .filter(|difference| !left.contains(difference.row.account.as_str()));
         let mut due = false;
         for difference in counted {
             due |= difference.due;

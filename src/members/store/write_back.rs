@@ -8,9 +8,8 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::locked_members;
 use crate::database::{Db, is_lock_timeout};
-use crate::domain::{Account, GroupId};
+use crate::domain::GroupId;
 use crate::members::{Claim, Member, array_text};
 use crate::telemetry::warn_seldom;
 
@@ -76,8 +75,8 @@ pub struct Results {
 }
 
 /// Writes back the members of a claim and releases the room. Returns the accounts whose rows it left as
-/// they are: because they had changed meanwhile, so Chat may hold marks for them that no answer confirmed,
-/// or because a stranger keeps them locked. The latter stay due. For them the room is left as if its worker
+/// they are: they had changed meanwhile, or somebody was about to change them, so Chat may hold marks for
+/// them that no answer confirmed. While a stranger keeps one of them locked, the room is left as if its worker
 /// had fallen silent, so that the next round takes its members as in doubt, and not at once, so that they
 /// do not cost a call each moment.
 pub async fn write_back(
@@ -86,12 +85,14 @@ pub async fn write_back(
     results: &Results,
 ) -> Result<HashSet<String>, sqlx::Error> {
     let Claim { group, lease, .. } = claim;
-    let Left { changed, locked } = update(db, group, results.rows.iter()).await?;
-    if !changed.is_empty() {
-        doubt(db, claim, &changed).await?;
-    }
-    let pause = (!locked.is_empty()).then_some(results.at + LOCKED_PAUSE);
-    let left: HashSet<String> = changed.into_iter().chain(locked).collect();
+    let left = update(db, group, results.rows.iter()).await?;
+    let pause = match doubt(db, claim, &left).await {
+        Err(error) if is_lock_timeout(&error) => {
+            warn_seldom!("results wait for members whose rows are locked");
+            Some(results.at + LOCKED_PAUSE)
+        }
+        doubted => doubted.map(|()| None)?,
+    };
     let confirmed = |row: &Member| row.confirmed_at == Some(results.at) && !row.marks.is_empty();
     let mut written = results
         .rows
@@ -127,6 +128,9 @@ pub async fn write_back(
 /// Marks members as in doubt whose rows changed during the call, while the lease is still held. A leave
 /// ends doubt, since Chat clears the marks with it.
 async fn doubt(db: &Db, claim: &Claim, accounts: &HashSet<String>) -> Result<(), sqlx::Error> {
+    if accounts.is_empty() {
+        return Ok(());
+    }
     let accounts: Vec<&str> = accounts.iter().map(String::as_str).collect();
     sqlx::query!(
         r#"
@@ -154,65 +158,18 @@ async fn doubt(db: &Db, claim: &Claim, accounts: &HashSet<String>) -> Result<(),
     Ok(())
 }
 
-/// Accounts whose rows were not written.
-#[derive(Debug, Default)]
-pub(crate) struct Left {
-    /// They have another generation.
-    pub changed: HashSet<String>,
-    /// A stranger keeps them locked.
-    pub locked: HashSet<String>,
-}
-
-impl Left {
-    pub fn contains(&self, account: &Account) -> bool {
-        self.changed.contains(account.as_str()) || self.locked.contains(account.as_str())
-    }
-}
-
-/// Writes rows of distinct members of a room that have the generation given in them, except those that are
-/// locked.
+/// Writes rows of distinct members of a room that have the generation given in them. Returns the accounts of
+/// the others, and of those whose rows somebody has locked.
 pub(crate) async fn update(
     db: &Db,
     group: &GroupId,
     rows: impl Iterator<Item = &Member>,
-) -> Result<Left, sqlx::Error> {
-    let mut rows: Vec<&Member> = rows.collect();
-    let mut left = Left::default();
-    loop {
-        match update_all(db, group, Columns::of(rows.iter().copied())).await {
-            Ok(changed) => {
-                left.changed = changed;
-                return Ok(left);
-            }
-            Err(error) if is_lock_timeout(&error) => {
-                let accounts = rows.iter().map(|row| row.account.as_str());
-                let members = accounts.map(|account| (group.as_str(), account));
-                let locked = locked_members(db, members).await?;
-                if locked.is_empty() {
-                    return Err(error);
-                }
-                warn_seldom!(
-                    members = locked.len(),
-                    "results wait for members whose rows are locked"
-                );
-                left.locked
-                    .extend(locked.into_iter().map(|(_, account)| account));
-                rows.retain(|row| !left.locked.contains(row.account.as_str()));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-async fn update_all(
-    db: &Db,
-    group: &GroupId,
-    rows: Columns<'_>,
 ) -> Result<HashSet<String>, sqlx::Error> {
+    let rows = Columns::of(rows);
     if rows.accounts.is_empty() {
         return Ok(HashSet::new());
     }
-    let changed = sqlx::query_scalar!(
+    let left = sqlx::query_scalar!(
         r#"
         with result as materialized (
             select $1::text as group_id, r.*
@@ -233,6 +190,7 @@ async fn update_all(
                 select m.ctid as place from members m
                 where m.group_id = r.group_id and m.account = r.account
                 offset 0
+                for no key update skip locked
             ) m
         ),
         updated as (
@@ -273,7 +231,7 @@ async fn update_all(
     )
     .fetch_all(db)
     .await?;
-    Ok(changed.into_iter().collect())
+    Ok(left.into_iter().collect())
 }
 
 /// Adds rows of distinct members of a room. Returns the accounts that have a row already, or all if the

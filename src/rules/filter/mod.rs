@@ -21,18 +21,17 @@
 
 mod follower;
 mod rule_set;
-mod store;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use serde::Serialize;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use utoipa::ToSchema;
 
 pub use follower::Follower;
-pub(super) use store::forget_account;
+pub(super) use follower::forget_account;
 
 use crate::domain::MemberEvent;
 use crate::members::{Inbox, Named};
@@ -91,7 +90,6 @@ pub struct RuleFilter {
 #[derive(Debug)]
 struct Shared {
     known: ArcSwap<Known>,
-    error: ArcSwapOption<String>,
     /// Events that were answered with "no" and wait for the next confirmation.
     kept: mpsc::Sender<MemberEvent>,
     settings: FilterSettings,
@@ -107,6 +105,8 @@ struct Known {
     confirmed: Instant,
     /// False while the rules may be wrong.
     trusted: bool,
+    /// Why changes of rules cannot be read.
+    error: Option<String>,
 }
 
 impl Known {
@@ -118,13 +118,16 @@ impl Known {
 }
 
 impl Shared {
+    /// Only the follower changes what is known.
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = Known::clone(&self.known.load());
+        change(&mut known);
+        self.known.store(Arc::new(known));
+    }
+
     /// What is known may be wrong, until the next confirmation.
     fn doubt(&self) {
-        let known = Known::clone(&self.known.load());
-        self.known.store(Arc::new(Known {
-            trusted: false,
-            ..known
-        }));
+        self.change(|known| known.trusted = false);
     }
 }
 
@@ -140,8 +143,8 @@ impl RuleFilter {
                 rules: None,
                 confirmed: Instant::now(),
                 trusted: false,
+                error: None,
             }),
-            error: ArcSwapOption::empty(),
             kept,
             settings,
             metrics: replica.metrics.clone(),
@@ -201,7 +204,7 @@ impl RuleFilter {
                 .then(|| known.confirmed.elapsed().as_secs_f64()),
             bypassing: known.fresh(&shared.settings).is_none() || kept.capacity() == 0,
             kept: kept.max_capacity() - kept.capacity(),
-            error: shared.error.load().as_deref().cloned(),
+            error: known.error.clone(),
         }
     }
 }

@@ -25,7 +25,8 @@ pub struct GroupId(Box<str>);
 pub struct Account(Box<str>);
 
 /// The name of a rule: 1 to 64 of `A–Z a–z 0–9 . _ -`, chosen by the client or generated (UUIDv7).
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(transparent)]
 pub struct RuleId(Box<str>);
 
 macro_rules! shown_as_it_is {

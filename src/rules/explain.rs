@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 
 use super::matching::matching_rules_ended_within;
 use super::propagation::not_carried;
-use super::table::{self, corrupt};
+use super::table;
 use crate::database::Db;
 use crate::domain::{Account, GroupId, MarkSet, Rule, RuleId};
 use crate::members::mark_set;
@@ -115,7 +115,7 @@ async fn other_patterns(
 ) -> Result<Vec<(RuleId, Miss)>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        (select id as "id!", true as "other_room!" from (
+        (select id as "id!: RuleId", true as "other_room!" from (
             select * from rules
             where account_text = $2 and account_prefix_len < 0
               and group_text <> case when group_prefix_len < 0 then $1
@@ -145,11 +145,8 @@ async fn other_patterns(
         true => Miss::OtherRoom,
         false => Miss::OtherAccount,
     };
-    let rules = rows.iter().map(|row| {
-        let id = RuleId::parse(&row.id).map_err(corrupt)?;
-        Ok((id, miss(row.other_room)))
-    });
-    rules.collect()
+    let rules = rows.into_iter().map(|row| (row.id, miss(row.other_room)));
+    Ok(rules.collect())
 }
 
 /// The marks that active rules require in a room.

@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 
 use super::document::RuleView;
 use super::store::Rules;
-use super::table::corrupt;
 use crate::database::{Db, interval};
 use crate::domain::{RequestId, Rule, RuleId};
 
@@ -140,7 +139,7 @@ impl Rules {
 #[derive(Debug)]
 pub(super) struct LoggedChange {
     pub sequence: i64,
-    pub rule_id: String,
+    pub rule_id: RuleId,
     pub before: Option<Json<RuleView>>,
     pub after: Option<Json<RuleView>>,
     pub request_id: Option<String>,
@@ -158,8 +157,8 @@ pub(super) async fn changes(
     sqlx::query_as!(
         LoggedChange,
         r#"
-        select sequence, rule_id, before as "before: Json<RuleView>", after as "after: Json<RuleView>",
-               request_id, now() as "now!"
+        select sequence, rule_id as "rule_id: RuleId", before as "before: Json<RuleView>",
+               after as "after: Json<RuleView>", request_id, now() as "now!"
         from rule_history where sequence > $1 and ($2::bigint is null or sequence <= $2)
         order by sequence limit $3
         "#,
@@ -244,7 +243,7 @@ pub(super) async fn last_versions(
     }
     let rows = sqlx::query!(
         r#"
-        select i.id as "id!", (last.before->>'version')::bigint as "version!"
+        select i.id as "id!: RuleId", (last.before->>'version')::bigint as "version!"
         from unnest($1::text[]) as i (id)
         cross join lateral (
             select before from rule_history where rule_id = i.id
@@ -256,7 +255,5 @@ pub(super) async fn last_versions(
     )
     .fetch_all(transaction)
     .await?;
-    rows.into_iter()
-        .map(|row| Ok((RuleId::parse(&row.id).map_err(corrupt)?, row.version)))
-        .collect()
+    Ok(rows.into_iter().map(|row| (row.id, row.version)).collect())
 }

@@ -46,7 +46,7 @@ pub(super) async fn matching_rules_ended_within(
     // the length of the list, could else think of reading the whole table.
     let rows = sqlx::query!(
         r#"
-        select a.position as "position!", r.id, r.marks, r.enabled, r.starts_at, r.ends_at
+        select a.position as "position!", r.id as "id: RuleId", r.marks, r.enabled, r.starts_at, r.ends_at
         from rule_shapes s
         cross join unnest($2::text[]) with ordinality as a (account, position)
         cross join lateral (
@@ -71,7 +71,7 @@ pub(super) async fn matching_rules_ended_within(
         .map(|row| {
             Ok(Matched {
                 account: usize::try_from(row.position - 1).map_err(corrupt)?,
-                rule: RuleId::parse(&row.id).map_err(corrupt)?,
+                rule: row.id,
                 marks: marks_of(&row.marks)?,
                 enabled: row.enabled,
                 window: Window {

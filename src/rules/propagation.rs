@@ -410,16 +410,13 @@ pub(super) async fn not_carried(
     .fetch_one(&mut *transaction)
     .await?;
     let changes = history::changes(transaction, carried, None, 4 * CHANGES).await?;
-    let concerns = |change: &&LoggedChange| {
+    let concerns = |change: &LoggedChange| {
         let targets = Carried::of(change).targets;
         let mut targets = targets.iter();
         targets.any(|(target, _)| target.group.matches(group) && target.account.matches(account))
     };
-    let mut rules: Vec<RuleId> = changes
-        .iter()
-        .filter(concerns)
-        .filter_map(|change| RuleId::parse(&change.rule_id).ok())
-        .collect();
+    let changes = changes.into_iter().filter(concerns);
+    let mut rules: Vec<RuleId> = changes.map(|change| change.rule_id).collect();
     rules.sort_unstable();
     rules.dedup();
     Ok(rules)

@@ -11,7 +11,7 @@ use crate::domain::{Account, Mark, Marks, Pattern, Rule, RuleDraft, RuleId, Wind
 /// All columns.
 #[derive(Serialize, sqlx::FromRow)]
 pub(super) struct RuleRow {
-    pub id: String,
+    pub id: RuleId,
     pub group_text: String,
     pub group_prefix_len: i16,
     pub account_text: String,
@@ -33,7 +33,7 @@ impl TryFrom<RuleRow> for Rule {
     fn try_from(row: RuleRow) -> Result<Self, sqlx::Error> {
         let (group, account) = (&row.group_text, &row.account_text);
         Ok(Self {
-            id: RuleId::parse(&row.id).map_err(corrupt)?,
+            id: row.id,
             draft: RuleDraft {
                 group: Pattern::from_columns(group, row.group_prefix_len).map_err(corrupt)?,
                 account: Pattern::from_columns(account, row.account_prefix_len).map_err(corrupt)?,
@@ -57,7 +57,7 @@ impl From<&Rule> for RuleRow {
     fn from(rule: &Rule) -> Self {
         let draft = &rule.draft;
         Self {
-            id: rule.id.to_string(),
+            id: rule.id.clone(),
             group_text: draft.group.text().to_owned(),
             group_prefix_len: draft.group.prefix_len(),
             account_text: draft.account.text().to_owned(),
@@ -102,8 +102,8 @@ pub(super) async fn fetch_all(
     let rows = sqlx::query_as!(
         RuleRow,
         r#"
-        select id, group_text, group_prefix_len, account_text, account_prefix_len, marks, enabled,
-               starts_at, ends_at, label, note, version, created_at, updated_at
+        select id as "id: RuleId", group_text, group_prefix_len, account_text, account_prefix_len, marks,
+               enabled, starts_at, ends_at, label, note, version, created_at, updated_at
         from rules where id = any($1::text[])
         "#,
         &ids as &[&str]
@@ -122,10 +122,13 @@ pub(super) async fn ids_for_account(
     account: &Account,
 ) -> Result<Vec<RuleId>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
-        "select id from rules where account_text = $1 and account_prefix_len < 0 order by id",
+        r#"
+        select id as "id: RuleId" from rules where account_text = $1 and account_prefix_len < 0
+        order by id
+        "#,
         account.as_str(),
     );
-    parsed(ids.fetch_all(transaction).await?)
+    ids.fetch_all(transaction).await
 }
 
 /// The rules of a label, or all, but those given here; and how many the label has in all.
@@ -142,7 +145,7 @@ pub(super) async fn others(
     let all = all.fetch_one(&mut *transaction).await?;
     let others = sqlx::query_scalar!(
         r#"
-        select r.id from rules r
+        select r.id as "id: RuleId" from rules r
         where ($1::text is null or r.label = $1)
           and not exists (select from unnest($2::text[]) as i (id) where i.id = r.id)
         order by r.id
@@ -150,13 +153,8 @@ pub(super) async fn others(
         label,
         &ids as &[&str],
     );
-    let others = parsed(others.fetch_all(transaction).await?)?;
+    let others = others.fetch_all(transaction).await?;
     Ok((others, usize::try_from(all).unwrap_or(usize::MAX)))
-}
-
-pub(super) fn parsed(ids: Vec<String>) -> Result<Vec<RuleId>, sqlx::Error> {
-    let ids = ids.iter().map(|id| RuleId::parse(id).map_err(corrupt));
-    ids.collect()
 }
 
 /// Creates rules, and replaces those that exist.

@@ -59,9 +59,9 @@ pub async fn claim(
     lease: Duration,
     avoided: &[GroupId],
 ) -> Result<Option<Claim>, sqlx::Error> {
-    let token = Uuid::new_v4();
     let avoided: Vec<&str> = avoided.iter().map(GroupId::as_str).collect();
-    let row = sqlx::query!(
+    sqlx::query_as!(
+        Claim,
         r#"
         with room as materialized (
             select group_id, leased_until from rooms r
@@ -79,23 +79,15 @@ pub async fn claim(
         unflushed as materialized (select set_config('synchronous_commit', 'off', true))
         update rooms r set leased_until = now() + $1, lease = $2, due_at = now() + $1
         from room, unflushed where r.group_id = room.group_id
-        returning r.group_id, room.leased_until is not null as "interrupted!", now() as "at!"
+        returning r.group_id as "group: GroupId", r.lease as "lease!", now() as "at!",
+                  room.leased_until is not null as "interrupted!"
         "#,
         interval(lease),
-        token,
+        Uuid::new_v4(),
         &avoided as &[&str],
     )
     .fetch_optional(db)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let group =
-        GroupId::parse(&row.group_id).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    Ok(Some(Claim {
-        group,
-        lease: token,
-        at: row.at,
-        interrupted: row.interrupted,
-    }))
+    .await
 }
 
 /// The members that are due in a claimed room.

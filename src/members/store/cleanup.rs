@@ -143,12 +143,12 @@ pub(crate) async fn delete_unmatched_somewhere(
     keep: Option<Duration>,
 ) -> Result<(), sqlx::Error> {
     let groups = sqlx::query_scalar!(
-        "select group_id from rooms where gone_at is null order by random() limit 50"
+        r#"select group_id as "group: GroupId" from rooms where gone_at is null order by random() limit 50"#
     )
     .fetch_all(db)
     .await?;
-    for group in groups.iter().filter_map(|text| GroupId::parse(text).ok()) {
-        delete_unmatched(db, &group, keep).await?;
+    for group in &groups {
+        delete_unmatched(db, group, keep).await?;
     }
     Ok(())
 }

@@ -140,7 +140,7 @@ pub async fn list_rooms(
     let rows = sqlx::query!(
         r#"
         -- The room's own time of it is up to a minute old.
-        select r.group_id, r.opened_at, greatest(r.last_event_at, c.heard_at) as last_event_at, r.gone_at, r.swept_at,
+        select r.group_id as "group: GroupId", r.opened_at, greatest(r.last_event_at, c.heard_at) as last_event_at, r.gone_at, r.swept_at,
                r.sweep_found as "sweep_found: Json<Found>", r.sweep_due_at, r.sweep_requested_at,
                coalesce(r.sweeping_until > now(), false) as "sweeping!",
                r.sweep_failures, r.sweep_error,
@@ -176,33 +176,31 @@ pub async fn list_rooms(
     )
     .fetch_all(&mut *reading)
     .await?;
-    let rooms = rows.into_iter().filter_map(|row| {
-        Some(RoomRow {
-            group: GroupId::parse(&row.group_id).ok()?,
-            state: match row.gone_at {
-                Some(_) => RoomState::Gone,
-                None => RoomState::Live,
-            },
-            opened_at: row.opened_at,
-            last_event_at: row.last_event_at,
-            gone_at: row.gone_at,
-            members: MembersByState {
-                pending: row.pending,
-                applied: row.applied,
-                offline: row.offline,
-                failed: row.failed,
-            },
-            sweep: RoomSweepState {
-                at: row.swept_at,
-                drift: row.sweep_found.map(|Json(found)| found),
-                due_at: row.sweep_due_at,
-                requested_at: row.sweep_requested_at,
-                running: row.sweeping,
-                failures: row.sweep_failures,
-                message: row.sweep_error.as_deref().map(Message::of),
-                last_error: row.sweep_error,
-            },
-        })
+    let rooms = rows.into_iter().map(|row| RoomRow {
+        group: row.group,
+        state: match row.gone_at {
+            Some(_) => RoomState::Gone,
+            None => RoomState::Live,
+        },
+        opened_at: row.opened_at,
+        last_event_at: row.last_event_at,
+        gone_at: row.gone_at,
+        members: MembersByState {
+            pending: row.pending,
+            applied: row.applied,
+            offline: row.offline,
+            failed: row.failed,
+        },
+        sweep: RoomSweepState {
+            at: row.swept_at,
+            drift: row.sweep_found.map(|Json(found)| found),
+            due_at: row.sweep_due_at,
+            requested_at: row.sweep_requested_at,
+            running: row.sweeping,
+            failures: row.sweep_failures,
+            message: row.sweep_error.as_deref().map(Message::of),
+            last_error: row.sweep_error,
+        },
     });
     Ok(rooms.collect())
 }

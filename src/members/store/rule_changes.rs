@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 use super::locked_members;
 use crate::database::interval;
 use crate::domain::{Account, GroupId, MarkSet, Pattern};
-use crate::members::mark_set;
+use crate::members::MarkColumn;
 
 /// Members in a batch.
 pub(crate) const MEMBERS_A_BATCH: i64 = 1000;
@@ -109,28 +109,22 @@ pub(crate) async fn reach(
 
 /// Carries changes to members who were locked before. Returns the rooms of those who are not any more.
 pub(crate) async fn reach_left(transaction: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    let left = sqlx::query!(
+    let left = sqlx::query_as!(
+        Concerned,
         r#"
         with next as (
             select group_id, account from unreached_members order by tried_at limit $1
         )
         delete from unreached_members u using next n
         where u.group_id = n.group_id and u.account = n.account
-        returning u.group_id, u.account, u.marks, u.request_id, u.change, u.newly
+        returning u.group_id as "group", u.account, u.marks as "marks: MarkColumn",
+                  u.request_id as request, u.change, u.newly
         "#,
         MEMBERS_A_BATCH,
     )
     .fetch_all(&mut *transaction)
     .await?;
-    let left = left.into_iter().map(|row| Concerned {
-        group: row.group_id,
-        account: row.account,
-        marks: mark_set(&row.marks),
-        request: row.request_id,
-        change: row.change,
-        newly: row.newly,
-    });
-    reach(transaction, left.collect()).await
+    reach(transaction, left).await
 }
 
 /// Members as JSON for `json_populate_recordset`.

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::database::{Db, interval};
 use crate::domain::{Account, GroupId, MarkSet, REMEMBERED};
-use crate::members::{MEMBERS_A_CALL, MarkColumn, Member, Presence, mark_set};
+use crate::members::{MEMBERS_A_CALL, MarkColumn, Member, Presence};
 
 /// A sweep that begins so long after a rule stopped demanding a mark is the last one to look for it.
 const RETIRED: Duration = Duration::from_secs(10 * 60);
@@ -31,7 +31,8 @@ pub(crate) struct Demand {
 /// remembered. A mark that a disabled rule names is looked for in every sweep.
 /// A rule that was never enabled, or has not begun, claims nothing.
 pub(crate) async fn demand(db: &Db, group: &GroupId) -> Result<Demand, sqlx::Error> {
-    let row = sqlx::query!(
+    sqlx::query_as!(
+        Demand,
         r#"
         with shape as (
             select distinct group_prefix_len as length,
@@ -57,7 +58,7 @@ pub(crate) async fn demand(db: &Db, group: &GroupId) -> Result<Demand, sqlx::Err
                 where r.group_text = k.group_text and r.group_prefix_len = k.group_prefix_len
                   and not r.enabled and k.mark = any(r.marks))
         )
-        select array(select distinct mark from here cross join unnest(marks) as mark) as "marks!",
+        select array(select distinct mark from here cross join unnest(marks) as mark) as "marks!: MarkColumn",
             exists (
                 select from shape s
                 join rules r on r.group_text = s.text and r.group_prefix_len = s.length
@@ -70,11 +71,7 @@ pub(crate) async fn demand(db: &Db, group: &GroupId) -> Result<Demand, sqlx::Err
         interval(REMEMBERED),
     )
     .fetch_one(db)
-    .await?;
-    Ok(Demand {
-        marks: mark_set(&row.marks),
-        by_prefix: row.by_prefix,
-    })
+    .await
 }
 
 /// The next page of accounts to ask Chat about, in order: those that active rules name in full, and those

@@ -153,7 +153,7 @@ pub(super) async fn rules_of(
         let marks: Vec<i64> = demand.marks.iter().map(i64::from).collect();
         let rule = sqlx::query_scalar!(
             r#"
-            select id from rules
+            select id as "id: RuleId" from rules
             where group_text = $1 and group_prefix_len = $2 and marks = $3 and enabled
               and starts_at is not distinct from $4 and ends_at is not distinct from $5
             order by updated_at desc, id limit 1
@@ -166,9 +166,7 @@ pub(super) async fn rules_of(
         )
         .fetch_optional(&mut *transaction)
         .await?;
-        if let Some(rule) = rule {
-            rules.push(RuleId::parse(&rule).map_err(corrupt)?);
-        }
+        rules.extend(rule);
     }
     Ok(rules)
 }

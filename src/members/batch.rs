@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::domain::{Change, EventTime, MemberEvent, RequestId, RoomEnd};
+use crate::domain::{Change, MemberEvent, RequestId, RoomEnd};
 
 /// What is known of whether a rule names a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,44 +161,18 @@ impl Batch {
     }
 
     /// The events of one sort, in the order of the table's key.
-    pub(super) fn columns(&self, change: Change) -> Columns<'_> {
-        let mut columns = Columns::default();
+    pub(super) fn events(&self, change: Change) -> Vec<&Heard> {
         let events = self.members.values();
-        for heard in events.filter(|heard| heard.event.change() == change) {
-            let event = &heard.event;
-            columns.groups.push(event.group.as_str());
-            columns.accounts.push(event.account.as_str());
-            columns.sources.push(event.source.as_str());
-            columns.times.push(event.at.map(EventTime::millis));
-            columns.requests.push(event.request.as_str());
-            columns.traces.push(event.request.traceparent());
-            columns.waited.push(heard.since.elapsed().as_secs_f64());
-            columns.named.push(heard.named == Named::Perhaps);
-        }
-        columns
+        events
+            .filter(|heard| heard.event.change() == change)
+            .collect()
     }
-}
-
-/// Events as columns for `UNNEST`.
-#[derive(Default)]
-pub(super) struct Columns<'a> {
-    pub groups: Vec<&'a str>,
-    pub accounts: Vec<&'a str>,
-    pub sources: Vec<&'static str>,
-    pub times: Vec<Option<i64>>,
-    pub requests: Vec<&'a str>,
-    pub traces: Vec<Option<&'a str>>,
-    /// Seconds since they were handed in.
-    pub waited: Vec<f64>,
-    pub named: Vec<bool>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Account, EventSource, GroupId};
-
-    const AT: i64 = 1_760_000_000_000;
+    use crate::domain::{Account, EventSource, EventTime, GroupId};
 
     fn batch<const N: usize>(events: [(&str, EventSource, i64, Named); N]) -> Batch {
         let mut batch = Batch::default();
@@ -207,12 +181,17 @@ mod tests {
                 group: GroupId::parse("room").unwrap(),
                 account: Account::parse(account).unwrap(),
                 source,
-                at: Some(EventTime::from_number(AT + at)),
+                at: Some(EventTime::from_number(1_760_000_000_000 + at)),
                 request: RequestId::parse("any").unwrap(),
             };
             batch.add(event, named);
         }
         batch
+    }
+
+    fn accounts(batch: &Batch, change: Change) -> Vec<&str> {
+        let events = batch.events(change).into_iter();
+        events.map(|heard| heard.event.account.as_str()).collect()
     }
 
     #[test]
@@ -224,18 +203,24 @@ mod tests {
             ("bob", EventSource::Join, 1, Named::Perhaps),
         ]);
         assert_eq!(batch.len(), 2);
-        let columns = batch.columns(Change::Arrived);
-        assert_eq!(columns.accounts, ["alice", "bob"]);
-        assert_eq!(columns.sources, ["online", "join"]);
-        assert_eq!(columns.named, [false, true]);
+        let events = batch.events(Change::Arrived);
+        let known = |heard: &&Heard| (heard.event.source, heard.named);
+        assert_eq!(accounts(&batch, Change::Arrived), ["alice", "bob"]);
+        assert_eq!(
+            events.iter().map(known).collect::<Vec<_>>(),
+            [
+                (EventSource::Online, Named::Unknown),
+                (EventSource::Join, Named::Perhaps)
+            ]
+        );
     }
 
     #[test]
     fn what_could_not_be_written_yields_to_what_came_since() {
         let mut failed = batch([("alice", EventSource::Join, 1, Named::Unknown)]);
         failed.extend(batch([("alice", EventSource::Exit, 5, Named::Unknown)]));
-        assert_eq!(failed.columns(Change::Left).accounts, ["alice"]);
-        assert!(failed.columns(Change::Arrived).accounts.is_empty());
+        assert_eq!(accounts(&failed, Change::Left), ["alice"]);
+        assert!(accounts(&failed, Change::Arrived).is_empty());
     }
 
     #[test]
@@ -243,7 +228,7 @@ mod tests {
         let joined = |name| (name, EventSource::Join, 1, Named::Unknown);
         let mut batch = batch(["c", "a", "b", "a"].map(joined));
         let first = batch.take_first(2);
-        assert_eq!(first.columns(Change::Arrived).accounts, ["a", "b"]);
+        assert_eq!(accounts(&first, Change::Arrived), ["a", "b"]);
         assert_eq!((first.len(), batch.len()), (2, 1));
         assert_eq!((batch.take_first(2).len(), batch.len()), (1, 0));
     }

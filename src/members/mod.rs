@@ -73,7 +73,12 @@ impl From<MarkColumn> for MarkSet {
     }
 }
 
-/// Marks as the text of a Postgres array.
+/// One column of rows, for `UNNEST`.
+pub(crate) fn column<'a, R, T>(rows: &[&'a R], field: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(|row| field(row)).collect()
+}
+
+/// Marks as the text of a Postgres array, since Postgres would flatten an array of arrays.
 pub(crate) fn array_text(marks: &MarkSet) -> String {
     let numbers: Vec<String> = marks.iter().map(Mark::to_string).collect();
     format!("{{{}}}", numbers.join(","))

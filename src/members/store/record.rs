@@ -11,7 +11,8 @@ use chrono::{DateTime, Utc};
 
 use crate::database::{Db, interval};
 use crate::domain::{Change, EventTime, GroupId, REMEMBERED, RoomEnd};
-use crate::members::batch::{Batch, Columns};
+use crate::members::batch::{Batch, Heard, Named};
+use crate::members::column;
 
 /// A room that was declared gone is checked with Chat after this time, in which Chat's lists catch up.
 const CHECKED_AFTER: Duration = Duration::from_secs(70);
@@ -44,8 +45,8 @@ pub async fn record(db: &Db, batch: &Batch, settling: Settling) -> Result<MadeDu
     }
     let mut due = MadeDue::default();
     for change in [Change::Left, Change::Arrived] {
-        let events = batch.columns(change);
-        if events.groups.is_empty() {
+        let events = batch.events(change);
+        if events.is_empty() {
             continue;
         }
         let made_due = match change {
@@ -69,7 +70,7 @@ pub async fn record(db: &Db, batch: &Batch, settling: Settling) -> Result<MadeDu
 /// A stale arrival does not reopen a room that is gone. Rooms that are due soon in any case are not written.
 async fn record_arrivals(
     db: &Db,
-    events: &Columns<'_>,
+    events: &[&Heard],
     settling: Settling,
 ) -> Result<MadeDue, sqlx::Error> {
     let due = sqlx::query!(
@@ -147,16 +148,16 @@ async fn record_arrivals(
         select (select count(*) from arrived) as "members!",
                array(select group_id from room where awake) as "asleep!"
         "#,
-        &events.groups as &[&str],
-        &events.accounts as &[&str],
-        &events.sources as &[&str],
-        &events.times as &[Option<i64>],
+        &column(events, |heard| heard.event.group.as_str()) as &[&str],
+        &column(events, |heard| heard.event.account.as_str()) as &[&str],
+        &column(events, |heard| heard.event.source.as_str()) as &[&str],
+        &column(events, |heard| heard.event.at.map(EventTime::millis)) as &[Option<i64>],
         interval(settling.settle),
         interval(settling.max_wait),
-        &events.named,
-        &events.requests as &[&str],
-        &events.waited,
-        &events.traces as &[Option<&str>],
+        &column(events, |heard| heard.named == Named::Perhaps),
+        &column(events, |heard| heard.event.request.as_str()) as &[&str],
+        &column(events, |heard| heard.since.elapsed().as_secs_f64()),
+        &column(events, |heard| heard.event.request.traceparent()) as &[Option<&str>],
         interval(REMEMBERED),
     )
     .fetch_one(db)
@@ -175,7 +176,7 @@ async fn record_arrivals(
 /// Chat forgets the marks of a member who leaves, so a leave ends all doubt unless it is doubtful itself.
 async fn record_leaves(
     db: &Db,
-    events: &Columns<'_>,
+    events: &[&Heard],
     settling: Settling,
 ) -> Result<MadeDue, sqlx::Error> {
     let doubtful = sqlx::query_scalar!(
@@ -215,12 +216,12 @@ async fn record_leaves(
             due_at = excluded.due_at, pending_since = excluded.pending_since, unserved_since = null
         returning case when due_at is not null then group_id end as doubtful
         "#,
-        &events.groups as &[&str],
-        &events.accounts as &[&str],
-        &events.sources as &[&str],
-        &events.times as &[Option<i64>],
+        &column(events, |heard| heard.event.group.as_str()) as &[&str],
+        &column(events, |heard| heard.event.account.as_str()) as &[&str],
+        &column(events, |heard| heard.event.source.as_str()) as &[&str],
+        &column(events, |heard| heard.event.at.map(EventTime::millis)) as &[Option<i64>],
         interval(settling.settle),
-        &events.requests as &[&str],
+        &column(events, |heard| heard.event.request.as_str()) as &[&str],
     )
     .fetch_all(db)
     .await?;

@@ -10,59 +10,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::database::{Db, is_lock_timeout};
 use crate::domain::GroupId;
-use crate::members::{Claim, Member, array_text};
+use crate::members::{Claim, Member, array_text, column};
 use crate::telemetry::warn_seldom;
 
 /// How long a room with a locked member waits for its next round.
 const LOCKED_PAUSE: TimeDelta = TimeDelta::seconds(1);
-
-/// Rows as columns for `UNNEST`. Arrays are text, since Postgres would flatten an array of arrays.
-#[derive(Default)]
-struct Columns<'a> {
-    accounts: Vec<&'a str>,
-    generations: Vec<i64>,
-    presences: Vec<&'static str>,
-    marks: Vec<String>,
-    confirmed_marks: Vec<String>,
-    confirmed_at: Vec<Option<DateTime<Utc>>>,
-    in_doubt: Vec<bool>,
-    revoked: Vec<String>,
-    waits_for: Vec<String>,
-    due_at: Vec<Option<DateTime<Utc>>>,
-    pending_since: Vec<Option<DateTime<Utc>>>,
-    unserved_since: Vec<Option<DateTime<Utc>>>,
-    requests: Vec<Option<&'a str>>,
-    tries: Vec<i32>,
-    last_errors: Vec<Option<&'a str>>,
-    failed_at: Vec<Option<DateTime<Utc>>>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(rows: impl Iterator<Item = &'a Member>) -> Self {
-        let mut columns = Self::default();
-        for row in rows {
-            columns.accounts.push(row.account.as_str());
-            columns.generations.push(row.generation);
-            columns.presences.push(row.presence.as_str());
-            columns.marks.push(array_text(&row.marks));
-            columns
-                .confirmed_marks
-                .push(array_text(&row.confirmed_marks));
-            columns.confirmed_at.push(row.confirmed_at);
-            columns.in_doubt.push(row.in_doubt);
-            columns.revoked.push(array_text(&row.revoked));
-            columns.waits_for.push(array_text(&row.waits_for));
-            columns.due_at.push(row.due_at);
-            columns.pending_since.push(row.pending_since);
-            columns.unserved_since.push(row.unserved_since);
-            columns.requests.push(row.request_id.as_deref());
-            columns.tries.push(row.tries);
-            columns.last_errors.push(row.last_error.as_deref());
-            columns.failed_at.push(row.failed_at);
-        }
-        columns
-    }
-}
 
 /// What became of the members of a claim.
 #[derive(Debug, Default)]
@@ -165,8 +117,8 @@ pub(crate) async fn update(
     group: &GroupId,
     rows: impl Iterator<Item = &Member>,
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let rows = Columns::of(rows);
-    if rows.accounts.is_empty() {
+    let rows: Vec<&Member> = rows.collect();
+    if rows.is_empty() {
         return Ok(HashSet::new());
     }
     let left = sqlx::query_scalar!(
@@ -212,22 +164,22 @@ pub(crate) async fn update(
         where not exists (select from updated u where u.account = r.account)
         "#,
         group.as_str(),
-        &rows.accounts as &[&str],
-        &rows.generations,
-        &rows.presences as &[&str],
-        &rows.marks,
-        &rows.confirmed_marks,
-        &rows.confirmed_at as &[Option<DateTime<Utc>>],
-        &rows.in_doubt,
-        &rows.revoked,
-        &rows.waits_for,
-        &rows.due_at as &[Option<DateTime<Utc>>],
-        &rows.pending_since as &[Option<DateTime<Utc>>],
-        &rows.unserved_since as &[Option<DateTime<Utc>>],
-        &rows.requests as &[Option<&str>],
-        &rows.tries,
-        &rows.last_errors as &[Option<&str>],
-        &rows.failed_at as &[Option<DateTime<Utc>>],
+        &column(&rows, |row| row.account.as_str()) as &[&str],
+        &column(&rows, |row| row.generation),
+        &column(&rows, |row| row.presence.as_str()) as &[&str],
+        &column(&rows, |row| array_text(&row.marks)),
+        &column(&rows, |row| array_text(&row.confirmed_marks)),
+        &column(&rows, |row| row.confirmed_at) as &[Option<DateTime<Utc>>],
+        &column(&rows, |row| row.in_doubt),
+        &column(&rows, |row| array_text(&row.revoked)),
+        &column(&rows, |row| array_text(&row.waits_for)),
+        &column(&rows, |row| row.due_at) as &[Option<DateTime<Utc>>],
+        &column(&rows, |row| row.pending_since) as &[Option<DateTime<Utc>>],
+        &column(&rows, |row| row.unserved_since) as &[Option<DateTime<Utc>>],
+        &column(&rows, |row| row.request_id.as_deref()) as &[Option<&str>],
+        &column(&rows, |row| row.tries),
+        &column(&rows, |row| row.last_error.as_deref()) as &[Option<&str>],
+        &column(&rows, |row| row.failed_at) as &[Option<DateTime<Utc>>],
     )
     .fetch_all(db)
     .await?;
@@ -241,10 +193,11 @@ pub(crate) async fn insert(
     group: &GroupId,
     rows: impl Iterator<Item = &Member>,
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let rows = Columns::of(rows);
-    if rows.accounts.is_empty() {
+    let rows: Vec<&Member> = rows.collect();
+    if rows.is_empty() {
         return Ok(HashSet::new());
     }
+    let accounts = column(&rows, |row| row.account.as_str());
     let added = sqlx::query_scalar!(
         r#"
         insert into members (group_id, account, presence, marks, due_at, pending_since)
@@ -258,15 +211,15 @@ pub(crate) async fn insert(
         returning account
         "#,
         group.as_str(),
-        &rows.accounts as &[&str],
-        &rows.presences as &[&str],
-        &rows.marks,
-        &rows.due_at as &[Option<DateTime<Utc>>],
-        &rows.pending_since as &[Option<DateTime<Utc>>],
+        &accounts as &[&str],
+        &column(&rows, |row| row.presence.as_str()) as &[&str],
+        &column(&rows, |row| array_text(&row.marks)),
+        &column(&rows, |row| row.due_at) as &[Option<DateTime<Utc>>],
+        &column(&rows, |row| row.pending_since) as &[Option<DateTime<Utc>>],
     )
     .fetch_all(db)
     .await?;
-    let mut refused: HashSet<String> = rows.accounts.iter().map(|&a| a.to_owned()).collect();
+    let mut refused: HashSet<String> = accounts.into_iter().map(str::to_owned).collect();
     added.iter().for_each(|account| {
         refused.remove(account);
     });

@@ -14,7 +14,7 @@ use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 
-use super::pool::{self, Doubt, TEST_LIMIT};
+use super::pool::{self, Doubt, TEST_LIMIT, in_time};
 use crate::metrics::{DatabasePart, Metrics};
 
 /// How long a statement may take that reads or writes much, or for which a person waits.
@@ -289,22 +289,6 @@ impl Deref for Lent {
 impl DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut PgConnection {
         self.connection.as_mut().expect("a connection")
-    }
-}
-
-/// The result of a statement, or an I/O error if there is none in time. What became of the statement
-/// is then unknown. The driver has no limits: a server that is frozen, or a machine that is gone without a
-/// word, would be waited for until TCP gives up, which it need not do.
-pub async fn in_time<T>(
-    limit: Duration,
-    statement: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    match tokio::time::timeout(limit, statement).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::Io(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the database does not answer",
-        ))),
     }
 }
 

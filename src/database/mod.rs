@@ -21,7 +21,6 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
 
-pub use db::in_time;
 pub use db::{Connections, Db, Transaction};
 pub(crate) use db::{interval, is_lock_timeout};
 pub use error::DatabaseError;
@@ -31,6 +30,7 @@ use crate::local::postgres::LocalPostgres;
 use crate::version::OLDEST_POSTGRES;
 #[cfg(not(feature = "local"))]
 use no_local::LocalPostgres;
+pub use pool::in_time;
 use store::Server;
 pub use store::{is_read_only, table_sizes};
 

@@ -1,6 +1,7 @@
 //! The pool of connections. It replaces a connection that is silent, or that can no longer write after
 //! a failover.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,8 +9,6 @@ use parking_lot::Mutex;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Executor, PgConnection, PgPool, Row};
-
-use super::in_time;
 
 /// How long a caller waits for a connection of the pool. Above any pause of a healthy database,
 /// below the patience of a person who waits for an answer.
@@ -71,6 +70,22 @@ pub(super) fn pool(max_connections: u32, options: PgConnectOptions) -> (PgPool, 
         })
         .connect_lazy_with(options);
     (pool, doubt)
+}
+
+/// The result of a statement, or an I/O error if there is none in time. What became of the statement
+/// is then unknown. The driver has no limits: a server that is frozen, or a machine that is gone without a
+/// word, would be waited for until TCP gives up, which it need not do.
+pub async fn in_time<T>(
+    limit: Duration,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(limit, statement).await {
+        Ok(result) => result,
+        Err(_) => Err(sqlx::Error::Io(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the database does not answer",
+        ))),
+    }
 }
 
 /// When a connection was last found broken or silent. All older ones are replaced too: most

@@ -4,79 +4,20 @@
 //! Every error is a [`Problem`]. Requests below `/v1` pass `auth` first, unknown paths too. Bodies
 //! have a limit, requests a deadline, and a panic becomes a 500 without details.
 
-use std::sync::Arc;
-
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware, routing};
-use chrono::Utc;
-use parking_lot::Mutex;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::console::{self, Live};
-use super::marks::MarkNames;
-use super::status::{Pulse, Readiness};
-use super::{MAX_BODY, Problem, ProblemType, Tokens, authorize};
+use super::{AdminState, MAX_BODY, Problem, ProblemType, authorize};
 use super::{
-    chat, docs, erase, explain, log, marks, members, probes, request, rooms, rules, status,
+    chat, console, docs, erase, explain, log, marks, members, probes, request, rooms, rules, status,
 };
-use crate::callback::Arrivals;
-use crate::config::AdminToken;
-use crate::members::Inbox;
-use crate::reapply::Restorations;
-use crate::replica::Replica;
-use crate::resync::SweepTotals;
-use crate::rules::Rules;
-use crate::rules::filter::RuleFilter;
-
-/// What the handlers share. Cheap to clone.
-#[derive(Clone)]
-pub struct AdminState {
-    pub(crate) replica: Replica,
-    pub(crate) readiness: Readiness,
-    pub(crate) tokens: Tokens,
-    pub(crate) rules: Rules,
-    pub(crate) live: Live,
-    /// What the replica counted lately, for charts.
-    pub(crate) pulse: Pulse,
-    pub(crate) mark_names: MarkNames,
-    /// The rule filter, if there is one.
-    pub(crate) filter: Option<RuleFilter>,
-    /// The inbox, if callbacks are taken.
-    pub(crate) inbox: Option<Inbox>,
-    /// What the callback listener received.
-    pub(crate) arrivals: Arrivals,
-    /// What sweeps found.
-    pub(crate) sweep_totals: Arc<Mutex<SweepTotals>>,
-    /// The members that were restored last.
-    pub(crate) restorations: Restorations,
-}
-
-impl AdminState {
-    /// Without the parts that take callbacks and call Chat. Without tokens everyone who reaches the
-    /// listener from this machine may do everything; the settings allow that on loopback alone.
-    pub fn new(replica: Replica, readiness: Readiness, tokens: &[AdminToken]) -> Self {
-        Self {
-            tokens: Tokens::new(tokens, &replica.metrics),
-            rules: Rules::new(replica.db.clone(), replica.wake_propagation.clone()),
-            live: Live::default(),
-            pulse: Pulse::of(replica.metrics.clone()),
-            mark_names: MarkNames::default(),
-            filter: None,
-            inbox: None,
-            arrivals: Arrivals::since(Utc::now()),
-            sweep_totals: Arc::default(),
-            restorations: Restorations::default(),
-            replica,
-            readiness,
-        }
-    }
-}
 
 /// The whole listener, ready to serve.
 pub fn router(state: AdminState) -> Router {
@@ -195,8 +136,10 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::status::Readiness;
     use crate::chat::CallRate;
     use crate::database::Db;
+    use crate::replica::Replica;
     use axum::body::{Body, to_bytes};
     use axum::http::{Request, StatusCode};
     use tower::ServiceExt;

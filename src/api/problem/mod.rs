@@ -5,13 +5,12 @@ mod kind;
 
 use std::collections::{BTreeMap, HashSet};
 
-use axum::http::{HeaderValue, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::api::Json;
 use crate::messages::{Message, MessageCode, OTHER};
 use crate::rules::json::InvalidField;
 
@@ -245,11 +244,10 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let header = self.0.kind.header();
-        let mut response = (self.0.kind.status(), Json(*self.0)).into_response();
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        // Texts and numbers can always be written.
+        let body = serde_json::to_string(&*self.0).unwrap_or_default() + "\n";
+        let json = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (self.0.kind.status(), json, body).into_response();
         response.headers_mut().extend(header);
         response
     }

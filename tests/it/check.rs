@@ -1,13 +1,11 @@
 //! `stickymark check` as a process, against the simulated Chat and a real database.
 
-use std::process::{Command, Output, Stdio};
-
-use secrecy::ExposeSecret;
 use stickymark::testing::local::simulator::{
     Effect, Fault, Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, start,
 };
 use tokio::net::TcpListener;
 
+use crate::support::process::{Ran, program, run};
 use crate::support::{TestDatabase, database, empty_database};
 
 /// No server listens there.
@@ -19,34 +17,21 @@ async fn simulator() -> Running {
 }
 
 fn url_of(database: &TestDatabase) -> String {
-    database.settings().url.unwrap().expose_secret().to_owned()
+    database.url().to_string()
 }
 
 /// Runs the program with settings that are right but for those given.
 async fn check(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stickymark"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("STICKYMARK") {
-            command.env_remove(&name);
-        }
-    }
     let app = SAMPLE_SDK_APP_ID.to_string();
-    command
-        .arg("check")
-        .args(arguments)
-        .env("STICKYMARK__CHAT__SDK_APP_ID", app)
-        .env("STICKYMARK__CHAT__SECRET_KEY", SAMPLE_SECRET_KEY)
-        .env("STICKYMARK__CALLBACK__TOKENS", "long-enough-token")
-        .envs(settings.iter().copied())
-        .stdin(Stdio::null());
-    let ran = tokio::task::spawn_blocking(move || command.output());
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = ran.await.unwrap().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code(), text(stdout), text(stderr))
+    let right = [
+        ("STICKYMARK__CHAT__SDK_APP_ID", app.as_str()),
+        ("STICKYMARK__CHAT__SECRET_KEY", SAMPLE_SECRET_KEY),
+        ("STICKYMARK__CALLBACK__TOKENS", "long-enough-token"),
+    ];
+    let settings = [&right, settings].concat();
+    let mut command = program(&[&["check"], arguments].concat(), &settings);
+    let Ran { status, out, err } = run(&mut command).await;
+    (Some(status), out, err)
 }
 
 /// The line about something, with its verdict.

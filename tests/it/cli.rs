@@ -1,8 +1,5 @@
 //! The command line as operators use it: the real program against a real `serve`.
 
-use std::process::Output;
-
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stickymark::testing::local::simulator::{
     Options, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, start,
@@ -12,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::support::database::{TestDatabase, database};
-use crate::support::process::{Orders, Replica, until};
+use crate::support::process::{Orders, Ran, Replica, program, run, until};
 
 /// A service that runs, a simulated Chat behind it, and the files of their user.
 struct Desk {
@@ -22,22 +19,14 @@ struct Desk {
     _database: TestDatabase,
 }
 
-/// What a command answered.
-struct Answer {
-    status: i32,
-    out: String,
-    err: String,
-}
-
 impl Desk {
     async fn open() -> Self {
         let database = database().await;
-        let url = database.settings().url.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let chat = start(Options::default(), listener).unwrap();
         let files = tempfile::tempdir().unwrap();
         let orders = Orders {
-            database: url.expose_secret().to_owned(),
+            database: database.url().to_string(),
             chat: chat.url(),
             environment: vec![
                 (
@@ -56,19 +45,19 @@ impl Desk {
         }
     }
 
-    async fn run_as(&self, token: &str, arguments: &[&str]) -> Answer {
-        let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))
-            .args(arguments)
-            .current_dir(self.files.path())
-            .env("STICKYMARK_URL", format!("http://{}", self.service.admin))
-            .env("STICKYMARK_TOKEN", token)
-            .output()
-            .await
-            .unwrap();
-        output.into()
+    fn command(&self, token: &str, arguments: &[&str]) -> Command {
+        let url = format!("http://{}", self.service.admin);
+        let settings = [("STICKYMARK_URL", &*url), ("STICKYMARK_TOKEN", token)];
+        let mut command = program(arguments, &settings);
+        command.current_dir(self.files.path());
+        command
     }
 
-    async fn run(&self, arguments: &[&str]) -> Answer {
+    async fn run_as(&self, token: &str, arguments: &[&str]) -> Ran {
+        run(&mut self.command(token, arguments)).await
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Ran {
         self.run_as("editor-secret", arguments).await
     }
 
@@ -86,16 +75,6 @@ impl Desk {
     fn write(&self, name: &str, rules: &[Value]) {
         let text: String = rules.iter().map(|rule| format!("{rule}\n")).collect();
         std::fs::write(self.files.path().join(name), text).unwrap();
-    }
-}
-
-impl From<Output> for Answer {
-    fn from(output: Output) -> Self {
-        Self {
-            status: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
     }
 }
 
@@ -369,25 +348,16 @@ async fn commands_end_quietly_when_nobody_reads_on() {
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))
-            .args(arguments)
-            .env("STICKYMARK_URL", format!("http://{}", desk.service.admin))
-            .env("STICKYMARK_TOKEN", "editor-secret")
-            .stdout(writer)
-            .output()
-            .await
-            .unwrap();
-        let answer = Answer::from(output);
+        let mut command = desk.command("editor-secret", arguments);
+        let output = command.stdout(writer).output().await.unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
         // An import makes no rows of members that Chat does not know.
         let said = match arguments {
             ["members"] => "no members\n",
             _ => "",
         };
-        assert_eq!(
-            (answer.status, answer.err.as_str()),
-            (0, said),
-            "{arguments:?}"
-        );
+        let ended = (output.status.code(), err.as_str());
+        assert_eq!(ended, (Some(0), said), "{arguments:?}");
     }
 }
 
@@ -419,13 +389,7 @@ async fn errors_say_what_would_be_right_and_show_no_secret() {
             "at least one second",
         ),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))
-            .args(arguments)
-            .env("STICKYMARK_TOKEN", token)
-            .output()
-            .await
-            .unwrap();
-        let answer = Answer::from(output);
+        let answer = run(&mut program(&arguments, &[("STICKYMARK_TOKEN", token)])).await;
         assert_eq!(answer.status, status, "{arguments:?}: {}", answer.err);
         assert!(answer.err.contains(right), "{}", answer.err);
         assert!(!answer.err.contains("geheim"), "{}", answer.err);
@@ -435,12 +399,7 @@ async fn errors_say_what_would_be_right_and_show_no_secret() {
 #[tokio::test]
 async fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))
-            .args(["completions", shell])
-            .output()
-            .await
-            .unwrap();
-        let answer = Answer::from(output);
+        let answer = run(&mut program(&["completions", shell], &[])).await;
         assert_eq!((answer.status, answer.err.as_str()), (0, ""), "{shell}");
         for word in ["serve", "explain", "resync", "adopt", "max-removals"] {
             assert!(answer.out.contains(word), "{shell} does not know {word}");
@@ -592,15 +551,14 @@ async fn marks_that_an_app_uses_already_are_adopted_as_rules() {
     .await;
     let app = SAMPLE_SDK_APP_ID.to_string();
     let adopt = async |room: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_stickymark"))
-            .args(["rules", "adopt", room, "--mark", "1000,1001"])
-            .env("STICKYMARK__CHAT__BASE_URL", desk.chat.url().as_str())
-            .env("STICKYMARK__CHAT__SDK_APP_ID", &app)
-            .env("STICKYMARK__CHAT__SECRET_KEY", SAMPLE_SECRET_KEY)
-            .output()
-            .await
-            .unwrap();
-        Answer::from(output)
+        let url = desk.chat.url();
+        let settings = [
+            ("STICKYMARK__CHAT__BASE_URL", url.as_str()),
+            ("STICKYMARK__CHAT__SDK_APP_ID", &app),
+            ("STICKYMARK__CHAT__SECRET_KEY", SAMPLE_SECRET_KEY),
+        ];
+        let arguments = ["rules", "adopt", room, "--mark", "1000,1001"];
+        run(&mut program(&arguments, &settings)).await
     };
     let adopted = adopt("class-7").await;
     assert_eq!(adopted.status, 0, "{}", adopted.err);

@@ -3,7 +3,6 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
 
 use secrecy::ExposeSecret;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -11,6 +10,7 @@ use stickymark::testing::local::postgres::LocalPostgres;
 use stickymark::testing::local::simulator::{SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
 use url::Url;
 
+use crate::support::process::{self, Ran};
 use crate::support::{TestDatabase, database, empty_database};
 
 const COMMANDS: [&str; 3] = ["check", "migrate", "serve"];
@@ -22,33 +22,19 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 /// that far, the database is right.
 async fn run(command: &'static str, url: &str) -> (Option<i32>, String) {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut process = Command::new(env!("CARGO_BIN_EXE_stickymark"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("STICKYMARK") {
-            process.env_remove(&name);
-        }
-    }
-    process
-        .arg(command)
-        .env(
-            "STICKYMARK__CHAT__SDK_APP_ID",
-            SAMPLE_SDK_APP_ID.to_string(),
-        )
-        .env("STICKYMARK__CHAT__SECRET_KEY", SAMPLE_SECRET_KEY)
-        .env("STICKYMARK__CHAT__BASE_URL", NOWHERE)
-        .env(
-            "STICKYMARK__CALLBACK__LISTEN",
-            taken.local_addr().unwrap().to_string(),
-        )
-        .env("STICKYMARK__CALLBACK__TOKENS", "long-enough-token")
-        .env("STICKYMARK__DATABASE__URL", url)
-        .env("STICKYMARK__LOG__FILTER", "trace")
-        .stdin(Stdio::null());
-    let output = tokio::task::spawn_blocking(move || process.output());
-    let output = output.await.unwrap().unwrap();
-    drop(taken);
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(said).unwrap())
+    let app = SAMPLE_SDK_APP_ID.to_string();
+    let listen = taken.local_addr().unwrap().to_string();
+    let settings = [
+        ("STICKYMARK__CHAT__SDK_APP_ID", app.as_str()),
+        ("STICKYMARK__CHAT__SECRET_KEY", SAMPLE_SECRET_KEY),
+        ("STICKYMARK__CHAT__BASE_URL", NOWHERE),
+        ("STICKYMARK__CALLBACK__LISTEN", listen.as_str()),
+        ("STICKYMARK__CALLBACK__TOKENS", "long-enough-token"),
+        ("STICKYMARK__DATABASE__URL", url),
+        ("STICKYMARK__LOG__FILTER", "trace"),
+    ];
+    let Ran { status, out, err } = process::run(&mut process::program(&[command], &settings)).await;
+    (Some(status), out + &err)
 }
 
 /// What the command says of the database.
@@ -63,16 +49,16 @@ fn about_the_database(command: &str, said: &str) -> String {
 }
 
 async fn admin(database: &TestDatabase, statement: String) {
-    let url = database.settings().url.unwrap();
-    let mut connection = PgConnection::connect(url.expose_secret()).await.unwrap();
+    let mut connection = PgConnection::connect(database.url().as_str())
+        .await
+        .unwrap();
     let done = connection.execute(AssertSqlSafe(statement.clone())).await;
     done.unwrap_or_else(|error| panic!("{statement}: {error}"));
 }
 
 /// The database for a role, whose password is in the form given.
 fn as_role(database: &TestDatabase, role: &str, password: &str) -> String {
-    let url = database.settings().url.unwrap();
-    let url = Url::parse(url.expose_secret()).unwrap();
+    let url = database.url();
     let (host, port) = (url.host_str().unwrap(), url.port().unwrap_or(5432));
     format!("postgres://{role}:{password}@{host}:{port}{}", url.path())
 }
@@ -194,7 +180,7 @@ async fn refused(url: &str, words: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_is_refused_in_words() {
     let database = database().await;
-    let url = database.settings().url.unwrap().expose_secret().to_owned();
+    let url = database.url().to_string();
     let name = Url::parse(&url).unwrap().path()[1..].to_owned();
     let standby = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
     admin(&database, standby).await;
@@ -207,7 +193,7 @@ async fn an_encoding_other_than_utf8_is_refused_in_words() {
     let name = unique("latin");
     let create = format!("CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
     admin(&database, create).await;
-    let mut url = Url::parse(database.settings().url.unwrap().expose_secret()).unwrap();
+    let mut url = database.url().clone();
     url.set_path(&name);
     refused(url.as_str(), "has the encoding LATIN1").await;
     admin(&database, format!("DROP DATABASE {name}")).await;
@@ -261,7 +247,7 @@ async fn a_role_that_may_not_create_tables_is_refused_only_while_migrations_are_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_that_do_not_wait_for_the_disk_are_warned_of() {
     let database = database().await;
-    let url = database.settings().url.unwrap().expose_secret().to_owned();
+    let url = database.url().to_string();
     let name = Url::parse(&url).unwrap().path()[1..].to_owned();
     for (value, warned) in [("off", true), ("on", false)] {
         let set = format!("ALTER DATABASE {name} SET synchronous_commit = {value}");

@@ -14,6 +14,41 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stickymark");
 
+/// What the program said, and how it ended.
+pub struct Ran {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// The program with these arguments and variables, and without settings of the caller's own.
+pub fn program(arguments: &[&str], variables: &[(&str, &str)]) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(PROGRAM);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("STICKYMARK") {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs a command to its end.
+pub async fn run(command: &mut tokio::process::Command) -> Ran {
+    let output = command.output().await.unwrap();
+    Ran {
+        status: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
 /// How a replica is started.
 #[derive(Debug, Clone)]
 pub struct Orders {

@@ -7,9 +7,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::str::FromStr;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
@@ -26,7 +25,6 @@ const KNOWN: &str = "sslmode ssl-mode sslrootcert ssl-root-cert ssl-ca sslcert s
 /// Where a database is. Shows nothing of it in `Debug`.
 #[derive(Clone)]
 pub struct DatabaseUrl {
-    text: SecretString,
     /// For the driver.
     pub options: PgConnectOptions,
     /// Names of the parameters that mean nothing to the driver.
@@ -52,23 +50,9 @@ impl DatabaseUrl {
     }
 }
 
-impl ExposeSecret<str> for DatabaseUrl {
-    fn expose_secret(&self) -> &str {
-        self.text.expose_secret()
-    }
-}
-
-impl FromStr for DatabaseUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::parse(text)
-    }
-}
-
 impl Parse for DatabaseUrl {
     fn parse(text: &str) -> Result<Self, String> {
-        let secret = SecretString::parse(text)?;
+        SecretString::parse(text)?;
         let rest = text
             .strip_prefix("postgres://")
             .or(text.strip_prefix("postgresql://"));
@@ -100,11 +84,7 @@ impl Parse for DatabaseUrl {
         if let Some(ip) = literal.and_then(|host| host.parse::<Ipv6Addr>().ok()) {
             options = options.host(&ip.to_string());
         }
-        Ok(Self {
-            text: secret,
-            options,
-            ignored,
-        })
+        Ok(Self { options, ignored })
     }
 }
 
@@ -156,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_password_is_either_read_as_it_is_or_the_url_is_refused() {
-        for special in "/#?@:%&+=".chars() {
+        for special in "/#?@:%&+=,".chars() {
             let encoded = format!("%{:02X}", u32::from(special));
             for form in ["XSECRET", "SEXCRET", "SECRETX", "4821XSECRET"] {
                 let password = form.replace('X', &special.to_string());
@@ -193,41 +173,16 @@ mod tests {
         ] {
             assert_eq!(read(url).unwrap().options.get_host(), host);
         }
-        assert!(read("postgres://u:p@::1:5433/db").is_err());
-    }
-
-    #[test]
-    fn several_hosts_are_refused_in_words() {
-        for url in [
-            "postgres://u:p@a:5432,b:5432/db?target_session_attrs=read-write",
-            "postgres://u:p@a,b/db",
-            "postgres:///db?host=a,b",
-        ] {
-            assert_eq!(read(url).unwrap_err(), SEVERAL_HOSTS);
-        }
-        assert!(read("postgres://u:p,q@a/db").is_ok());
     }
 
     #[test]
     fn what_the_driver_does_not_know_never_reaches_it() {
-        let url = "postgres://u:p@h:5433/db?sslmode=require&sslpassword=geheim&options[a]=b";
+        let url = "postgres://h:5433/db?user=u%40x&sslpassword=geheim&options[a]=b";
         let url = read(url).unwrap();
+        assert_eq!(url.options.get_username(), "u@x");
         assert_eq!(url.ignored, ["sslpassword"]);
         assert_eq!(url.options.get_options(), Some("-c a=b"));
         assert!(!seen(&url).contains("geheim"));
         assert_eq!(format!("{url:?}"), "DatabaseUrl([REDACTED])");
-    }
-
-    #[test]
-    fn a_password_among_the_parameters_is_refused() {
-        for rest in ["geheim", "ge&heim", "ge&he1m=x", "g#heim"] {
-            let error = read(&format!("postgres://h/db?password={rest}")).unwrap_err();
-            assert!(
-                !error.contains("heim") && !error.contains("he1m"),
-                "{error}"
-            );
-        }
-        let url = read("postgres://h/db?user=u%40x").unwrap();
-        assert_eq!(url.options.get_username(), "u@x");
     }
 }

@@ -183,8 +183,7 @@ fn every_key_can_be_set_in_the_environment_and_no_secret_shows_up() {
         names.collect::<Vec<_>>(),
         ["600 hidden guest", "1000 teacher"]
     );
-    let url = settings.database.url.unwrap();
-    assert_eq!(url.expose_secret(), "postgres://u:hidden@db/marks");
+    assert_eq!(settings.database.url.unwrap().options.get_host(), "db");
 }
 
 const EVERY_KEY_SHOWN: &str = "
@@ -238,8 +237,7 @@ fn secrets_can_stand_in_files_of_their_own() {
             .map(|token| token.expose_secret());
         assert_eq!(tokens.collect::<Vec<_>>(), ["old", "new"]);
         assert_eq!(settings.admin.tokens.len(), 2);
-        let url = settings.database.url.unwrap();
-        assert_eq!(url.expose_secret(), "postgres://u:p@db/marks");
+        assert_eq!(settings.database.url.unwrap().options.get_host(), "db");
     }
 }
 
@@ -408,6 +406,14 @@ const REFUSED: &str = r#"
     DATABASE__URL= | is empty
     DATABASE__URL=hidden | does not begin with postgres://
     DATABASE__URL=postgres://u:hidden@:port/x | is not a PostgreSQL URL
+    DATABASE__URL=postgres://u:hidden@::1:5433/db | is not a PostgreSQL URL
+    DATABASE__URL=postgres://u:hid,den@a:5432,b:5432/db | names several hosts
+    DATABASE__URL=postgres://u:hidden@a,b/db?target_session_attrs=read-write | names several hosts
+    DATABASE__URL=postgres:///db?host=a,b | names several hosts
+    DATABASE__URL=postgres://h/db?password=hidden | has a parameter password
+    DATABASE__URL=postgres://h/db?password=hid&den=4821 | has a parameter password
+    DATABASE__URL=postgres://h/db?password=hid&hidden | a parameter that is not name=value
+    DATABASE__URL=postgres://h/db?password=hid#hidden | must be percent-encoded
     DATABASE__PATH= | must name a directory
     DATABASE__MAX_CONNECTIONS=1 | 2 to 1000
     REAPPLY__SETTLE=-1s | not a duration

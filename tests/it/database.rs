@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
 use sqlx::Executor;
 use sqlx::postgres::PgConnectOptions;
 use stickymark::testing::config::Settings;
@@ -11,6 +10,7 @@ use stickymark::testing::database::{Database, DatabaseError, MIGRATIONS, SchemaS
 
 use crate::support;
 use crate::support::pgbouncer::PgBouncer;
+use crate::support::settings_of;
 use crate::support::show::address_of;
 use crate::support::wire::Wire;
 
@@ -107,10 +107,8 @@ async fn a_database_that_does_not_answer_is_named_without_its_password() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let mut settings = support::empty_database().await.settings();
     let url = format!("postgres://me:hidden@{closed}/marks");
-    settings.url = Some(url.parse().unwrap());
-    let error = support::connect(&settings).await.unwrap_err();
+    let error = support::connect(&settings_of(&url)).await.unwrap_err();
     let message = error.to_string();
     assert!(
         message.contains(&closed.to_string()) && message.contains("\"marks\""),
@@ -121,11 +119,10 @@ async fn a_database_that_does_not_answer_is_named_without_its_password() {
 
 #[tokio::test]
 async fn a_database_that_does_not_exist_is_told_apart_from_one_that_is_silent() {
-    let mut settings = support::empty_database().await.settings();
-    let url = settings.url.take().unwrap();
-    let mut url = url::Url::parse(secrecy::ExposeSecret::expose_secret(&url)).unwrap();
+    let database = support::empty_database().await;
+    let mut url = database.url().clone();
     url.set_path("no_such_database");
-    settings.url = Some(url.as_str().parse().unwrap());
+    let settings = settings_of(url.as_str());
     let error = support::connect(&settings).await.unwrap_err().to_string();
     assert!(error.contains("does not exist"), "{error}");
 }
@@ -166,8 +163,8 @@ async fn a_pooler_that_shares_sessions_is_refused_in_words_that_name_pool_mode()
             "{pool_mode}: {error}"
         );
         assert!(error.to_string().contains("pool_mode = session"), "{error}");
-        let url = pooler.settings().url.as_ref().unwrap().expose_secret();
-        let settings = Settings::load(None, [("STICKYMARK__DATABASE__URL", url)]).unwrap();
+        let mut settings = Settings::load(None, [("", ""); 0]).unwrap();
+        settings.database = pooler.settings().clone();
         let findings = stickymark::testing::check(&settings).await;
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         let refused = |line: &&String| line.contains("FAILED") && line.contains("pool_mode");

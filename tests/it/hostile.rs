@@ -8,7 +8,6 @@ use futures::future::join_all;
 use futures::{StreamExt, stream};
 use reqwest::{Client, StatusCode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use stickymark::testing::local::simulator::SAMPLE_SDK_APP_ID;
@@ -36,7 +35,7 @@ impl Target {
         insert_rule(database.db(), "class-7", "*", &[1000]).await;
         let directory = tempfile::tempdir().unwrap();
         let orders = Orders {
-            database: database.settings().url.unwrap().expose_secret().to_owned(),
+            database: database.url().to_string(),
             chat: "http://127.0.0.1:9".to_owned(),
             environment: vec![("STICKYMARK__CALLBACK__TOKENS", TOKEN.to_owned())],
         };

@@ -1,7 +1,6 @@
 //! The log of a replica that runs: what it says at the start, and how it is changed.
 
 use reqwest::Client;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::support::database;
@@ -14,7 +13,7 @@ async fn the_filter_is_changed_while_the_replica_runs_and_by_editors_alone() {
     let database = database().await;
     let directory = tempfile::tempdir().unwrap();
     let orders = Orders {
-        database: database.settings().url.unwrap().expose_secret().to_owned(),
+        database: database.url().to_string(),
         chat: "http://127.0.0.1:9".to_owned(),
         environment: vec![("STICKYMARK__ADMIN__TOKENS", TOKENS.to_owned())],
     };

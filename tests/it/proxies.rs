@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use chrono::Utc;
 use reqwest::Client;
-use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use stickymark::testing::local::simulator::SAMPLE_SDK_APP_ID;
@@ -265,7 +264,7 @@ async fn replica(
     port: SocketAddr,
 ) -> Replica {
     let orders = Orders {
-        database: database.settings().url.unwrap().expose_secret().to_owned(),
+        database: database.url().to_string(),
         chat: "http://127.0.0.1:9".to_owned(),
         environment: vec![
             ("STICKYMARK__CALLBACK__TOKENS", TOKEN.to_owned()),
@@ -340,7 +339,7 @@ async fn the_console_works_behind_nginx_at_the_root_and_below_a_prefix() {
     let database = database().await;
     let directory = tempfile::tempdir().unwrap();
     let orders = Orders {
-        database: database.settings().url.unwrap().expose_secret().to_owned(),
+        database: database.url().to_string(),
         chat: "http://127.0.0.1:9".to_owned(),
         environment: vec![("STICKYMARK__ADMIN__TOKENS", format!("eve:editor:{EDITOR}"))],
     };

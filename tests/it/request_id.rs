@@ -2,7 +2,6 @@
 //! settled mark, in the log as in the API.
 
 use reqwest::Client;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stickymark::testing::local::simulator::{
     Effect, Fault, Options, Running, SAMPLE_SDK_APP_ID, Simulated, start,
@@ -32,7 +31,7 @@ impl Room {
         let simulator = start(Options::default(), listener).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let orders = Orders {
-            database: database.settings().url.unwrap().expose_secret().to_owned(),
+            database: database.url().to_string(),
             chat: simulator.url(),
             environment: vec![("STICKYMARK__LOG__FILTER", log_filter.to_owned())],
         };

@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-use secrecy::ExposeSecret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use stickymark::testing::local::simulator::{Effect, Fault};
 use url::Url;
@@ -39,8 +38,7 @@ async fn a_backup_restored_under_running_replicas_is_caught_up_with() {
     }
     stage.rests().await;
 
-    let url = stage.database.settings().url.unwrap();
-    let url = Url::parse(url.expose_secret()).unwrap();
+    let url = stage.database.url();
     let name = url.path().trim_start_matches('/').to_owned();
     let at = |database: &str| {
         let mut url = url.clone();

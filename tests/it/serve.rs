@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stickymark::testing::local::simulator::{SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
 
@@ -11,7 +10,7 @@ use crate::support::process::{Orders, Replica};
 use crate::support::{TestDatabase, database};
 
 fn url(database: &TestDatabase) -> String {
-    database.settings().url.unwrap().expose_secret().to_owned()
+    database.url().to_string()
 }
 
 #[tokio::test]

@@ -15,7 +15,6 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message;
-use secrecy::ExposeSecret;
 use serde_json::json;
 use stickymark::testing::local::simulator::{Options, SAMPLE_SDK_APP_ID, start};
 use tokio::net::{TcpListener, TcpStream};
@@ -140,7 +139,7 @@ async fn gets_spans_with_their_relations(endpoint: String, collector: Collector)
     let simulator = start(Options::default(), listener).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let orders = Orders {
-        database: database.settings().url.unwrap().expose_secret().to_owned(),
+        database: database.url().to_string(),
         chat: simulator.url(),
         environment: vec![
             ("STICKYMARK__TELEMETRY__OTLP_ENDPOINT", endpoint),
@@ -247,7 +246,7 @@ async fn a_collector_that_is_down_does_no_harm_and_its_path_stays_secret() {
     let directory = tempfile::tempdir().unwrap();
     let nowhere = free_address().await;
     let orders = Orders {
-        database: database.settings().url.unwrap().expose_secret().to_owned(),
+        database: database.url().to_string(),
         chat: "http://127.0.0.1:9".to_owned(),
         environment: vec![
             (

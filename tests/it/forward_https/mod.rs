@@ -11,7 +11,6 @@ use axum::body::Bytes;
 use axum::extract::RawQuery;
 use axum::serve::Listener;
 use axum::{Json, Router};
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stickymark::testing::local::simulator::SAMPLE_SDK_APP_ID;
 use tokio::net::{TcpListener, TcpStream};
@@ -94,7 +93,7 @@ async fn replica(
         environment.push(("SSL_CERT_FILE", path));
     }
     let orders = Orders {
-        database: database.settings().url.unwrap().expose_secret().to_owned(),
+        database: database.url().to_string(),
         chat: "http://127.0.0.1:9".to_owned(),
         environment,
     };

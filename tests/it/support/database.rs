@@ -120,14 +120,16 @@ impl TestDatabase {
 
     /// Settings by which the application uses it.
     pub fn settings(&self) -> DatabaseSettings {
-        let none: [(&str, &str); 0] = [];
-        let defaults = Settings::load(None, none).unwrap().database;
-        let url = Some(self.url.as_str().parse().unwrap());
-        DatabaseSettings {
-            url,
-            max_connections: 8,
-            ..defaults
-        }
+        settings_of(self.url.as_str())
+    }
+}
+
+/// Settings by which the application uses the database of a URL.
+pub fn settings_of(url: &str) -> DatabaseSettings {
+    let settings = Settings::load(None, [("STICKYMARK__DATABASE__URL", url)]);
+    DatabaseSettings {
+        max_connections: 8,
+        ..settings.unwrap().database
     }
 }
 

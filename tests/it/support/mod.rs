@@ -21,7 +21,7 @@ use stickymark::testing::database::Db;
 use stickymark::testing::domain::{Account, GroupId, Pattern};
 use stickymark::testing::rules::filter::RuleFilter;
 
-pub use database::{TestDatabase, connect, database, empty_database, record, replica};
+pub use database::{TestDatabase, connect, database, empty_database, record, replica, settings_of};
 
 /// Waits until these filters know every rule there is; until then arrivals come to the database late.
 pub async fn rules_are_known(db: &Db, filters: impl Iterator<Item = &RuleFilter>) {

@@ -4,12 +4,10 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 
-use secrecy::ExposeSecret;
 use stickymark::testing::config::DatabaseSettings;
-use url::Url;
 
-use super::TestDatabase;
 use super::process::until;
+use super::{TestDatabase, settings_of};
 
 /// Ends with its value.
 pub struct PgBouncer {
@@ -20,8 +18,7 @@ pub struct PgBouncer {
 
 impl PgBouncer {
     pub async fn start(database: &TestDatabase, pool_mode: &str) -> Self {
-        let mut settings = database.settings();
-        let mut url = Url::parse(settings.url.as_ref().unwrap().expose_secret()).unwrap();
+        let mut url = database.url().clone();
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -64,11 +61,10 @@ impl PgBouncer {
         .await;
         url.set_port(Some(port)).unwrap();
         url.set_path("marks");
-        settings.url = Some(url.as_str().parse().unwrap());
         Self {
             child,
             _directory: directory,
-            settings,
+            settings: settings_of(url.as_str()),
         }
     }
 

@@ -76,7 +76,7 @@ impl Show {
         environment: Vec<(&'static str, String)>,
     ) -> Self {
         let database = database().await;
-        let url = SecretString::from(database.settings().url.unwrap().expose_secret());
+        let url = SecretString::from(database.url().as_str());
         let mut show = Self::prepare(&url, rooms, environment).await;
         show._database = Some(database);
         show.start(replicas).await;

@@ -78,6 +78,11 @@ impl Desk {
     }
 }
 
+#[track_caller]
+fn says(text: &str, part: &str) {
+    assert!(text.contains(part), "{text}");
+}
+
 fn rules(label: &str, count: usize) -> Vec<Value> {
     let rule = |n: usize| {
         json!({"id": format!("{label}-{n:03}"), "group": format!("class-{}", n % 7),
@@ -146,12 +151,8 @@ async fn a_label_is_replaced_after_a_look_at_what_would_change() {
     let refused = desk.run(&few).await;
     assert_eq!((refused.status, refused.out.as_str()), (1, ""));
     assert!(refused.err.starts_with("error: "), "{}", refused.err);
-    assert!(
-        refused.err.contains("remove 17 of 20 rules"),
-        "{}",
-        refused.err
-    );
-    assert!(refused.err.contains("--max-removals 17"), "{}", refused.err);
+    says(&refused.err, "remove 17 of 20 rules");
+    says(&refused.err, "--max-removals 17");
     let allowed = [few.as_slice(), &["--max-removals", "17", "--json"]].concat();
     assert_eq!(desk.json(&allowed).await["removed"], 17);
 }
@@ -177,7 +178,7 @@ async fn one_rule_is_made_shown_guarded_and_removed() {
         .run(&["rules", "delete", "r", "--if-version", "1"])
         .await;
     assert_eq!(stale.status, 1);
-    assert!(stale.err.contains("at version 2"), "{}", stale.err);
+    says(&stale.err, "at version 2");
 
     let shown = desk.done(&["rules", "get", "r"]).await;
     assert!(
@@ -214,7 +215,7 @@ async fn one_rule_is_made_shown_guarded_and_removed() {
         [("created", "eve"), ("updated", "eve"), ("deleted", "eve")]
     );
     let table = desk.done(&["rules", "history", "r"]).await;
-    assert!(table.contains("marks 1000 -> 1001"), "{table}");
+    says(&table, "marks 1000 -> 1001");
 }
 
 #[tokio::test]
@@ -239,14 +240,11 @@ async fn members_rooms_and_the_service_can_be_looked_at() {
     })
     .await;
     let table = desk.done(&["members", "--state", "applied"]).await;
-    assert!(table.contains("class-7  ann"), "{table}");
+    says(&table, "class-7  ann");
 
     let why = desk.done(&["explain", "class-7", "ann"]).await;
-    assert!(
-        why.contains("Active rules that match:\nID   GROUP"),
-        "{why}"
-    );
-    assert!(why.contains("Near misses:"), "{why}");
+    says(&why, "Active rules that match:\nID   GROUP");
+    says(&why, "Near misses:");
     let why = desk.json(&["explain", "class-7", "ann", "--json"]).await;
     assert_eq!(why["desired"], json!([1000]));
     assert_eq!(why["near"][0]["reason"], "ended");
@@ -259,7 +257,7 @@ async fn members_rooms_and_the_service_can_be_looked_at() {
         line("callbacks").contains("  no callback since 20"),
         "{status}"
     );
-    assert!(status.contains("Latest callbacks:\nCOMMAND"), "{status}");
+    says(&status, "Latest callbacks:\nCOMMAND");
     assert_eq!(desk.json(&["status", "--json"]).await["draining"], false);
     assert_eq!(
         desk.json(&["resync", "class-7", "--json"]).await,
@@ -288,7 +286,7 @@ async fn mistakes_end_with_2_and_refusals_with_1_and_a_reason() {
         .run_as("viewer-secret", &["rules", "import", "one"])
         .await;
     assert_eq!((refused.status, refused.out.as_str()), (1, ""));
-    assert!(refused.err.contains("vic is a viewer"), "{}", refused.err);
+    says(&refused.err, "vic is a viewer");
     assert_eq!(
         desk.run_as("viewer-secret", &["rules", "list"])
             .await
@@ -297,17 +295,13 @@ async fn mistakes_end_with_2_and_refusals_with_1_and_a_reason() {
     );
     let stranger = desk.run_as("guessed", &["status"]).await;
     assert_eq!(stranger.status, 1);
-    assert!(stranger.err.contains("invalid token"), "{}", stranger.err);
+    says(&stranger.err, "invalid token");
     assert!(!stranger.err.contains("guessed"), "{}", stranger.err);
 
     std::fs::write(desk.files.path().join("bad"), "{}\n{\"id\":7}\n").unwrap();
     let bad = desk.run(&["rules", "import", "bad"]).await;
     assert_eq!(bad.status, 1);
-    assert!(
-        bad.err.contains("error: line 1: /group is required"),
-        "{}",
-        bad.err
-    );
+    says(&bad.err, "error: line 1: /group is required");
     assert!(
         bad.err
             .contains("error: line 2: /id invalid type: integer `7`, expected a string"),
@@ -318,14 +312,10 @@ async fn mistakes_end_with_2_and_refusals_with_1_and_a_reason() {
     let nobody = ["status", "--url", "http://127.0.0.1:1"];
     let nobody = desk.run(&nobody).await;
     assert_eq!(nobody.status, 1);
-    assert!(nobody.err.contains("--url"), "{}", nobody.err);
+    says(&nobody.err, "--url");
     let callbacks = format!("http://{}", desk.service.callbacks);
     let other = desk.run(&["status", "--url", &callbacks]).await;
-    assert!(
-        other.err.contains("404 Not Found; is this the admin"),
-        "{}",
-        other.err
-    );
+    says(&other.err, "404 Not Found; is this the admin");
 }
 
 /// A pipe whose reader has gone, as `head` leaves it.
@@ -391,7 +381,7 @@ async fn errors_say_what_would_be_right_and_show_no_secret() {
     ] {
         let answer = run(&mut program(&arguments, &[("STICKYMARK_TOKEN", token)])).await;
         assert_eq!(answer.status, status, "{arguments:?}: {}", answer.err);
-        assert!(answer.err.contains(right), "{}", answer.err);
+        says(&answer.err, right);
         assert!(!answer.err.contains("geheim"), "{}", answer.err);
     }
 }
@@ -428,7 +418,7 @@ async fn rules_are_written_with_options_and_found_by_what_they_cover() {
     let listed = desk
         .done(&["rules", "list", "--matches-group", "class-7"])
         .await;
-    assert!(listed.contains("1001, 1009 (guest)"), "{listed}");
+    says(&listed, "1001, 1009 (guest)");
     assert!(
         listed.contains("in 119 min") && listed.lines().count() == 2,
         "{listed}"
@@ -453,7 +443,7 @@ async fn rules_are_written_with_options_and_found_by_what_they_cover() {
 
     let shown = names("rules disable r s --dry-run").await;
     assert!(shown.starts_with("~ r  enabled true -> false\n"), "{shown}");
-    assert!(shown.contains("dry run"), "{shown}");
+    says(&shown, "dry run");
     assert_eq!(names("rules list --enabled true -o name").await, "r\ns\n");
     names("rules disable r s").await;
     assert_eq!(names("rules list --enabled false -o name").await, "r\ns\n");
@@ -461,11 +451,7 @@ async fn rules_are_written_with_options_and_found_by_what_they_cover() {
     assert_eq!(names("rules list --enabled true -o name").await, "s\n");
     let unknown = desk.run(&["rules", "enable", "s", "nope"]).await;
     assert_eq!(unknown.status, 1);
-    assert!(
-        unknown.err.contains("rule nope not found"),
-        "{}",
-        unknown.err
-    );
+    says(&unknown.err, "rule nope not found");
     let both = ["rules", "put", "r", "file", "--group", "g"];
     assert_eq!(desk.run(&both).await.status, 2);
 }
@@ -497,7 +483,7 @@ async fn rooms_retries_and_the_log_filter_have_commands() {
         false
     );
     let asked = desk.done(&["resync", "hall"]).await;
-    assert!(asked.contains("stickymark rooms hall"), "{asked}");
+    says(&asked, "stickymark rooms hall");
     let rooms = desk.done(&["rooms", "hall"]).await;
     assert!(rooms.starts_with("GROUP  STATE"), "{rooms}");
     assert_eq!(desk.done(&["rooms", "-o", "name"]).await, "hall\n");
@@ -509,7 +495,7 @@ async fn rooms_retries_and_the_log_filter_have_commands() {
     );
     let wrong = desk.run(&["log", "stickymark=loud"]).await;
     assert_eq!(wrong.status, 1);
-    assert!(wrong.err.contains("is not a filter"), "{}", wrong.err);
+    says(&wrong.err, "is not a filter");
 }
 
 #[tokio::test]
@@ -578,5 +564,5 @@ async fn marks_that_an_app_uses_already_are_adopted_as_rules() {
 
     let unknown = adopt("nowhere").await;
     assert_eq!((unknown.status, &*unknown.out), (1, ""));
-    assert!(unknown.err.contains("10015"), "{}", unknown.err);
+    says(&unknown.err, "10015");
 }

@@ -133,19 +133,13 @@ impl Api {
     }
 
     pub async fn put(&self, id: &str, body: Value) -> Answer {
-        send(
-            self.request(Method::PUT, &format!("/v1/rules/{id}"))
-                .json(&body),
-        )
-        .await
+        let request = self.request(Method::PUT, &format!("/v1/rules/{id}"));
+        send(request.json(&body)).await
     }
 
     pub async fn patch(&self, id: &str, body: Value) -> Answer {
-        send(
-            self.request(Method::PATCH, &format!("/v1/rules/{id}"))
-                .json(&body),
-        )
-        .await
+        let request = self.request(Method::PATCH, &format!("/v1/rules/{id}"));
+        send(request.json(&body)).await
     }
 
     pub async fn delete(&self, id: &str) -> Answer {

@@ -5,19 +5,24 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum_extra::TypedHeader;
 use axum_extra::headers::{ETag, IfNoneMatch};
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::AdminState;
 
-/// Each file at its path; `name` says of which type it is.
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// Each file at its path; `name` says of which type it is, `policy` what a page of them may load and do.
 pub(super) fn routes<'a>(
     files: impl Iterator<Item = (String, &'a str, Bytes)>,
+    policy: &'static str,
 ) -> Router<AdminState> {
-    files.fold(Router::new(), |router, (path, name, content)| {
+    let routes = files.fold(Router::new(), |router, (path, name, content)| {
         let content_type = content_type(name);
         // Of the same program it is the same everywhere.
         let mut hash = DefaultHasher::new();
@@ -38,6 +43,17 @@ pub(super) fn routes<'a>(
             })
         };
         router.route(&path, get(answer))
+    });
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (OPENER_POLICY, "same-origin"),
+        (RESOURCE_POLICY, "same-origin"),
+    ];
+    fixed.into_iter().fold(routes, |routes, (name, value)| {
+        let value = HeaderValue::from_static(value);
+        routes.layer(SetResponseHeaderLayer::overriding(name, value))
     })
 }
 

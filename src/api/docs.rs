@@ -7,10 +7,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::{Router, routing};
-use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa_swagger_ui::{Config, serve};
 
 use super::{AdminState, assets};
@@ -56,12 +55,7 @@ pub(super) fn routes() -> Router<AdminState> {
         let path = format!("/docs/{}", name.trim_start_matches(PAGE));
         Some((path, name, content))
     });
-    let fixed =
-        |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
-    assets::routes(files)
-        .route("/docs", routing::get(to_page))
-        .layer(fixed(header::CONTENT_SECURITY_POLICY, POLICY))
-        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+    assets::routes(files, POLICY).route("/docs", routing::get(to_page))
 }
 
 /// Relative, so that it leads to the right place behind a proxy that adds a path.

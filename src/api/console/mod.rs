@@ -20,8 +20,6 @@ pub(crate) use sign_in::Stage;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::{HeaderValue, header};
-use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::api::{AdminState, Tokens};
 pub use live::Live;
@@ -40,20 +38,7 @@ pub(crate) fn routes(tokens: &Tokens) -> Router<AdminState> {
         };
         (path, *name, Bytes::from_static(content))
     });
-    let fixed =
-        |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
-    crate::api::assets::routes(files)
+    crate::api::assets::routes(files, POLICY)
         .merge(sign_in::routes())
         .merge(live::routes(tokens))
-        .layer(fixed(header::CONTENT_SECURITY_POLICY, POLICY))
-        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
-        .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
-        .layer(fixed(
-            header::HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ))
-        .layer(fixed(
-            header::HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ))
 }

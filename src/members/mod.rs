@@ -19,11 +19,11 @@ pub use store::claim::{
 };
 pub(crate) use store::cleanup::{count_rows_of, delete_rows_of};
 pub use store::list::{
-    FailureReason, MemberFilter, MemberRow, MemberState, QueueDepth, count_members,
+    FailureReason, MemberFilter, MemberRow, MemberState, MembersByState, QueueDepth, count_members,
     failure_reasons, list_members, queue_depth, retry_reasons,
 };
 pub use store::record::{Ended, Settling, record, room_gone};
-pub use store::rooms::{Found, MembersByState, RoomFilter, RoomRow, list_rooms};
+pub use store::rooms::{Found, RoomFilter, RoomRow, list_rooms};
 pub use store::write_back::{Results, write_back};
 
 use serde::Serialize;

@@ -11,7 +11,6 @@ use sqlx::types::Json;
 use utoipa::ToSchema;
 
 use super::document::RuleView;
-use super::store::Rules;
 use crate::database::{Db, interval};
 use crate::domain::{RequestId, Rule, RuleId};
 
@@ -108,31 +107,6 @@ pub(super) async fn record(
     .execute(transaction)
     .await?;
     Ok(())
-}
-
-impl Rules {
-    /// Changes of one rule, the first first, behind the entry `after`; also of a deleted one.
-    pub async fn history(
-        &self,
-        id: &RuleId,
-        after: i64,
-        limit: u16,
-    ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-        sqlx::query_as!(
-            HistoryEntry,
-            r#"
-            select sequence, at, actor, action as "action: Action", before as "before: Json<RuleView>",
-                   after as "after: Json<RuleView>", request_id
-            from rule_history where rule_id = $1 and sequence > $2
-            order by sequence limit $3
-            "#,
-            id.as_str(),
-            after,
-            i64::from(limit),
-        )
-        .fetch_all(&self.db)
-        .await
-    }
 }
 
 /// A change of a rule as the propagation reads it.

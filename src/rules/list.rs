@@ -1,11 +1,13 @@
-//! Lists rules: filters, two orders, and the number of all that match.
+//! Lists rules (filters, two orders, and the number of all that match) and the changes of one rule.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
 use sqlx::{Postgres, QueryBuilder};
 use utoipa::{IntoParams, ToSchema};
 
-use super::document::label;
+use super::document::{RuleView, label};
+use super::history::{Action, HistoryEntry};
 use super::store::Rules;
 use super::table::RuleRow;
 use crate::domain::{Account, GroupId, Mark, Pattern, Rule, RuleId};
@@ -68,6 +70,29 @@ pub struct After {
 }
 
 impl Rules {
+    /// Changes of one rule, the first first, behind the entry `after`; also of a deleted one.
+    pub async fn history(
+        &self,
+        id: &RuleId,
+        after: i64,
+        limit: u16,
+    ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
+        sqlx::query_as!(
+            HistoryEntry,
+            r#"
+            select sequence, at, actor, action as "action: Action", before as "before: Json<RuleView>",
+                   after as "after: Json<RuleView>", request_id
+            from rule_history where rule_id = $1 and sequence > $2
+            order by sequence limit $3
+            "#,
+            id.as_str(),
+            after,
+            i64::from(limit),
+        )
+        .fetch_all(&self.db)
+        .await
+    }
+
     /// The first rules behind `after` that the filter lets through.
     pub async fn list(
         &self,

@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 
 use super::adopt::{self, AdoptArguments};
 use super::table::{Style, plain};
-use super::transfer::{self, ExportArguments, File, Import};
+use super::transfer::{self, ExportArguments, File, Filters, Import};
 use super::{List, Listing, NONE, On, Remote, changes};
 use crate::config::{ConfigError, Settings};
 
@@ -45,34 +45,6 @@ pub(in crate::cli) enum RulesCommand {
     Delete(On<Guarded>),
     /// Print the marks that members carry in Chat now as rules, for an app that already uses marks.
     Adopt(AdoptArguments),
-}
-
-/// Which rules; the words are those of the API.
-#[derive(Debug, Args, Serialize)]
-pub(super) struct Filters {
-    /// Only rules whose id, room, account or label begins so.
-    q: Option<String>,
-    /// Rules that cover this room.
-    #[arg(long, value_name = "ROOM")]
-    matches_group: Option<String>,
-    /// Rules that cover this account.
-    #[arg(long, value_name = "ACCOUNT")]
-    matches_account: Option<String>,
-    /// Rules over exactly this pattern of rooms.
-    #[arg(long)]
-    group: Option<String>,
-    /// Rules over exactly this pattern of accounts.
-    #[arg(long)]
-    account: Option<String>,
-    /// Rules with this mark.
-    #[arg(long)]
-    mark: Option<String>,
-    /// Rules of this label.
-    #[arg(long, short)]
-    label: Option<String>,
-    /// Only enabled rules (true) or disabled ones (false).
-    #[arg(long)]
-    enabled: Option<bool>,
 }
 
 #[derive(Debug, Args, Serialize)]

@@ -14,7 +14,6 @@ use tokio::fs;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-use super::rules::Filters;
 use super::{On, Remote, Service, changes, json};
 use crate::cli::{Different, Usage};
 
@@ -45,6 +44,34 @@ pub(in crate::cli) struct File {
     /// Only rules of this label.
     #[arg(long, short)]
     label: Option<String>,
+}
+
+/// Which rules; the words are those of the API.
+#[derive(Debug, Args, Serialize)]
+pub(super) struct Filters {
+    /// Only rules whose id, room, account or label begins so.
+    q: Option<String>,
+    /// Rules that cover this room.
+    #[arg(long, value_name = "ROOM")]
+    matches_group: Option<String>,
+    /// Rules that cover this account.
+    #[arg(long, value_name = "ACCOUNT")]
+    matches_account: Option<String>,
+    /// Rules over exactly this pattern of rooms.
+    #[arg(long)]
+    group: Option<String>,
+    /// Rules over exactly this pattern of accounts.
+    #[arg(long)]
+    account: Option<String>,
+    /// Rules with this mark.
+    #[arg(long)]
+    mark: Option<String>,
+    /// Rules of this label.
+    #[arg(long, short)]
+    label: Option<String>,
+    /// Only enabled rules (true) or disabled ones (false).
+    #[arg(long)]
+    enabled: Option<bool>,
 }
 
 #[derive(Debug, Args)]

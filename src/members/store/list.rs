@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::rooms::MembersByState;
 #[allow(unused_imports, reason = "named in schemas only")]
 use crate::database::Db;
 use crate::domain::Mark;
@@ -25,6 +24,32 @@ pub enum MemberState {
     Offline,
     /// No further try until the next event or a retry by a person.
     Failed,
+}
+
+/// Members of a room by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MembersByState {
+    /// An update is pending.
+    pub pending: i64,
+    /// Chat confirmed all marks that rules require.
+    pub applied: i64,
+    /// Not in the room as far as is known.
+    pub offline: i64,
+    /// No further try until the next event or a retry by a person.
+    pub failed: i64,
+}
+
+impl MembersByState {
+    /// Whether less than one in a hundred is in this state.
+    pub fn are_few(&self, state: MemberState) -> bool {
+        let in_state = match state {
+            MemberState::Pending => self.pending,
+            MemberState::Applied => self.applied,
+            MemberState::Offline => self.offline,
+            MemberState::Failed => self.failed,
+        };
+        in_state * 100 < self.pending + self.applied + self.offline + self.failed
+    }
 }
 
 /// A member of a room that a rule matches, or matched until lately.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use utoipa::{IntoParams, ToSchema};
 
-use super::list::MemberState;
+use super::list::MembersByState;
 use crate::database::Db;
 use crate::domain::GroupId;
 use crate::messages::Message;
@@ -88,32 +88,6 @@ pub struct RoomSweepState {
     pub last_error: Option<String>,
     /// `last_error` as a code with parameters.
     pub message: Option<Message>,
-}
-
-/// Members of a room by state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct MembersByState {
-    /// An update is pending.
-    pub pending: i64,
-    /// Chat confirmed all marks that rules require.
-    pub applied: i64,
-    /// Not in the room as far as is known.
-    pub offline: i64,
-    /// No further try until the next event or a retry by a person.
-    pub failed: i64,
-}
-
-impl MembersByState {
-    /// Whether less than one in a hundred is in this state.
-    pub fn are_few(&self, state: MemberState) -> bool {
-        let in_state = match state {
-            MemberState::Pending => self.pending,
-            MemberState::Applied => self.applied,
-            MemberState::Offline => self.offline,
-            MemberState::Failed => self.failed,
-        };
-        in_state * 100 < self.pending + self.applied + self.offline + self.failed
-    }
 }
 
 /// Which rooms; `None` is any.

@@ -31,15 +31,21 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::IgnoredAny;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::answer;
-use super::listener::Held;
 use crate::config::ForwardFailure;
 use crate::metrics::{ForwardResult, Label, Metrics};
 use crate::telemetry::{warn_seldom, with_causes};
+
+/// A body, and its place among all that are held.
+pub(super) struct Held {
+    pub bytes: Bytes,
+    #[expect(dead_code, reason = "free again when it is dropped")]
+    pub room: Option<OwnedSemaphorePermit>,
+}
 
 /// How long the backend may take, from the moment the callback came: Chat waits 2 s, and our own
 /// work is waited for until 1.8 s.

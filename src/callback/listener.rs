@@ -30,7 +30,7 @@ use tracing::{Instrument, Span};
 use super::answer::{self, Refusal};
 use super::arrivals::Arrivals;
 use super::events::{Events, Recorded};
-use super::forward::{self, Forward};
+use super::forward::{self, Forward, Held};
 use super::signature::Signatures;
 use super::wire::{self, Callback, Query};
 use crate::clock::{self, Clock};
@@ -102,12 +102,6 @@ struct Arrival {
     /// Of a callback that proved its origin.
     command: Option<CallbackCommand>,
     request: Option<RequestId>,
-}
-
-/// A body, and its place among all that are held.
-pub(super) struct Held {
-    pub bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Listener {
@@ -279,7 +273,7 @@ impl Listener {
         }
         Ok(Held {
             bytes: whole.into(),
-            _room: room,
+            room,
         })
     }
 

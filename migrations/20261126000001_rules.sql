@@ -64,11 +64,17 @@ create index rule_history_by_rule on rule_history (rule_id, sequence);
 create index rule_history_by_account_before on rule_history ((before->>'account')) where before is not null;
 create index rule_history_by_account_after on rule_history ((after->>'account')) where after is not null;
 
--- How far changes have been noted for the members they concern. See src/rules/propagation.rs.
+-- How far changes have been carried to the members they concern. See src/rules/propagation.rs.
 create table propagation (
-    only_row boolean not null default true,
+    only_row      boolean not null default true,
     -- All changes up to this entry of the history.
-    sequence bigint not null default 0,
+    sequence      bigint not null default 0,
+    -- The changes up to this entry are being carried: so many steps of them, and within the current
+    -- step the members up to this one.
+    upto          bigint,
+    stage         integer not null default 0,
+    after_group   text collate "C" not null default '',
+    after_account text collate "C" not null default '',
     constraint propagation_pkey primary key (only_row),
     constraint propagation_is_one_row check (only_row)
 ) with (fillfactor = 10);

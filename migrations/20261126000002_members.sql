@@ -71,6 +71,8 @@ create table rooms (
     sweep_due_at       timestamptz,
     -- A request for a sweep out of turn, by a person or a change of rules.
     sweep_requested_at timestamptz,
+    -- The last change of rules that requested one, as a number of the history.
+    asked_at_change    bigint not null default 0,
     -- The lease of the sweep. It is separate from that of the round: both may run at once.
     sweeping_until     timestamptz,
     sweep              uuid,
@@ -88,11 +90,10 @@ create index rooms_due on rooms (due_at) where due_at is not null;
 create index rooms_sweep_due on rooms (sweep_due_at) where sweep_due_at is not null;
 create index rooms_without_sweep on rooms (group_id) where gone_at is null and sweep_due_at is null;
 
--- Members, and rooms to compare with Chat, that changes of rules concern and have not reached yet. See
--- src/members/store/rule_changes.rs.
+-- Members whose rows others kept locked when a change of rules reached them. It is carried to them later,
+-- so that they delay no other member and no other change. See src/members/store/rule_changes.rs.
 create table unreached_members (
     group_id   text collate "C" not null,
-    -- Empty: the room.
     account    text collate "C" not null,
     -- As `revoked` and `request_id` of members.
     marks      bigint[] not null,
@@ -103,7 +104,4 @@ create table unreached_members (
     newly      boolean not null,
     tried_at   timestamptz not null default now(),
     constraint unreached_members_pkey primary key (group_id, account)
-) with (autovacuum_vacuum_scale_factor = 0.02);
-
-create index unreached_members_by_time on unreached_members (tried_at) where account <> '';
-create index unreached_members_rooms on unreached_members (group_id) where account = '';
+);

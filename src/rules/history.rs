@@ -121,10 +121,11 @@ pub(super) struct LoggedChange {
     pub now: DateTime<Utc>,
 }
 
-/// The next changes of any rules, from behind one of them.
+/// The next changes of any rules, from behind one of them up to another.
 pub(super) async fn changes(
     transaction: &mut PgConnection,
     after: i64,
+    upto: Option<i64>,
     limit: i64,
 ) -> Result<Vec<LoggedChange>, sqlx::Error> {
     sqlx::query_as!(
@@ -132,10 +133,11 @@ pub(super) async fn changes(
         r#"
         select sequence, rule_id as "rule_id: RuleId", before as "before: Json<RuleView>",
                after as "after: Json<RuleView>", request_id, now() as "now!"
-        from rule_history where sequence > $1
-        order by sequence limit $2
+        from rule_history where sequence > $1 and ($2::bigint is null or sequence <= $2)
+        order by sequence limit $3
         "#,
         after,
+        upto,
         limit,
     )
     .fetch_all(transaction)

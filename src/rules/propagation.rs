@@ -1,17 +1,22 @@
 //! Carries changes of rules to the members they concern, after the commit of the change.
 //!
-//! The history is the log of changes; one row, `propagation`, says how far they have been noted for the
-//! members and rooms that they concern (`members::store::rule_changes`). Whichever replica gets to it first
-//! does the next step, in a short transaction of its own: at most a thousand noted members become due, or a
-//! hundred rooms are asked, or the next changes are noted. To note one locks no row of members or rooms. So
-//! no change, however wide, makes a callback wait or stops a claim. Each step reads after the commit of its
-//! change: a member whose row it does not see arrives later, and is planned from the new rules.
+//! The history is the log of changes; one row, `propagation`, says how far they have been carried. Whichever
+//! replica gets to it first does the next batch, in a short transaction of its own: at most a thousand
+//! members become due, or a hundred rooms are asked. So no change, however wide, makes a callback wait or
+//! stops a claim. Each batch reads after the commit of its change: a member whose row it does not see
+//! arrives later, and is planned from the new rules.
 //!
-//! A member that Chat alone may know is tried, if a new rule names them in full. Otherwise the rooms that the
-//! rule matches are compared with Chat, those with the latest events first. Such a comparison is a whole
-//! sweep (`resync::room`). It asks about the accounts that rules name in full many in one call, lists the
-//! newest members where rules match by prefix, and has budgets of its own; a question about the named
-//! accounts alone would save only the lists of the room's marks.
+//! Changes of rules that name one member of one room go together, many in a batch. Any other change walks
+//! along its members in the order of their keys, and a member that Chat alone may know is found by
+//! comparing the rooms that the rule matches, those with the latest events first. Changes of the same
+//! patterns, one after the other, share a walk.
+//!
+//! Such a comparison is a whole sweep (`resync::room`). It asks about the accounts that rules name in full
+//! many in one call, lists the newest members where rules match by prefix, and has budgets of its own; a
+//! question about the named accounts alone would save only the lists of the room's marks.
+//!
+//! A row that others keep locked is not waited for: the member is noted in the same transaction, and the
+//! cursor moves on. Every batch begins with the members noted before.
 
 use std::time::Duration;
 
@@ -25,9 +30,9 @@ use utoipa::ToSchema;
 use super::document::RuleView;
 use super::history::{self, LoggedChange};
 use crate::database::Db;
-use crate::domain::{Account, GroupId, RuleId};
+use crate::domain::{Account, GroupId, Pattern, RuleId};
 use crate::members::store::rule_changes::{
-    Concerned, Target, ask_next_rooms, note, note_all, reach,
+    self, Concerned, MEMBERS_A_BATCH, ROOMS_A_BATCH, Target, reach, reach_left,
 };
 use crate::members::wake_rooms;
 use crate::replica::Replica;
@@ -35,8 +40,6 @@ use crate::telemetry::warn_seldom;
 
 /// Changes that are read at once.
 const CHANGES: i64 = 250;
-/// After so many notes in a transaction it ends.
-const MANY_NOTES: u64 = 10_000;
 /// So many members without a row are tried by themselves; for more, their rooms are compared with Chat.
 const TRIED: usize = 20;
 /// Other replicas write rules too.
@@ -44,6 +47,21 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Pause between looks whether the rows of members are still locked.
 const LOCKED_RETRY: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How far the changes have been carried.
+#[derive(Debug, Default)]
+struct Position {
+    /// All changes up to this one.
+    sequence: i64,
+    /// The changes up to this one are being carried; null: none yet.
+    upto: Option<i64>,
+    /// Steps of these that are done, and within the current one the last member.
+    stage: i32,
+    after_group: String,
+    after_account: String,
+    /// Members were locked when their changes reached them.
+    some_left: bool,
+}
 
 enum Step {
     Done,
@@ -96,37 +114,241 @@ pub async fn propagate(db: &Db) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// The next step.
+/// The next batch.
 async fn step(db: &Db) -> Result<Step, sqlx::Error> {
     let mut transaction = db.begin().await?;
-    let Some(sequence) = position(&mut transaction).await? else {
+    let Some(position) = position(&mut transaction).await? else {
         return Ok(Step::Nothing);
     };
-    let mut reached = reach(&mut transaction).await?;
+    let mut rooms = Vec::new();
+    if position.some_left {
+        rooms = reach_left(&mut transaction).await?;
+    }
     // What follows may wait for a lock, so members who were reached just now are not kept locked for it.
-    let done = reached.members > 0
-        || ask_next_rooms(&mut transaction).await? > 0
-        || note_next(&mut transaction, sequence).await?;
+    if rooms.is_empty() {
+        let (after, upto) = (position.sequence, position.upto);
+        let changes = history::changes(&mut transaction, after, upto, CHANGES).await?;
+        let changes: Vec<Carried> = changes.iter().map(Carried::of).collect();
+        let changes = first_together(&changes);
+        if changes.is_empty() {
+            let some_left = position.some_left;
+            transaction.commit().await?;
+            return Ok(if some_left {
+                Step::Locked
+            } else {
+                Step::Nothing
+            });
+        }
+        let next;
+        (next, rooms) = carry(&mut transaction, changes, position).await?;
+        store(&mut transaction, &next).await?;
+    }
     transaction.commit().await?;
-    reached.rooms.sort_unstable();
-    reached.rooms.dedup();
-    wake_rooms(db, &reached.rooms, Duration::ZERO, Duration::ZERO).await?;
-    Ok(match done {
-        true => Step::Done,
-        false if reached.locked > 0 => Step::Locked,
-        false => Step::Nothing,
+    rooms.sort_unstable();
+    rooms.dedup();
+    wake_rooms(db, &rooms, Duration::ZERO, Duration::ZERO).await?;
+    Ok(Step::Done)
+}
+
+/// A change, and the members that it concerns.
+#[derive(Debug)]
+struct Carried {
+    sequence: i64,
+    /// Before and after, as far as the rule was or is enabled; and whether it did not match these members
+    /// before.
+    targets: Vec<(Target, bool)>,
+}
+
+impl Carried {
+    fn of(change: &LoggedChange) -> Self {
+        // Of a rule that has ended its members may be forgotten.
+        let ended = |rule: &RuleView| rule.ends_at.is_some_and(|end| end <= change.now);
+        let version = |rule: &Option<Json<RuleView>>| {
+            let rule = rule.as_ref()?;
+            Some((target(rule, change)?, ended(rule)))
+        };
+        let (before, after) = (version(&change.before), version(&change.after));
+        let newly = after.as_ref().is_some_and(|(after, ended)| {
+            let matched = before.as_ref().filter(|(_, ended)| !ended);
+            !ended && !matched.is_some_and(|(before, _)| patterns(before) == patterns(after))
+        });
+        let targets = [(before, false), (after, newly)].into_iter();
+        Self {
+            sequence: change.sequence,
+            targets: targets
+                .filter_map(|(version, newly)| Some((version?.0, newly)))
+                .collect(),
+        }
+    }
+
+    fn is_literal(&self) -> bool {
+        self.targets.iter().all(|(target, _)| target.is_literal())
+    }
+}
+
+fn patterns(target: &Target) -> (&Pattern<GroupId>, &Pattern<Account>) {
+    (&target.group, &target.account)
+}
+
+/// To members a disabled rule is none: it neither gives nor takes.
+fn target(rule: &RuleView, change: &LoggedChange) -> Option<Target> {
+    if !rule.enabled {
+        return None;
+    }
+    let begun = rule.starts_at.is_none_or(|at| at <= change.now);
+    let marks = rule.marks.iter().filter(|_| begun);
+    Some(Target {
+        group: rule.group.clone(),
+        account: rule.account.clone(),
+        marks: marks.copied().collect(),
+        request: change.request_id.clone(),
     })
 }
 
-/// Up to which change all are noted. Locked until the end of the step, whose other locks are not waited for
-/// long, since this one is held meanwhile. If a crash of the database loses the step, it is done again: no
-/// need to wait for a flush.
-async fn position(transaction: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar!(
+fn concerned(target: &Target, member: (String, String), change: i64, newly: bool) -> Concerned {
+    Concerned {
+        group: member.0,
+        account: member.1,
+        marks: target.marks.clone(),
+        request: target.request.clone(),
+        change,
+        newly,
+    }
+}
+
+/// The first changes: as many as are literal, or those that have the patterns of the first.
+fn first_together(changes: &[Carried]) -> &[Carried] {
+    let together = |change: &&Carried| {
+        let first = &changes[0];
+        let shared = |(target, _): &(Target, bool)| {
+            let mut first = first.targets.iter();
+            first.any(|(first, _)| patterns(first) == patterns(target))
+        };
+        match first.is_literal() {
+            true => change.is_literal(),
+            false => change.targets.iter().all(shared),
+        }
+    };
+    &changes[..changes.iter().take_while(together).count()]
+}
+
+/// Does the next batch of these changes. Returns how far that is, and the rooms in which members became due.
+async fn carry(
+    transaction: &mut PgConnection,
+    changes: &[Carried],
+    mut position: Position,
+) -> Result<(Position, Vec<String>), sqlx::Error> {
+    let upto = changes.last().map_or(0, |change| change.sequence);
+    let all_done = Position {
+        sequence: upto,
+        ..Position::default()
+    };
+    if changes.iter().all(Carried::is_literal) {
+        return Ok((all_done, literal(transaction, changes).await?));
+    }
+    let stage = usize::try_from(position.stage).unwrap_or_default();
+    let targets = targets(changes);
+    let (done, rooms) = match targets.get(stage / 2) {
+        Some(target) => wide(transaction, target, upto, &mut position).await?,
+        None => (true, Vec::new()),
+    };
+    let next = match done {
+        false => Position {
+            upto: Some(upto),
+            ..position
+        },
+        true if stage + 1 < 2 * targets.len() => Position {
+            sequence: position.sequence,
+            upto: Some(upto),
+            stage: position.stage + 1,
+            ..Position::default()
+        },
+        true => all_done,
+    };
+    Ok((next, rooms))
+}
+
+async fn literal(
+    transaction: &mut PgConnection,
+    changes: &[Carried],
+) -> Result<Vec<String>, sqlx::Error> {
+    let members = changes.iter().flat_map(|change| {
+        let targets = change.targets.iter();
+        targets.map(|(target, newly)| {
+            let (group, account) = (target.group.text(), target.account.text());
+            let member = (group.to_owned(), account.to_owned());
+            concerned(target, member, change.sequence, *newly)
+        })
+    });
+    let mut members: Vec<Concerned> = members.collect();
+    let mut to_ask = Vec::new();
+    if members.iter().filter(|member| member.newly).count() > TRIED {
+        for member in members.iter_mut().filter(|member| member.newly) {
+            member.newly = false;
+            to_ask.push(member.group.clone());
+        }
+    }
+    let rooms = reach(transaction, members).await?;
+    if !to_ask.is_empty() {
+        rule_changes::ask_rooms(transaction, &to_ask).await?;
+    }
+    Ok(rooms)
+}
+
+/// Each target has two stages: its members, then its rooms. True after the last batch of a stage; and the
+/// rooms in which members became due.
+async fn wide(
+    transaction: &mut PgConnection,
+    (target, newly): &(Target, bool),
+    upto: i64,
+    position: &mut Position,
+) -> Result<(bool, Vec<String>), sqlx::Error> {
+    if position.stage % 2 == 0 {
+        let (group, account) = (&position.after_group, &position.after_account);
+        let members = rule_changes::next_members(transaction, target, (group, account)).await?;
+        let full = i64::try_from(members.len()).is_ok_and(|count| count >= MEMBERS_A_BATCH);
+        if let Some((group, account)) = members.last() {
+            (position.after_group, position.after_account) = (group.clone(), account.clone());
+        }
+        let members = members.into_iter();
+        let members = members.map(|member| concerned(target, member, upto, false));
+        let rooms = reach(transaction, members.collect()).await?;
+        return Ok((!full, rooms));
+    }
+    let asked = match newly {
+        true => rule_changes::ask_next_rooms(transaction, target, upto).await?,
+        false => 0,
+    };
+    let done = i64::try_from(asked).is_ok_and(|asked| asked < ROOMS_A_BATCH);
+    Ok((done, Vec::new()))
+}
+
+/// Each pair of patterns once, and whether some rule with it is new.
+fn targets(changes: &[Carried]) -> Vec<(Target, bool)> {
+    let mut targets: Vec<(Target, bool)> = Vec::new();
+    for (target, newly) in changes.iter().flat_map(|change| &change.targets) {
+        let mut known = targets.iter_mut();
+        match known.find(|(known, _)| patterns(known) == patterns(target)) {
+            Some((known, known_newly)) => {
+                known.marks.extend(target.marks.iter().copied());
+                known.request.clone_from(&target.request);
+                *known_newly |= newly;
+            }
+            None => targets.push((target.clone(), *newly)),
+        }
+    }
+    targets
+}
+
+/// The position, locked until the batch is committed. Other locks are not waited for long, since those of
+/// the batch are held meanwhile.
+async fn position(transaction: &mut PgConnection) -> Result<Option<Position>, sqlx::Error> {
+    sqlx::query_as!(
+        Position,
         r#"
-        select sequence from propagation, (
-            select set_config('lock_timeout', '250ms', true), set_config('synchronous_commit', 'off', true)
-        ) impatient
+        select sequence, upto, stage, after_group, after_account,
+               exists (select from unreached_members) as "some_left!"
+        from propagation, (select set_config('lock_timeout', '250ms', true)) impatient
         for update of propagation skip locked
         "#
     )
@@ -134,63 +356,23 @@ async fn position(transaction: &mut PgConnection) -> Result<Option<i64>, sqlx::E
     .await
 }
 
-/// Notes the next changes; returns whether there were any.
-async fn note_next(transaction: &mut PgConnection, mut sequence: i64) -> Result<bool, sqlx::Error> {
-    let changes = history::changes(transaction, sequence, CHANGES).await?;
-    if changes.is_empty() {
-        return Ok(false);
-    }
-    let (mut members, mut many): (Vec<Concerned>, u64) = (Vec::new(), 0);
-    for change in &changes {
-        for target in targets(change) {
-            match target.member() {
-                Some(member) => members.push(member),
-                None => many += note_all(transaction, &target).await?,
-            }
-        }
-        sequence = change.sequence;
-        if many >= MANY_NOTES {
-            break;
-        }
-    }
-    let newly = members.iter().filter(|member| member.newly);
-    let rooms: Vec<Concerned> = newly.map(Concerned::room).collect();
-    if rooms.len() > TRIED {
-        members.iter_mut().for_each(|member| member.newly = false);
-        members.extend(rooms);
-    }
-    note(transaction, members).await?;
-    sqlx::query!("update propagation set sequence = $1", sequence)
-        .execute(transaction)
-        .await?;
-    Ok(true)
-}
-
-/// The members that a change concerns: those of the rule before and after, as far as it was or is enabled.
-fn targets(change: &LoggedChange) -> Vec<Target> {
-    let target = |rule: &Option<Json<RuleView>>| {
-        // To members a disabled rule is none: it neither gives nor takes.
-        let rule = rule.as_ref().filter(|rule| rule.enabled)?;
-        let begun = rule.starts_at.is_none_or(|at| at <= change.now);
-        Some(Target {
-            group: rule.group.clone(),
-            account: rule.account.clone(),
-            marks: rule.marks.iter().filter(|_| begun).copied().collect(),
-            request: change.request_id.clone(),
-            change: change.sequence,
-            // Of a rule that has ended its members may be forgotten.
-            newly: rule.ends_at.is_none_or(|end| end > change.now),
-        })
-    };
-    let (mut before, mut after) = (target(&change.before), target(&change.after));
-    if let Some(before) = &mut before {
-        let matched = std::mem::take(&mut before.newly);
-        if let Some(after) = &mut after {
-            let same = before.group == after.group && before.account == after.account;
-            after.newly &= !(matched && same);
-        }
-    }
-    before.into_iter().chain(after).collect()
+async fn store(transaction: &mut PgConnection, position: &Position) -> Result<(), sqlx::Error> {
+    // If a crash of the database loses this, the batch is lost with it and done again.
+    sqlx::query!(
+        r#"
+        update propagation set
+            sequence = $1, upto = $2, stage = $3, after_group = $4, after_account = $5
+        from (select set_config('synchronous_commit', 'off', true)) unflushed
+        "#,
+        position.sequence,
+        position.upto,
+        position.stage,
+        position.after_group,
+        position.after_account,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
 }
 
 /// What has not been carried yet.
@@ -218,8 +400,8 @@ pub(super) async fn not_carried(
 ) -> Result<Vec<RuleId>, sqlx::Error> {
     let carried = sqlx::query_scalar!(
         r#"
-        select least(sequence, (select min(change) - 1 from unreached_members
-                                where group_id = $1 and account in ($2, ''))) as "sequence!"
+        select least(sequence, (select change - 1 from unreached_members
+                                where group_id = $1 and account = $2)) as "sequence!"
         from propagation
         "#,
         group.as_str(),
@@ -227,11 +409,11 @@ pub(super) async fn not_carried(
     )
     .fetch_one(&mut *transaction)
     .await?;
-    let changes = history::changes(transaction, carried, 4 * CHANGES).await?;
+    let changes = history::changes(transaction, carried, None, 4 * CHANGES).await?;
     let concerns = |change: &LoggedChange| {
-        let concerns =
-            |target: &Target| target.group.matches(group) && target.account.matches(account);
-        targets(change).iter().any(concerns)
+        let targets = Carried::of(change).targets;
+        let mut targets = targets.iter();
+        targets.any(|(target, _)| target.group.matches(group) && target.account.matches(account))
     };
     let changes = changes.into_iter().filter(concerns);
     let mut rules: Vec<RuleId> = changes.map(|change| change.rule_id).collect();

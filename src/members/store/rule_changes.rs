@@ -1,10 +1,9 @@
-//! What changes of rules mean for the members they concern, after their commit.
+//! What a change of rules means for the members it concerns, in small batches after its commit.
 //!
-//! A change is noted first: for the members with rows that it concerns, and for the rooms in which Chat alone
-//! may know such members. One note stays for each, however many changes concern it. Then members are reached
-//! in small batches: they become due, and their marks are planned later, from the rules as they then are.
-//! Members who may be in a room without a row are tried, and rooms are compared with Chat. No row that
-//! others keep locked is waited for: the note of such a member stays.
+//! Members with rows become due; their marks are planned later, from the rules as they then are. Members
+//! who may be in a room without a row are tried, or the room is compared with Chat. `rules::propagation`
+//! says in which order. No row that others keep locked is waited for: such members are noted in
+//! `unreached_members`, in the same transaction, and reached later.
 
 use std::time::Duration;
 
@@ -16,14 +15,14 @@ use crate::database::interval;
 use crate::domain::{Account, GroupId, MarkSet, Pattern};
 use crate::members::MarkColumn;
 
-/// Members reached at once.
-const MEMBERS_A_BATCH: i64 = 1000;
-/// Rooms asked for at once.
-const ROOMS_A_BATCH: i64 = 100;
+/// Members in a batch.
+pub(crate) const MEMBERS_A_BATCH: i64 = 1000;
+/// Rooms in a batch.
+pub(crate) const ROOMS_A_BATCH: i64 = 100;
 /// Only rooms with events so recent are compared with Chat because of a rule.
 const LIVELY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The members that a version of a rule matches, and what a change of it means for them.
+/// The members that a version of a rule matches.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Target {
     pub group: Pattern<GroupId>,
@@ -32,33 +31,31 @@ pub(crate) struct Target {
     pub marks: MarkSet,
     /// The request that changed the rule.
     pub request: Option<String>,
-    /// The change, as a number of the history.
-    pub change: i64,
-    /// The rule did not match these members before.
-    pub newly: bool,
 }
 
 impl Target {
-    /// The one member of one room that it names, if it is such a target.
-    pub(crate) fn member(&self) -> Option<Concerned> {
-        let literal = self.group.prefix_len() < 0 && self.account.prefix_len() < 0;
-        literal.then(|| Concerned {
-            group: self.group.text().to_owned(),
-            account: self.account.text().to_owned(),
-            marks: self.marks.clone(),
-            request: self.request.clone(),
-            change: self.change,
-            newly: self.newly,
-        })
+    /// Whether it names one member of one room.
+    pub(crate) fn is_literal(&self) -> bool {
+        self.group.prefix_len() < 0 && self.account.prefix_len() < 0
+    }
+
+    /// The first and the last room id that may match.
+    fn rooms(&self) -> (String, String) {
+        let first = self.group.text().to_owned();
+        let last = match self.group.prefix_len() {
+            ..0 => first.clone(),
+            // No id has a greater character.
+            _ => format!("{first}\u{10ffff}"),
+        };
+        (first, last)
     }
 }
 
-/// A note: a row of `unreached_members`.
+/// A member that changes of rules concern: a row of `unreached_members`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Concerned {
     #[serde(rename = "group_id")]
     pub group: String,
-    /// Empty: the room is to be compared with Chat.
     pub account: String,
     /// The marks that Chat may have been asked to set because of these rules.
     pub marks: MarkSet,
@@ -75,28 +72,15 @@ impl Concerned {
     fn key(&self) -> (&str, &str) {
         (&self.group, &self.account)
     }
-
-    /// To compare the room of this member with Chat.
-    pub(crate) fn room(&self) -> Self {
-        Self {
-            account: String::new(),
-            marks: MarkSet::new(),
-            newly: false,
-            ..self.clone()
-        }
-    }
 }
 
-/// Members as JSON for `json_populate_recordset`.
-fn rows(members: &[Concerned]) -> Result<String, sqlx::Error> {
-    serde_json::to_string(members).map_err(|error| sqlx::Error::Encode(error.into()))
-}
-
-/// Notes members and rooms, the first change first.
-pub(crate) async fn note(
+/// Carries changes, the first first, to members, and returns the rooms of those who became due. A member
+/// whose row others keep locked is noted, for [`reach_left`].
+pub(crate) async fn reach(
     transaction: &mut PgConnection,
     mut members: Vec<Concerned>,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<String>, sqlx::Error> {
+    // Locked in the order that every writer of members keeps.
     members.sort_by(|one, other| one.key().cmp(&other.key()));
     members.dedup_by(|later, member| {
         let same = later.key() == member.key();
@@ -107,6 +91,51 @@ pub(crate) async fn note(
         }
         same
     });
+    if members.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys = members.iter().map(Concerned::key);
+    let locked = locked_members(&mut *transaction, keys).await?;
+    let is_locked = |member: &mut Concerned| {
+        let (group, account) = (&member.group, &member.account);
+        locked
+            .iter()
+            .any(|key| (&key.0, &key.1) == (group, account))
+    };
+    let left: Vec<Concerned> = members.extract_if(.., is_locked).collect();
+    note_unreached(transaction, &left).await?;
+    make_due(transaction, &members).await
+}
+
+/// Carries changes to members who were locked before. Returns the rooms of those who are not any more.
+pub(crate) async fn reach_left(transaction: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let left = sqlx::query_as!(
+        Concerned,
+        r#"
+        with next as (
+            select group_id, account from unreached_members order by tried_at limit $1
+        )
+        delete from unreached_members u using next n
+        where u.group_id = n.group_id and u.account = n.account
+        returning u.group_id as "group", u.account, u.marks as "marks: MarkColumn",
+                  u.request_id as request, u.change, u.newly
+        "#,
+        MEMBERS_A_BATCH,
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    reach(transaction, left).await
+}
+
+/// Members as JSON for `json_populate_recordset`.
+fn rows(members: &[Concerned]) -> Result<String, sqlx::Error> {
+    serde_json::to_string(members).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+async fn note_unreached(
+    transaction: &mut PgConnection,
+    members: &[Concerned],
+) -> Result<(), sqlx::Error> {
     if members.is_empty() {
         return Ok(());
     }
@@ -120,102 +149,11 @@ pub(crate) async fn note(
             request_id = excluded.request_id, change = least(u.change, excluded.change),
             newly = u.newly or excluded.newly, tried_at = now()
         "#,
-        rows(&members)?,
+        rows(members)?,
     )
     .execute(transaction)
     .await?;
     Ok(())
-}
-
-/// Notes the members with rows that a target matches and, if it is new, the live rooms that it matches. Returns
-/// how many.
-pub(crate) async fn note_all(
-    transaction: &mut PgConnection,
-    target: &Target,
-) -> Result<u64, sqlx::Error> {
-    let first = target.group.text();
-    let last = match target.group.prefix_len() {
-        ..0 => first.to_owned(),
-        // No id has a greater character.
-        _ => format!("{first}\u{10ffff}"),
-    };
-    let marks: Vec<i64> = target.marks.iter().copied().map(i64::from).collect();
-    let noted = sqlx::query!(
-        r#"
-        insert into unreached_members as u (group_id, account, marks, request_id, change, newly)
-        select group_id, account, $5::bigint[], $6::text, $7::bigint, false from members
-        where group_id >= $1 and group_id <= $2
-          and case when $4::smallint < 0 then account = $3 else starts_with(account, $3) end
-          and (presence <> 'absent' or in_doubt)
-        union all
-        select group_id, '', '{}', $6, $7, false from rooms
-        where $8::boolean and group_id >= $1 and group_id <= $2 and gone_at is null
-          and coalesce(last_event_at, opened_at) > now() - $9::interval
-        on conflict on constraint unreached_members_pkey do update set
-            marks = array(select distinct unnest(u.marks || excluded.marks)),
-            request_id = excluded.request_id
-        "#,
-        first,
-        last,
-        target.account.text(),
-        target.account.prefix_len(),
-        &marks,
-        target.request,
-        target.change,
-        target.newly,
-        interval(LIVELY),
-    )
-    .execute(transaction)
-    .await?;
-    Ok(noted.rows_affected())
-}
-
-/// What became of a batch of notes of members.
-#[derive(Debug, Default)]
-pub(crate) struct Reached {
-    pub members: usize,
-    /// Members whose rows others keep locked.
-    pub locked: usize,
-    /// The rooms of those who became due.
-    pub rooms: Vec<String>,
-}
-
-/// Reaches the next members.
-pub(crate) async fn reach(transaction: &mut PgConnection) -> Result<Reached, sqlx::Error> {
-    let mut members = sqlx::query_as!(
-        Concerned,
-        r#"
-        with next as materialized (
-            select ctid as place from unreached_members where account <> '' order by tried_at limit $1
-        )
-        delete from unreached_members u using next n where u.ctid = n.place
-        returning u.group_id as "group", u.account, u.marks as "marks: MarkColumn",
-                  u.request_id as request, u.change, u.newly
-        "#,
-        MEMBERS_A_BATCH,
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
-    if members.is_empty() {
-        return Ok(Reached::default());
-    }
-    // Locked in the order that every writer of members keeps.
-    members.sort_by(|one, other| one.key().cmp(&other.key()));
-    let keys = members.iter().map(Concerned::key);
-    let locked = locked_members(&mut *transaction, keys).await?;
-    let is_locked = |member: &mut Concerned| {
-        let (group, account) = (&member.group, &member.account);
-        locked
-            .iter()
-            .any(|key| (&key.0, &key.1) == (group, account))
-    };
-    let left: Vec<Concerned> = members.extract_if(.., is_locked).collect();
-    note(transaction, left).await?;
-    Ok(Reached {
-        rooms: make_due(transaction, &members).await?,
-        members: members.len(),
-        locked: locked.len(),
-    })
 }
 
 /// Makes members due, and returns their rooms. Absent members are skipped, except if they are in doubt: Chat
@@ -278,6 +216,39 @@ async fn make_due(
     .await
 }
 
+/// The room and account of the next members that a target matches, after the given ones, in their order.
+/// Fewer than [`MEMBERS_A_BATCH`]: there are no more.
+pub(crate) async fn next_members(
+    transaction: &mut PgConnection,
+    target: &Target,
+    after: (&str, &str),
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let (first, last) = target.rooms();
+    let rows = sqlx::query!(
+        r#"
+        select group_id, account from members
+        where group_id >= $1 and group_id <= $2 and (group_id, account) > ($3, $4)
+          and case when $6::smallint < 0 then account = $5 else starts_with(account, $5) end
+          and (presence <> 'absent' or in_doubt)
+        order by group_id, account
+        limit $7
+        "#,
+        first,
+        last,
+        after.0,
+        after.1,
+        target.account.text(),
+        target.account.prefix_len(),
+        MEMBERS_A_BATCH,
+    )
+    .fetch_all(transaction)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.group_id, row.account))
+        .collect())
+}
+
 /// Requests a comparison of these rooms, which need not be known. The accounts that rules name there are
 /// then asked about in few calls.
 pub(crate) async fn ask_rooms(
@@ -301,28 +272,41 @@ pub(crate) async fn ask_rooms(
     Ok(())
 }
 
-/// Requests a comparison of the next rooms, those with the latest events first; returns how many.
-pub(crate) async fn ask_next_rooms(transaction: &mut PgConnection) -> Result<usize, sqlx::Error> {
-    let rooms = sqlx::query_scalar!(
+/// Requests a comparison of the next live rooms of a target, those with the latest events first, each once
+/// for the change with this number. Returns how many; fewer than [`ROOMS_A_BATCH`]: there are no more.
+pub(crate) async fn ask_next_rooms(
+    transaction: &mut PgConnection,
+    target: &Target,
+    change: i64,
+) -> Result<u64, sqlx::Error> {
+    let (first, last) = target.rooms();
+    let asked = sqlx::query!(
         r#"
         with next as materialized (
-            select u.ctid as place from unreached_members u
-            -- `offset 0`: one index probe for each.
-            left join lateral (
-                select last_event_at from rooms r where r.group_id = u.group_id offset 0) r on true
-            where u.account = ''
-            order by r.last_event_at desc nulls last
-            limit $1
+            select group_id from rooms
+            where group_id >= $1 and group_id <= $2 and gone_at is null and asked_at_change < $3
+              and coalesce(last_event_at, opened_at) > now() - $4::interval
+            order by last_event_at desc nulls last
+            limit $5
+        ),
+        -- Locked in the order that every writer of rooms keeps.
+        locked as materialized (
+            select r.group_id from rooms r where r.group_id in (select group_id from next)
+            order by r.group_id
+            for no key update
         )
-        delete from unreached_members u using next n where u.ctid = n.place
-        returning u.group_id
+        update rooms r set
+            asked_at_change = $3, sweep_due_at = least(r.sweep_due_at, now()),
+            sweep_requested_at = coalesce(r.sweep_requested_at, now())
+        from locked l where r.group_id = l.group_id
         "#,
+        first,
+        last,
+        change,
+        interval(LIVELY),
         ROOMS_A_BATCH,
     )
-    .fetch_all(&mut *transaction)
+    .execute(transaction)
     .await?;
-    if !rooms.is_empty() {
-        ask_rooms(transaction, &rooms).await?;
-    }
-    Ok(rooms.len())
+    Ok(asked.rows_affected())
 }

@@ -248,7 +248,6 @@ impl LargeRoom {
     async fn end(&mut self, step: &'static str, began: Instant) {
         let nothing_is_due =
             "select not exists (select from members where due_at < now() + interval '20 s')
-                 and not exists (select from unreached_members)
                  and (select sequence from propagation)
                      >= coalesce((select max(sequence) from rule_history), 0)";
         wait_for_row(self.stage.db(), nothing_is_due).await;

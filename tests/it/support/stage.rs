@@ -190,7 +190,6 @@ impl Stage {
     pub async fn rests(&self) {
         let nobody =
             "select not exists (select from members where pending_since is not null or in_doubt)
-                 and not exists (select from unreached_members)
                  and (select sequence from propagation)
                      >= coalesce((select max(sequence) from rule_history), 0)";
         wait_for_row(self.db(), nobody).await;

@@ -44,7 +44,7 @@ use crate::telemetry::{warn_seldom, with_causes};
 pub(super) struct Held {
     pub bytes: Bytes,
     #[expect(dead_code, reason = "free again when it is dropped")]
-    pub room: Option<OwnedSemaphorePermit>,
+    pub room: OwnedSemaphorePermit,
 }
 
 /// How long the backend may take, from the moment the callback came: Chat waits 2 s, and our own

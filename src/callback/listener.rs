@@ -22,17 +22,17 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use http_body_util::BodyExt;
 use subtle::ConstantTimeEq;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::answer::{self, Refusal};
 use super::arrivals::Arrivals;
-use super::events::{Events, Recorded};
 use super::forward::{self, Forward, Held};
 use super::signature::Signatures;
 use super::wire::{self, Callback, Query};
+use super::{Events, Recorded};
 use crate::clock::{self, Clock};
 use crate::config::CallbackSettings;
 use crate::domain::RequestId;
@@ -254,7 +254,12 @@ impl Listener {
             return Err(Refusal::TooLong);
         }
         let mut whole = Vec::new();
-        let mut room: Option<OwnedSemaphorePermit> = None;
+        let acquire = |bytes: usize| {
+            let room = Arc::clone(&self.room_for_bodies);
+            let permit = room.try_acquire_many_owned(bytes as u32);
+            permit.map_err(|_| Refusal::NoRoom)
+        };
+        let mut room = acquire(0)?;
         while let Some(frame) = body.frame().await {
             let Ok(piece) = frame.map_err(|_| Refusal::BrokenOff)?.into_data() else {
                 continue;
@@ -262,13 +267,7 @@ impl Listener {
             if whole.len() + piece.len() > MAX_BODY_BYTES {
                 return Err(Refusal::TooLong);
             }
-            let more = Arc::clone(&self.room_for_bodies)
-                .try_acquire_many_owned(piece.len() as u32)
-                .map_err(|_| Refusal::NoRoom)?;
-            match &mut room {
-                Some(room) => room.merge(more),
-                None => room = Some(more),
-            }
+            room.merge(acquire(piece.len())?);
             whole.extend_from_slice(&piece);
         }
         Ok(Held {

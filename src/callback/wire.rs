@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use url::form_urlencoded;
@@ -120,7 +119,6 @@ impl Head<'_> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Fields<'a> {
-    #[serde(deserialize_with = "group_id")]
     group_id: GroupId,
     #[serde(default, deserialize_with = "any_number")]
     event_time: Option<i64>,
@@ -134,12 +132,7 @@ struct Fields<'a> {
 #[derive(Deserialize)]
 struct Member {
     #[serde(rename = "Member_Account")]
-    account: String,
-}
-
-fn group_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GroupId, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    GroupId::parse(&text).map_err(D::Error::custom)
+    account: Account,
 }
 
 /// A number, or one in quotes: field tables and samples disagree. Anything else counts as absent.
@@ -240,15 +233,12 @@ fn accounts(
     let mut accounts = Vec::with_capacity(entries.len());
     let (mut invalid, mut reason) = (0, None);
     for entry in entries {
-        let account = serde_json::from_str(entry.get())
-            .map_err(|error| printable(&error))
-            .and_then(|Member { account }| Account::parse(&account).map_err(|e| printable(&e)));
-        match account {
-            Ok(account) if account.is_anonymous() => {}
-            Ok(account) => accounts.push(account),
+        match serde_json::from_str(entry.get()) {
+            Ok(Member { account }) if account.is_anonymous() => {}
+            Ok(Member { account }) => accounts.push(account),
             Err(error) => {
                 invalid += 1;
-                reason.get_or_insert(error);
+                reason.get_or_insert(printable(&error));
             }
         }
     }

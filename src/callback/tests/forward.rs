@@ -6,21 +6,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Bytes, to_bytes};
-use axum::extract::{ConnectInfo, Request};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::ConnectInfo;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse;
 use futures::stream;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use url::Url;
 
 use super::{
-    BEFORE_JOIN, Front, JOIN, LONG, NOW, PATH, SOON, Setup, assert_ok, assert_refused, join,
-    query_with, signed_query,
+    BEFORE_JOIN, Front, JOIN, LONG, NOW, PATH, SOON, Setup, assert_ok, assert_refused, exchange,
+    join, query_with, signed_query,
 };
 use crate::callback::forward::Forward;
 use crate::config::ForwardFailure;
@@ -31,19 +31,10 @@ const LONGEST: usize = 64 * 1024;
 /// An answer as of a backend that lets no member in.
 const NO: &str = r#" {"ActionStatus": "OK", "ErrorInfo":"nicht so, \u00e4h", "ErrorCode":1}"#;
 
-#[derive(Debug, Clone)]
-struct Received {
-    method: Method,
-    path_and_query: String,
-    headers: HeaderMap,
-    body: Bytes,
-    peer: SocketAddr,
-}
-
 /// A callback backend that remembers.
 struct Backend {
     address: SocketAddr,
-    received: watch::Receiver<Vec<Received>>,
+    received: watch::Receiver<Vec<Request<Bytes>>>,
 }
 
 impl Backend {
@@ -55,18 +46,12 @@ impl Backend {
     {
         let (sender, received) = watch::channel(Vec::new());
         let sender = Arc::new(sender);
-        let handler = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request| {
+        let handler = move |request: Request<Body>| {
             let (sender, answer) = (Arc::clone(&sender), answer.clone());
             async move {
                 let (head, body) = request.into_parts();
-                let got = Received {
-                    method: head.method,
-                    path_and_query: head.uri.to_string(),
-                    headers: head.headers,
-                    body: to_bytes(body, usize::MAX).await.unwrap(),
-                    peer,
-                };
-                sender.send_modify(|all| all.push(got));
+                let body = to_bytes(body, usize::MAX).await.unwrap();
+                sender.send_modify(|all| all.push(Request::from_parts(head, body)));
                 answer().await
             }
         };
@@ -97,7 +82,7 @@ impl Backend {
     }
 
     /// What has come when `count` callbacks have.
-    async fn received(&self, count: usize) -> Vec<Received> {
+    async fn received(&self, count: usize) -> Vec<Request<Bytes>> {
         let mut received = self.received.clone();
         let received = received.wait_for(|all| all.len() >= count).await.unwrap();
         received.clone()
@@ -155,14 +140,6 @@ fn setup_for(url: &Url, on_failure: ForwardFailure) -> Setup {
     setup
 }
 
-/// Forwarding of what is not committed yet.
-fn uncommitted(url: Url) -> Setup {
-    Setup {
-        commits: false,
-        ..setup(url)
-    }
-}
-
 fn forward(setup: &mut Setup) -> &mut Forward {
     let forward = setup.listener.forward.as_mut();
     Arc::get_mut(forward.unwrap()).unwrap()
@@ -202,17 +179,13 @@ fn odd_query() -> String {
 }
 
 async fn post_by_hand(front: &Front, head: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(front.address).await.unwrap();
     let query = odd_query();
     let length = body.len();
     let request = format!(
         "POST {PATH}?{query} HTTP/1.1\r\nHost: chat.example\r\n{head}Content-Length: {length}\r\n\
          \r\n{body}"
     );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    exchange(front, &request).await
 }
 
 /// Posts a member event, which must be answered with OK and recorded, and a "before" event, which
@@ -240,9 +213,12 @@ async fn query_and_body_reach_the_backend_byte_for_byte_after_the_query_of_its_u
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.ends_with(AGREED), "{answer}");
         let received = backend.received(1).await.pop().unwrap();
-        assert_eq!(received.method, "POST");
-        assert_eq!(received.path_and_query, expected.to_owned() + &odd_query());
-        assert_eq!(received.body, odd_body());
+        assert_eq!(received.method(), "POST");
+        assert_eq!(
+            received.uri().to_string(),
+            expected.to_owned() + &odd_query()
+        );
+        assert_eq!(received.body(), &odd_body());
         front.assert_forwarded("answered", 1);
     }
 }
@@ -251,18 +227,18 @@ async fn query_and_body_reach_the_backend_byte_for_byte_after_the_query_of_its_u
 async fn headers_go_on_except_those_of_one_connection() {
     let (backend, front) = agreed().await;
     let head = "Content-Type: text/plain; charset=x\r\nUser-Agent: Chat\r\nX-Request-Id: 7\r\n\
-        traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
+        traceparent: TRACE\r\n\
         X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\n\
         Connection: close, X-Private\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\n\
         Proxy-Authorization: Basic eA==\r\nAccept-Encoding: gzip\r\nExpect: 100-continue\r\n";
-    post_by_hand(&front, head, &odd_body()).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    post_by_hand(&front, &head.replace("TRACE", trace), &odd_body()).await;
     let received = &backend.received(1).await[0];
-    let mut headers: Vec<_> = received.headers.iter().collect();
-    headers.sort_by_key(|(name, _)| name.as_str());
-    let headers: Vec<_> = headers
-        .into_iter()
+    let headers = received.headers().iter();
+    let mut headers: Vec<_> = headers
         .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
         .collect();
+    headers.sort_unstable();
     assert_eq!(
         headers,
         [
@@ -270,10 +246,7 @@ async fn headers_go_on_except_those_of_one_connection() {
             ("content-length", odd_body().len().to_string().as_str()),
             ("content-type", "text/plain; charset=x"),
             ("host", backend.address.to_string().as_str()),
-            (
-                "traceparent",
-                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-            ),
+            ("traceparent", trace),
             ("user-agent", "Chat"),
             ("x-forwarded-for", "203.0.113.7, 10.0.0.1, 127.0.0.1"),
             ("x-forwarded-host", "chat.example"),
@@ -340,9 +313,12 @@ async fn what_proved_its_origin_and_is_json_goes_on_and_nothing_else() {
     );
     let destroyed = "Group.CallbackAfterGroupDestroyed";
     let old = query_with("1400000000", JOIN, "token", NOW - 61);
+    let mut public = join();
+    public["Type"] = json!("Public");
     let mut gone_on = 0;
     for (query, body, status, goes_on) in [
         (ours(JOIN), join().to_string(), 200, true),
+        (ours(JOIN), public.to_string(), 200, true),
         (ours(destroyed), json(destroyed), 200, true),
         (ours(live), json(lives), 200, true),
         (ours("Never.HeardOf"), json("Never.HeardOf"), 200, true),
@@ -371,9 +347,9 @@ async fn what_proved_its_origin_and_is_json_goes_on_and_nothing_else() {
         gone_on += usize::from(goes_on);
         let received = backend.received(gone_on).await;
         assert_eq!(received.len(), gone_on, "{query}");
-        assert!(!goes_on || received[gone_on - 1].body == body, "{query}");
+        assert!(!goes_on || received[gone_on - 1].body() == &body, "{query}");
     }
-    front.assert_forwarded("answered", 5);
+    front.assert_forwarded("answered", 6);
     assert_eq!(front.events(), 1);
 }
 
@@ -381,7 +357,7 @@ async fn what_proved_its_origin_and_is_json_goes_on_and_nothing_else() {
 async fn recording_and_forwarding_wait_for_each_other_only_at_the_end() {
     // The backend answers when the event is heard, and it is stored when the backend has got it.
     let (backend, stored) = Backend::gated().await;
-    let front = uncommitted(backend.url()).start().await;
+    let front = setup(backend.url()).uncommitted().start().await;
     let mut heard = front.heard.subscribe();
     let body = join();
     let opening = async {
@@ -397,7 +373,7 @@ async fn recording_and_forwarding_wait_for_each_other_only_at_the_end() {
 #[tokio::test]
 async fn what_is_not_stored_is_unavailable_whatever_the_backend_says() {
     let backend = Backend::start(async || AGREED).await;
-    let mut setup = uncommitted(backend.url());
+    let mut setup = setup(backend.url()).uncommitted();
     setup.listener.answer_within = SOON;
     let response = setup.start().await.post(&join()).await;
     assert_refused(response, StatusCode::SERVICE_UNAVAILABLE, "not stored yet").await;
@@ -411,7 +387,8 @@ async fn connections_to_the_backend_are_kept() {
         front.post(&join()).await.bytes().await.unwrap();
     }
     let received = backend.received(3).await;
-    assert!(received.iter().all(|got| got.peer == received[0].peer));
+    let peer = |got: &Request<Bytes>| got.extensions().get::<ConnectInfo<SocketAddr>>().unwrap().0;
+    assert!(received.iter().all(|got| peer(got) == peer(&received[0])));
 }
 
 #[tokio::test]
@@ -431,7 +408,7 @@ async fn no_callback_is_lost_to_a_kept_connection_that_the_backend_closed() {
 #[tokio::test]
 async fn the_call_to_the_backend_is_completed_when_chat_hangs_up() {
     let (backend, gate) = Backend::gated().await;
-    let front = uncommitted(backend.url()).start().await;
+    let front = setup(backend.url()).uncommitted().start().await;
     let posting = tokio::spawn(front.posting(&join()).send());
     let mut heard = front.heard.subscribe();
     drop(heard.wait_for(|heard| !heard.events.is_empty()).await);
@@ -462,11 +439,10 @@ async fn a_backend_that_is_down_slow_or_answers_badly_does_no_harm() {
     let status = async |status| answering((StatusCode::from_u16(status).unwrap(), "{}")).await;
     let endless = Backend::start(async || {
         let pieces = std::iter::repeat_with(|| Ok::<_, Infallible>("{\"x\":1}"));
-        axum::body::Body::from_stream(stream::iter(pieces))
+        Body::from_stream(stream::iter(pieces))
     })
     .await;
-    let stalled =
-        async || axum::body::Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+    let stalled = async || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
     for backend in [
         Backend::start(pending::<()>).await,
         Backend::start(stalled).await,

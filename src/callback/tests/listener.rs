@@ -7,23 +7,13 @@ use axum::http::Method;
 use futures::stream;
 use reqwest::{Body, StatusCode};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::{
-    Front, JOIN, NOW, PATH, SOON, Setup, assert_ok, assert_refused, join, query_with, signed_query,
+    Front, JOIN, NOW, PATH, SOON, Setup, assert_ok, assert_refused, exchange, join, query_with,
+    signed_query,
 };
 use crate::callback::listener::MAX_BODY_BYTES;
-
-/// Sends these bytes and reads until the listener closes the connection.
-async fn exchange(front: &Front, request: &str) -> String {
-    let mut stream = TcpStream::connect(front.address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-}
 
 fn endless() -> Body {
     Body::wrap_stream(stream::pending::<Result<Vec<u8>, Infallible>>())
@@ -31,7 +21,7 @@ fn endless() -> Body {
 
 #[tokio::test]
 async fn a_member_event_is_answered_with_ok_once_it_is_stored() {
-    let front = Setup::uncommitted().start().await;
+    let front = Setup::default().uncommitted().start().await;
     let callback = join();
     let posting = front.post(&callback);
     tokio::pin!(posting);
@@ -212,7 +202,7 @@ async fn what_is_no_callback_is_answered_by_its_method_and_path() {
 
 #[tokio::test]
 async fn what_is_not_stored_in_time_is_unavailable_and_stored_later() {
-    let mut setup = Setup::uncommitted();
+    let mut setup = Setup::default().uncommitted();
     setup.listener.answer_within = SOON;
     let front = setup.start().await;
     let response = front.post(&join()).await;
@@ -223,7 +213,7 @@ async fn what_is_not_stored_in_time_is_unavailable_and_stored_later() {
 
 #[tokio::test]
 async fn what_the_inbox_drops_is_unavailable() {
-    let front = Setup::uncommitted().start().await;
+    let front = Setup::default().uncommitted().start().await;
     let mut heard = front.heard.subscribe();
     let dropping = async {
         let arrived = heard.wait_for(|heard| !heard.events.is_empty()).await;

@@ -16,7 +16,8 @@ use chrono::DateTime;
 use reqwest::{Body, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
 use crate::callback::{Arrivals, Events, Listener};
@@ -96,10 +97,10 @@ impl Default for Setup {
 
 impl Setup {
     /// The inbox commits nothing yet.
-    fn uncommitted() -> Self {
+    fn uncommitted(self) -> Self {
         Self {
             commits: false,
-            ..Self::default()
+            ..self
         }
     }
 
@@ -227,13 +228,15 @@ impl Front {
     }
 
     fn assert_callback(&self, outcome: &str, count: u64) {
-        let counted = self.counted("stickymark_callbacks_total");
-        assert_eq!(counted, [(outcome.to_owned(), count)]);
+        self.assert_counted("stickymark_callbacks_total", outcome, count);
     }
 
     fn assert_forwarded(&self, outcome: &str, count: u64) {
-        let counted = self.counted("stickymark_forward_requests_total");
-        assert_eq!(counted, [(outcome.to_owned(), count)]);
+        self.assert_counted("stickymark_forward_requests_total", outcome, count);
+    }
+
+    fn assert_counted(&self, counter: &str, outcome: &str, count: u64) {
+        assert_eq!(self.counted(counter), [(outcome.to_owned(), count)]);
     }
 }
 
@@ -269,6 +272,15 @@ fn state_change() -> Value {
     json!({"CallbackCommand": STATE, "GroupId": "room-7", "EventType": "Online",
         "EventCause": "HeartbeatRecover", "EventTime": (NOW * 1000 + 123).to_string(),
         "MemberList": [{"Member_Account": "alice"}, {"Member_Account": "bob"}]})
+}
+
+/// Sends these bytes and reads until the listener closes the connection.
+async fn exchange(front: &Front, request: &str) -> String {
+    let mut stream = TcpStream::connect(front.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 async fn assert_ok(response: Response) {

@@ -2,17 +2,13 @@
 
 use std::io;
 
-#[cfg(not(feature = "local"))]
-use super::no_local::LocalError;
-#[cfg(feature = "local")]
-use crate::local::postgres::LocalError;
 use crate::version::OLDEST_POSTGRES;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// The private PostgreSQL did not start or stop.
     #[error(transparent)]
-    Local(#[from] LocalError),
+    Local(anyhow::Error),
     #[error("the URL of the private PostgreSQL cannot be read")]
     InvalidUrl,
     #[error("cannot connect to PostgreSQL at {target}: {}; check database.url", in_words(.reason))]

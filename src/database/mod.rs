@@ -79,7 +79,8 @@ impl Database {
         let (options, local) = match server {
             Some(options) => (options.clone(), None),
             None => {
-                let local = LocalPostgres::start(path).await?;
+                let local = LocalPostgres::start(path).await;
+                let local = local.map_err(DatabaseError::Local)?;
                 let options = local.url().expose_secret().parse();
                 (options.map_err(|_| DatabaseError::InvalidUrl)?, Some(local))
             }
@@ -189,7 +190,7 @@ impl Database {
             tracing::warn!("connections to the database are left behind");
         }
         if let Some(local) = self.local {
-            local.stop().await?;
+            local.stop().await.map_err(DatabaseError::Local)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 use stickymark::testing::config::{DatabaseSettings, Settings};
 
-use stickymark::testing::local::postgres::{LocalError, LocalPostgres};
+use stickymark::testing::local::postgres::LocalPostgres;
 
 use crate::support;
 
@@ -101,12 +101,9 @@ async fn a_second_process_in_the_same_directory_is_refused_and_told_who_holds_it
     let second = LocalPostgres::start(&place.path().join("."))
         .await
         .unwrap_err();
-    assert!(matches!(second, LocalError::InUse { .. }), "{second}");
     let message = second.to_string();
-    assert!(
-        message.contains(&format!("process {}.", std::process::id())),
-        "{message}"
-    );
+    let holder = format!("is in use by process {}.", std::process::id());
+    assert!(message.contains(&holder), "{message}");
     assert!(message.contains("database.path"), "{message}");
     connect(&first).await.close().await.unwrap();
     first.stop().await.unwrap();
@@ -151,7 +148,6 @@ async fn a_database_of_another_version_is_refused_and_left_alone() {
     let version = place.path().join("data/PG_VERSION");
     std::fs::write(&version, "9.6\n").unwrap();
     let error = LocalPostgres::start(place.path()).await.unwrap_err();
-    assert!(matches!(error, LocalError::OtherVersion { .. }), "{error}");
     assert!(
         error.to_string().contains("made by PostgreSQL 9.6"),
         "{error}"
@@ -186,7 +182,7 @@ async fn a_home_that_is_shut_for_others_is_no_hindrance_even_for_root() {
         std::fs::remove_dir_all(&in_force).unwrap();
         assert!(in_force.starts_with("/var/lib/stickymark"), "{in_force:?}");
     }
-    assert!(matches!(second, Err(LocalError::InUse { .. })));
+    assert!(second.unwrap_err().to_string().contains("is in use by"));
 }
 
 /// Not a test: the process that is killed in the tests below. It serves the directory named in

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::LocalError;
+use anyhow::Context;
 
 /// The account that root switches to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ const OPEN_TO_ALL: &str = "/var/lib/stickymark";
 impl Account {
     /// `None` for an ordinary user, who keeps their account. For root it is the owner of the data
     /// directory if there is one already, else `postgres`, else `nobody`.
-    pub(super) fn to_step_down_to(data: &Path) -> Result<Option<Self>, LocalError> {
+    pub(super) fn to_step_down_to(data: &Path) -> anyhow::Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
@@ -35,7 +35,11 @@ impl Account {
         let account = ["postgres", "nobody"]
             .iter()
             .find_map(|name| Self::named(&passwd, name));
-        account.map(Some).ok_or(LocalError::NoAccount)
+        let account = account.context(
+            "PostgreSQL does not run as root, and /etc/passwd has neither postgres nor nobody. Start \
+             as an ordinary user, or set database.url",
+        )?;
+        Ok(Some(account))
     }
 
     fn named(passwd: &str, name: &str) -> Option<Self> {

@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::LocalError;
+use anyhow::{Context, bail};
+
 use crate::version::OLDEST_POSTGRES;
 
 /// Where to look. Everything comes in from outside, so that a test can hide what is installed.
@@ -30,17 +31,16 @@ pub(super) struct Binaries {
 impl Search {
     /// Looks where this process would.
     pub(super) fn from_process() -> Self {
+        let pg_bin = std::env::var_os("PG_BIN").filter(|bin| !bin.is_empty());
         Self {
-            pg_bin: std::env::var_os("PG_BIN")
-                .filter(|bin| !bin.is_empty())
-                .map(PathBuf::from),
+            pg_bin: pg_bin.map(PathBuf::from),
             path: std::env::var_os("PATH"),
             root: PathBuf::from("/"),
         }
     }
 
     /// The binaries for a new database, or for one that version `made_by` created.
-    pub(super) fn find(&self, data: &Path, made_by: Option<&str>) -> Result<Binaries, LocalError> {
+    pub(super) fn find(&self, data: &Path, made_by: Option<&str>) -> anyhow::Result<Binaries> {
         let found = self.directories().into_iter();
         let mut found: Vec<Binaries> = found.filter_map(Binaries::in_directory).collect();
         found.sort_by_key(|binaries| binaries.major);
@@ -52,15 +52,22 @@ impl Search {
                 (_, []) => String::new(),
                 (_, majors) => format!(" (found: {})", majors.join(", ")),
             };
-            return Err(LocalError::NotInstalled { found });
+            bail!(
+                "no PostgreSQL {OLDEST_POSTGRES} or later is installed{found}. Install one: Debian, \
+                 Ubuntu: sudo apt-get install postgresql; macOS: brew install postgresql@17; Fedora: \
+                 sudo dnf install postgresql-server. Or set PG_BIN to the directory that holds \
+                 initdb, or database.url to a running PostgreSQL"
+            );
         }
         let fits =
             |found: &Binaries| made_by.is_none_or(|made_by| found.major.to_string() == made_by);
-        let newest = found.into_iter().rfind(fits);
-        newest.ok_or_else(|| LocalError::OtherVersion {
-            path: data.to_path_buf(),
-            made_by: made_by.unwrap_or_default().to_owned(),
-            found: majors.join(", "),
+        found.into_iter().rfind(fits).with_context(|| {
+            let (made_by, found) = (made_by.unwrap_or_default(), majors.join(", "));
+            format!(
+                "the database in {data:?} was made by PostgreSQL {made_by}, which is not installed \
+                 (found: {found}). Install PostgreSQL {made_by}, or name another directory in \
+                 database.path"
+            )
         })
     }
 
@@ -83,8 +90,9 @@ impl Search {
             ("home/linuxbrew/.linuxbrew/opt", "postgresql"),
             ("Applications/Postgres.app/Contents/Versions", ""),
         ] {
-            directories
-                .extend(children(&self.root.join(parent), prefix).map(|dir| dir.join("bin")));
+            let parent = self.root.join(parent);
+            let homes = children(&parent, prefix);
+            directories.extend(homes.map(|home| home.join("bin")));
         }
         directories
     }
@@ -140,10 +148,8 @@ fn first_line(program: &Path, argument: &str) -> Option<String> {
 /// The 15 of `postgres (PostgreSQL) 15.14 (Debian …)`, the 18 of `postgres (PostgreSQL) 18beta1`.
 fn major(version: &str) -> Option<u32> {
     let number = version.split_once("(PostgreSQL)")?.1.trim_start();
-    let end = number
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(number.len());
-    number[..end].parse().ok()
+    let digits = number.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 #[cfg(test)]
@@ -155,21 +161,16 @@ mod tests {
     fn program(path: &Path, line: &str) {
         let script = r#"mkdir -p "${1%/*}" && printf '#!/bin/sh\necho "%s"\n' "$2" >"$1" &&
             chmod 755 "$1""#;
-        let made = Command::new("sh")
-            .args(["-c", script, "sh"])
-            .arg(path)
-            .arg(line)
-            .status();
+        let mut made = Command::new("sh");
+        let made = made.args(["-c", script, "sh"]).arg(path).arg(line).status();
         assert!(made.unwrap().success());
     }
 
     /// A directory with programs that only tell their version.
     fn install(directory: &Path, version: &str) {
         for name in ["initdb", "postgres"] {
-            program(
-                &directory.join(name),
-                &format!("{name} (PostgreSQL) {version}"),
-            );
+            let line = format!("{name} (PostgreSQL) {version}");
+            program(&directory.join(name), &line);
         }
     }
 
@@ -180,16 +181,27 @@ mod tests {
             root: root.to_path_buf(),
         };
         let found = search.find(Path::new("/x/data"), made_by);
-        found
-            .map(|found| found.major)
-            .map_err(|error| error.to_string())
+        let major = found.map(|found| found.major);
+        major.map_err(|error| error.to_string())
+    }
+
+    fn assert_says(found: Result<u32, String>, parts: &[&str]) {
+        let error = found.unwrap_err();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     }
 
     #[test]
     fn the_highest_major_version_wins_but_that_of_the_data_and_pg_bin_go_before() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
+        let how = [
+            "apt-get install postgresql",
+            "brew install postgresql@17",
+            "dnf install",
+        ];
+        assert_says(find(root, None, None), &how);
         install(&root.join("usr/lib/postgresql/9.6/bin"), "9.6.24");
+        assert_says(find(root, None, None), &["(found: 9)"]);
         let debian = "15.14 (Debian 15.14-0+deb12u1)";
         install(&root.join("usr/lib/postgresql/15/bin"), debian);
         install(&root.join("bin"), "16.2");
@@ -201,36 +213,14 @@ mod tests {
         program(&root.join("bin/pg_config"), &home.display().to_string());
         assert_eq!(find(root, None, None), Ok(19), "pg_config is asked");
         assert_eq!(find(root, None, Some("15")), Ok(15));
-        let error = find(root, None, Some("14")).unwrap_err();
-        for part in [
+        let other = [
             "made by PostgreSQL 14",
             "found: 9, 15, 16, 18, 19",
             "/x/data",
-        ] {
-            assert!(error.contains(part), "{error}");
-        }
+        ];
+        assert_says(find(root, None, Some("14")), &other);
         install(&root.join("mine"), "14.0");
         assert_eq!(find(root, Some("mine"), None), Ok(14));
-        let error = find(root, Some("nowhere"), None).unwrap_err();
-        assert!(
-            error.contains("PG_BIN") && error.contains("nowhere"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn where_none_is_installed_the_error_says_how_to_install_it() {
-        let root = tempfile::tempdir().unwrap();
-        let error = find(root.path(), None, None).unwrap_err();
-        for line in [
-            "sudo apt-get install postgresql",
-            "brew install postgresql@17",
-            "sudo dnf install postgresql-server",
-        ] {
-            assert!(error.contains(line), "{error}");
-        }
-        install(&root.path().join("bin"), "13.20");
-        let error = find(root.path(), None, None).unwrap_err();
-        assert!(error.contains("(found: 13)"), "{error}");
+        assert_says(find(root, Some("nowhere"), None), &["PG_BIN", "nowhere"]);
     }
 }

@@ -13,10 +13,11 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::bail;
 use tokio::time::{Instant, sleep};
 
-use super::LocalError;
 use super::account::Account;
+use super::failed;
 
 /// How long the server of a killed process may take to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,8 +43,8 @@ impl Drop for Directory {
 
 impl Directory {
     /// Takes the directory for this process; creates it if there is none.
-    pub(super) fn take(path: &Path) -> Result<Self, LocalError> {
-        let path = std::path::absolute(path).map_err(LocalError::io("find", path))?;
+    pub(super) fn take(path: &Path) -> anyhow::Result<Self> {
+        let path = std::path::absolute(path).map_err(failed("find", path))?;
         let path = resolved(&path);
         let mut account = Account::to_step_down_to(&path.join("data"))?;
         let reachable = account.map_or(path.clone(), |account| account.reachable(&path));
@@ -75,29 +76,25 @@ impl Directory {
     }
 
     /// The log of the server that is about to start, once no earlier server is left.
-    pub(super) async fn log(&self) -> Result<File, LocalError> {
+    pub(super) async fn log(&self) -> anyhow::Result<File> {
         let path = self.path.join("postgres.log");
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path);
-        let log = log.map_err(LocalError::io("open", &path))?;
+        let mut options = OpenOptions::new();
+        let log = options.create(true).append(true).mode(0o600).open(&path);
+        let log = log.map_err(failed("open", &path))?;
         let started = Instant::now();
         loop {
             match log.try_lock() {
                 Ok(()) => break,
-                Err(TryLockError::Error(reason)) => {
-                    return Err(LocalError::io("lock", &path)(reason));
-                }
-                Err(TryLockError::WouldBlock) if started.elapsed() > PATIENCE => {
-                    let path = self.path.clone();
-                    return Err(LocalError::LeftOver { path });
-                }
+                Err(TryLockError::Error(reason)) => return Err(failed("lock", &path)(reason)),
+                Err(TryLockError::WouldBlock) if started.elapsed() > PATIENCE => bail!(
+                    "a PostgreSQL left over in {:?} does not end; look for it with \
+                     `ps ax | grep postgres` and end it with kill -INT",
+                    self.path
+                ),
                 Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(50)).await,
             }
         }
-        log.set_len(0).map_err(LocalError::io("empty", &path))?;
+        log.set_len(0).map_err(failed("empty", &path))?;
         Ok(log)
     }
 
@@ -110,60 +107,54 @@ impl Directory {
 
     /// Removes the server's own note of its process. Call it only while the log is locked by
     /// us: then that process is dead, even if it is a zombie or its number belongs to another.
-    pub(super) fn forget_dead_server(&self) -> Result<(), LocalError> {
+    pub(super) fn forget_dead_server(&self) -> anyhow::Result<()> {
         let path = self.data().join("postmaster.pid");
         match fs::remove_file(&path) {
             Err(reason) if reason.kind() != std::io::ErrorKind::NotFound => {
-                Err(LocalError::io("remove", &path)(reason))
+                Err(failed("remove", &path)(reason))
             }
             _ => Ok(()),
         }
     }
 
     /// An empty directory for `initdb`, owned by the account that will run it.
-    pub(super) fn fresh_data(&self) -> Result<PathBuf, LocalError> {
+    pub(super) fn fresh_data(&self) -> anyhow::Result<PathBuf> {
         let path = self.path.join("data.new");
         if path.exists() {
-            fs::remove_dir_all(&path).map_err(LocalError::io("remove", &path))?;
+            fs::remove_dir_all(&path).map_err(failed("remove", &path))?;
         }
-        fs::create_dir(&path).map_err(LocalError::io("create", &path))?;
+        fs::create_dir(&path).map_err(failed("create", &path))?;
         self.hand_over(&path, 0o700)?;
         Ok(path)
     }
 
-    pub(super) fn adopt(&self, fresh: &Path) -> Result<(), LocalError> {
-        fs::rename(fresh, self.data()).map_err(LocalError::io("rename", fresh))
+    pub(super) fn adopt(&self, fresh: &Path) -> anyhow::Result<()> {
+        fs::rename(fresh, self.data()).map_err(failed("rename", fresh))
     }
 
-    pub(super) fn hand_over(&self, path: &Path, mode: u32) -> Result<(), LocalError> {
+    pub(super) fn hand_over(&self, path: &Path, mode: u32) -> anyhow::Result<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .map_err(LocalError::io("protect", path))?;
+            .map_err(failed("protect", path))?;
         match self.account {
-            Some(to) => {
-                chown(path, Some(to.uid), Some(to.gid)).map_err(LocalError::io("hand over", path))
-            }
+            Some(to) => chown(path, Some(to.uid), Some(to.gid)).map_err(failed("hand over", path)),
             None => Ok(()),
         }
     }
 
     /// The superuser's password: any local user can reach the port, so there must be one.
-    pub(super) fn password(&self) -> Result<String, LocalError> {
+    pub(super) fn password(&self) -> anyhow::Result<String> {
         let path = self.path.join("password");
-        fs::read_to_string(&path).map_err(LocalError::io("read", &path))
+        fs::read_to_string(&path).map_err(failed("read", &path))
     }
 
-    pub(super) fn new_password(&self) -> Result<PathBuf, LocalError> {
+    pub(super) fn new_password(&self) -> anyhow::Result<PathBuf> {
         let path = self.path.join("password");
         let random: [u8; 24] = rand::random();
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(LocalError::io("create", &path))?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(true).write(true).mode(0o600);
+        let mut file = options.open(&path).map_err(failed("create", &path))?;
         file.write_all(hex::encode(random).as_bytes())
-            .map_err(LocalError::io("write", &path))?;
+            .map_err(failed("write", &path))?;
         // initdb reads it under its own account.
         self.hand_over(&path, 0o600)?;
         Ok(path)
@@ -180,7 +171,7 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 /// Makes the directory with permission to pass through, whatever the umask is.
-fn make(path: &Path) -> Result<(), LocalError> {
+fn make(path: &Path) -> anyhow::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -190,35 +181,32 @@ fn make(path: &Path) -> Result<(), LocalError> {
     fs::create_dir(path)
         .or_else(|reason| if path.is_dir() { Ok(()) } else { Err(reason) })
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
-        .map_err(LocalError::io("create", path))
+        .map_err(failed("create", path))
 }
 
-fn lock(path: &Path) -> Result<File, LocalError> {
+fn lock(path: &Path) -> anyhow::Result<File> {
     let file = path.join("lock");
-    let mut lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&file)
-        .map_err(LocalError::io("open", &file))?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    let mut lock = options.open(&file).map_err(failed("open", &file))?;
     match lock.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::Error(reason)) => return Err(LocalError::io("lock", &file)(reason)),
+        Err(TryLockError::Error(reason)) => return Err(failed("lock", &file)(reason)),
         Err(TryLockError::WouldBlock) => {
             // What cannot be read cannot be named.
             let mut holder = String::new();
             let _unknown = (&lock).take(20).read_to_string(&mut holder);
             let number = holder.trim().parse::<u32>();
             let holder = number.map_or("?".to_owned(), |pid| pid.to_string());
-            return Err(LocalError::InUse {
-                path: path.to_path_buf(),
-                holder,
-            });
+            bail!(
+                "the database in {path:?} is in use by process {holder}. Stop that process, or name \
+                 another directory in database.path, or set database.url to a PostgreSQL that both \
+                 can share"
+            );
         }
     }
     lock.set_len(0)
         .and_then(|()| write!(lock, "{}", std::process::id()))
-        .map_err(LocalError::io("write", &file))?;
+        .map_err(failed("write", &file))?;
     Ok(lock)
 }

@@ -8,21 +8,21 @@
 mod account;
 mod binaries;
 mod directory;
-mod error;
 
 use std::fs::File;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use secrecy::SecretString;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use binaries::{Binaries, Search};
 use directory::Directory;
-pub use error::LocalError;
 
 const SUPERVISOR: &str = include_str!("supervise.sh");
 
@@ -48,12 +48,12 @@ impl LocalPostgres {
     ///
     /// As root the server runs under the account `postgres` or `nobody`. If that account cannot
     /// reach `path` (it lies in root's home), a directory in `/var/lib/stickymark` takes its place.
-    pub async fn start(path: &Path) -> Result<Self, LocalError> {
+    pub async fn start(path: &Path) -> anyhow::Result<Self> {
         Self::run(path, false).await
     }
 
     /// Starts an empty database that does not write to disk for sure, and is removed when it ends.
-    pub async fn throw_away() -> Result<Self, LocalError> {
+    pub async fn throw_away() -> anyhow::Result<Self> {
         let name = format!("stickymark-{}", uuid::Uuid::new_v4().simple());
         let path = std::env::temp_dir().join(name);
         Self::run(&path, true).await
@@ -74,16 +74,16 @@ impl LocalPostgres {
     }
 
     /// Ends all sessions, writes everything down and waits for the end.
-    pub async fn stop(mut self) -> Result<(), LocalError> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         drop(self.supervisor.stdin.take());
-        match timeout(STOP_LIMIT, self.supervisor.wait()).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(self.directory.slow("stop", STOP_LIMIT)),
-        }
+        let ended = timeout(STOP_LIMIT, self.supervisor.wait()).await;
+        ended
+            .map_err(|_| self.directory.slow("stop", STOP_LIMIT))
+            .map(drop)
     }
 
     /// Without `throw_away` the data survives a power cut.
-    async fn run(path: &Path, throw_away: bool) -> Result<Self, LocalError> {
+    async fn run(path: &Path, throw_away: bool) -> anyhow::Result<Self> {
         let directory = Directory::take(path)?;
         let search = Search::from_process();
         let binaries = search.find(&directory.path, directory.made_by().as_deref())?;
@@ -95,58 +95,61 @@ impl LocalPostgres {
             // So that the supervisor, which is not root, can remove it.
             directory.hand_over(&directory.path, 0o700)?;
         }
-        for attempt in 1.. {
+        for _ in 0..ATTEMPTS {
             directory.forget_dead_server()?;
-            let port = free_port().map_err(LocalError::io("listen on", Path::new("127.0.0.1")))?;
+            let port = free_port().map_err(failed("listen on", Path::new("127.0.0.1")))?;
             let mut supervisor = supervise(&directory, &binaries, &log, port, throw_away)?;
-            match ready(&directory, &mut supervisor).await {
-                Ok(()) => {
-                    let password = directory.password()?;
-                    let url = format!("postgres://stickymark:{password}@127.0.0.1:{port}/postgres");
-                    tracing::info!(
-                        path = ?directory.path, port, major = binaries.major,
-                        "private PostgreSQL started"
-                    );
-                    return Ok(Self {
-                        directory,
-                        url: SecretString::from(url),
-                        port,
-                        supervisor,
-                    });
-                }
-                Err(LocalError::Failed { output, .. })
-                    if attempt < ATTEMPTS && output.contains("Address already in use") => {}
-                Err(error) => return Err(error),
+            if ready(&directory, &mut supervisor).await? {
+                let password = directory.password()?;
+                let url = format!("postgres://stickymark:{password}@127.0.0.1:{port}/postgres");
+                tracing::info!(
+                    path = ?directory.path, port, major = binaries.major,
+                    "private PostgreSQL started"
+                );
+                return Ok(Self {
+                    directory,
+                    url: SecretString::from(url),
+                    port,
+                    supervisor,
+                });
             }
         }
-        Err(directory.slow("start", START_LIMIT))
+        Err(directory.broken("postgres", "no port is free"))
+    }
+}
+
+/// For `map_err`: what was tried, with which file.
+fn failed<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> anyhow::Error + 'a {
+    move |reason| {
+        anyhow!("cannot {what} {path:?}: {reason}; check database.path and its permissions")
     }
 }
 
 impl Directory {
-    fn slow(&self, what: &'static str, limit: Duration) -> LocalError {
-        LocalError::Slow {
-            path: self.path.clone(),
-            what,
-            seconds: limit.as_secs(),
-        }
+    fn slow(&self, what: &str, limit: Duration) -> anyhow::Error {
+        let (path, seconds) = (&self.path, limit.as_secs());
+        anyhow!(
+            "the private PostgreSQL in {path:?} did not {what} within {seconds} s; see its postgres.log"
+        )
     }
 
-    /// The log for a program to write to, which keeps it locked as long as the program lives.
-    fn share(&self, log: &File) -> Result<File, LocalError> {
-        log.try_clone()
-            .map_err(LocalError::io("share the log of", &self.path))
+    fn broken(&self, program: &str, status: impl std::fmt::Display) -> anyhow::Error {
+        let output = self.last_words();
+        anyhow!("{program} failed ({status}); its last words: {output:?}")
     }
 
     /// A program of PostgreSQL under the right account, in a place it may be in, away from the
-    /// terminal's signals, without our secrets, and without variables that would divert it.
-    fn command(&self, program: &Path) -> Command {
+    /// terminal's signals, without our secrets, and without variables that would divert it. It writes
+    /// to the log and keeps it locked as long as it lives.
+    fn command(&self, program: &Path, log: &File) -> anyhow::Result<Command> {
+        let share = || {
+            log.try_clone()
+                .map_err(failed("share the log of", &self.path))
+        };
         let mut command = Command::new(program);
-        command
-            .current_dir(&self.path)
-            .env("LC_ALL", "C")
-            .process_group(0)
-            .stdin(Stdio::null());
+        command.current_dir(&self.path).env("LC_ALL", "C");
+        command.process_group(0).stdin(Stdio::null());
+        command.stdout(share()?).stderr(share()?);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("PG") || text.starts_with("STICKYMARK") {
@@ -156,41 +159,22 @@ impl Directory {
         if let Some(account) = self.account {
             command.uid(account.uid).gid(account.gid);
         }
-        command
+        Ok(command)
     }
 }
 
-async fn initialise(
-    directory: &Directory,
-    binaries: &Binaries,
-    log: &File,
-) -> Result<(), LocalError> {
+async fn initialise(directory: &Directory, binaries: &Binaries, log: &File) -> anyhow::Result<()> {
     let (data, password) = (directory.fresh_data()?, directory.new_password()?);
     let initdb = binaries.program("initdb");
-    let status = directory
-        .command(&initdb)
-        .args([
-            "--auth=password",
-            "--locale=C",
-            "--encoding=UTF8",
-            "--username=stickymark",
-        ])
-        .arg("--pwfile")
-        .arg(&password)
-        .arg("--pgdata")
-        .arg(&data)
-        .stdout(directory.share(log)?)
-        .stderr(directory.share(log)?)
-        .kill_on_drop(true)
-        .status()
-        .await
-        .map_err(LocalError::io("run", &initdb))?;
+    let mut command = directory.command(&initdb, log)?;
+    command.args(["--auth=password", "--locale=C", "--encoding=UTF8"]);
+    command
+        .args(["--username=stickymark", "--pwfile"])
+        .arg(&password);
+    command.arg("--pgdata").arg(&data).kill_on_drop(true);
+    let status = command.status().await.map_err(failed("run", &initdb))?;
     if !status.success() {
-        return Err(LocalError::Failed {
-            program: "initdb",
-            status: status.to_string(),
-            output: directory.last_words(),
-        });
+        return Err(directory.broken("initdb", status));
     }
     directory.adopt(&data)
 }
@@ -201,14 +185,10 @@ fn supervise(
     log: &File,
     port: u16,
     throw_away: bool,
-) -> Result<Child, LocalError> {
+) -> anyhow::Result<Child> {
     let postgres = binaries.program("postgres");
-    let removed = if throw_away {
-        directory.path.clone()
-    } else {
-        PathBuf::new()
-    };
-    let settings = [
+    let mut removed = PathBuf::new();
+    let mut settings = vec![
         "listen_addresses=127.0.0.1",
         // A deep path is too long for a socket, and Debian's default is not writable.
         "unix_socket_directories=",
@@ -218,35 +198,31 @@ fn supervise(
         "log_timezone=UTC",
         "jit=off",
     ];
-    let fast = [
-        "fsync=off",
-        "synchronous_commit=off",
-        "full_page_writes=off",
-    ];
-    let fast = fast.iter().filter(|_| throw_away);
-    directory
-        .command(Path::new("/bin/sh"))
-        .args(["-c", SUPERVISOR, "supervise"])
+    if throw_away {
+        removed.clone_from(&directory.path);
+        let fast = [
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+        ];
+        settings.extend(fast);
+    }
+    let mut command = directory.command(Path::new("/bin/sh"), log)?;
+    command.args(["-c", SUPERVISOR, "supervise"]);
+    command
         .arg(removed)
         .arg(&postgres)
         .arg("-D")
-        .arg(directory.data())
-        .args(["-p", &port.to_string()])
-        .args(
-            settings
-                .iter()
-                .chain(fast)
-                .flat_map(|setting| ["-c", *setting]),
-        )
-        .stdin(Stdio::piped())
-        .stdout(directory.share(log)?)
-        .stderr(directory.share(log)?)
-        .spawn()
-        .map_err(LocalError::io("run", &postgres))
+        .arg(directory.data());
+    command.args(["-p", &port.to_string()]);
+    command.args(settings.iter().flat_map(|setting| ["-c", setting]));
+    let supervisor = command.stdin(Stdio::piped()).spawn();
+    supervisor.map_err(failed("run", &postgres))
 }
 
-/// Waits until the server says so in its own file: line 8 of `postmaster.pid`.
-async fn ready(directory: &Directory, supervisor: &mut Child) -> Result<(), LocalError> {
+/// Waits until the server says so in its own file: line 8 of `postmaster.pid`. False when another
+/// process took the port.
+async fn ready(directory: &Directory, supervisor: &mut Child) -> anyhow::Result<bool> {
     let note = directory.data().join("postmaster.pid");
     let started = Instant::now();
     while started.elapsed() < START_LIMIT {
@@ -256,14 +232,13 @@ async fn ready(directory: &Directory, supervisor: &mut Child) -> Result<(), Loca
             .nth(7)
             .is_some_and(|status| status.trim() == "ready")
         {
-            return Ok(());
+            return Ok(true);
         }
         if let Ok(Some(status)) = supervisor.try_wait() {
-            return Err(LocalError::Failed {
-                program: "postgres",
-                status: status.to_string(),
-                output: directory.last_words(),
-            });
+            if directory.last_words().contains("Address already in use") {
+                return Ok(false);
+            }
+            return Err(directory.broken("postgres", status));
         }
         sleep(Duration::from_millis(10)).await;
     }

@@ -174,13 +174,9 @@ async fn one_storm(live: &Live, members: &[population::Member]) -> anyhow::Resul
     let load = load::once(&live.addresses(), requests).await?;
     let (took, answered) = (began.elapsed(), unix_ms());
     wait(|| async { Ok(!live.database.somebody_waits().await?) }).await?;
-    let marked: usize = live
-        .chat
-        .rooms()
-        .await?
-        .iter()
-        .map(|room| room.marks.values().sum::<usize>())
-        .sum();
+    let rooms = live.chat.rooms().await?;
+    let found = rooms.values().flat_map(|members| members.values());
+    let marked: usize = found.map(|member| member.marks.len()).sum();
     anyhow::ensure!(marked == members.len(), "{marked} members carry their mark");
     let calls = live.calls().await?;
     let last = live.last_answer(0).await? - answered;
@@ -207,11 +203,11 @@ pub async fn comeback(
     let chat = live.chat.waiting();
     let names: Vec<String> = (0..1000).map(|i| population::vip(0, i).account).collect();
     let all_marked = || async {
-        let rooms = live.chat.rooms().await?;
-        let marked = rooms
-            .iter()
-            .flat_map(|room| room.marks.values())
-            .sum::<usize>();
+        let members = live.chat.room("show-0").await?;
+        let marked = members
+            .values()
+            .filter(|member| !member.marks.is_empty())
+            .count();
         Ok(marked == names.len() && !live.database.somebody_waits().await?)
     };
     chat.join("show-0", &names).await?;

@@ -336,9 +336,9 @@ async fn wrong_members(scene: &Scene) -> Vec<String> {
     .await
     .unwrap();
     let mut wrong = Vec::new();
-    for room in scene.chat().rooms().await.unwrap() {
-        let group = GroupId::parse(&room.group).unwrap();
-        for (account, member) in scene.chat().room(&room.group).await.unwrap().members {
+    for (room, members) in scene.chat().rooms().await.unwrap() {
+        let group = GroupId::parse(&room).unwrap();
+        for (account, member) in members {
             let name = Account::parse(&account).unwrap();
             let required: MarkSet = rules
                 .iter()
@@ -355,10 +355,8 @@ async fn wrong_members(scene: &Scene) -> Vec<String> {
             let required: std::collections::BTreeSet<u32> =
                 required.iter().map(|mark| mark.get()).collect();
             if member.online && member.marks != required {
-                wrong.push(format!(
-                    "{account} in {}: {:?}, not {required:?}",
-                    room.group, member.marks
-                ));
+                let found = member.marks;
+                wrong.push(format!("{account} in {room}: {found:?}, not {required:?}"));
             }
         }
     }

@@ -73,11 +73,8 @@ pub(super) enum What {
     Set,
     /// Lost with the member's presence.
     Lost,
-    /// Removed, as a change of rules required.
+    /// Removed from a member who was there all the time; with a delay if a change of rules required it.
     Taken,
-    /// Disappeared from a member who was there all the time, and no rule required it.
-    #[serde(rename = "taken")]
-    Gone,
 }
 
 /// A mark that was required and set.
@@ -90,10 +87,10 @@ pub(super) struct Restored {
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// By id, with the time of writing, from which windows count.
-    rules: BTreeMap<&'static str, (RuleText, i64)>,
-    /// Windows of rules count up to this time.
-    now: i64,
+    /// By id, with whether it is active now.
+    rules: BTreeMap<&'static str, (RuleText, bool)>,
+    /// When rules begin and end to be active.
+    edges: BTreeSet<(i64, &'static str, bool)>,
     pub last: Look,
     /// All who were ever in a room, with the milliseconds from their last arrival until their marks were
     /// set.
@@ -160,16 +157,16 @@ impl Ledger {
         lines
     }
 
+    /// Adds a rule, or replaces that of the same id.
     pub(super) fn write(&mut self, rule: &RuleText, at: i64) {
-        self.change_rules(at, "the start", |this| {
-            this.rules.insert(rule.id, (*rule, at));
-        });
-    }
-
-    pub(super) fn edit(&mut self, id: &str, marks: &'static [u32], at: i64) {
-        self.change_rules(at, "the edit", |this| {
-            let rule = this.rules.get_mut(id);
-            rule.into_iter().for_each(|(rule, _)| rule.marks = marks);
+        if let Some((from, to)) = rule.window {
+            let edges = [(at + from, rule.id, true), (at + to, rule.id, false)];
+            self.edges.extend(edges);
+        }
+        let known = self.rules.contains_key(rule.id);
+        let cause = if known { "the edit" } else { "the start" };
+        self.change_rules(at, cause, |this| {
+            this.rules.insert(rule.id, (*rule, rule.window.is_none()));
         });
     }
 
@@ -181,45 +178,31 @@ impl Ledger {
 
     /// Whether a window of a rule will open or close.
     pub(super) fn awaits_window(&self) -> bool {
-        self.edges().any(|(at, ..)| at > self.now)
+        !self.edges.is_empty()
     }
 
     /// Opens and closes the windows of rules up to this time, and says when and which.
     pub(super) fn pass_time(&mut self, until: i64) -> Vec<(i64, String)> {
-        let mut edges: Vec<_> = self.edges().collect();
-        edges.retain(|(at, ..)| (self.now + 1..=until).contains(at));
-        edges.sort_unstable();
         let mut titles = Vec::new();
-        for (at, id, opens) in edges {
+        let later = self.edges.split_off(&(until + 1, "", false));
+        for (at, id, opens) in std::mem::replace(&mut self.edges, later) {
             let (what, cause) = match opens {
                 true => ("starts", "the rule began"),
                 false => ("ends", "the rule ended"),
             };
             titles.push((at, format!("The window of {id} {what}")));
-            self.change_rules(at, cause, |this| this.now = at);
+            self.change_rules(at, cause, |this| {
+                let rule = this.rules.get_mut(id);
+                rule.into_iter().for_each(|(_, active)| *active = opens);
+            });
         }
-        self.now = self.now.max(until);
         titles
-    }
-
-    fn edges(&self) -> impl Iterator<Item = (i64, &'static str, bool)> {
-        let windows = self.rules.values().filter_map(|(rule, written)| {
-            let (from, to) = rule.window?;
-            Some([
-                (written + from, rule.id, true),
-                (written + to, rule.id, false),
-            ])
-        });
-        windows.flatten()
     }
 
     /// The marks that the rules require of a member while online.
     fn demands(&self, seat: &Seat) -> Marks {
-        let rules = self.rules.values().filter(|(rule, written)| {
-            let open = |(from, to)| (from..to).contains(&(self.now - written));
-            names(rule.group, &seat.group)
-                && names(rule.account, &seat.account)
-                && rule.window.is_none_or(open)
+        let rules = self.rules.values().filter(|(rule, active)| {
+            *active && names(rule.group, &seat.group) && names(rule.account, &seat.account)
         });
         rules.flat_map(|(rule, _)| rule.marks).copied().collect()
     }
@@ -331,11 +314,7 @@ impl Ledger {
             }
             changes.push(Change {
                 seat: seat.clone(),
-                what: match (set, cause) {
-                    (true, _) => What::Set,
-                    (false, Some(_)) => What::Taken,
-                    (false, None) => What::Gone,
-                },
+                what: if set { What::Set } else { What::Taken },
                 marks,
                 delay: cause.map(delay),
                 why: cause.map_or("not part of the show", |cause| cause.what),
@@ -450,7 +429,11 @@ pub(super) mod tests {
     #[test]
     fn a_change_of_rules_concerns_those_present_and_what_is_never_set_is_missed() {
         let mut ledger = vip(&[2001]);
-        ledger.edit("vips", &[2002], 500);
+        let edited = RuleText {
+            marks: &[2002],
+            ..VIPS
+        };
+        ledger.write(&edited, 500);
         assert_eq!((ledger.demanded(), ledger.to_take()), (2, 1));
         let taken = change(What::Taken, &[2001], Some((20, "the edit")));
         let edited = [set(&[2002], 20, "the edit"), taken];
@@ -494,7 +477,7 @@ pub(super) mod tests {
         let appeared = change(What::Set, &[7000], None);
         let both = Some((100, &[2001, 7000][..]));
         assert_eq!(sees(&mut ledger, 200, both), [appeared]);
-        let gone = change(What::Gone, &[2001], None);
+        let gone = change(What::Taken, &[2001], None);
         assert_eq!(sees(&mut ledger, 210, Some((100, &[7000]))), [gone]);
         assert!(!ledger.is_settled(), "it is due again");
     }

@@ -65,7 +65,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn perform(stage: &Stage, timeline: &mut Timeline, once: bool) -> anyhow::Result<()> {
     timeline.say(&report::places(&stage.places))?;
-    let mut show = Show::open(stage, timeline).await?;
+    let mut show = Show::new(stage, timeline);
     let complaints = show.play().await?;
     if once && !complaints.is_empty() {
         bail!(

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use secrecy::ExposeSecret;
 
-use super::ledger::{Change, Ledger, Marks, Seat, What};
+use super::ledger::{Change, Ledger, Seat, What};
 use super::page;
 use super::script::{LESSON, RULES};
 use super::stage::Places;
@@ -71,8 +71,8 @@ fn line(colours: bool, change: &Change) -> String {
     let (colour, word) = match change.what {
         What::Set => (GOOD, "set"),
         What::Lost => (BAD, "lost"),
-        What::Taken => (CHANGED, "taken"),
-        What::Gone => (BAD, "gone"),
+        What::Taken if change.delay.is_some() => (CHANGED, "taken"),
+        What::Taken => (BAD, "gone"),
     };
     let delay = change.delay.map(|delay| format!("{delay} ms"));
     let after = if delay.is_some() { "after " } else { "" };
@@ -96,8 +96,8 @@ fn paint(colours: bool, colour: u8, text: &str) -> String {
     }
 }
 
-fn list(marks: &Marks) -> String {
-    let marks: Vec<String> = marks.iter().map(u32::to_string).collect();
+fn list<'a>(marks: impl IntoIterator<Item = &'a u32>) -> String {
+    let marks: Vec<String> = marks.into_iter().map(u32::to_string).collect();
     marks.join(" ")
 }
 
@@ -159,14 +159,12 @@ pub(super) fn verdict(
 
 /// Where everything is, and the rules of the show.
 pub(super) fn places(places: &Places) -> String {
-    let taken: Vec<String> = places.taken.iter().map(u16::to_string).collect();
-    let taken = match taken.join(", ") {
-        none if none.is_empty() => none,
-        ports => format!("\n  (ports in use, replaced by free ones: {ports})"),
+    let taken = match &places.taken[..] {
+        [] => String::new(),
+        ports => format!("\n  (ports in use, replaced by free ones: {ports:?})"),
     };
     let rules = RULES.iter().map(|rule| {
-        let marks: Vec<String> = rule.marks.iter().map(u32::to_string).collect();
-        let (id, marks) = (rule.id, marks.join(" "));
+        let (id, marks) = (rule.id, list(rule.marks));
         let (group, account, note) = (rule.group, rule.account, rule.note);
         format!("\n  {id:<15} {group:<8} {account:<12} {marks:<6} {note}")
     });

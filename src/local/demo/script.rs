@@ -78,7 +78,6 @@ const FINALE: RuleText = RuleText {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Act {
     Write(RuleText),
-    Edit(&'static str, &'static [u32]),
     Delete(&'static str),
     /// Members of a room move, all at once.
     Move(Movement, &'static str, &'static [&'static str]),
@@ -91,7 +90,7 @@ pub(super) enum Act {
 /// A scene: when, a line for the audience, and what happens then.
 pub(super) type Scene = (u64, &'static str, &'static [Act]);
 
-use Act::{Arrive, Delete, Edit, Fail, Move, Write};
+use Act::{Arrive, Delete, Fail, Move, Write};
 use Movement::{Back, Drop, Join, Leave};
 
 #[rustfmt::skip]
@@ -103,7 +102,7 @@ pub(super) const SCENES: &[Scene] = &[
     (3_800, "A network fails: all 22 members of gala drop at once", &[Move(Drop, GALA, AUDIENCE)]),
     (4_600, "And all 22 come back at once", &[Move(Back, GALA, AUDIENCE)]),
     (5_400, "The operator edits the rule gala-vips: VIPs also get 2002",
-        &[Edit("gala-vips", &[2001, 2002])]),
+        &[Write(rule("gala-vips", GALA, "vip-*", &[2001, 2002], "all VIPs of one evening"))]),
     (6_000, "The operator writes gala-finale: singers also get 3001, starting in half a second, for 3.1 s",
         &[Write(FINALE)]),
     (7_000, "mod-ben leaves the gala", &[Move(Leave, GALA, &["mod-ben"])]),

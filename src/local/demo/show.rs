@@ -15,7 +15,7 @@ use super::ledger::{Ledger, Look, Seat};
 use super::report::{Timeline, invitation, verdict};
 use super::script::{Act, GALA, LESSON, RULES, SCENES};
 use super::stage::Stage;
-use crate::local::simulator::{Api, ControlError, Fault, Movement, Result, Simulated};
+use crate::local::simulator::{Api, Fault, Movement, Result, Simulated};
 
 /// How long the whole show waits for marks that are due before it goes on without them.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,19 +29,19 @@ pub(super) struct Show<'a> {
 }
 
 impl<'a> Show<'a> {
-    /// Opens the rooms.
-    pub(super) async fn open(stage: &'a Stage, timeline: &'a mut Timeline) -> anyhow::Result<Self> {
-        stage.chat.create(LESSON).await?;
-        stage.chat.create(GALA).await?;
-        Ok(Self {
+    pub(super) fn new(stage: &'a Stage, timeline: &'a mut Timeline) -> Self {
+        Self {
             stage,
             timeline,
             patience: PATIENCE,
-        })
+        }
     }
 
     /// Plays it to the end, waits for what is still due, and prints the summary. Returns what is wrong.
     pub(super) async fn play(&mut self) -> anyhow::Result<Vec<String>> {
+        for room in [LESSON, GALA] {
+            self.stage.page.chat.create(room).await?;
+        }
         self.timeline.zero = now();
         let began = Instant::now();
         for rule in RULES {
@@ -63,7 +63,7 @@ impl<'a> Show<'a> {
             self.watch_until(Instant::now() + PAUSE).await?;
         }
         self.settle().await?;
-        let mut calls = self.stage.chat.calls().await?;
+        let mut calls = self.stage.page.chat.calls().await?;
         calls.retain(|call| call.api == Api::ModifyUserInfo);
         let complaints = self.ledger().complaints();
         let verdict = verdict(&self.ledger(), &calls, &complaints, self.timeline.colours);
@@ -82,16 +82,12 @@ impl<'a> Show<'a> {
     }
 
     async fn perform(&mut self, act: &Act) -> anyhow::Result<()> {
-        let (chat, operator) = (&self.stage.chat, &self.stage.operator);
+        let (chat, operator) = (&self.stage.page.chat, &self.stage.page.operator);
         let now = now();
         match act {
             Act::Write(rule) => {
                 operator.write(rule, now).await?;
                 self.ledger().write(rule, now);
-            }
-            Act::Edit(id, marks) => {
-                operator.edit(id, marks).await?;
-                self.ledger().edit(id, marks, now);
             }
             Act::Delete(id) => {
                 operator.delete(id).await?;
@@ -103,7 +99,7 @@ impl<'a> Show<'a> {
                 for (place, one) in (0..).zip(who.chunks(1)) {
                     let time = began + Duration::from_millis(every * place);
                     self.watch_until(time).await?;
-                    move_members(&self.stage.chat, Movement::Join, group, one).await?;
+                    move_members(&self.stage.page.chat, Movement::Join, group, one).await?;
                 }
             }
             Act::Fail(group, effect) => {
@@ -136,7 +132,7 @@ impl<'a> Show<'a> {
     }
 
     async fn look(&mut self) -> anyhow::Result<()> {
-        let look = look(&self.stage.chat).await?;
+        let look = look(&self.stage.page.chat).await?;
         let at = look.at;
         let (titles, changes) = {
             let mut ledger = self.ledger();
@@ -173,26 +169,21 @@ async fn move_members(
 }
 
 async fn look(chat: &Simulated) -> Result<Look> {
-    let mut look = Look::default();
-    for room in chat.rooms().await? {
-        let members = match chat.room(&room.group).await {
-            Ok(view) => view.members,
-            // Destroyed since it was listed.
-            Err(ControlError::Refused { .. }) => continue,
-            Err(error) => return Err(error),
+    let rooms = chat.rooms().await?;
+    let at = now();
+    let groups = rooms.keys().cloned().collect();
+    let members = rooms.into_iter().flat_map(|(group, members)| {
+        let seat = move |(account, view)| {
+            let group = group.clone();
+            (Seat { group, account }, view)
         };
-        let group = room.group;
-        let seat = |account| Seat {
-            group: group.clone(),
-            account,
-        };
-        let members = members.into_iter();
-        look.members
-            .extend(members.map(|(account, view)| (seat(account), view)));
-        look.rooms.insert(group);
-    }
-    look.at = now();
-    Ok(look)
+        members.into_iter().map(seat)
+    });
+    Ok(Look {
+        at,
+        rooms: groups,
+        members: members.collect(),
+    })
 }
 
 fn now() -> i64 {

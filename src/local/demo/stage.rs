@@ -6,10 +6,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use chrono::{DateTime, SecondsFormat};
+use chrono::DateTime;
+use futures::FutureExt;
+use parking_lot::Mutex;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -22,7 +25,7 @@ use super::script::RuleText;
 use crate::config::Settings;
 use crate::database::Database;
 use crate::local::postgres::LocalPostgres;
-use crate::local::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY, Simulated};
+use crate::local::simulator::{self, Running, SAMPLE_SDK_APP_ID, SAMPLE_SECRET_KEY};
 use crate::service::{PartEnded, Service, StartError};
 
 const CHAT_PORT: u16 = 9100;
@@ -36,8 +39,6 @@ pub(super) struct Stage {
     running: Running,
     service: JoinHandle<Result<(), PartEnded>>,
     closing: DropGuard,
-    pub chat: Simulated,
-    pub operator: Operator,
     pub page: Arc<Page>,
     pub places: Places,
 }
@@ -96,22 +97,23 @@ impl Stage {
         let service = build(settings, &database, &mut taken).await?;
         let (callback, admin) = (service.callback_address(), service.admin_address());
         let closing = CancellationToken::new();
-        let closed = closing.clone().cancelled_owned();
-        let stop = async move {
-            closed.await;
-            Duration::ZERO
-        };
-        let chat = running.client()?;
+        let stop = closing.clone().cancelled_owned().map(|()| Duration::ZERO);
         let operator = Operator {
             http: reqwest::Client::builder().no_proxy().build()?,
             api: format!("http://{admin}/v1"),
             token: token.clone(),
         };
-        let db = database.db().clone();
-        let page = Arc::new(Page::new(chat.clone(), db, operator.clone()));
+        let page = Arc::new(Page {
+            chat: running.client()?,
+            db: database.db().clone(),
+            operator,
+            playing: AtomicBool::new(true),
+            ledger: Mutex::default(),
+        });
         let service = service.with_stage(page.clone().router());
         let service = tokio::spawn(service.run(stop));
         let url = format!("http://{callback}/callback");
+        let chat = &page.chat;
         chat.set_callback(Some(&url), Some(callback_token)).await?;
         let places = Places {
             chat: running.address(),
@@ -128,8 +130,6 @@ impl Stage {
             running,
             service,
             closing: closing.drop_guard(),
-            chat,
-            operator,
             page,
             places,
         })
@@ -187,7 +187,7 @@ fn secret() -> SecretString {
 }
 
 /// Writes rules through the management API, with a token.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Operator {
     http: reqwest::Client,
     api: String,
@@ -195,12 +195,9 @@ pub(super) struct Operator {
 }
 
 impl Operator {
-    /// Writes a rule whose window counts from `now`, Unix milliseconds.
+    /// Creates or replaces a rule whose window counts from `now`, Unix milliseconds.
     pub(super) async fn write(&self, rule: &RuleText, now: i64) -> anyhow::Result<()> {
-        let time = |offset: i64| {
-            let moment = DateTime::from_timestamp_millis(now + offset);
-            moment.map(|moment| moment.to_rfc3339_opts(SecondsFormat::Millis, true))
-        };
+        let time = |offset: i64| DateTime::from_timestamp_millis(now + offset);
         let body = json!({
             "group": rule.group,
             "account": rule.account,
@@ -210,16 +207,13 @@ impl Operator {
             "label": "demo",
             "note": rule.note,
         });
-        self.rule(Method::PUT, rule.id, Some(&body)).await
-    }
-
-    pub(super) async fn edit(&self, id: &str, marks: &[u32]) -> anyhow::Result<()> {
-        let body = json!({ "marks": marks });
-        self.rule(Method::PATCH, id, Some(&body)).await
+        let path = format!("rules/{}", rule.id);
+        self.send(Method::PUT, &path, Some(&body)).await.map(drop)
     }
 
     pub(super) async fn delete(&self, id: &str) -> anyhow::Result<()> {
-        self.rule(Method::DELETE, id, None).await
+        let path = format!("rules/{id}");
+        self.send(Method::DELETE, &path, None).await.map(drop)
     }
 
     /// Why the service makes no calls that set marks; `None` while it makes them.
@@ -228,11 +222,6 @@ impl Operator {
         let chat = answer.json::<Value>().await?["chat"].take();
         let pause = json!({ "message": chat["message"], "advice": chat["advice"] });
         Ok((chat["paused"] == true).then_some(pause))
-    }
-
-    async fn rule(&self, method: Method, id: &str, body: Option<&Value>) -> anyhow::Result<()> {
-        let path = format!("rules/{id}");
-        self.send(method, &path, body).await.map(drop)
     }
 
     async fn send(

@@ -50,27 +50,23 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The value of `CallbackCommand`, the key of the members, and `OptPlatform`; some callbacks do not
-    /// have both.
-    fn form(self) -> (&'static str, Option<&'static str>, Option<&'static str>) {
+    /// The value of `CallbackCommand`, and the key of the members.
+    fn form(self) -> (&'static str, &'static str) {
         match self {
-            Self::NewMemberJoin => (
-                "Group.CallbackAfterNewMemberJoin",
-                Some("NewMemberList"),
-                Some("Android"),
-            ),
-            Self::MemberExit => (
-                "Group.CallbackAfterMemberExit",
-                Some("ExitMemberList"),
-                Some("Android"),
-            ),
-            Self::MemberStateChange => (
-                "Group.CallbackOnMemberStateChange",
-                Some("MemberList"),
-                None,
-            ),
-            Self::GroupDestroyed => ("Group.CallbackAfterGroupDestroyed", None, Some("RESTAPI")),
-            Self::RequestOverLimit => ("Alert.RequestOverLimit", None, None),
+            Self::NewMemberJoin => ("Group.CallbackAfterNewMemberJoin", "NewMemberList"),
+            Self::MemberExit => ("Group.CallbackAfterMemberExit", "ExitMemberList"),
+            Self::MemberStateChange => ("Group.CallbackOnMemberStateChange", "MemberList"),
+            Self::GroupDestroyed => ("Group.CallbackAfterGroupDestroyed", ""),
+            Self::RequestOverLimit => ("Alert.RequestOverLimit", ""),
+        }
+    }
+
+    /// `OptPlatform`, which some callbacks do not have; nor do they have `ClientIP`.
+    fn platform(self) -> Option<&'static str> {
+        match self {
+            Self::NewMemberJoin | Self::MemberExit => Some("Android"),
+            Self::GroupDestroyed => Some("RESTAPI"),
+            Self::MemberStateChange | Self::RequestOverLimit => None,
         }
     }
 }
@@ -93,12 +89,12 @@ impl Event {
         accounts: Vec<Account>,
         mut body: Value,
     ) -> Self {
-        let (command, list, _) = kind.form();
+        let (command, list) = kind.form();
         body["CallbackCommand"] = command.into();
         if let Some(group) = group {
             body["GroupId"] = group.as_str().into();
         }
-        if let Some(list) = list {
+        if !accounts.is_empty() {
             let member = |account: &Account| json!({ "Member_Account": account });
             body[list] = accounts.iter().map(member).collect();
         }
@@ -130,15 +126,14 @@ impl Target {
     /// The receiver's address with the query that Chat appends.
     fn address(&self, kind: Kind, now: i64) -> Url {
         let mut url = self.url.clone();
-        let (command, _, platform) = kind.form();
         let mut query = url.query_pairs_mut();
         query
             .append_pair("SdkAppid", &self.sdk_app_id.to_string())
-            .append_pair("CallbackCommand", command)
+            .append_pair("CallbackCommand", kind.form().0)
             .append_pair("contenttype", "json")
             // Not documented, but real requests have it.
             .append_pair("RequestID", &Uuid::new_v4().to_string());
-        if let Some(platform) = platform {
+        if let Some(platform) = kind.platform() {
             query
                 .append_pair("ClientIP", "203.0.113.7")
                 .append_pair("OptPlatform", platform);

@@ -21,7 +21,7 @@ use url::Url;
 use super::callbacks::{Kind, KindCount};
 use super::faults::Fault;
 use super::log::{Api, ApiCount, CallRecord};
-use super::rooms::{Movement, Movements, RoomError, Rooms};
+use super::rooms::{Movement, Movements, Room, RoomError, Rooms};
 use super::{Settings, Shared, callback_url, json as body};
 use crate::domain::{Account, GroupId};
 
@@ -94,21 +94,8 @@ pub struct Moved {
     pub delivered: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoomSummary {
-    pub group: String,
-    /// Members who joined and did not leave.
-    pub members: usize,
-    pub online: usize,
-    /// How many members have each mark.
-    pub marks: BTreeMap<u32, usize>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoomView {
-    pub group: String,
-    pub members: BTreeMap<String, MemberView>,
-}
+/// By account.
+pub type Members = BTreeMap<String, MemberView>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberView {
@@ -208,24 +195,13 @@ async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> 
             shared.outbox.take(held);
             json!({})
         }
-        Command::Rooms {} => json!(shared.world.lock().rooms.summaries()),
-        Command::Room { group } => {
-            let mut world = shared.world.lock();
-            let members = world.rooms.find(&group)?.members.iter();
-            let members = members.map(|(account, member)| {
-                let view = MemberView {
-                    online: member.online(),
-                    connected: member.connected,
-                    arrived_at: member.arrived / 1000,
-                    marks: member.marks.iter().map(|mark| mark.get()).collect(),
-                };
-                (account.to_string(), view)
-            });
-            json!(RoomView {
-                group: group.to_string(),
-                members: members.collect()
-            })
+        Command::Rooms {} => {
+            let world = shared.world.lock();
+            let rooms = world.rooms.iter();
+            let rooms = rooms.map(|(group, room)| (group.to_string(), members(room)));
+            json!(rooms.collect::<BTreeMap<String, Members>>())
         }
+        Command::Room { group } => json!(members(shared.world.lock().rooms.find(&group)?)),
         Command::Calls { after, api, group } => {
             let world = shared.world.lock();
             let calls = world.log.after(after).filter(|call| {
@@ -238,6 +214,19 @@ async fn carry_out(shared: &Shared, command: Command) -> Result<Value, Refused> 
             callbacks: shared.outbox.counts(),
         }),
     })
+}
+
+fn members(room: &Room) -> Members {
+    let members = room.members.iter().map(|(account, member)| {
+        let view = MemberView {
+            online: member.online(),
+            connected: member.connected,
+            arrived_at: member.arrived / 1000,
+            marks: member.marks.iter().map(|mark| mark.get()).collect(),
+        };
+        (account.to_string(), view)
+    });
+    members.collect()
 }
 
 async fn move_members(shared: &Shared, movement: Movement, it: Move) -> Result<Value, Refused> {
@@ -422,17 +411,18 @@ impl Simulated {
         self.ask("calls", fields).await
     }
 
-    pub async fn rooms(&self) -> Result<Vec<RoomSummary>> {
+    /// The members of every room.
+    pub async fn rooms(&self) -> Result<BTreeMap<String, Members>> {
         self.ask("rooms", json!({})).await
     }
 
-    pub async fn room(&self, group: &str) -> Result<RoomView> {
+    pub async fn room(&self, group: &str) -> Result<Members> {
         self.ask("room", json!({ "group": group })).await
     }
 
     /// The marks of each member of a room; an empty set for members without marks.
     pub async fn marks(&self, group: &str) -> Result<BTreeMap<String, BTreeSet<u32>>> {
-        let members = self.room(group).await?.members;
+        let members = self.room(group).await?;
         let marks = |(account, member): (String, MemberView)| (account, member.marks);
         Ok(members.into_iter().map(marks).collect())
     }

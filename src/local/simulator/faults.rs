@@ -156,8 +156,8 @@ pub(super) struct Struck {
     pub http_status: Option<u16>,
     pub delay_ms: u64,
     pub lost_answer: Option<LostAnswer>,
-    pub omit_all: bool,
-    pub omitted: Vec<String>,
+    /// Accounts that are left out of the answer; `None` is all of them.
+    pub omitted: Vec<Option<String>>,
 }
 
 impl Active {
@@ -222,10 +222,7 @@ impl Faults {
                 Effect::HttpStatus(status) => struck.http_status = Some(status),
                 Effect::DelayMs(delay) => struck.delay_ms = struck.delay_ms.max(delay),
                 Effect::LostAnswer(how) => struck.lost_answer = Some(how),
-                Effect::Omit => match &active.fault.account {
-                    Some(account) => struck.omitted.push(account.clone()),
-                    None => struck.omit_all = true,
-                },
+                Effect::Omit => struck.omitted.push(active.fault.account.clone()),
                 _ => {}
             }
         }

@@ -147,23 +147,15 @@ impl CallLog {
         admission
     }
 
-    /// Records what a call asks for.
-    pub(super) fn describe(
-        &mut self,
-        seq: u64,
-        group: &str,
-        command_type: Option<i64>,
-        members: Vec<CalledMember>,
-    ) {
+    /// Records what a call asks for and what comes of it.
+    pub(super) fn describe(&mut self, seq: u64, describe: impl FnOnce(&mut CallRecord)) {
         let Some(record) = self.record(seq) else {
             return;
         };
-        record.group = Some(group.to_owned());
-        record.command_type = command_type;
-        record.members = members;
-        let api = record.api;
+        describe(record);
+        let (api, group) = (record.api, record.group.clone().unwrap_or_default());
         let state = self.apis.entry(api).or_default();
-        let at_once = state.running.entry(group.to_owned()).or_default();
+        let at_once = state.running.entry(group).or_default();
         *at_once += 1;
         state.count.most_at_once_in_a_room = state.count.most_at_once_in_a_room.max(*at_once);
     }

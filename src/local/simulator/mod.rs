@@ -27,7 +27,6 @@ mod rooms;
 mod tests;
 mod user_sig;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,9 +45,7 @@ use url::Url;
 
 use callbacks::{Delivery, Event, Outbox, Report, Target};
 pub use callbacks::{Kind, KindCount};
-pub use control::{
-    ControlError, MemberView, Moved, Result, RoomSummary, RoomView, Simulated, Stats,
-};
+pub use control::{ControlError, MemberView, Moved, Result, Simulated, Stats};
 pub use faults::{Effect, Fault, LostAnswer};
 pub use log::{Api, ApiCount, CallRecord, CalledMember};
 pub use program::{Command, run};
@@ -71,8 +68,7 @@ pub struct Options {
         long,
         env = "STICKYMARK_SIMULATE_SECRET_KEY",
         hide_env_values = true,
-        default_value = SAMPLE_SECRET_KEY,
-        value_parser = secret,
+        default_value = SAMPLE_SECRET_KEY
     )]
     pub secret_key: SecretString,
     /// The account that may call.
@@ -89,8 +85,7 @@ pub struct Options {
     #[arg(
         long,
         env = "STICKYMARK_SIMULATE_CALLBACK_TOKEN",
-        hide_env_values = true,
-        value_parser = secret,
+        hide_env_values = true
     )]
     pub callback_token: Option<SecretString>,
     #[command(flatten)]
@@ -140,10 +135,6 @@ impl Default for Settings {
     }
 }
 
-fn secret(text: &str) -> std::result::Result<SecretString, Infallible> {
-    Ok(SecretString::from(text))
-}
-
 /// Reads a receiver's address as Chat's console does
 /// (<https://www.tencentcloud.com/document/product/1047/34520>).
 fn callback_url(text: &str) -> std::result::Result<Url, String> {
@@ -181,19 +172,16 @@ pub fn start(options: Options, listener: TcpListener) -> io::Result<Running> {
 
 /// Serves a simulated Chat until `stop` is cancelled.
 async fn serve(options: Options, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
+    let world = World {
+        settings: options.settings.clone(),
+        callback: (options.callback_url.clone(), options.callback_token.clone()),
+        ..World::default()
+    };
     let shared = Arc::new(Shared {
-        sdk_app_id: options.sdk_app_id,
-        secret_key: options.secret_key,
-        admin_account: options.admin_account,
+        options,
         outbox: Outbox::start(stop.clone()).map_err(io::Error::other)?,
         stop: stop.clone(),
-        world: Mutex::new(World {
-            rooms: rooms::Rooms::default(),
-            faults: faults::Faults::default(),
-            log: log::CallLog::default(),
-            settings: options.settings,
-            callback: (options.callback_url, options.callback_token),
-        }),
+        world: Mutex::new(world),
     });
     let app = Router::new()
         .merge(rest::routes())
@@ -232,15 +220,13 @@ impl Running {
 
 #[derive(Debug)]
 struct Shared {
-    sdk_app_id: u32,
-    secret_key: SecretString,
-    admin_account: String,
+    options: Options,
     stop: CancellationToken,
     outbox: Outbox,
     world: Mutex<World>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct World {
     rooms: rooms::Rooms,
     faults: faults::Faults,
@@ -257,7 +243,7 @@ impl Shared {
             return 0;
         };
         let target = Arc::new(Target {
-            sdk_app_id: self.sdk_app_id,
+            sdk_app_id: self.options.sdk_app_id,
             url,
             token,
         });

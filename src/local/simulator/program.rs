@@ -29,7 +29,7 @@ Control API: POST /control/COMMAND with JSON; a refused command answers {\"error
                 {\"delay_ms\": n} {\"lost_answer\": \"close\"|\"hang\"} \"omit\"
               effect on callbacks: \"lose_callback\" {\"duplicate_callback\": n} \"hold_callback\"
   faults    lists them; clear {id?} ends one or all
-  rooms     room {group}
+  rooms     with their members; room {group} shows one
   calls     {after?, api?, group?}
   stats";
 

@@ -167,11 +167,9 @@ impl Call {
     }
 
     fn carry_out(&self, request: Request, struck: &mut Struck) -> Result<Value, Refusal> {
-        let accounts = request.members.iter().map(|m| m.account.as_str());
-        let accounts: Vec<&str> = accounts.collect();
         let mut world = self.shared.world.lock();
-        let faults = &mut world.faults;
-        *struck = faults.strike_call(self.api, &request.group, &accounts);
+        let (group, faults) = (request.group_id.to_string(), &mut world.faults);
+        *struck = faults.strike_call(self.api, &group, &request.named());
         let mut done = match (struck.http_status, struck.error_code) {
             (Some(_), _) => Ok(json!({})),
             (None, Some(code)) => Err(Refusal::injected(code)),
@@ -181,13 +179,14 @@ impl Call {
         if let Some(code) = struck.late_error_code {
             done = Err(Refusal::injected(code));
         }
-        let (log, seq) = (&mut world.log, self.seq);
-        log.describe(seq, &request.group, request.command_type, request.members);
-        if let Some(record) = log.record(seq) {
+        world.log.describe(self.seq, |record| {
+            record.group = Some(group);
+            record.command_type = request.command_type;
+            record.members = request.members();
             record.error_code = done.as_ref().err().map_or(0, |refusal| refusal.code);
             record.http_status = struck.http_status.unwrap_or(200);
             record.answered = answered;
-        }
+        });
         done
     }
 }
@@ -217,12 +216,12 @@ fn check_query(shared: &Shared, query: &str, now: i64) -> Result<(), Refusal> {
     if query.contenttype != "json" {
         return Err(Refusal::new(60025, "`contenttype` must be json"));
     }
-    if query.sdkappid != shared.sdk_app_id {
+    if query.sdkappid != shared.options.sdk_app_id {
         return Err(Refusal::new(70020, "no such SDKAppID"));
     }
-    let key = shared.secret_key.expose_secret();
+    let key = shared.options.secret_key.expose_secret();
     user_sig::verify(&query.usersig, query.sdkappid, &query.identifier, key, now)?;
-    if query.identifier != shared.admin_account {
+    if query.identifier != shared.options.admin_account {
         return Err(Refusal::new(60010, "`identifier` is not an administrator"));
     }
     Ok(())
@@ -230,8 +229,8 @@ fn check_query(shared: &Shared, query: &str, now: i64) -> Result<(), Refusal> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct CallBody {
-    group_id: String,
+struct Request {
+    group_id: GroupId,
     command_type: Option<i64>,
     member_list: Option<Vec<CalledMember>>,
     timestamp: Option<i64>,
@@ -240,26 +239,17 @@ struct CallBody {
     accounts: Option<Vec<String>>,
 }
 
-struct Request {
-    group: String,
-    command_type: Option<i64>,
-    /// With marks in `modify_user_info` alone.
-    members: Vec<CalledMember>,
-    timestamp: i64,
-    mark: Option<i64>,
-}
-
 impl Request {
     /// A body that is not JSON has another code than JSON of another shape.
     fn read(api: Api, body: Option<Bytes>) -> Result<Self, Refusal> {
         let incomplete = || Refusal::new(60003, "the body is incomplete or too large");
-        let body: CallBody = serde_json::from_slice(&body.ok_or_else(incomplete)?)
+        let request: Self = serde_json::from_slice(&body.ok_or_else(incomplete)?)
             .map_err(|error| Refusal::new(if error.is_data() { 10011 } else { 60003 }, error))?;
         let keys = [
-            body.command_type.is_some(),
-            body.member_list.is_some(),
-            body.timestamp.is_some(),
-            body.accounts.is_some(),
+            request.command_type.is_some(),
+            request.member_list.is_some(),
+            request.timestamp.is_some(),
+            request.accounts.is_some(),
         ];
         let right = match api {
             Api::ModifyUserInfo => [true, true, false, false],
@@ -267,38 +257,44 @@ impl Request {
             Api::CheckMembers => [false, false, false, true],
             Api::GetOnlineMemberNum => [false; 4],
         };
-        if keys != right || body.mark.is_some() && api != Api::GetMembers {
+        if keys != right || request.mark.is_some() && api != Api::GetMembers {
             let info = "the keys of the body are not those of this command";
             return Err(Refusal::new(10011, info));
         }
-        let asked = body.accounts.into_iter().flatten();
+        Ok(request)
+    }
+
+    fn named(&self) -> Vec<&str> {
+        let marked = self.member_list.iter().flatten();
+        let asked = self.accounts.iter().flatten().map(String::as_str);
+        marked
+            .map(|member| member.account.as_str())
+            .chain(asked)
+            .collect()
+    }
+
+    /// With marks in `modify_user_info` alone.
+    fn members(self) -> Vec<CalledMember> {
+        let asked = self.accounts.into_iter().flatten();
         let asked = asked.map(|account| CalledMember {
             account,
             marks: Vec::new(),
         });
-        Ok(Self {
-            group: body.group_id,
-            command_type: body.command_type,
-            members: body
-                .member_list
-                .into_iter()
-                .flatten()
-                .chain(asked)
-                .collect(),
-            timestamp: body.timestamp.unwrap_or_default(),
-            mark: body.mark,
-        })
+        self.member_list
+            .into_iter()
+            .flatten()
+            .chain(asked)
+            .collect()
     }
 
     fn apply(&self, api: Api, world: &mut World, struck: &Struck) -> Result<Value, Refusal> {
-        let group = GroupId::parse(&self.group);
-        let group = group.map_err(|error| Refusal::new(10015, error))?;
         match api {
-            Api::ModifyUserInfo => modify_user_info(world, &group, self, struck),
-            Api::GetMembers => get_members(world, &group, self),
-            Api::CheckMembers => check_members(world, &group, self),
+            Api::ModifyUserInfo => modify_user_info(world, self, struck),
+            Api::GetMembers => get_members(world, self),
+            Api::CheckMembers => check_members(world, self),
             Api::GetOnlineMemberNum => {
-                Ok(json!({ "OnlineMemberNum": world.rooms.find(&group)?.online() }))
+                let online = world.rooms.find(&self.group_id)?.online();
+                Ok(json!({ "OnlineMemberNum": online }))
             }
         }
     }
@@ -306,7 +302,6 @@ impl Request {
 
 fn modify_user_info(
     world: &mut World,
-    group: &GroupId,
     request: &Request,
     struck: &Struck,
 ) -> Result<Value, Refusal> {
@@ -318,19 +313,21 @@ fn modify_user_info(
             return Err(Refusal::parameter(info));
         }
     };
-    let wanted = wanted(&request.members)?;
-    let room = world.rooms.find(group)?;
-    let omitted = |account: &Account| struck.omitted.iter().any(|one| one == account.as_str());
-    let visible = |account: &Account| !struck.omit_all && !omitted(account);
+    let members = request.member_list.as_deref().unwrap_or_default();
+    let wanted = wanted(members)?;
+    let room = world.rooms.find(&request.group_id)?;
+    let visible = |account: &Account| {
+        let omits = |one: &Option<String>| one.as_ref().is_none_or(|one| one == account.as_str());
+        !struck.omitted.iter().any(omits)
+    };
     let served = room
         .mark(&wanted, set, visible)
-        .map_err(|_| Refusal::parameter("a group has at most 10 different marks"))?;
+        .ok_or_else(|| Refusal::parameter("a group has at most 10 different marks"))?;
     if served.is_empty() {
         let info = "none of the members could be served";
         return Err(Refusal::new(world.settings.all_offline_code, info));
     }
-    let members = served.iter().map(|place| json!(request.members[*place]));
-    let members: Value = members.collect();
+    let members: Value = served.iter().map(|place| json!(members[*place])).collect();
     Ok(json!({ "CommandType": request.command_type, "MemberList": members }))
 }
 
@@ -378,16 +375,17 @@ fn check_number(key: &str, accounts: usize) -> Result<(), Refusal> {
 
 /// A page of the online list, newest first. `NextTimestamp` is the arrival of the last member on the
 /// page in microseconds; callers must pass it on unchanged.
-fn get_members(world: &mut World, group: &GroupId, request: &Request) -> Result<Value, Refusal> {
-    if request.timestamp < 0 {
+fn get_members(world: &mut World, request: &Request) -> Result<Value, Refusal> {
+    let timestamp = request.timestamp.unwrap_or_default();
+    if timestamp < 0 {
         let info = "`Timestamp` must be 0 or the last `NextTimestamp`";
         return Err(Refusal::parameter(info));
     }
     let mark = request.mark.map(Mark::parse).transpose();
     let mark = mark.map_err(Refusal::parameter)?;
     let page_size = world.settings.page_size;
-    let before = (request.timestamp > 0).then_some(request.timestamp);
-    let mut page = world.rooms.find(group)?.listed(mark, before);
+    let before = (timestamp > 0).then_some(timestamp);
+    let mut page = world.rooms.find(&request.group_id)?.listed(mark, before);
     let more = page.len() > page_size;
     page.truncate(page_size);
     let last = page.last().filter(|_| more);
@@ -402,11 +400,12 @@ fn get_members(world: &mut World, group: &GroupId, request: &Request) -> Result<
     Ok(json!({ "NextTimestamp": next, "MemberList": members }))
 }
 
-fn check_members(world: &mut World, group: &GroupId, request: &Request) -> Result<Value, Refusal> {
-    check_number("Member_Account", request.members.len())?;
-    let room = world.rooms.find(group)?;
+fn check_members(world: &mut World, request: &Request) -> Result<Value, Refusal> {
+    let accounts = request.accounts.as_deref().unwrap_or_default();
+    check_number("Member_Account", accounts.len())?;
+    let room = world.rooms.find(&request.group_id)?;
     let mut online = Vec::new();
-    for CalledMember { account, .. } in &request.members {
+    for account in accounts {
         let parsed = Account::parse(account).map_err(Refusal::parameter)?;
         if room.members.get(&parsed).is_some_and(Member::online) {
             online.push(account.as_str());

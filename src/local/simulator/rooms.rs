@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::json;
 
 use super::callbacks::{Event, Kind};
-use super::control::RoomSummary;
 use crate::domain::{Account, GroupId, MAX_MARKS_PER_ROOM, Mark};
 
 const MAX_MEMBERS_PER_MARK: usize = 1000;
@@ -22,7 +21,7 @@ const HIDDEN: u32 = 600;
 
 /// The rooms by group; `None` for a destroyed one.
 #[derive(Debug, Default)]
-pub(super) struct Rooms(HashMap<GroupId, Option<Room>>);
+pub(super) struct Rooms(BTreeMap<GroupId, Option<Room>>);
 
 #[derive(Debug, Default)]
 pub(super) struct Room {
@@ -70,10 +69,6 @@ pub(super) enum RoomError {
     Exists(GroupId),
 }
 
-/// The call would give the room more distinct marks than Chat allows.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooManyMarks;
-
 impl Rooms {
     pub(super) fn find(&mut self, group: &GroupId) -> Result<&mut Room, RoomError> {
         match self.0.get_mut(group) {
@@ -100,16 +95,11 @@ impl Rooms {
             "Type": "AVChatRoom", "Owner_Account": "administrator", "Name": group,
             "EventTime": at,
         });
-        let events = vec![Event::new(
-            Kind::GroupDestroyed,
-            Some(group),
-            Vec::new(),
-            body,
-        )];
+        let event = Event::new(Kind::GroupDestroyed, Some(group), Vec::new(), body);
         Ok(Movements {
             changed,
             at,
-            events,
+            events: vec![event],
         })
     }
 
@@ -141,22 +131,9 @@ impl Rooms {
         })
     }
 
-    pub(super) fn summaries(&self) -> Vec<RoomSummary> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&GroupId, &Room)> {
         let live = self.0.iter();
-        let live = live.filter_map(|(group, room)| Some((group, room.as_ref()?)));
-        let summaries = live.map(|(group, room)| RoomSummary {
-            group: group.to_string(),
-            members: room.members.len(),
-            online: room.online(),
-            marks: room
-                .marks
-                .iter()
-                .map(|(mark, count)| (mark.get(), *count))
-                .collect(),
-        });
-        let mut summaries: Vec<RoomSummary> = summaries.collect();
-        summaries.sort_unstable_by(|a, b| a.group.cmp(&b.group));
-        summaries
+        live.filter_map(|(group, room)| Some((group, room.as_ref()?)))
     }
 }
 
@@ -172,20 +149,16 @@ fn callbacks(
     let changed = moved.iter().filter(|(_, changed)| *changed);
     let changed: Vec<Account> = changed.map(|(account, _)| account.clone()).collect();
     let (first, event, cause) = match movement {
-        Movement::Join => (
-            Some((Kind::NewMemberJoin, "JoinType", "Apply")),
-            "Online",
-            "Join",
-        ),
-        Movement::Leave => (
-            Some((Kind::MemberExit, "ExitType", "Quit")),
-            "Offline",
-            "Quit",
-        ),
+        Movement::Join => (Some(Kind::NewMemberJoin), "Online", "Join"),
+        Movement::Leave => (Some(Kind::MemberExit), "Offline", "Quit"),
         Movement::Drop => (None, "Offline", "HeartbeatInterrupt"),
         Movement::Back => (None, "Online", "HeartbeatRecover"),
     };
-    let first = first.map(|(kind, how, value)| {
+    let first = first.map(|kind| {
+        let (how, value) = match kind {
+            Kind::NewMemberJoin => ("JoinType", "Apply"),
+            _ => ("ExitType", "Quit"),
+        };
         let body = json!({
             "Type": "AVChatRoom", how: value, "Operator_Account": all.first(), "EventTime": at,
         });
@@ -268,17 +241,17 @@ impl Room {
 
     /// Sets (or else deletes) marks of members who are online and `visible`. A member who would be
     /// the 1001st with a mark keeps what they have. Returns the positions of those whose marks were
-    /// written.
+    /// written, or nothing if the room would have more distinct marks than Chat allows.
     pub(super) fn mark(
         &mut self,
         wanted: &[(Account, Vec<Mark>)],
         set: bool,
         visible: impl Fn(&Account) -> bool,
-    ) -> Result<Vec<usize>, TooManyMarks> {
+    ) -> Option<Vec<usize>> {
         let mut distinct: BTreeSet<Mark> = self.marks.keys().copied().collect();
         distinct.extend(wanted.iter().flat_map(|(_, marks)| marks));
         if set && distinct.len() > MAX_MARKS_PER_ROOM {
-            return Err(TooManyMarks);
+            return None;
         }
         let mut served = Vec::new();
         for (position, (account, marks)) in wanted.iter().enumerate() {
@@ -306,7 +279,7 @@ impl Room {
                 self.clear(account);
             }
         }
-        Ok(served)
+        Some(served)
     }
 
     /// The online list, newest first, as `(arrival, account)` with an arrival before `before`.
@@ -317,9 +290,8 @@ impl Room {
             None => member.online() && !member.marks.iter().any(|mark| mark.get() == HIDDEN),
         };
         let shown = self.members.iter().filter(shown);
-        let mut list: Vec<_> = shown
-            .map(|(account, m)| (m.arrived, account.clone()))
-            .collect();
+        let shown = shown.map(|(account, member)| (member.arrived, account.clone()));
+        let mut list: Vec<_> = shown.collect();
         list.sort_unstable_by_key(|(arrived, _)| Reverse(*arrived));
         if mark.is_none() {
             list.truncate(NEWEST_LISTED);
@@ -329,10 +301,8 @@ impl Room {
     }
 
     pub(super) fn online(&self) -> usize {
-        self.members
-            .values()
-            .filter(|member| member.online())
-            .count()
+        let members = self.members.values();
+        members.filter(|member| member.online()).count()
     }
 }
 

@@ -69,7 +69,7 @@ impl Chat {
     }
 
     /// Sets (1) or deletes (2) the same marks of members.
-    async fn modify(&self, command: i64, who: &[&str], marks: &[i64]) -> Value {
+    async fn modify(&self, command: i64, who: &[impl AsRef<str>], marks: &[i64]) -> Value {
         let body = modify_body(command, who, marks);
         self.call("modify_user_info", &body).await
     }
@@ -88,12 +88,17 @@ impl Chat {
         self.control.moves(movement, ROOM, who).await.unwrap()
     }
 
-    async fn once(&self, fault: Fault) -> u64 {
-        self.inject(fault.times(1)).await
-    }
-
     async fn inject(&self, fault: Fault) -> u64 {
         self.control.inject(&fault).await.unwrap()
+    }
+
+    async fn configure(&self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = Settings {
+            latency_ms: 0,
+            ..Settings::default()
+        };
+        change(&mut settings);
+        self.control.configure(&settings).await.unwrap();
     }
 
     /// Every page of the online list.
@@ -111,9 +116,9 @@ impl Chat {
     }
 }
 
-fn modify_body(command: i64, who: &[&str], marks: &[i64]) -> Value {
-    let member = |account: &&str| json!({ "Member_Account": account, "Marks": marks });
-    let members: Vec<Value> = who.iter().map(member).collect();
+fn modify_body(command: i64, who: &[impl AsRef<str>], marks: &[i64]) -> Value {
+    let member = |who: &str| json!({ "Member_Account": who, "Marks": marks });
+    let members: Vec<Value> = who.iter().map(|who| member(who.as_ref())).collect();
     json!({ "GroupId": ROOM, "CommandType": command, "MemberList": members })
 }
 
@@ -186,20 +191,20 @@ async fn each_fault_of_the_query_has_its_code() {
 async fn each_fault_of_a_body_has_its_code_and_changes_nothing() {
     let chat = Chat::with(&["alice"]).await;
     let many = names(501);
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let eleven: Vec<i64> = (1000..1011).collect();
     let too_long = "a".repeat(65);
-    let mut other_type = modify_body(1, &["alice"], &[1000]);
-    other_type["CommandType"] = "1".into();
-    let mut other_key = modify_body(1, &["alice"], &[1000]);
-    other_key["Mark"] = 1000.into();
+    let with = |key: &str, value: Value| {
+        let mut body = modify_body(1, &["alice"], &[1000]);
+        body[key] = value;
+        body
+    };
     for (body, wanted) in [
         (json!({}), 10011),
-        (other_type, 10011),
-        (other_key, 10011),
+        (with("CommandType", "1".into()), 10011),
+        (with("Mark", 1000.into()), 10011),
         (json!({ "GroupId": ROOM, "Timestamp": 0 }), 10011),
         (modify_body(1, &many, &[1000]), 10005),
-        (modify_body(1, &[], &[1000]), 10004),
+        (modify_body(1, &[""; 0], &[1000]), 10004),
         (modify_body(3, &["alice"], &[1000]), 10004),
         (modify_body(1, &["alice", "alice"], &[1000]), 10004),
         (modify_body(1, &["alice"], &[]), 10004),
@@ -225,12 +230,8 @@ async fn each_fault_of_a_body_has_its_code_and_changes_nothing() {
 #[tokio::test]
 async fn the_call_over_the_limit_is_refused_and_each_api_has_its_own_limit() {
     let (chat, receiver) = connected(&["alice"]).await;
-    let settings = Settings {
-        calls_per_second: 20,
-        latency_ms: 0,
-        ..Settings::default()
-    };
-    chat.control.configure(&settings).await.unwrap();
+    chat.configure(|settings| settings.calls_per_second = 20)
+        .await;
     let body = json!({ "GroupId": ROOM });
     let calls = (0..100).map(|_| chat.call("get_online_member_num", &body));
     let codes = futures::future::join_all(calls).await;
@@ -253,9 +254,8 @@ async fn the_call_over_the_limit_is_refused_and_each_api_has_its_own_limit() {
 async fn marks_are_added_and_removed_and_those_who_are_not_online_are_left_out() {
     let chat = Chat::with(&["alice", "bob"]).await;
     chat.moves(Movement::Drop, &["bob"]).await;
-    let answer = chat
-        .modify(1, &["alice", "bob", "carol"], &[1000, 1002])
-        .await;
+    let all = ["alice", "bob", "carol"];
+    let answer = chat.modify(1, &all, &[1000, 1002]).await;
     let wanted = json!({
         "ActionStatus": "OK", "ErrorCode": 0, "ErrorInfo": "", "CommandType": 1,
         "MemberList": [{ "Member_Account": "alice", "Marks": [1000, 1002] }],
@@ -267,11 +267,8 @@ async fn marks_are_added_and_removed_and_those_who_are_not_online_are_left_out()
     assert_eq!((code(&answer), &answer["CommandType"]), (0, &json!(2)));
     assert_eq!(chat.marks("alice").await, [1000, 1002]);
     assert_eq!(chat.set(&["bob", "carol"], 1000).await, 10004);
-    let settings = Settings {
-        all_offline_code: 10019,
-        ..Settings::default()
-    };
-    chat.control.configure(&settings).await.unwrap();
+    chat.configure(|settings| settings.all_offline_code = 10019)
+        .await;
     assert_eq!(chat.set(&["bob"], 1000).await, 10019);
 }
 
@@ -284,11 +281,11 @@ async fn mark_500_keeps_a_member_and_the_marks_through_a_drop_until_it_is_delete
     chat.moves(Movement::Back, &["alice"]).await;
     chat.moves(Movement::Drop, &["alice"]).await;
     assert!(receiver.arrived().is_empty());
-    let alice = &control.room(ROOM).await.unwrap().members["alice"];
+    let alice = &control.room(ROOM).await.unwrap()["alice"];
     assert!(alice.online && !alice.connected);
     assert_eq!(chat.marks("alice").await, [500, 1000]);
     assert_eq!(code(&chat.modify(2, &["alice"], &[500]).await), 0);
-    let alice = &control.room(ROOM).await.unwrap().members["alice"];
+    let alice = &control.room(ROOM).await.unwrap()["alice"];
     assert!(!alice.online && alice.marks.is_empty());
 }
 
@@ -308,7 +305,6 @@ async fn a_room_has_ten_distinct_marks_and_one_without_members_leaves_a_place() 
 async fn the_member_after_the_thousandth_of_a_mark_is_omitted() {
     let names = names(1001);
     let chat = Chat::with(&names).await;
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for half in names[..998].chunks(499) {
         assert_eq!(accounts(&chat.modify(1, half, &[1000]).await).len(), 499);
     }
@@ -352,27 +348,28 @@ async fn those_who_are_online_are_named_and_counted() {
     let body = json!({ "GroupId": ROOM, "Member_Account": who });
     let answer = chat.call("check_members", &body).await;
     assert_eq!(answer["Member_Account"], json!(["carol", "alice"]));
-    let answer = chat
-        .call("get_online_member_num", &json!({ "GroupId": ROOM }))
-        .await;
+    let body = json!({ "GroupId": ROOM });
+    let answer = chat.call("get_online_member_num", &body).await;
     assert_eq!((code(&answer), &answer["OnlineMemberNum"]), (0, &json!(2)));
     chat.set(&["carol"], 1000).await;
-    let room = &chat.control.rooms().await.unwrap()[0];
-    assert_eq!((room.members, room.online), (3, 2));
-    assert_eq!(room.marks, [(1000, 1)].into());
+    let members = &chat.control.rooms().await.unwrap()[ROOM];
+    let state = members
+        .values()
+        .map(|member| (member.online, member.marks.len()));
+    assert_eq!(
+        state.collect::<Vec<_>>(),
+        [(true, 0), (false, 0), (true, 1)]
+    );
 }
 
 #[tokio::test]
 async fn faults_strike_only_where_they_match_and_as_often_as_they_say() {
     let chat = Chat::with(&["alice", "bob"]).await;
-    let fault = Fault::new(Effect::ErrorCode(10002))
-        .group(ROOM)
-        .account("alice");
-    chat.inject(fault.times(2)).await;
-    chat.inject(Fault::new(Effect::ErrorCode(60008)).group("other"))
+    let refused = || Fault::new(Effect::ErrorCode(10002));
+    chat.inject(refused().group(ROOM).account("alice").times(2))
         .await;
-    chat.inject(Fault::new(Effect::ErrorCode(60008)).api(Api::GetMembers))
-        .await;
+    chat.inject(refused().group("other")).await;
+    chat.inject(refused().api(Api::GetMembers)).await;
     assert_eq!(chat.set(&["bob"], 1000).await, 0);
     assert_eq!(chat.set(&["bob", "alice"], 1001).await, 10002);
     assert_eq!(chat.control.faults().await.unwrap().len(), 3);
@@ -382,12 +379,15 @@ async fn faults_strike_only_where_they_match_and_as_often_as_they_say() {
     assert_eq!(chat.set(&["alice"], 1000).await, 0);
     chat.control.clear_all().await.unwrap();
 
-    chat.once(Fault::new(Effect::Omit).account("alice")).await;
+    chat.inject(Fault::new(Effect::Omit).account("alice").times(1))
+        .await;
     let answer = chat.modify(1, &["alice", "bob"], &[1002]).await;
     assert_eq!(accounts(&answer), ["bob"]);
-    chat.once(Fault::new(Effect::LateErrorCode(60008))).await;
+    chat.inject(Fault::new(Effect::LateErrorCode(60008)).times(1))
+        .await;
     assert_eq!(chat.set(&["alice"], 1003).await, 60008);
-    chat.once(Fault::new(Effect::HttpStatus(502))).await;
+    chat.inject(Fault::new(Effect::HttpStatus(502)).times(1))
+        .await;
     let body = modify_body(1, &["alice"], &[1004]).to_string();
     let answer = chat.send("modify_user_info", &query(&[]), &body).await;
     assert_eq!(answer.status(), 502);
@@ -513,11 +513,8 @@ async fn receive(
     Json(body): Json<Value>,
 ) -> (StatusCode, &'static str) {
     let next = receiver.script.lock().unwrap().pop();
-    receiver
-        .arrived
-        .lock()
-        .unwrap()
-        .push(Arrived { query, body });
+    let arrived = Arrived { query, body };
+    receiver.arrived.lock().unwrap().push(arrived);
     match next {
         Some((_, "silence")) => std::future::pending().await,
         next => next.unwrap_or((StatusCode::OK, r#"{"ActionStatus":"OK"}"#)),
@@ -573,9 +570,8 @@ async fn a_callback_carries_the_query_the_sign_and_the_body_that_chat_documents(
     let moved = chat.moves(Movement::Join, &["alice"]).await;
     let arrived = receiver.arrived();
     let find = |command: &str| {
-        let mut all = arrived.iter();
-        all.find(|callback| callback.query["CallbackCommand"] == command)
-            .unwrap()
+        let of = |callback: &&Arrived| callback.query["CallbackCommand"] == command;
+        arrived.iter().find(of).unwrap()
     };
     let join = find("Group.CallbackAfterNewMemberJoin");
     assert_eq!(join.query["SdkAppid"], "1400000000");
@@ -631,16 +627,14 @@ async fn callbacks_are_lost_repeated_and_held() {
     assert_eq!(receiver.sorted(), wanted);
     assert!(chat.control.faults().await.unwrap().is_empty());
 
-    chat.once(Fault::new(Effect::DuplicateCallback(2))).await;
-    chat.moves(Movement::Drop, &["bob"]).await;
-    assert_eq!(
-        receiver.sorted(),
-        ["Offline/HeartbeatInterrupt bob"; 3].join("; ")
-    );
-
-    let held = chat
-        .once(Fault::new(Effect::HoldCallback).account("alice"))
+    chat.inject(Fault::new(Effect::DuplicateCallback(2)).times(1))
         .await;
+    chat.moves(Movement::Drop, &["bob"]).await;
+    let wanted = ["Offline/HeartbeatInterrupt bob"; 3].join("; ");
+    assert_eq!(receiver.sorted(), wanted);
+
+    let hold = Fault::new(Effect::HoldCallback).account("alice");
+    let held = chat.inject(hold.times(1)).await;
     let dropped = chat.moves(Movement::Drop, &["alice"]).await;
     let back = chat.moves(Movement::Back, &["alice"]).await;
     assert_eq!((dropped.callbacks, back.delivered), (0, 1));

@@ -102,13 +102,12 @@ async fn rules_start_and_end_by_the_clock_of_postgres() {
         )
     })
     .await;
-    for summary in show.control.rooms().await.unwrap() {
-        let held = show.control.marks(&summary.group).await.unwrap();
-        let demanded = match summary.group.starts_with("now-") {
+    for (room, members) in show.control.rooms().await.unwrap() {
+        let demanded = match room.starts_with("now-") {
             true => [1005].into(),
             false => std::collections::BTreeSet::new(),
         };
-        assert_eq!(held["guest"], demanded, "{}", summary.group);
+        assert_eq!(members["guest"].marks, demanded, "{room}");
     }
     let due = "select bool_and(due_at is not distinct from case when group_id like 'now-%' then
                    (select ends_at from rules where group_text = 'now-')

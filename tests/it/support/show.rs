@@ -275,24 +275,23 @@ impl Show {
     async fn look(&self, promise: Promise) -> Result<(usize, usize), Vec<String>> {
         let ledger = self.balancer.ledger();
         let (mut bound, mut unbound, mut missing) = (0, 0, Vec::new());
-        for room in self.control.rooms().await.unwrap() {
-            for (account, member) in self.control.room(&room.group).await.unwrap().members {
-                let demanded = demanded(&room.group, &account);
+        for (room, members) in self.control.rooms().await.unwrap() {
+            for (account, member) in members {
+                let demanded = demanded(&room, &account);
                 assert!(
                     member.marks.is_subset(&demanded),
-                    "{account} in {} has {:?}",
-                    room.group,
+                    "{account} in {room} has {:?}",
                     member.marks
                 );
                 if !member.online || demanded.is_empty() {
                     continue;
                 }
-                if !ledger.binds(promise, &room.group, &account, member.arrived_at) {
+                if !ledger.binds(promise, &room, &account, member.arrived_at) {
                     unbound += 1;
                 } else if member.marks == demanded {
                     bound += 1;
                 } else {
-                    missing.push(format!("{account} in {}: {:?}", room.group, member.marks));
+                    missing.push(format!("{account} in {room}: {:?}", member.marks));
                 }
             }
         }

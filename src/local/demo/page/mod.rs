@@ -57,25 +57,15 @@ const FILES: [(&str, &str, &str); 7] = [
 
 #[derive(Debug)]
 pub(super) struct Page {
-    chat: Simulated,
-    db: Db,
-    operator: Operator,
+    pub chat: Simulated,
+    pub db: Db,
+    pub operator: Operator,
     /// True while only the script may move the members.
     pub playing: AtomicBool,
     pub ledger: Mutex<Ledger>,
 }
 
 impl Page {
-    pub(super) fn new(chat: Simulated, db: Db, operator: Operator) -> Self {
-        Self {
-            chat,
-            db,
-            operator,
-            playing: AtomicBool::new(true),
-            ledger: Mutex::default(),
-        }
-    }
-
     pub(super) fn router(self: Arc<Self>) -> Router {
         let always =
             |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
@@ -208,20 +198,12 @@ async fn guard(request: Request, next: Next) -> Response {
     }
 }
 
-/// An order that is not carried out, as RFC 9457 problem details.
+/// An order that is not carried out, and why.
 #[derive(Debug)]
 struct Refused(StatusCode, String);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let Self(status, detail) = self;
-        let problem = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason(),
-            "status": status.as_u16(),
-            "detail": detail,
-        });
-        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        (status, kind, problem.to_string()).into_response()
+        (self.0, Json(json!({ "detail": self.1 }))).into_response()
     }
 }

@@ -478,32 +478,39 @@ async fn who_becomes_due_during_a_call_is_in_doubt() {
 
 #[tokio::test]
 async fn a_member_locked_by_a_stranger_holds_up_no_other_of_the_room() {
-    let database = room_with_rule().await;
-    let db = database.db();
-    let mut batch = Batch::default();
-    for account in ["alice", "bob"] {
-        batch.add(event(account, EventSource::Join, Some(1)), Named::Perhaps);
-    }
-    record(db, &batch, AT_ONCE).await.unwrap();
-    let both = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
-    assert_eq!(both.members.len(), 2);
-    let mut stranger = db.begin().await.unwrap();
-    sqlx::query("select from members where account = 'alice' for update")
-        .execute(&mut *stranger)
-        .await
-        .unwrap();
-    write_all(db, &both, &confirmed(&[1000])).await;
-    let marked = "select account from members where marks = '{1000}'";
-    let marked = sqlx::query_scalar::<_, String>(marked);
-    assert_eq!(marked.fetch_all(db).await.unwrap(), ["bob"]);
-    stranger.rollback().await.unwrap();
-    until("alice is claimed again", || async {
-        match claim(db, LEASE, AT_ONCE).await.unwrap() {
-            Some(alone) => alone.members.len() == 1 && alone.members[0].account.as_str() == "alice",
-            None => false,
+    for absent in [false, true] {
+        let database = room_with_rule().await;
+        let db = database.db();
+        let mut batch = Batch::default();
+        for account in ["alice", "bob"] {
+            batch.add(event(account, EventSource::Join, Some(1)), Named::Perhaps);
         }
-    })
-    .await;
+        record(db, &batch, AT_ONCE).await.unwrap();
+        // As after a doubtful leave.
+        let left = "update members set presence = 'absent' where $1 and account = 'alice'";
+        sqlx::query(left).bind(absent).execute(db).await.unwrap();
+        let both = claim(db, LEASE, AT_ONCE).await.unwrap().unwrap();
+        assert_eq!(both.members.len(), 2);
+        let mut stranger = db.begin().await.unwrap();
+        sqlx::query("select from members where account = 'alice' for update")
+            .execute(&mut *stranger)
+            .await
+            .unwrap();
+        write_all(db, &both, &confirmed(&[1000])).await;
+        let marked = "select account from members where marks = '{1000}'";
+        let marked = sqlx::query_scalar::<_, String>(marked);
+        assert_eq!(marked.fetch_all(db).await.unwrap(), ["bob"]);
+        let again = claim(db, LEASE, AT_ONCE).await.unwrap();
+        assert!(again.is_none(), "no call each moment");
+        stranger.rollback().await.unwrap();
+        until("alice is claimed again", || async {
+            let alone = claim(db, LEASE, AT_ONCE).await.unwrap();
+            alone.is_some_and(|alone| {
+                alone.members.len() == 1 && alone.members[0].account.as_str() == "alice"
+            })
+        })
+        .await;
+    }
 }
 
 fn failed(retry: Option<Duration>) -> Outcome {

@@ -27,7 +27,7 @@ pub struct Results {
 }
 
 /// Writes back the members of a claim and releases the room. Returns the accounts whose rows it left as
-/// they are: they had changed meanwhile, or somebody was about to change them, so Chat may hold marks for
+/// they are: they had changed meanwhile, or another writer was about to, so Chat may hold marks for
 /// them that no answer confirmed. While a stranger keeps one of them locked, the room is left as if its worker
 /// had fallen silent, so that the next round takes its members as in doubt, and not at once, so that they
 /// do not cost a call each moment.
@@ -78,7 +78,8 @@ pub async fn write_back(
 }
 
 /// Marks members as in doubt whose rows changed during the call, while the lease is still held. A leave
-/// ends doubt, since Chat clears the marks with it.
+/// ends doubt, since Chat clears the marks with it. Rows that others have locked are waited for, whatever they
+/// say now.
 async fn doubt(db: &Db, claim: &Claim, accounts: &HashSet<String>) -> Result<(), sqlx::Error> {
     if accounts.is_empty() {
         return Ok(());
@@ -91,15 +92,15 @@ async fn doubt(db: &Db, claim: &Claim, accounts: &HashSet<String>) -> Result<(),
             where r.group_id = $1 and r.lease = $2
         ),
         -- Locked in the order that every writer of members keeps.
-        locked as (
-            select m.group_id, m.account
+        locked as materialized (
+            select m.group_id, m.account, m.presence
             from members m join changed c on m.group_id = c.group_id and m.account = c.account
-            where m.presence <> 'absent'
             order by m.account
             for update of m
         )
         update members m set in_doubt = true, generation = m.generation + 1
-        from locked l where m.group_id = l.group_id and m.account = l.account
+        from locked l
+        where m.group_id = l.group_id and m.account = l.account and l.presence <> 'absent'
         "#,
         claim.group.as_str(),
         claim.lease,
@@ -111,7 +112,7 @@ async fn doubt(db: &Db, claim: &Claim, accounts: &HashSet<String>) -> Result<(),
 }
 
 /// Writes rows of distinct members of a room that have the generation given in them. Returns the accounts of
-/// the others, and of those whose rows somebody has locked.
+/// the others, and of those whose rows another writer has locked.
 pub(crate) async fn update(
     db: &Db,
     group: &GroupId,

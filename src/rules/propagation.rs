@@ -31,6 +31,7 @@ use super::document::RuleView;
 use super::history::{self, LoggedChange};
 use crate::database::Db;
 use crate::domain::{Account, GroupId, Pattern, RuleId};
+use crate::members::store::locked_rooms;
 use crate::members::store::rule_changes::{
     self, Concerned, MEMBERS_A_BATCH, ROOMS_A_BATCH, Target, reach, reach_left,
 };
@@ -283,7 +284,11 @@ async fn literal(
     let mut members: Vec<Concerned> = members.collect();
     let mut to_ask = Vec::new();
     if members.iter().filter(|member| member.newly).count() > TRIED {
-        for member in members.iter_mut().filter(|member| member.newly) {
+        // Members of a room that another writer has locked wait for it by themselves.
+        let rooms = members.iter().map(|member| member.group.as_str());
+        let locked = locked_rooms(&mut *transaction, rooms).await?;
+        let newly = members.iter_mut().filter(|member| member.newly);
+        for member in newly.filter(|member| !locked.contains(&member.group)) {
             member.newly = false;
             to_ask.push(member.group.clone());
         }

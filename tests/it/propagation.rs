@@ -122,16 +122,40 @@ async fn members_locked_by_a_stranger_delay_no_other_and_are_reached_later() {
         .execute(&mut *stranger)
         .await
         .unwrap();
+    sqlx::query("insert into rooms (group_id) select 'busy' || n from generate_series(1, 30) n")
+        .execute(db)
+        .await
+        .unwrap();
+    sqlx::query("select from rooms where group_id = 'busy7' for update")
+        .execute(&mut *stranger)
+        .await
+        .unwrap();
     write(db, "all", Some(draft("class-*", "user*", &[1000])))
         .await
         .unwrap();
-    // Literal changes: of a member who is present, and of two who are absent in the table.
+    // Literal changes: of a member who is present, of two who are absent in the table, of one who is not in
+    // it and whose room is locked, and of so many more that their rooms are asked.
     for account in ["user2", "user4", "user5"] {
         write(db, account, Some(draft("class-1", account, &[1001])))
             .await
             .unwrap();
     }
+    write(db, "busy7", Some(draft("busy7", "user7", &[1001])))
+        .await
+        .unwrap();
     propagate(db).await.unwrap();
+    for room in (1..=30).map(|number| format!("busy{number}")) {
+        write(
+            db,
+            &format!("{room}-2"),
+            Some(draft(&room, "user8", &[1001])),
+        )
+        .await
+        .unwrap();
+    }
+    propagate(db).await.unwrap();
+    let asked = "select count(*) from rooms where sweep_requested_at is not null";
+    assert_eq!(count(db, asked).await, 30);
     let due = "select array_agg(account order by account) from members where due_at <= now()";
     let due = || async {
         sqlx::query_scalar::<_, Vec<String>>(due)
@@ -139,11 +163,13 @@ async fn members_locked_by_a_stranger_delay_no_other_and_are_reached_later() {
             .await
     };
     assert_eq!(due().await.unwrap(), ["user1", "user3", "user5"]);
-    // That of the wide change, and two literal ones.
-    assert_eq!(backlog(db).await.unwrap().changes, 2);
+    // Two literal ones of class-1, the first of which the wide change is noted for, and two of busy7.
+    assert_eq!(backlog(db).await.unwrap().changes, 4);
     stranger.rollback().await.unwrap();
     propagate(db).await.unwrap();
-    let all = ["user1", "user2", "user3", "user4", "user5"];
+    let all = [
+        "user1", "user2", "user3", "user4", "user5", "user7", "user8",
+    ];
     assert_eq!(due().await.unwrap(), all);
     assert_eq!(backlog(db).await.unwrap().changes, 0);
 }

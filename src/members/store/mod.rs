@@ -91,12 +91,16 @@ pub(crate) async fn locked_members(
         .collect())
 }
 
-/// Those of these rooms whose rows others have locked now.
+/// Those of these rooms whose rows others have locked now. In a transaction the rows of the others are locked
+/// from here on.
 pub(crate) async fn locked_rooms(
     executor: impl PgExecutor<'_>,
     rooms: impl Iterator<Item = &str>,
 ) -> Result<HashSet<String>, sqlx::Error> {
     let rooms: HashSet<&str> = rooms.collect();
+    if rooms.is_empty() {
+        return Ok(HashSet::new());
+    }
     let rooms: Vec<&str> = rooms.into_iter().collect();
     let locked = sqlx::query_scalar!(
         r#"

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::locked_members;
+use super::{locked_members, locked_rooms};
 use crate::database::interval;
 use crate::domain::{Account, GroupId, MarkSet, Pattern};
 use crate::members::MarkColumn;
@@ -96,11 +96,14 @@ pub(crate) async fn reach(
     }
     let keys = members.iter().map(Concerned::key);
     let locked = locked_members(&mut *transaction, keys).await?;
+    // A room may have to be opened for those who are new to the rules.
+    let newly = members.iter().filter(|member| member.newly);
+    let rooms = newly.map(|member| member.group.as_str());
+    let rooms = locked_rooms(&mut *transaction, rooms).await?;
     let is_locked = |member: &mut Concerned| {
         let (group, account) = (&member.group, &member.account);
-        locked
-            .iter()
-            .any(|key| (&key.0, &key.1) == (group, account))
+        let is_member = |key: &(String, String)| (&key.0, &key.1) == (group, account);
+        locked.iter().any(is_member) || member.newly && rooms.contains(group)
     };
     let left: Vec<Concerned> = members.extract_if(.., is_locked).collect();
     note_unreached(transaction, &left).await?;
@@ -258,8 +261,8 @@ pub(crate) async fn ask_rooms(
     sqlx::query!(
         r#"
         insert into rooms as r (group_id, sweep_due_at, sweep_requested_at)
-        select distinct group_id, now(), now() from unnest($1::text[]) as t (group_id)
-        order by group_id
+        select distinct group_id collate "C", now(), now() from unnest($1::text[]) as t (group_id)
+        order by 1
         on conflict on constraint rooms_pkey do update set
             sweep_due_at = least(r.sweep_due_at, now()),
             sweep_requested_at = coalesce(r.sweep_requested_at, now())

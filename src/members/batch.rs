@@ -19,8 +19,14 @@ pub enum Named {
     Unknown,
 }
 
-/// Callers who wait for a commit.
-pub(super) type Waiting = Vec<oneshot::Sender<()>>;
+/// A caller who waits for a commit, and since when.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub since: Instant,
+    pub committed: oneshot::Sender<()>,
+}
+
+pub(super) type Waiting = Vec<Caller>;
 
 /// The room and account of a member.
 pub(super) type Key = (String, String);
@@ -52,7 +58,7 @@ impl Heard {
             _ => self.since.min(later.since),
         };
         // A caller that gave up needs no answer and keeps no place.
-        self.waiting.retain(|caller| !caller.is_closed());
+        self.waiting.retain(|caller| !caller.committed.is_closed());
         self.waiting.extend(later.waiting);
         Self {
             event: self.event.settle_with(later.event),
@@ -100,6 +106,7 @@ impl Batch {
     pub(super) fn end(&mut self, end: RoomEnd, waiting: Waiting) {
         let earlier = self.ends.remove(end.group.as_str());
         let mut all = earlier.map_or_else(Waiting::new, |(_, waiting)| waiting);
+        all.retain(|caller| !caller.committed.is_closed());
         all.extend(waiting);
         self.ends.insert(end.group.as_str().to_owned(), (end, all));
     }

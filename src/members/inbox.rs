@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 #[cfg(test)]
 use super::batch::Waiting;
-use super::batch::{Batch, Heard, Key, Named};
+use super::batch::{Batch, Caller, Heard, Key, Named};
 use super::store::claim::wake_rooms;
 use super::store::record::{Settling, record};
 use super::store::{locked_members, locked_rooms};
@@ -145,15 +145,14 @@ impl Inbox {
         if gathered.batch.len() + gathered.taken >= most {
             return Err(NotTaken::Full);
         }
-        let mut commits = Vec::new();
+        let (mut commits, since) = (Vec::new(), Instant::now());
         let mut waiting = || {
             let (committed, commit) = oneshot::channel();
             commits.push(commit);
-            vec![committed]
+            vec![Caller { since, committed }]
         };
         match news {
             News::Members(events, named) => {
-                let since = Instant::now();
                 for event in events {
                     gathered.batch.hear(Heard {
                         event,
@@ -327,11 +326,11 @@ impl InboxWriter {
     /// Tells the callers that wait for a part that it is committed, as far as they still wait.
     fn answer(&self, part: Batch) {
         let ends = part.ends.into_values().map(|(_, waiting)| waiting);
-        let heard = part.members.into_values().inspect(|heard| {
-            let waited = heard.since.elapsed().as_secs_f64();
-            self.metrics.inbox_wait.observe(waited);
-        });
-        for committed in ends.chain(heard.map(|heard| heard.waiting)).flatten() {
+        let heard = part.members.into_values().map(|heard| heard.waiting);
+        for Caller { since, committed } in ends.chain(heard).flatten() {
+            self.metrics
+                .inbox_wait
+                .observe(since.elapsed().as_secs_f64());
             let _ = committed.send(());
         }
     }
@@ -356,6 +355,15 @@ async fn wake_recorded(
             Ok(()) => worker.after(settle / 2),
             Err(error) => warn_seldom!(%error, "cannot wake rooms; they are looked for later"),
         }
+    }
+}
+
+impl Drop for InboxWriter {
+    /// No caller waits for a writer that is gone.
+    fn drop(&mut self) {
+        let mut gathered = self.shared.gathered.lock();
+        gathered.closed = true;
+        gathered.batch = Batch::default();
     }
 }
 

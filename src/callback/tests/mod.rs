@@ -155,11 +155,11 @@ async fn hear(
             (events, ends) = writer.next() => heard.send_modify(|heard| {
                 for (event, waiting) in events {
                     heard.events.push(event);
-                    heard.uncommitted.extend(waiting);
+                    heard.uncommitted.extend(waiting.into_iter().map(|caller| caller.committed));
                 }
                 for (end, waiting) in ends {
                     heard.destroyed.push(end);
-                    heard.uncommitted.extend(waiting);
+                    heard.uncommitted.extend(waiting.into_iter().map(|caller| caller.committed));
                 }
             }),
             opened = gate.changed() => if opened.is_err() { return },

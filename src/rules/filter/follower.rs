@@ -32,6 +32,8 @@ const CHANNEL: &str = "stickymark_rules";
 const GATHER: Duration = Duration::from_millis(10);
 /// First and longest pause between tries while the database is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Late events handed to the inbox at once.
+const EVENTS_A_DELIVERY: usize = 1_000;
 /// A stopping service waits this long for its last confirmation.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
 
@@ -200,8 +202,12 @@ impl Follower {
             events,
             "new rule matches members who joined before the filter saw it; queued"
         );
-        if self.inbox.take_late(late).is_err() {
-            tracing::error!(events, "the inbox closed before the rule filter");
+        // In pieces, since callbacks wait meanwhile.
+        for piece in late.chunks(EVENTS_A_DELIVERY) {
+            if self.inbox.take_late(piece.to_vec()).is_err() {
+                tracing::error!(events, "the inbox closed before the rule filter");
+                return;
+            }
         }
     }
 

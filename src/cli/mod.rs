@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::chat::ClientError;
 use crate::config::{ConfigError, Settings};
 use crate::database::DatabaseError;
 use crate::domain::Account;
@@ -164,6 +165,7 @@ fn status(error: &anyhow::Error) -> ExitCode {
     let callers = error.is::<ConfigError>()
         || error.is::<Usage>()
         || matches!(error.downcast_ref(), Some(StartError::Config(_)))
+        || matches!(error.downcast_ref(), Some(ClientError::Config(_)))
         // A build without a PostgreSQL of its own lacks `database.url`.
         || cfg!(not(feature = "local"))
             && matches!(error.downcast_ref(), Some(DatabaseError::Local(_)));

@@ -17,12 +17,14 @@ use super::AdminState;
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// Each file at its path; `name` says of which type it is, `policy` what a page of them may load and do.
+/// Each file at its path, beside other routes; `name` says of which type it is, `policy` what a page of them
+/// may load and do.
 pub(super) fn routes<'a>(
     files: impl Iterator<Item = (String, &'a str, Bytes)>,
+    others: Router<AdminState>,
     policy: &'static str,
 ) -> Router<AdminState> {
-    let routes = files.fold(Router::new(), |router, (path, name, content)| {
+    let routes = files.fold(others, |router, (path, name, content)| {
         let content_type = content_type(name);
         // Of the same program it is the same everywhere.
         let mut hash = DefaultHasher::new();

@@ -55,7 +55,8 @@ pub(super) fn routes() -> Router<AdminState> {
         let path = format!("/docs/{}", name.trim_start_matches(PAGE));
         Some((path, name, content))
     });
-    assets::routes(files, POLICY).route("/docs", routing::get(to_page))
+    let others = Router::new().route("/docs", routing::get(to_page));
+    assets::routes(files, others, POLICY)
 }
 
 /// Relative, so that it leads to the right place behind a proxy that adds a path.

@@ -38,7 +38,6 @@ pub(crate) fn routes(tokens: &Tokens) -> Router<AdminState> {
         };
         (path, *name, Bytes::from_static(content))
     });
-    crate::api::assets::routes(files, POLICY)
-        .merge(sign_in::routes())
-        .merge(live::routes(tokens))
+    let others = sign_in::routes().merge(live::routes(tokens));
+    crate::api::assets::routes(files, others, POLICY)
 }

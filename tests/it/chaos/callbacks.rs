@@ -17,7 +17,13 @@ async fn callbacks_that_come_again_late_and_out_of_order_change_nothing() {
         faults.push(show.control.inject(&fault).await.unwrap());
     }
     let load = show.load(4);
-    load.more(600).await;
+    // What was held comes after what was sent since.
+    for part in 0..10 {
+        load.more(60).await;
+        show.control.clear(faults.pop().unwrap()).await.unwrap();
+        let hold = Fault::new(Effect::HoldCallback).fraction(0.3, 2 + part);
+        faults.push(show.control.inject(&hold).await.unwrap());
+    }
     load.stop().await;
     for fault in faults {
         show.control.clear(fault).await.unwrap();

@@ -6,6 +6,7 @@
 //! move by other hands, among them those of visitors of the stage in a browser (see `page`).
 
 mod ledger;
+mod operator;
 mod page;
 mod report;
 mod script;

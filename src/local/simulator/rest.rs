@@ -220,7 +220,8 @@ fn check_query(shared: &Shared, query: &str, now: i64) -> Result<(), Refusal> {
         return Err(Refusal::new(70020, "no such SDKAppID"));
     }
     let key = shared.options.secret_key.expose_secret();
-    user_sig::verify(&query.usersig, query.sdkappid, &query.identifier, key, now)?;
+    user_sig::verify(&query.usersig, query.sdkappid, &query.identifier, key, now)
+        .map_err(|(code, info)| Refusal::new(code, info))?;
     if query.identifier != shared.options.admin_account {
         return Err(Refusal::new(60010, "`identifier` is not an administrator"));
     }

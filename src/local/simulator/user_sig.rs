@@ -12,8 +12,6 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::rest::Refusal;
-
 #[derive(Deserialize)]
 struct Document {
     #[serde(rename = "TLS.ver")]
@@ -30,15 +28,16 @@ struct Document {
     signature: String,
 }
 
-/// Checks that `user_sig` admits `identifier` to the application at `now` (Unix seconds).
+/// Checks that `user_sig` admits `identifier` to the application at `now` (Unix seconds); else the code and
+/// text of the refusal.
 pub(super) fn verify(
     user_sig: &str,
     sdk_app_id: u32,
     identifier: &str,
     key: &str,
     now: i64,
-) -> Result<(), Refusal> {
-    let malformed = || Refusal::new(70003, "the UserSig is malformed");
+) -> Result<(), (i64, &'static str)> {
+    let malformed = || (70003, "the UserSig is malformed");
     let document = open(user_sig).ok_or_else(malformed)?;
     let signature = STANDARD.decode(&document.signature);
     let signature = signature.map_err(|_| malformed())?;
@@ -48,7 +47,7 @@ pub(super) fn verify(
     );
     let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|_| malformed())?;
     let signed = mac.chain_update(lines).verify_slice(&signature);
-    let (code, info) = if document.sdk_app_id != u64::from(sdk_app_id) {
+    Err(if document.sdk_app_id != u64::from(sdk_app_id) {
         (70014, "the UserSig is for another SDKAppID")
     } else if document.identifier != identifier {
         (70013, "the UserSig is for another identifier")
@@ -58,8 +57,7 @@ pub(super) fn verify(
         (70001, "the UserSig has expired")
     } else {
         return Ok(());
-    };
-    Err(Refusal::new(code, info))
+    })
 }
 
 fn open(user_sig: &str) -> Option<Document> {
@@ -90,7 +88,8 @@ mod tests {
 
     #[test]
     fn signatures_of_the_official_libraries_are_accepted_until_they_expire() {
-        let code = |sig, app, name, key, now| verify(sig, app, name, key, now).map_err(|r| r.code);
+        let code =
+            |sig, app, name, key, now| verify(sig, app, name, key, now).map_err(|(code, _)| code);
         for sig in [FROM_PYTHON, FROM_NODE] {
             let (admin, end) = ("administrator", TIME + 86_400);
             assert_eq!(code(sig, APP, admin, KEY, end), Ok(()));

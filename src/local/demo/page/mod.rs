@@ -25,7 +25,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::ledger::{Ledger, Marks};
-use super::stage::Operator;
+use super::operator::Operator;
 use crate::api::this_machine_only;
 use crate::database::Db;
 use crate::domain::{Account, GroupId};

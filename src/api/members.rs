@@ -57,11 +57,12 @@ pub(super) async fn list(
 ) -> Result<Json<MemberPage>, Problem> {
     let after = paging.after::<(GroupId, Account)>()?;
     let (group, account) = (filter.group.as_ref(), filter.account.as_ref());
-    let counts = count_members(&state.replica.db, group, account).await?;
+    let mut reading = state.replica.db.begin_reading().await?;
+    let counts = count_members(&mut reading, group, account).await?;
     let few = filter.state.is_some_and(|state| counts.are_few(state));
     let filter = MemberFilter { few, ..filter };
     let after = after.as_ref().map(|(group, account)| (group, account));
-    let rows = list_members(&state.replica.db, &filter, after, i64::from(paging.rows())).await?;
+    let rows = list_members(&mut reading, &filter, after, i64::from(paging.rows())).await?;
     let (items, next) = paging.cut(rows, |row| (row.group.clone(), row.account.clone()));
     Ok(Json(MemberPage {
         items,

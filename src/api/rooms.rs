@@ -59,8 +59,9 @@ pub(super) async fn list(
 ) -> Result<Json<RoomPage>, Problem> {
     let after: Option<GroupId> = paging.after()?;
     let after = after.as_ref().map_or("", GroupId::as_str);
-    let found = list_rooms(&state.replica.db, &filter, after, i64::from(paging.rows())).await?;
-    let counts = count_rooms(&state.replica.db, filter.group.as_ref()).await?;
+    let mut reading = state.replica.db.begin_reading().await?;
+    let found = list_rooms(&mut reading, &filter, after, i64::from(paging.rows())).await?;
+    let counts = count_rooms(&mut reading, filter.group.as_ref()).await?;
     let (items, next) = paging.cut(found, |row| row.group.clone());
     Ok(Json(RoomPage {
         items,

@@ -158,8 +158,10 @@ pub(super) async fn explain(
         account: Some(account.clone()),
         ..MemberFilter::default()
     };
-    let member = list_members(db, &member, None, 1).await?.pop();
-    let room = list_rooms(db, &room, "", 1).await?.pop();
+    let mut reading = db.begin_reading().await?;
+    let member = list_members(&mut reading, &member, None, 1).await?.pop();
+    let room = list_rooms(&mut reading, &room, "", 1).await?.pop();
+    drop(reading);
     let held = held_places(db, &group).await?;
     let paused = state.replica.worker_breaker.paused();
     let mut marks: MarkSet = near

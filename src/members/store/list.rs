@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 
 #[allow(unused_imports, reason = "named in schemas only")]
@@ -123,7 +124,7 @@ pub struct MemberFilter {
 /// Members in the order of room and account, after `after`, which stays a valid cursor however rows change
 /// between two pages.
 pub async fn list_members(
-    db: &Db,
+    reading: &mut PgConnection,
     filter: &MemberFilter,
     after: Option<(&GroupId, &Account)>,
     limit: i64,
@@ -131,7 +132,6 @@ pub async fn list_members(
     let (after_group, after_account) = after.map_or(("", ""), |(group, account)| {
         (group.as_str(), account.as_str())
     });
-    let mut reading = db.begin_reading().await?;
     sqlx::query_as!(
         MemberRow,
         r#"
@@ -168,7 +168,7 @@ pub async fn list_members(
         limit,
         filter.few,
     )
-    .fetch_all(&mut *reading)
+    .fetch_all(reading)
     .await
 }
 
@@ -252,11 +252,10 @@ pub async fn retry_reasons(db: &Db) -> Result<Vec<FailureReason>, sqlx::Error> {
 
 /// Counts the members of a room, of an account, or all, by state.
 pub async fn count_members(
-    db: &Db,
+    reading: &mut PgConnection,
     group: Option<&GroupId>,
     account: Option<&Account>,
 ) -> Result<MembersByState, sqlx::Error> {
-    let mut reading = db.begin_reading().await?;
     sqlx::query_as!(
         MembersByState,
         r#"
@@ -272,6 +271,6 @@ pub async fn count_members(
         group.map(GroupId::as_str),
         account.map(Account::as_str),
     )
-    .fetch_one(&mut *reading)
+    .fetch_one(reading)
     .await
 }

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use sqlx::types::Json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::list::MembersByState;
-use crate::database::Db;
 use crate::domain::GroupId;
 use crate::messages::Message;
 
@@ -105,12 +105,11 @@ pub struct RoomFilter {
 /// Rooms in the order of their ids, after `after`, which stays a valid cursor however rows change between
 /// two pages.
 pub async fn list_rooms(
-    db: &Db,
+    reading: &mut PgConnection,
     filter: &RoomFilter,
     after: &str,
     limit: i64,
 ) -> Result<Vec<RoomRow>, sqlx::Error> {
-    let mut reading = db.begin_reading().await?;
     let rows = sqlx::query!(
         r#"
         -- The room's own time of it is up to a minute old.
@@ -148,7 +147,7 @@ pub async fn list_rooms(
         filter.state.map(|state| state == RoomState::Gone),
         limit,
     )
-    .fetch_all(&mut *reading)
+    .fetch_all(reading)
     .await?;
     let rooms = rows.into_iter().map(|row| RoomRow {
         group: row.group,
@@ -187,8 +186,10 @@ pub struct RoomsByState {
 }
 
 /// Counts all rooms, or the one, by state.
-pub async fn count_rooms(db: &Db, group: Option<&GroupId>) -> Result<RoomsByState, sqlx::Error> {
-    let mut reading = db.begin_reading().await?;
+pub async fn count_rooms(
+    reading: &mut PgConnection,
+    group: Option<&GroupId>,
+) -> Result<RoomsByState, sqlx::Error> {
     sqlx::query_as!(
         RoomsByState,
         r#"
@@ -198,6 +199,6 @@ pub async fn count_rooms(db: &Db, group: Option<&GroupId>) -> Result<RoomsByStat
         "#,
         group.map(GroupId::as_str),
     )
-    .fetch_one(&mut *reading)
+    .fetch_one(reading)
     .await
 }
